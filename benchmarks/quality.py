@@ -1,0 +1,90 @@
+"""Do the shipped recipes reach the expert? Every recipe, three seeds, 50 held-out episodes each.
+
+    python benchmarks/quality.py --experts FOLDER [--only pendulum-bc ...] [--seeds 0 1 2]
+
+FOLDER holds the Stable-Baselines3 experts as <algo>-<env>/<env>.zip (the RL Baselines3 Zoo's layout). A seed changes the
+demonstrations, the initial weights and the order of the batches; the evaluation episodes are the same for all. Nothing was
+tuned on them. Writes benchmarks/results/quality.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import machine, write_result
+from rich.console import Console
+from rich.table import Table
+
+import distil
+
+EXPERTS = {
+    "pendulum-bc": "sac-Pendulum-v1/Pendulum-v1.zip",
+    "hopper-bc": "trpo-Hopper-v3/Hopper-v3.zip",
+    "halfcheetah-bc": "tqc-HalfCheetah-v3/HalfCheetah-v3.zip",
+}
+BARS = {  # metric and the least that counts
+    "cartpole-bc": ("eval/return_mean", 490.0),
+    "pendulum-bc": ("eval/normalised", 0.95),
+    "hopper-bc": ("eval/normalised", 0.9),
+    "halfcheetah-bc": ("eval/normalised", 0.45),
+    "lunarlander-bc": ("eval/normalised", 0.9),
+}
+
+
+def measure(recipe: str, seed: int, experts: Path, folder: Path) -> dict[str, Any]:
+    """Train one recipe with one seed in `folder`; return its metrics."""
+    overrides: dict[str, Any] = {
+        "seed": seed,
+        "evaluation.episodes": 50,
+        "runs": str(folder / "runs"),
+        "data.path": str(folder / "data" / recipe),
+        "tracking.enabled": False,
+    }
+    if recipe in EXPERTS:
+        overrides["expert.path"] = str(experts / EXPERTS[recipe])
+    run = distil.train(recipe, overrides)
+    return dict(run.metrics)
+
+
+def main() -> None:
+    """Measure, print the table, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--experts", type=Path, required=True)
+    parser.add_argument("--only", nargs="*", default=list(BARS), choices=list(BARS))
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "quality.json")
+    args = parser.parse_args()
+
+    table = Table("recipe", "seed", "return", "95 % interval", "expert", "random", "normalised", "seconds")
+    results: dict[str, Any] = {}
+    for recipe in args.only:
+        runs = []
+        for seed in args.seeds:
+            with tempfile.TemporaryDirectory() as folder:
+                metrics = measure(recipe, seed, args.experts, Path(folder))
+            runs.append({"seed": seed} | metrics)
+            interval = f"{metrics['eval/return_ci_low']:.1f} .. {metrics['eval/return_ci_high']:.1f}"
+            table.add_row(
+                *(recipe, str(seed), f"{metrics['eval/return_mean']:.1f}", interval),
+                *(f"{metrics['eval/expert_return_mean']:.1f}", f"{metrics['eval/random_return_mean']:.1f}"),
+                *(f"{metrics['eval/normalised']:.3f}", f"{metrics['budget/wall_s']:.0f}"),
+            )
+        metric, bar = BARS[recipe]
+        values = [run[metric] for run in runs]
+        results[recipe] = {"metric": metric, "bar": bar, "mean": float(np.mean(values)), "values": values, "runs": runs}
+        results[recipe]["reached"] = bool(np.mean(values) >= bar)
+    Console().print(table)
+    for recipe, result in results.items():
+        word = "reached" if result["reached"] else "MISSED"
+        Console().print(f"{recipe}: {result['metric']} {result['mean']:.3f} (at least {result['bar']}): {word}")
+    write_result(args.out, {"machine": machine(), "results": results})
+    sys.exit(0 if all(result["reached"] for result in results.values()) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,6 @@
+"""`python -m distil` is the command line."""
+
+from distil.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""The Python API: what the command line does, as a few typed calls. `import distil` gives these names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distil import run as loop
+from distil.config import load_recipe, to_yaml, validate
+from distil.errors import InputError
+from distil.plans import CollectPlan, CollectReport, RoundReport
+from distil.policies.checkpoint import load_policy_ref
+from distil.policies.predict import Predictor
+from distil.report import Score, score_table, text
+from distil.rollouts import Baselines, EvalResult
+from distil.rollouts.video import record_video
+from distil.runconfig import RunConfig, load_config
+from distil.rundir import RunDir
+from distil.session import Session
+from distil.store import Store
+from distil.tracking import flatten
+from distil.types import Progress, silent
+
+Overrides = Mapping[str, Any]
+_EPISODES = 50
+_MAY_CHANGE = ("rollouts.num_workers", "rollouts.address", "rollouts.start_timeout_s", "tracking.", "evaluation.video")
+"""Keys that a resumed run may change: they say where and how it runs, not what it computes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """Scores on the same held-out episodes, by who acted."""
+
+    results: Mapping[str, EvalResult]
+    baselines: Baselines | None
+    video: Path | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the metrics of each, as JSON data."""
+        return {who: result.metrics(self.baselines) for who, result in self.results.items()}
+
+    def text(self) -> str:
+        """Return a table."""
+        scores = [score_of(who, result, self.baselines) for who, result in self.results.items()]
+        film = f"\nvideo: {self.video}" if self.video else ""
+        return text(score_table(scores, f"{len(next(iter(self.results.values())).seeds)} held-out episodes")) + film
+
+
+def score_of(name: str, result: EvalResult, baselines: Baselines | None, **facts: Any) -> Score:
+    """Return a result as a row of a table."""
+    low, high = result.interval
+    normalised = baselines.normalise(result.mean) if baselines else None
+    return Score(name=name, mean=result.mean, low=low, high=high, normalised=normalised, **facts)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run on disk: its configuration, its reports, its policy."""
+
+    path: Path
+
+    @property
+    def config(self) -> RunConfig:
+        """The resolved configuration."""
+        return validate(RunConfig, load_recipe(self.path / "config.yaml"), where=str(self.path / "config.yaml"))
+
+    @property
+    def reports(self) -> list[RoundReport]:
+        """The reports of its finished rounds."""
+        return RunDir(self.path).reports()
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """The last report's metrics; empty before the first round is done."""
+        reports = self.reports
+        return reports[-1].metrics if reports else {}
+
+    def policy(self) -> Predictor:
+        """The policy of the last finished round."""
+        return load_policy(self.path)
+
+
+def open_run(path: Path | str) -> Run:
+    """Return the run in a folder; InputError if there is none."""
+    path = Path(path)
+    if not (path / "config.yaml").is_file():
+        raise InputError(f"{path}: no run there (no config.yaml); runs are listed by `ls runs`")
+    return Run(path)
+
+
+def load_policy(path: Path | str) -> Predictor:
+    """Return the policy of a run's folder, or of a policy folder, ready to `predict`.
+
+    Raises:
+        InputError: there is none, or its files don't fit each other.
+    """
+    path = Path(path)
+    return Predictor(load_policy_ref(path / "policy" if (path / "policy").is_dir() else path))
+
+
+def collect_with_report(
+    recipe: str | Path, overrides: Overrides | None = None, *, progress: Progress = silent
+) -> tuple[Store, CollectReport]:
+    """Collect a recipe's demonstrations; return the store and what is new in it."""
+    config = load_config(recipe, overrides)
+    num_episodes = config.budget().num_demonstrations
+    if num_episodes is None:
+        raise InputError(f"{recipe}: nothing to collect: set expert.kind and data.episodes")
+    with Session(config, progress) as session:
+        store = session.store(config)
+        return store, session.collector(config, store).collect(CollectPlan(num_episodes=num_episodes))
+
+
+def collect(recipe: str | Path, overrides: Overrides | None = None, *, progress: Progress = silent) -> Store:
+    """Collect a recipe's demonstrations into its store and return it; what the store has isn't collected again.
+
+    Raises:
+        InputError: the configuration, the environment, the expert and the store don't fit.
+        RunError: the environment, the expert, a worker or the disk failed. Complete episodes are kept.
+    """
+    return collect_with_report(recipe, overrides, progress=progress)[0]
+
+
+def train(
+    recipe: str | Path,
+    overrides: Overrides | None = None,
+    *,
+    resume: bool = False,
+    progress: Progress = silent,
+    session: Session | None = None,
+) -> Run:
+    """Train a policy: collect what is missing, learn, evaluate.
+
+    Args:
+        recipe: the name of a shipped one, or a file, such as another run's config.yaml.
+        overrides: dotted key -> value.
+        resume: go on with the newest run of the recipe's name.
+        progress: told of the work's progress.
+        session: workers to share with other runs of the same environment and expert.
+
+    Raises:
+        InputError: the configuration, the environment, the expert and the store don't fit.
+        RunError: the environment, the expert, a worker or the disk failed. `resume=True` goes on from there.
+    """
+    config = load_config(recipe, overrides)
+    rundir = _to_resume(config) if resume else None
+    with session or Session(config, progress) as shared:
+        rundir = rundir or RunDir.create(Path(config.runs), config.name, to_yaml(config))
+        loop.train(config, rundir, shared)
+    return Run(rundir.path)
+
+
+def _to_resume(config: RunConfig) -> RunDir:
+    """Return the newest run of the name; InputError names the keys that have changed and may not."""
+    rundir = RunDir.latest(Path(config.runs), config.name)
+    then, now = flatten(Run(rundir.path).config.model_dump(mode="json")), flatten(config.model_dump(mode="json"))
+    changed = [key for key in sorted(then.keys() | now.keys()) if then.get(key) != now.get(key)]
+    refused = [key for key in changed if not key.startswith(_MAY_CHANGE)]
+    if refused:
+        shown = ", ".join(f"{key} ({then.get(key)} then, {now.get(key)} now)" for key in refused)
+        raise InputError(f"{rundir.path}: can't resume with other settings: {shown}; set them back, or start without --resume")
+    return rundir
+
+
+def evaluate_run(path: Path | str, *, episodes: int | None = None, video: bool = False, progress: Progress = silent) -> Outcome:
+    """Score a run's policy on the held-out episodes, beside its expert and a random policy."""
+    run = open_run(path)
+    config, policy = run.config, run.policy()
+    with Session(config, progress) as session:
+        num = episodes or config.evaluation.episodes or _EPISODES
+        results = {"policy": session.evaluate("policy", num, policy.ref)}
+        baselines = session.baselines(num)
+        if baselines is not None:
+            results |= {"expert": session.score("expert", num), "random": session.score("random", num)}
+        film = record_video(config.env, policy.ref, results["policy"].seeds[0], run.path / "video.mp4") if video else None
+    return Outcome(results=results, baselines=baselines, video=film)
+
+
+def evaluate_expert(recipe: str | Path, overrides: Overrides | None = None, *, progress: Progress = silent) -> Outcome:
+    """Score a recipe's expert on the held-out episodes, beside a random policy."""
+    config = load_config(recipe, overrides)
+    if config.expert is None:
+        raise InputError(f"{recipe}: no expert to evaluate: set expert.kind")
+    with Session(config, progress) as session:
+        num = config.evaluation.episodes or _EPISODES
+        results = {"expert": session.score("expert", num), "random": session.score("random", num)}
+        return Outcome(results=results, baselines=session.baselines(num))
+
+
+def evaluate(
+    policy: Predictor, *, env: str | Mapping[str, Any], episodes: int = 50, num_workers: int = 0, progress: Progress = silent
+) -> EvalResult:
+    """Score a policy on held-out episodes of an environment.
+
+    Args:
+        policy: from `load_policy` or `Run.policy`.
+        env: a Gymnasium id, or an environment's configuration.
+        episodes: how many; the seeds are the same for every policy.
+        num_workers: Ray actors; 0 runs them in this process.
+        progress: told of episodes as they end.
+
+    Raises:
+        InputError: the environment can't be made, or its spaces aren't the policy's.
+    """
+    described = {"id": env} if isinstance(env, str) else dict(env)
+    config = validate(RunConfig, {"env": described, "rollouts": {"num_workers": num_workers}})
+    with Session(config, progress) as session:
+        for what in ("observation", "action"):
+            has, wants = getattr(session.spec, what), getattr(policy, what)
+            if has != wants:
+                raise InputError(f"{session.spec.name}: {what}s are {has.describe()}, the policy takes {wants.describe()}")
+        return session.evaluate("policy", episodes, policy.ref)

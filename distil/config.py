@@ -1,0 +1,224 @@
+"""Configuration: the frozen strict base class, recipe files, dotted overrides, and errors that name the nearest right key.
+
+One path serves all: recipe YAML, then `key.path=value` overrides, then validation into the component's Config. Variants are
+discriminated unions on `kind`; an override that changes a `kind` drops the old variant's keys.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import json
+import re
+import sys
+import typing
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from distil.errors import InputError
+
+
+class Config(BaseModel):
+    """Base of every configuration: immutable, no unknown keys, no silent conversions."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+
+C = TypeVar("C", bound=Config)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that reads `1e-3` as the number it looks like (PyYAML's own rule wants a dot), dates as text, no key twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Refuse a key that stands twice: the first one would be lost without a word."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen and isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value} stands here twice", key.start_mark)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else "")
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d+)[eE][-+]?\d+$"),
+    list("-+0123456789."),
+)
+
+
+def _number(loader: _Loader, node: yaml.ScalarNode) -> float | int:
+    value = float(loader.construct_yaml_float(node))
+    return int(value) if "." not in node.value and value.is_integer() else value  # 1e4 steps are a count
+
+
+_Loader.add_constructor("tag:yaml.org,2002:float", _number)
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Return the data of a YAML text; `where` names it in the error."""
+    try:
+        return yaml.load(text, Loader=_Loader)  # a SafeLoader: plain data only
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}" if mark else ""
+        problem = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise InputError(f"{where}{line}: not valid YAML: {problem}") from None
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the shipped recipes."""
+    folder = resources.files("distil.recipes")
+    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
+
+
+def load_recipe(recipe: str | Path) -> dict[str, Any]:
+    """Return the raw data of a shipped recipe (by name) or of a YAML file; `name` defaults to the recipe's own."""
+    path = Path(recipe)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        if not path.is_file():
+            raise InputError(f"{path}: no such recipe file")
+        text, where, name = _read(path), str(path), path.stem
+    elif str(recipe) in recipe_names():
+        name = str(recipe)
+        text, where = (resources.files("distil.recipes") / f"{name}.yaml").read_text(), f"recipe {name}"
+    else:
+        raise InputError(
+            f"{recipe}: no shipped recipe of that name{nearest(str(recipe), recipe_names())}; see `distil recipes list`"
+        )
+    data = parse_yaml(text, where)
+    if not isinstance(data, dict):
+        raise InputError(f"{where}: a recipe is a mapping of keys, this is {type(data).__name__}")
+    return {"name": name} | data
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: can't be read as a recipe: {error}") from None
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """Return key path and value of a command line's `key.path=value`; the value is read as YAML."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise InputError(f"{text!r} isn't an override: write key.path=value, such as learner.num_steps=5000")
+    return key.strip(), parse_yaml(value, f"override {key}")
+
+
+def apply_overrides(data: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `data` with dotted `overrides` set. A changed `kind` starts that variant from its defaults."""
+    out: dict[str, Any] = json.loads(json.dumps(data))
+    for key in sorted(overrides, key=lambda k: (not k.endswith("kind"), k.count("."))):
+        *parents, last = key.split(".")
+        node: Any = out
+        for part in parents:
+            if node.get(part) is None:
+                node[part] = {}
+            node = node[part]
+            if not isinstance(node, dict):
+                raise InputError(f"{key}: {part} is not a group of keys, but {node!r}")
+        if last == "kind" and node.get("kind") != overrides[key]:  # left out, it is the default, which isn't known here
+            node.clear()
+        node[last] = overrides[key]
+    return out
+
+
+def validate(model: type[C], data: Mapping[str, Any], where: str = "") -> C:
+    """Return `data` as `model`; InputError holds every fault, one line, with the nearest right key."""
+    try:
+        return model.model_validate_json(json.dumps(data))
+    except ValidationError as error:
+        faults = "; ".join(dict.fromkeys(_fault(model, item) for item in error.errors()))
+        raise InputError(f"{where}: {faults}" if where else faults) from None
+    except TypeError as error:
+        raise InputError(f"{where}: {error}" if where else str(error)) from None
+
+
+def to_yaml(config: Config) -> str:
+    """Return the resolved configuration as YAML, in the fields' order."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, width=120)
+
+
+def import_target(target: str, what: str) -> Any:
+    """Return the object of `package.module:name`, for the user's own `what` (environment, expert ...)."""
+    module_name, _, attribute = target.partition(":")
+    if not module_name or not attribute or module_name.startswith("."):
+        raise InputError(f"{what} target {target!r}: write package.module:name")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # the user's module may stand in the current folder
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{what} target {target!r}: no module named {error.name!r}; is it installed or in this folder?"
+        ) from None
+    except Exception as error:  # the user's own code, while it is imported
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"{what} target {target!r}: importing {module_name} failed: {reason}") from error
+    try:
+        value: Any = module
+        for part in attribute.split("."):
+            value = getattr(value, part)
+        return value
+    except AttributeError:
+        raise InputError(
+            f"{what} target {target!r}: {module_name} has no {attribute!r}{nearest(attribute, dir(module))}"
+        ) from None
+
+
+def nearest(word: str, words: list[str]) -> str:
+    """Return `; did you mean X?` for the nearest of `words`, or nothing."""
+    match = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
+    return f"; did you mean {match[0]}?" if match else ""
+
+
+def _fault(model: type[Config], item: Any) -> str:
+    path, owners = _readable_path(model, item["loc"])
+    kind = item["type"]
+    if kind == "extra_forbidden":
+        names = sorted({name for owner in owners for name in owner.model_fields})
+        return f"unknown key {path}{nearest(str(item['loc'][-1]), names) or '; known: ' + ', '.join(names)}"
+    if kind == "missing":
+        return f"{path} is missing: set {path}=..."
+    if kind == "union_tag_invalid":
+        tags = [tag.strip(" '") for tag in item["ctx"]["expected_tags"].split(",")]
+        return f"{path}.kind: no kind {item['ctx']['tag']!r}{nearest(item['ctx']['tag'], tags)}; one of {', '.join(tags)}"
+    if kind == "union_tag_not_found":
+        return f"{path}.kind is missing: set {path}.kind=..."
+    message = item["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
+    return f"{path}: {message}, not {item['input']!r}" if kind != "value_error" else f"{path}: {message}".lstrip(": ")
+
+
+def _readable_path(model: type[Config], loc: tuple[int | str, ...]) -> tuple[str, list[type[Config]]]:
+    """Return the dotted path without pydantic's union tags, and the models that could own its last key."""
+    owners, parts = [model], []
+    for index, part in enumerate(loc):
+        fields = [owner.model_fields[part] for owner in owners if isinstance(part, str) and part in owner.model_fields]
+        if not fields:
+            tagged = [o for o in owners if "kind" in o.model_fields and o.model_fields["kind"].default == part]
+            if tagged and index < len(loc) - 1:
+                owners = tagged  # the tag of a discriminated union, not a key
+                continue
+        parts.append(str(part))
+        if fields and index < len(loc) - 1:
+            owners = [m for f in fields for m in _models(f.annotation)] or owners
+    return ".".join(parts), owners
+
+
+def _models(annotation: Any) -> Iterator[type[Config]]:
+    if inspect.isclass(annotation) and issubclass(annotation, Config):
+        yield annotation
+    for part in typing.get_args(annotation):
+        yield from _models(part)

@@ -1,0 +1,173 @@
+"""N environments stepped together, each reset with a seed of its own, never by itself.
+
+Legend: N slots (environments), K slots that are reset. An observation is a mapping leaf name -> [N, ...].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from distil.envs.config import EnvSpec, GymEnvConfig, ImportEnvConfig, describe, make
+from distil.spaces import Leaf, SpaceSpec
+from distil.types import Array
+
+
+class SlotError(Exception):
+    """An environment failed in one slot, or in an unknown one of the active slots (`slot` None). Its text says how."""
+
+    def __init__(self, slot: int | None, text: str) -> None:
+        super().__init__(text)
+        self.slot = slot
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepResult:
+    """What a step gives. Rows of idle slots are stale: finite or not, they mean nothing."""
+
+    observations: dict[str, Array]  # leaf -> [N, ...]; of an episode's last step: the final observation. The caller's to keep
+    rewards: Array  # [N] float64
+    terminated: Array  # [N] bool
+    truncated: Array  # [N] bool
+    infos: Sequence[Mapping[str, Any]] | None  # [N], or None when no environment said anything
+
+
+class Slots(Protocol):
+    """N environments. A slot is reset by its owner only, so an episode's seed is always known."""
+
+    num_slots: int
+    resets_together: bool  # all slots must be reset in one call, when all of them are idle
+    envs: Sequence[Any] | None  # the unwrapped environments, for experts that read the simulator's state
+
+    def reset(self, slots: Sequence[int], seeds: Sequence[int]) -> dict[str, Array]:
+        """Start episodes; returns the first observations, leaf -> [K, ...]."""
+
+    def step(self, actions: Array, active: Array) -> StepResult:
+        """Step the slots where `active` [N] bool; `actions` [N, ...] are in the environment's action space."""
+
+    def close(self) -> None:
+        """Close the environments."""
+
+
+def slots(config: GymEnvConfig | ImportEnvConfig, num: int, native: bool = True, spec: EnvSpec | None = None) -> Slots:
+    """Return `num` environments.
+
+    Args:
+        config: which environment.
+        num: how many.
+        native: allow a vectorised implementation of a known environment; it has no `envs` to look into.
+        spec: `describe(config)` where the caller has it already.
+    """
+    spec = spec or describe(config)
+    if isinstance(config, ImportEnvConfig) and config.vectorised:
+        from distil.envs.vector import VectorSlots
+
+        return VectorSlots(config, num, spec)
+    if native and isinstance(config, GymEnvConfig):
+        from distil.envs.cartpole import CartPoleSlots
+
+        if CartPoleSlots.serves(config):
+            return CartPoleSlots(config, num)
+    return ListSlots(config, num, spec)
+
+
+class ListSlots:
+    """Plain environments in a loop: serves every environment."""
+
+    resets_together = False
+
+    def __init__(self, config: GymEnvConfig | ImportEnvConfig, num: int, spec: EnvSpec) -> None:
+        self.num_slots = num
+        self._spec = spec.observation
+        self._envs = [make(config) for _ in range(num)]
+        self.envs: Sequence[Any] | None = [env.unwrapped for env in self._envs]
+        self._observations = empty_observations(spec.observation, num)
+        self._rewards = np.zeros(num, np.float64)
+        self._terminated = np.zeros(num, np.bool_)
+        self._truncated = np.zeros(num, np.bool_)
+        self._infos: list[Mapping[str, Any]] = [{}] * num
+        self._to_scalar = spec.action.leaf.kind == "discrete"
+        single = self._spec.tree if isinstance(self._spec.tree, str) else None
+        self._single = self._observations[single] if single else None
+
+    def reset(self, slots: Sequence[int], seeds: Sequence[int]) -> dict[str, Array]:
+        """Start episodes; returns the first observations, leaf -> [K, ...]."""
+        for slot, seed in zip(slots, seeds, strict=True):
+            try:
+                value, _ = self._envs[slot].reset(seed=seed)
+                leaves = self._spec.flatten(value)
+                check_leaves(self._spec, leaves)
+                self._write(slot, value)
+            except Exception as error:  # the user's environment: any kind
+                raise as_slot_error(slot, error) from error
+        rows = list(slots)
+        return {name: column[rows] for name, column in self._observations.items()}
+
+    def step(self, actions: Array, active: Array) -> StepResult:
+        """Step the slots where `active` [N] bool; `actions` [N, ...] are in the environment's action space."""
+        items = actions.tolist() if self._to_scalar else actions
+        rewards, terminated, truncated, infos = self._rewards, self._terminated, self._truncated, self._infos
+        any_info, slot = False, 0
+        try:
+            for slot in active.nonzero()[0].tolist():
+                value, rewards[slot], terminated[slot], truncated[slot], info = self._envs[slot].step(items[slot])
+                self._write(slot, value)
+                infos[slot] = info
+                any_info = any_info or bool(info)
+        except Exception as error:  # the user's environment: any kind
+            raise as_slot_error(slot, error) from error
+        return StepResult(
+            observations={name: column.copy() for name, column in self._observations.items()},
+            rewards=rewards.copy(),
+            terminated=terminated.copy(),
+            truncated=truncated.copy(),
+            infos=list(infos) if any_info else None,
+        )
+
+    def _write(self, slot: int, value: Any) -> None:
+        if self._single is not None:
+            row = self._single[slot]
+            if np.shape(value) != row.shape:
+                raise SlotError(slot, _shape_fault(self._spec.leaf, value))
+            self._single[slot] = value
+            return
+        parts = self._spec.flatten(value)
+        for leaf in self._spec.leaves:
+            if parts[leaf.name].shape != leaf.shape:
+                raise SlotError(slot, _shape_fault(leaf, parts[leaf.name]))
+            self._observations[leaf.name][slot] = parts[leaf.name]
+
+    def close(self) -> None:
+        """Close the environments."""
+        for env in self._envs:
+            env.close()
+
+
+def empty_observations(spec: SpaceSpec, num: int) -> dict[str, Array]:
+    """Return leaf -> zeros [num, ...]."""
+    return {leaf.name: np.zeros((num, *leaf.shape), leaf.dtype) for leaf in spec.leaves}
+
+
+def check_leaves(spec: SpaceSpec, leaves: Mapping[str, Array], batch: tuple[int, ...] = ()) -> None:
+    """Raise SlotError where a leaf has another shape than its space says, or a dtype that doesn't fit it."""
+    for leaf in spec.leaves:
+        value = leaves[leaf.name]
+        if value.shape != batch + leaf.shape:
+            raise SlotError(None, _shape_fault(leaf, value))
+        if not np.can_cast(value.dtype, leaf.dtype, "same_kind"):
+            raise SlotError(None, f"returned dtype {value.dtype} in {leaf.name}, its space says {leaf.dtype}")
+
+
+def as_slot_error(slot: int | None, error: Exception) -> SlotError:
+    """Return `error`, which an environment raised, as a SlotError of that slot."""
+    if isinstance(error, SlotError):
+        error.slot = slot if error.slot is None else error.slot
+        return error
+    return SlotError(slot, f"raised {type(error).__name__}: {' '.join(str(error).split())}")
+
+
+def _shape_fault(leaf: Leaf, value: Any) -> str:
+    return f"returned shape {np.shape(value)} in {leaf.name}, its space says {leaf.shape}"

@@ -1,0 +1,113 @@
+"""The user's own gymnasium.vector.VectorEnv as slots: its final observations kept, its own resets never recorded.
+
+Where Gymnasium's `reset_mask` works, a slot is reset alone. Elsewhere all are reset together once all are idle: an episode
+always starts from its own seed, never from whatever an autoreset draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+
+from distil.envs.config import EnvSpec, ImportEnvConfig, make_vector
+from distil.envs.slots import StepResult, as_slot_error, check_leaves
+from distil.errors import InputError
+from distil.types import Array
+
+
+class VectorSlots:
+    """A vector environment in any of Gymnasium's autoreset modes (DISABLED, NEXT_STEP, SAME_STEP)."""
+
+    envs: Sequence[Any] | None = None
+
+    def __init__(self, config: ImportEnvConfig, num: int, spec: EnvSpec) -> None:
+        self.num_slots = num
+        self._spec = spec.observation
+        self._env: Any = make_vector(config, num)
+        self._mode = AutoresetMode(self._env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
+        inner = self._env.unwrapped
+        self.resets_together = self._mode is not AutoresetMode.DISABLED and not isinstance(
+            inner, SyncVectorEnv | AsyncVectorEnv
+        )
+        if isinstance(inner, AsyncVectorEnv) and self._mode is AutoresetMode.NEXT_STEP and not inner.shared_memory:
+            raise InputError(
+                f"{config.target}: without shared memory, AsyncVectorEnv needs autoreset_mode=AutoresetMode.DISABLED"
+            )
+        self._ended = np.zeros(num, np.bool_)
+
+    def reset(self, slots: Sequence[int], seeds: Sequence[int]) -> dict[str, Array]:
+        """Start episodes; returns the first observations, leaf -> [K, ...]."""
+        rows = list(slots)
+        try:
+            return {name: column[rows] for name, column in self._reset(rows, seeds).items()}
+        except Exception as error:  # the user's environment: any kind
+            raise as_slot_error(rows[0] if len(rows) == 1 else None, error) from error
+
+    def _reset(self, rows: list[int], seeds: Sequence[int]) -> dict[str, Array]:
+        every = [0] * self.num_slots
+        for slot, seed in zip(rows, seeds, strict=True):
+            every[slot] = seed
+        options: dict[str, Any] | None = None
+        if not self.resets_together:
+            mask = np.zeros(self.num_slots, np.bool_)
+            mask[rows] = True
+            options = {"reset_mask": mask}
+            self._ended[rows] = False
+        value, _ = self._env.reset(seed=every, options=options)
+        leaves = self._spec.flatten(value)
+        check_leaves(self._spec, leaves, (self.num_slots,))
+        return leaves
+
+    def step(self, actions: Array, active: Array) -> StepResult:
+        """Step the slots where `active` [N] bool; `actions` [N, ...] are in the environment's action space."""
+        try:
+            idle = np.flatnonzero(self._ended).tolist()
+            if idle and self._mode is AutoresetMode.DISABLED:
+                self._reset(idle, [0] * len(idle))  # an ended environment must not be stepped; nobody records it
+            value, rewards, terminated, truncated, infos = self._env.step(actions)
+            leaves = self._spec.flatten(value)
+            check_leaves(self._spec, leaves, (self.num_slots,))
+            leaves = {name: np.array(leaf) for name, leaf in leaves.items()}
+            self._ended = np.logical_or(terminated, truncated)
+            per_slot = _split(infos, self.num_slots) if infos else None
+            if self._mode is AutoresetMode.SAME_STEP and self._ended.any():
+                self._keep_final(leaves, infos, per_slot)
+        except Exception as error:  # the user's environment: any kind
+            raise as_slot_error(None, error) from error
+        return StepResult(
+            observations=leaves,
+            rewards=np.array(rewards, np.float64),
+            terminated=np.array(terminated, np.bool_),
+            truncated=np.array(truncated, np.bool_),
+            infos=per_slot,
+        )
+
+    def _keep_final(self, leaves: dict[str, Array], infos: Mapping[str, Any], per_slot: list[dict[str, Any]] | None) -> None:
+        """Put the final observations and infos over those of the resets that SAME_STEP mode did."""
+        for slot in np.flatnonzero(self._ended).tolist():
+            final = self._spec.flatten(infos["final_obs"][slot])
+            check_leaves(self._spec, final)
+            for name, value in final.items():
+                leaves[name][slot] = value
+            if per_slot is not None:
+                per_slot[slot] = dict(per_slot[slot].get("final_info", {}))
+
+    def close(self) -> None:
+        """Close the environments."""
+        self._env.close()
+
+
+def _split(infos: Mapping[str, Any], num: int) -> list[dict[str, Any]]:
+    """Return an infos mapping of each slot from Gymnasium's mapping of arrays with `_key` masks."""
+    out: list[dict[str, Any]] = [{} for _ in range(num)]
+    for key, value in infos.items():
+        if key.startswith("_") or key == "final_obs":
+            continue
+        mask = infos.get(f"_{key}", np.ones(num, np.bool_))
+        parts: Sequence[Any] = _split(value, num) if isinstance(value, Mapping) else value
+        for slot in np.flatnonzero(mask).tolist():
+            out[slot][key] = parts[slot]
+    return out

@@ -1,0 +1,11 @@
+"""Experts: who answers what to do. Scripted, Stable-Baselines3, distil's own policies, the user's, random."""
+
+
+def catalogue() -> dict[str, str]:
+    """Return what can be set as expert -> one line on it: each kind, and each scripted expert with its environments."""
+    from distil.experts.config import KINDS
+    from distil.experts.scripted import environments
+
+    kinds = {config.model_fields["kind"].default: (config.__doc__ or "").splitlines()[0] for config in KINDS}
+    scripted = {f"scripted name={name}": f"For {', '.join(ids)}." for name, ids in environments().items()}
+    return {f"kind={kind}": text for kind, text in kinds.items()} | {f"kind={name}": text for name, text in scripted.items()}

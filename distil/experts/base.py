@@ -1,0 +1,141 @@
+"""The Expert protocol, and the check that stands between any expert and the environments.
+
+Legend: N environments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from distil.errors import InputError, RunError
+from distil.spaces import Leaf, SpaceSpec
+from distil.types import Array, Labels, Observations
+
+
+class Expert(Protocol):
+    """Answers what to do in each of N environments at once.
+
+    An expert is plain data and numpy: it can be pickled, so it is built once and shipped to the workers.
+
+    Attributes:
+        name: for reports and errors, such as `scripted lunarlander`.
+        needs_env: reads the simulator's state, so `act` wants `envs`.
+        stateful: its answer depends on the steps before, so it must see every step of an episode in order, after `begin`.
+    """
+
+    name: str
+    needs_env: bool
+    stateful: bool
+
+    def begin(self, slot: int, seed: int) -> None:
+        """Start a new episode in row `slot`, reset with `seed`. Does nothing for a stateless expert."""
+
+    def act(self, observations: Observations, *, envs: Sequence[Any] | None = None) -> Labels:
+        """Return actions for the leaves [N, ...] of N observations, in the action space's dtype and bounds.
+
+        The returned arrays are the caller's: a later call doesn't change them.
+        """
+
+
+class Stateless:
+    """Base of the experts that need neither the simulator nor the steps before."""
+
+    needs_env = False
+    stateful = False
+
+    def begin(self, slot: int, seed: int) -> None:
+        """Do nothing."""
+
+
+class Checked:
+    """An expert whose answers are checked, clipped to the action space's bounds and cast to its dtype.
+
+    Args:
+        expert: the one to check.
+        action: the environment's action space.
+    """
+
+    def __init__(self, expert: Expert, action: SpaceSpec) -> None:
+        self.name, self.needs_env, self.stateful = expert.name, expert.needs_env, expert.stateful
+        self._expert, self._leaf, self._wanted = expert, action.leaf, action.describe()
+        self._dtype = np.dtype(self._leaf.dtype)
+        self._low, self._high = _limits(self._leaf)
+
+    def begin(self, slot: int, seed: int) -> None:
+        """Start a new episode in row `slot`."""
+        self._expert.begin(slot, seed)
+
+    def act(self, observations: Observations, *, envs: Sequence[Any] | None = None) -> Labels:
+        """Return the expert's answers.
+
+        Raises:
+            RunError: an answer of the wrong shape or type, NaN or infinite, or no choice of a discrete space.
+        """
+        num = len(next(iter(observations.values())))
+        labels = self._expert.act(observations, envs=envs)
+        actions, mask = labels.actions, labels.mask
+        shape = (num, *self._leaf.shape)
+        if actions.shape != shape:
+            raise self._fault(f"actions of shape {actions.shape}", f"{shape}")
+        if mask.shape != (num,) or mask.dtype != np.bool_:
+            raise self._fault(f"a mask of shape {mask.shape} {mask.dtype}", f"({num},) bool")
+        if self._leaf.kind == "box":
+            return Labels(actions=self._box(actions, mask), mask=mask)
+        return Labels(actions=self._choices(actions, mask), mask=mask)
+
+    def _box(self, actions: Array, mask: Array) -> Array:
+        if actions.dtype.kind not in "fiu":
+            raise self._fault(f"actions of dtype {actions.dtype}", "numbers")
+        if not np.isfinite(actions).all():
+            bad = ~np.isfinite(actions.reshape(len(actions), -1)).all(axis=1)
+            if (bad & mask).any():
+                row = int(np.flatnonzero(bad & mask)[0])
+                raise self._fault(f"{actions[row].tolist()} in row {row}", "finite numbers")
+            actions = np.where(bad.reshape(-1, *[1] * (actions.ndim - 1)), 0, actions)
+        return np.clip(actions, self._low, self._high).astype(self._dtype, copy=False)
+
+    def _choices(self, actions: Array, mask: Array) -> Array:
+        if actions.dtype.kind not in "iu":
+            raise self._fault(f"actions of dtype {actions.dtype}", "integers")
+        bad = ((actions < self._low) | (actions > self._high)).reshape(len(actions), -1).any(axis=1)
+        if (bad & mask).any():
+            row = int(np.flatnonzero(bad & mask)[0])
+            raise self._fault(f"{actions[row].tolist()} in row {row}", f"{self._low.tolist()} to {self._high.tolist()}")
+        return np.clip(actions, self._low, self._high).astype(self._dtype, copy=False)
+
+    def _fault(self, came: str, wanted: str) -> RunError:
+        return RunError(f"expert {self.name}: returned {came}, wanted {wanted} for {self._wanted}; mend the expert")
+
+
+def _limits(leaf: Leaf) -> tuple[Array, Array]:
+    """Return the smallest and largest action, each of the action's shape."""
+    if leaf.kind == "box":
+        low, high = leaf.bounds()
+        return low.astype(leaf.dtype), high.astype(leaf.dtype)
+    low = np.full(leaf.shape, leaf.start, np.int64)
+    return low, low + np.asarray(leaf.nvec, np.int64).reshape(leaf.shape) - 1
+
+
+def every(num: int) -> Array:
+    """Return the mask of `num` valid answers, [N] bool."""
+    return np.ones(num, np.bool_)
+
+
+def check_spaces(name: str, wants: tuple[SpaceSpec, SpaceSpec], has: tuple[SpaceSpec, SpaceSpec]) -> None:
+    """Raise InputError, naming both, unless the observation and action spaces `has` are those that the expert `wants`.
+
+    Bounds and the width of floats may differ; names, kinds, shapes and numbers of choices may not.
+    """
+    for what, want, have in zip(("observations", "actions"), wants, has, strict=True):
+        if _key(want) != _key(have):
+            raise InputError(
+                f"expert {name}: made for {what} {want.describe()}, the environment has {have.describe()}; "
+                "choose an expert for this environment"
+            )
+
+
+def _key(space: SpaceSpec) -> list[tuple[Any, ...]]:
+    return [(leaf.name, leaf.kind, leaf.shape, leaf.nvec, leaf.start) for leaf in space.leaves]

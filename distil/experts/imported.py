@@ -1,0 +1,98 @@
+"""The user's own expert: a function, an object or a class, named as package.module:name."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from distil.config import Config, import_target
+from distil.errors import InputError, RunError
+from distil.experts.base import Checked, Expert, every
+from distil.types import Labels, Observations
+
+if TYPE_CHECKING:
+    from distil.envs import EnvConfig, EnvSpec
+    from distil.spaces import SpaceSpec
+
+
+class ImportExpertConfig(Config):
+    """An expert of the user's own.
+
+    A class is called with `kwargs` to make the expert; a function is the expert, with `kwargs` as further keyword arguments.
+    It answers `act(observations)` (or is called with them) and may declare `needs_env = True` (then it also gets `envs=`) and
+    `stateful = True` (then `begin(slot, seed)`, if it has one, tells it of each new episode).
+    """
+
+    kind: Literal["import"] = "import"
+    target: str
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+
+    def build(self, env: EnvConfig, spec: EnvSpec) -> Expert:
+        """Return the expert; InputError if the target is missing, can't be made or can't be called."""
+        target = import_target(self.target, "expert")
+        if isinstance(target, type):
+            try:
+                target = target(**self.kwargs)
+            except TypeError as error:
+                raise InputError(f"expert {self.target}: {error}; mend expert.kwargs") from None
+        elif self.kwargs:
+            target = _with_kwargs(target, self.kwargs)
+        if not callable(getattr(target, "act", target)):
+            raise InputError(f"expert {self.target}: neither callable nor with a method act; give it act(observations)")
+        return Checked(ImportedExpert(self.target, target, spec.observation), spec.action)
+
+
+def _with_kwargs(target: Any, kwargs: dict[str, Any]) -> Any:
+    if not callable(target):
+        raise InputError("expert.kwargs: the target is an object, which takes none; name its class instead")
+    partial = functools.partial(target, **kwargs)
+    vars(partial).update({key: getattr(target, key) for key in ("needs_env", "stateful") if hasattr(target, key)})
+    return partial
+
+
+class ImportedExpert:
+    """Gives the user's expert batches in the environment's own structure: a dict of arrays [N, ...] for a Dict space.
+
+    Args:
+        name: for reports and errors.
+        target: the user's callable or object.
+        observation: the environment's observation space.
+    """
+
+    def __init__(self, name: str, target: Any, observation: SpaceSpec) -> None:
+        self.name = name
+        self.needs_env = bool(getattr(target, "needs_env", False))
+        self.stateful = bool(getattr(target, "stateful", False))
+        self._target, self._observation = target, observation
+        self._act: Callable[..., Any] = getattr(target, "act", target)
+
+    def begin(self, slot: int, seed: int) -> None:
+        """Tell the user's expert, if it wants to know."""
+        if hasattr(self._target, "begin"):
+            self._target.begin(slot, seed)
+
+    def act(self, observations: Observations, *, envs: Sequence[Any] | None = None) -> Labels:
+        """Return the user's answers: an array of actions [N, ...], or `Labels` when only some are valid.
+
+        Raises:
+            RunError: the answer is no array, or the expert needs environments that this run can't show it.
+        """
+        batch = self._observation.unflatten(observations)
+        if self.needs_env and envs is None:
+            raise RunError(
+                f"expert {self.name}: needs_env, but these environments can't be shown; use plain ones (no vector env)"
+            )
+        answer = self._act(batch, envs=envs) if self.needs_env else self._act(batch)
+        if isinstance(answer, Labels):
+            return Labels(actions=np.array(answer.actions), mask=np.array(answer.mask))
+        try:
+            actions = np.array(answer)
+        except ValueError:
+            raise RunError(
+                f"expert {self.name}: returned a ragged list, wanted one array of actions; mend the expert"
+            ) from None
+        return Labels(actions=actions, mask=every(len(actions) if actions.ndim else 0))

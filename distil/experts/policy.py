@@ -1,0 +1,77 @@
+"""A policy that distil trained, as an expert for the next one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from distil.config import Config
+from distil.errors import InputError
+from distil.experts.base import Checked, Expert, check_spaces, every
+from distil.policies.acting import Acting, acting
+from distil.policies.checkpoint import WEIGHTS, load_policy_ref
+from distil.spaces import space_from_json
+from distil.types import Labels, Observations, PolicyRef
+
+if TYPE_CHECKING:
+    from distil.envs import EnvConfig, EnvSpec
+
+
+class PolicyExpertConfig(Config):
+    """A policy of distil's, acting deterministically."""
+
+    kind: Literal["policy"] = "policy"
+    path: str  # a run's folder, or the policy's own
+
+    def build(self, env: EnvConfig, spec: EnvSpec) -> Expert:
+        """Return the expert; InputError if there is no policy at the path, or if its spaces don't fit."""
+        ref = load_policy_ref(_folder(Path(self.path)))
+        name = f"policy {self.path}"
+        wants = (space_from_json(ref.spec["observation"]), space_from_json(ref.spec["action"]))
+        check_spaces(name, wants, (spec.observation, spec.action))
+        return Checked(PolicyExpert(name, ref), spec.action)
+
+
+def _folder(path: Path) -> Path:
+    folder = next((place for place in (path / "policy", path) if (place / WEIGHTS).is_file()), None)
+    if folder is None:
+        raise InputError(f"{path}: holds no policy ({WEIGHTS}); set expert.path to a run's folder or a policy's")
+    return folder
+
+
+class PolicyExpert:
+    """A policy's deterministic actions.
+
+    Args:
+        name: for reports and errors.
+        ref: the policy's weights and configuration.
+    """
+
+    needs_env = False
+
+    def __init__(self, name: str, ref: PolicyRef) -> None:
+        self.name = name
+        self._ref = ref
+        config = ref.spec["config"]
+        self.stateful = config["obs_horizon"] > 1 or (config["execute"] or config["chunk"]) > 1
+        self._begun: dict[int, int] = {}  # slot -> seed, until the number of slots is known
+        self._num = 0
+        self._actor: Acting | None = None
+
+    def begin(self, slot: int, seed: int) -> None:
+        """Forget the slot's last episode."""
+        if self._actor is None:
+            self._begun[slot] = seed
+        elif slot < self._num:
+            self._actor.begin(slot, seed)
+
+    def act(self, observations: Observations, *, envs: Sequence[Any] | None = None) -> Labels:
+        """Return the policy's actions for N observations; a policy that is stateful takes the same N at each call."""
+        num = len(next(iter(observations.values())))
+        if self._actor is None or num != self._num:
+            assert self._actor is None or not self.stateful, "the number of slots is fixed"
+            self._num, self._actor = num, acting(self._ref, num, deterministic=True)
+            for slot in range(num):
+                self._actor.begin(slot, self._begun.get(slot, 0))
+        return Labels(actions=self._actor.act(observations), mask=every(num))

@@ -1,0 +1,87 @@
+"""The random expert: the lower baseline of every score, reproducible by episode."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from distil import seeding
+from distil.config import Config
+from distil.experts.base import Checked, Expert, every
+from distil.spaces import Leaf
+from distil.types import Array, Labels, Observations
+
+if TYPE_CHECKING:
+    from distil.envs import EnvConfig, EnvSpec
+
+_BLOCK = 128  # actions drawn at a time
+
+
+class RandomExpertConfig(Config):
+    """Random actions, drawn as Gymnasium's spaces draw them."""
+
+    kind: Literal["random"] = "random"
+
+    def build(self, env: EnvConfig, spec: EnvSpec) -> Expert:
+        """Return the expert; every action space fits."""
+        return Checked(RandomExpert(spec.action.leaf), spec.action)
+
+
+class RandomExpert:
+    """Random actions from a stream per episode: they depend on the episode's seed alone, not on the slot or its neighbours.
+
+    Args:
+        leaf: the action space.
+    """
+
+    name = "random"
+    needs_env = False
+    stateful = True
+
+    def __init__(self, leaf: Leaf) -> None:
+        self._leaf = leaf
+        self._rngs: dict[int, np.random.Generator] = {}
+        self._blocks: dict[int, Array] = {}  # slot -> [block, ...]
+        self._next: dict[int, int] = {}  # slot -> row of the block
+
+    def begin(self, slot: int, seed: int) -> None:
+        """Start the stream of the episode with `seed`."""
+        self._rngs[slot] = seeding.generator(seed, "expert", "random")
+        self._next[slot] = _BLOCK
+
+    def act(self, observations: Observations, *, envs: Sequence[Any] | None = None) -> Labels:
+        """Return the next action of each slot's stream; zeros where no episode has begun."""
+        num = len(next(iter(observations.values())))
+        actions = np.full((num, *self._leaf.shape), self._leaf.start, self._leaf.dtype)
+        for slot in range(num):
+            if slot in self._rngs:
+                actions[slot] = self._draw(slot)
+        return Labels(actions=actions, mask=every(num))
+
+    def _draw(self, slot: int) -> Array:
+        if self._next[slot] == _BLOCK:
+            self._blocks[slot], self._next[slot] = sample(self._leaf, _BLOCK, self._rngs[slot]), 0
+        self._next[slot] += 1
+        action: Array = self._blocks[slot][self._next[slot] - 1]
+        return action
+
+
+def sample(leaf: Leaf, num: int, rng: np.random.Generator) -> Array:
+    """Return `num` random actions [num, ...] of a space.
+
+    Choices and bounded numbers are uniform. A number with one bound is exponential from it, with none it is normal.
+    """
+    size = (num, *leaf.shape)
+    if leaf.kind != "box":
+        return rng.integers(leaf.start, leaf.start + np.asarray(leaf.nvec).reshape(leaf.shape), size).astype(leaf.dtype)
+    low, high = leaf.bounds()
+    if np.dtype(leaf.dtype).kind in "iu":
+        return rng.integers(low.astype(np.int64), high.astype(np.int64), size, endpoint=True).astype(leaf.dtype)
+    below, above = np.isfinite(low), np.isfinite(high)
+    lowest, highest = np.where(below, low, 0), np.where(above, high, 0)
+    uniform = lowest + rng.random(size) * (highest - lowest)
+    tail = rng.exponential(size=size)
+    one_sided = np.where(below, lowest + tail, np.where(above, highest - tail, rng.standard_normal(size)))
+    return np.where(below & above, uniform, one_sided).astype(leaf.dtype)

@@ -1,0 +1,77 @@
+"""Configuration of the Stable-Baselines3 expert, and its building: files, network, statistics, spaces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from distil.config import Config
+from distil.errors import InputError
+from distil.experts.base import Checked, Expert
+from distil.experts.sb3.archive import Archive, beside, read_archive
+from distil.experts.sb3.expert import Sb3Expert
+from distil.experts.sb3.fit import check_fit
+from distil.experts.sb3.layout import Algo, read_layout
+from distil.experts.sb3.vecnormalize import Statistics, read_statistics
+
+if TYPE_CHECKING:
+    from distil.envs import EnvConfig, EnvSpec
+
+_STATISTICS = ("vecnormalize.pkl", "vec_normalize.pkl")
+_TIME_STEPS = 1000  # the zoo's default length of an episode for its time feature
+
+
+class Sb3ExpertConfig(Config):
+    """An MLP policy of Stable-Baselines3 or sb3-contrib: PPO, A2C, TRPO, SAC, TQC, TD3, DDPG, DQN, QR-DQN or ARS."""
+
+    kind: Literal["sb3"] = "sb3"
+    path: str  # the zip, or a folder with one
+    algo: Algo = "auto"  # what the file must hold; auto: what it does hold
+    vecnormalize: str = "auto"  # a file of statistics, none, or auto: the one beside the zip
+    time_feature: Literal["auto", "on", "off"] = "auto"  # was 1 - t / limit a last observation? auto: as config.yml says
+
+    def build(self, env: EnvConfig, spec: EnvSpec) -> Expert:
+        """Return the expert.
+
+        The zip is read as data: nothing in it is executed. Reading imports torch; acting doesn't, so a built expert can be
+        pickled to workers that have no torch loaded.
+
+        Raises:
+            InputError: a file that is missing, damaged or unsafe, or spaces that don't fit, both named.
+        """
+        archive = read_archive(Path(self.path))
+        layout = read_layout(archive)
+        if self.algo not in ("auto", *layout.algos):
+            raise InputError(
+                f"expert {archive.path}: holds one of {', '.join(layout.algos)}, not {self.algo}; set expert.algo=auto"
+            )
+        statistics = self._statistics(archive)
+        limit = (spec.max_episode_steps or _TIME_STEPS) if self._wants_time(archive) else None
+        name = f"sb3 {self.algo if self.algo != 'auto' else layout.algos[0]} {archive.path.name}"
+        check_fit(name, archive, layout, (spec.observation, spec.action), statistics, time=limit is not None)
+        expert = Sb3Expert(name, layout, spec.observation, spec.action.leaf, statistics=statistics, time_limit=limit)
+        return Checked(expert, spec.action)
+
+    def _statistics(self, archive: Archive) -> Statistics | None:
+        if self.vecnormalize == "none":
+            return None
+        if self.vecnormalize != "auto":
+            return read_statistics(Path(self.vecnormalize))
+        path = beside(archive.path, *_STATISTICS)
+        if path is None and _was_normalised(archive):
+            raise InputError(
+                f"expert {archive.path}: config.yml says that observations were normalised, but there is no {_STATISTICS[0]}; "
+                "set expert.vecnormalize to it, or to none"
+            )
+        return read_statistics(path) if path else None
+
+    def _wants_time(self, archive: Archive) -> bool:
+        if self.time_feature == "auto":
+            return "TimeFeatureWrapper" in str(archive.training.get("env_wrapper", ""))
+        return self.time_feature == "on"
+
+
+def _was_normalised(archive: Archive) -> bool:
+    setting = archive.training.get("normalize", False)
+    text = f"{setting} {archive.training.get('normalize_kwargs', '')}".replace(" ", "").replace('"', "'")
+    return bool(setting) and "norm_obs=False" not in text and "'norm_obs':False" not in text

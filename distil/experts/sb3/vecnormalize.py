@@ -1,0 +1,72 @@
+"""The running statistics that a Stable-Baselines3 policy was trained under (VecNormalize)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distil.errors import InputError
+from distil.experts.sb3 import pickles
+from distil.types import Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """Frozen observation statistics: x -> clip((x - mean) / scale, -clip, clip)."""
+
+    mean: Mapping[str, Array]  # leaf name -> [...] float64
+    scale: Mapping[str, Array]  # leaf name -> [...] float64, sqrt(var + epsilon)
+    clip: float
+
+    def apply(self, leaf: str, values: Array) -> Array:
+        """Return the normalised values [N, ...] of a leaf; those of a leaf without statistics are unchanged."""
+        if leaf not in self.mean:
+            return values
+        out: Array = np.subtract(values, self.mean[leaf], dtype=np.float64)
+        out /= self.scale[leaf]
+        return np.clip(out, -self.clip, self.clip, out=out)
+
+
+def read_statistics(path: Path) -> Statistics | None:
+    """Return the statistics of a `vecnormalize.pkl`, or None when it says that observations weren't normalised.
+
+    Raises:
+        InputError: the file is missing, damaged, or asks for anything but numbers.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; set expert.vecnormalize to the statistics or to none")
+    root = pickles.read(path.read_bytes(), str(path))
+    if not getattr(root, "origin", "").endswith(".VecNormalize") or not isinstance(root.state, dict):
+        raise InputError(f"{path}: holds no VecNormalize; set expert.vecnormalize to its file")
+    try:
+        return _statistics(root.state)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: damaged at {error}; save it again with VecNormalize.save") from None
+
+
+def _statistics(state: dict[str, Any]) -> Statistics | None:
+    if not state.get("norm_obs", True):
+        return None
+    running = state["obs_rms"]
+    keys = state.get("norm_obs_keys")
+    moments = {f"obs/{key}": running[key] for key in keys or running} if isinstance(running, dict) else {"obs": running}
+    epsilon = float(pickles.array(state["epsilon"]))
+    mean = {leaf: _moment(record, "mean") for leaf, record in moments.items()}
+    scale = {leaf: np.sqrt(_moment(record, "var") + epsilon) for leaf, record in moments.items()}
+    return Statistics(mean=mean, scale=scale, clip=float(pickles.array(state["clip_obs"])))
+
+
+def _moment(record: Any, name: str) -> Array:
+    state = getattr(record, "state", None)
+    if not isinstance(state, dict):
+        raise InputError(f"{type(record).__name__} where running statistics belong")
+    values = pickles.array(state[name]).astype(np.float64)
+    if not np.isfinite(values).all() or (name == "var" and (values < 0).any()):
+        raise InputError(f"its {name} isn't finite")
+    return values

@@ -1,0 +1,123 @@
+"""Experts that are programs: no training, no file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from gymnasium import spaces
+
+from distil.config import Config
+from distil.errors import InputError
+from distil.experts import controllers
+from distil.experts.base import Checked, Expert, Stateless, check_spaces, every
+from distil.experts.metaworld import MetaWorldExpert
+from distil.spaces import SpaceSpec, action_spec, observation_spec
+from distil.types import Array, Labels, Observations
+
+if TYPE_CHECKING:
+    from distil.envs import EnvConfig, EnvSpec
+
+Name = Literal["auto", "lunarlander", "cartpole", "pendulum", "mountaincar-continuous", "metaworld"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Script:
+    """A controller and the size of the spaces that it is for."""
+
+    control: Callable[[Array], Array]
+    num_features: int
+    num_actions: int
+    discrete: bool
+
+    def spaces(self) -> tuple[SpaceSpec, SpaceSpec]:
+        observation = spaces.Box(-np.inf, np.inf, (self.num_features,), np.float32)
+        action = spaces.Discrete(self.num_actions) if self.discrete else spaces.Box(-1, 1, (self.num_actions,), np.float32)
+        return observation_spec(observation), action_spec(action)
+
+
+_LANDERS = {
+    True: _Script(control=controllers.lunarlander_discrete, num_features=8, num_actions=4, discrete=True),
+    False: _Script(control=controllers.lunarlander_continuous, num_features=8, num_actions=2, discrete=False),
+}
+_SCRIPTS = {
+    "cartpole": _Script(control=controllers.cartpole, num_features=4, num_actions=2, discrete=True),
+    "pendulum": _Script(control=controllers.pendulum, num_features=3, num_actions=1, discrete=False),
+    "mountaincar-continuous": _Script(
+        control=controllers.mountaincar_continuous, num_features=2, num_actions=1, discrete=False
+    ),
+}
+_BY_ENV: dict[str, Name] = {
+    "LunarLander": "lunarlander",
+    "LunarLanderContinuous": "lunarlander",
+    "CartPole": "cartpole",
+    "Pendulum": "pendulum",
+    "MountainCarContinuous": "mountaincar-continuous",
+}
+
+
+class ScriptedExpertConfig(Config):
+    """A scripted expert; `auto` picks it by the environment's id."""
+
+    kind: Literal["scripted"] = "scripted"
+    name: Name = "auto"
+
+    def build(self, env: EnvConfig, spec: EnvSpec) -> Expert:
+        """Return the expert for this environment; InputError if there is none, or if its spaces don't fit."""
+        name = _pick(env) if self.name == "auto" else self.name
+        if name == "metaworld":
+            task = getattr(env, "kwargs", {}).get("env_name")
+            if not isinstance(task, str):
+                raise InputError("expert scripted metaworld: which task? set env.kwargs.env_name=reach-v3, for one")
+            metaworld = MetaWorldExpert(task)
+            wants = _Script(control=controllers.pendulum, num_features=39, num_actions=4, discrete=False).spaces()
+            check_spaces(metaworld.name, wants, (spec.observation, spec.action))
+            return Checked(metaworld, spec.action)
+        script = _LANDERS[spec.action.leaf.kind == "discrete"] if name == "lunarlander" else _SCRIPTS[name]
+        expert = ScriptedExpert(f"scripted {name}", script.control)
+        check_spaces(expert.name, script.spaces(), (spec.observation, spec.action))
+        return Checked(expert, spec.action)
+
+
+class ScriptedExpert(Stateless):
+    """A pure function of the observation.
+
+    Args:
+        name: for reports and errors.
+        control: from observations [N, D] to actions [N] or [N, A].
+    """
+
+    def __init__(self, name: str, control: Callable[[Array], Array]) -> None:
+        self.name = name
+        self._control = control
+
+    def act(self, observations: Observations, *, envs: Sequence[Any] | None = None) -> Labels:
+        """Return the controller's actions."""
+        actions = self._control(observations["obs"])
+        return Labels(actions=actions, mask=every(len(actions)))
+
+
+def environments() -> dict[str, list[str]]:
+    """Return each scripted expert's name -> the environments that `auto` picks it for."""
+    names: dict[str, list[str]] = {}
+    for env_id, name in {**_BY_ENV, "Meta-World": "metaworld"}.items():
+        names.setdefault(name, []).append(env_id)
+    return names
+
+
+def _pick(env: EnvConfig) -> Name:
+    env_id = getattr(env, "id", None)
+    if env_id is None:
+        raise InputError(f"expert scripted: an environment of kind {env.kind} has no id to pick by; set expert.name")
+    env_id = env_id.rpartition(":")[2]  # package:id imports a package first
+    if env_id.startswith("Meta-World/"):
+        return "metaworld"
+    base = env_id.rpartition("/")[2].partition("-v")[0]
+    if base not in _BY_ENV:
+        known = ", ".join(sorted(_BY_ENV))
+        raise InputError(
+            f"expert scripted: there is none for {env_id}, only for {known}, Meta-World; choose another expert.kind"
+        )
+    return _BY_ENV[base]

@@ -1,0 +1,1 @@
+"""Action distributions: one file each, chosen by their configuration's `kind`."""

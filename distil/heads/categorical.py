@@ -1,0 +1,55 @@
+"""The categorical head: an independent choice for each factor of a Discrete, MultiDiscrete or MultiBinary action.
+
+Legend: B batch, T action chunk, A factor, N choices of the largest factor, D context feature, K noise.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from distil.heads.base import DensityHead
+from distil.nn.mlp import linear
+from distil.spaces import Leaf
+
+
+class CategoricalHead(DensityHead):
+    """A probability for every choice of every factor, independent over steps and factors given the context.
+
+    Factors of unequal size share one [A, N] table of logits whose missing choices are -inf.
+    """
+
+    noise_kind = "uniform"
+    _missing: Tensor
+
+    def __init__(self, action: Leaf, context_dim: int, chunk: int, generator: torch.Generator) -> None:
+        super().__init__()
+        sizes = torch.tensor(action.nvec)
+        self._shape = (chunk, len(action.nvec), max(action.nvec))
+        self.noise_size = chunk * len(action.nvec)
+        self.linear = linear(context_dim, chunk * self._shape[1] * self._shape[2], generator)
+        self._ragged = bool((sizes != sizes[0]).any())
+        self.register_buffer("_missing", torch.arange(self._shape[2]) >= sizes[:, None], persistent=False)
+
+    def loss(self, context_BD: Tensor, actions_BTA: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Return the negative log-likelihood in nats, summed over the factors: [B, T]."""
+        return -self.log_prob(context_BD, actions_BTA)
+
+    def log_prob(self, context_BD: Tensor, actions_BTA: Tensor) -> Tensor:
+        """Return the log probability of the choices (int64, from 0 on), summed over the factors: [B, T]."""
+        log_p_BTAN = self._logits(context_BD).log_softmax(-1)
+        return log_p_BTAN.gather(-1, actions_BTA.unsqueeze(-1)).squeeze(-1).sum(-1)
+
+    def mode(self, context_BD: Tensor) -> Tensor:
+        """Return the likeliest choice of each factor, [B, T, A] int64."""
+        return self._logits(context_BD).argmax(-1)
+
+    def sample_from(self, context_BD: Tensor, noise_BK: Tensor) -> Tensor:
+        """Return the choices whose cumulative probability passes the uniform noise, [B, T, A] int64."""
+        cdf_BTAN = self._logits(context_BD).softmax(-1).cumsum(-1)
+        u_BTA1 = noise_BK.view(-1, *self._shape[:2], 1) * cdf_BTAN[..., -1:]
+        return (cdf_BTAN <= u_BTA1).sum(-1).clamp(max=self._shape[2] - 1)
+
+    def _logits(self, context_BD: Tensor) -> Tensor:
+        logits_BTAN: Tensor = self.linear(context_BD).float().view(-1, *self._shape)
+        return logits_BTAN.masked_fill(self._missing, -torch.inf) if self._ragged else logits_BTAN

@@ -1,0 +1,86 @@
+"""Which head a policy has: the configurations (no torch at import) and the automatic choice by action space."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from distil.config import Config
+from distil.errors import InputError
+from distil.spaces import Leaf
+
+if TYPE_CHECKING:
+    import torch
+
+    from distil.heads.base import Head
+
+
+class DeterministicConfig(Config):
+    """One action a state, bounded by tanh, trained by its distance to the label. For Box actions."""
+
+    kind: Literal["deterministic"] = "deterministic"
+    loss: Literal["mse", "l1"] = Field(default="mse", description="mse finds the labels' mean, l1 their median")
+
+    def build(self, action: Leaf, context_dim: int, chunk: int, *, generator: torch.Generator) -> Head:
+        """Return the head; InputError if the action space isn't a Box."""
+        from distil.heads.deterministic import DeterministicHead
+
+        _require(self.kind, action, ("box",))
+        return DeterministicHead(self, action, context_dim, chunk, generator)
+
+
+class GaussianConfig(Config):
+    """A tanh-squashed Gaussian whose mean and deviation depend on the state, by maximum likelihood. For Box actions."""
+
+    kind: Literal["gaussian"] = "gaussian"
+    min_log_std: float = Field(default=-5.0, description="lower clamp of the log deviation before the squashing")
+    max_log_std: float = Field(default=2.0, description="upper clamp")
+
+    def build(self, action: Leaf, context_dim: int, chunk: int, *, generator: torch.Generator) -> Head:
+        """Return the head; InputError if the action space isn't a Box."""
+        from distil.heads.gaussian import GaussianHead
+
+        _require(self.kind, action, ("box",))
+        return GaussianHead(self, action, context_dim, chunk, generator)
+
+
+class CategoricalConfig(Config):
+    """Independent choices, one a factor, by maximum likelihood. For Discrete, MultiDiscrete and MultiBinary actions."""
+
+    kind: Literal["categorical"] = "categorical"
+
+    def build(self, action: Leaf, context_dim: int, chunk: int, *, generator: torch.Generator) -> Head:
+        """Return the head; InputError if the action space is a Box."""
+        from distil.heads.categorical import CategoricalHead
+
+        _require(self.kind, action, ("discrete", "multi_discrete", "multi_binary"))
+        return CategoricalHead(action, context_dim, chunk, generator)
+
+
+class AutoHeadConfig(Config):
+    """Deterministic for Box actions, categorical for the others."""
+
+    kind: Literal["auto"] = "auto"
+
+    def resolve(self, action: Leaf) -> DeterministicConfig | CategoricalConfig:
+        """Return the choice for an action space."""
+        return DeterministicConfig() if action.kind == "box" else CategoricalConfig()
+
+
+def _kind(value: Any) -> Any:
+    return value.get("kind", "auto") if isinstance(value, dict) else getattr(value, "kind", None)
+
+
+HeadConfig = Annotated[
+    Annotated[AutoHeadConfig, Tag("auto")]
+    | Annotated[DeterministicConfig, Tag("deterministic")]
+    | Annotated[GaussianConfig, Tag("gaussian")]
+    | Annotated[CategoricalConfig, Tag("categorical")],
+    Discriminator(_kind),
+]
+
+
+def _require(kind: str, action: Leaf, kinds: tuple[str, ...]) -> None:
+    if action.kind not in kinds:
+        raise InputError(f"policy.head.kind={kind} doesn't fit a {action.kind} action space: leave it at auto")

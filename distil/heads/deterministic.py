@@ -1,0 +1,43 @@
+"""The deterministic head: tanh of a linear layer, trained by MSE or L1 in the normalised action space.
+
+Legend: B batch, T action chunk, A action dimension, D context feature, K noise.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import l1_loss, mse_loss
+
+from distil.heads.base import Head
+from distil.heads.config import DeterministicConfig
+from distil.nn.mlp import linear
+from distil.spaces import Leaf
+
+
+class DeterministicHead(Head):
+    """One action a context. Its samples are its mode."""
+
+    def __init__(
+        self, config: DeterministicConfig, action: Leaf, context_dim: int, chunk: int, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        self._shape = (chunk, math.prod(action.shape))
+        self._squared = config.loss == "mse"
+        self.linear = linear(context_dim, math.prod(self._shape), generator)
+
+    def loss(self, context_BD: Tensor, actions_BTA: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Return the squared (or absolute) error, mean over the action's dimensions: [B, T]."""
+        distance = mse_loss if self._squared else l1_loss
+        return distance(self.mode(context_BD).float(), actions_BTA, reduction="none").mean(-1)
+
+    def mode(self, context_BD: Tensor) -> Tensor:
+        """Return the action, [B, T, A] in [-1, 1]."""
+        out: Tensor = self.linear(context_BD)
+        return out.tanh().view(-1, *self._shape)
+
+    def sample_from(self, context_BD: Tensor, noise_BK: Tensor) -> Tensor:
+        """Return the mode: there is nothing to draw."""
+        return self.mode(context_BD)

@@ -1,0 +1,64 @@
+"""The squashed Gaussian head: a = tanh(u), u ~ N(mean(context), std(context)), with the exact density of a.
+
+Haarnoja et al. 2018, "Soft Actor-Critic", appendix C, equation 21:
+log p(a) = log N(u; mean, std) - sum_i log(1 - tanh(u_i)^2).
+
+Legend: B batch, T action chunk, A action dimension, D context feature, K noise.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from distil.heads.base import DensityHead
+from distil.heads.config import GaussianConfig
+from distil.nn.mlp import linear
+from distil.spaces import Leaf
+
+_INSIDE = 1 - 1e-6  # float32 can still tell this from 1: the widest action whose pre-image is finite
+_LABEL_LIMIT = 0.999  # labels on the bound would pull the mean towards infinity
+
+
+class GaussianHead(DensityHead):
+    """A density on (-1, 1)^A, independent over steps and dimensions given the context."""
+
+    noise_kind = "normal"
+
+    def __init__(self, config: GaussianConfig, action: Leaf, context_dim: int, chunk: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self._shape = (chunk, math.prod(action.shape))
+        self._limits = (config.min_log_std, config.max_log_std)
+        self.noise_size = math.prod(self._shape)
+        self.linear = linear(context_dim, 2 * self.noise_size, generator)
+
+    def loss(self, context_BD: Tensor, actions_BTA: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Return the negative log-likelihood in nats, [B, T]; labels are first moved inside +-0.999."""
+        return -self.log_prob(context_BD, actions_BTA.clamp(-_LABEL_LIMIT, _LABEL_LIMIT))
+
+    def log_prob(self, context_BD: Tensor, actions_BTA: Tensor) -> Tensor:
+        """Return the log density of `actions_BTA` in (-1, 1), summed over A: [B, T]."""
+        mean_BTA, log_std_BTA = self._moments(context_BD)
+        u_BTA = actions_BTA.clamp(-_INSIDE, _INSIDE).atanh()
+        z_BTA = (u_BTA - mean_BTA) * (-log_std_BTA).exp()
+        normal_BTA = -0.5 * z_BTA.square() - log_std_BTA - 0.5 * math.log(2 * math.pi)
+        # log(1 - tanh(u)^2), in the form that doesn't cancel for large |u|
+        squash_BTA = 2 * (math.log(2) - u_BTA - softplus(-2 * u_BTA))
+        return (normal_BTA - squash_BTA).sum(-1)
+
+    def mode(self, context_BD: Tensor) -> Tensor:
+        """Return tanh(mean), the median of each dimension: [B, T, A] in [-1, 1]."""
+        return self._moments(context_BD)[0].tanh()
+
+    def sample_from(self, context_BD: Tensor, noise_BK: Tensor) -> Tensor:
+        """Return tanh(mean + std * noise), [B, T, A]."""
+        mean_BTA, log_std_BTA = self._moments(context_BD)
+        return (mean_BTA + log_std_BTA.exp() * noise_BK.view(-1, *self._shape)).tanh()
+
+    def _moments(self, context_BD: Tensor) -> tuple[Tensor, Tensor]:
+        out_BN: Tensor = self.linear(context_BD).float()
+        mean_BN, log_std_BN = out_BN.tensor_split(2, -1)
+        return mean_BN.reshape(-1, *self._shape), log_std_BN.clamp(*self._limits).reshape(-1, *self._shape)

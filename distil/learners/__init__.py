@@ -1,0 +1,7 @@
+"""Learners step an objective on a snapshot: in this process, or on one Ray Train worker group that lives as long as the run."""
+
+from distil.learners.base import Learner
+from distil.learners.config import LearnerConfig
+from distil.learners.factory import make_learner
+
+__all__ = ["Learner", "LearnerConfig", "make_learner"]

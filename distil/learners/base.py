@@ -1,0 +1,42 @@
+"""What a learner is to the run: it holds a policy, and a plan makes the next version of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from distil.learners.config import LearnerConfig
+from distil.plans import Metrics, UpdatePlan
+from distil.types import PolicyRef
+
+if TYPE_CHECKING:
+    from distil.policies.config import PolicyConfig
+    from distil.store.schema import StoreSpec
+    from distil.store.snapshot import Snapshot
+
+
+class Learner(Protocol):
+    """Makes the next version of a policy from a plan and a snapshot."""
+
+    @property
+    def policy(self) -> PolicyRef:
+        """The policy after the last finished update; version 0 is the untrained one."""
+
+    def update(self, plan: UpdatePlan, snapshot: Snapshot) -> Metrics:
+        """Carry out `plan`; return `train/*` and `time/*` figures. A plan that is done already isn't repeated."""
+
+    def close(self) -> None:
+        """Free processes and memory; the checkpoints stay."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnerSetup:
+    """All that a rank needs to build itself, in this process or another one."""
+
+    config: LearnerConfig
+    policy: PolicyConfig
+    spec: StoreSpec
+    folder: Path  # of the checkpoints; every rank must see it
+    seed: int
+    resume: bool

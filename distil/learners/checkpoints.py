@@ -1,0 +1,127 @@
+"""Learner checkpoints: one safetensors file each, with its JSON in the header, written atomically and verified when read.
+
+A checkpoint is either of a point inside an update, or of its end (`done`). The newest two stay, and the newest done one: it
+is where an update starts from if the one inside turns out to belong to another plan.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import xxhash
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from distil.errors import RunError
+
+_NAME = re.compile(r"^round-(\d{6})-step-(\d{9})(-done)?\.safetensors$")
+_KEPT = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A learner's state at one step of one update."""
+
+    tensors: Mapping[str, Tensor]
+    state: Mapping[str, Any]  # JSON
+
+    @property
+    def done(self) -> bool:
+        """Whether it is of the end of an update."""
+        return bool(self.state["done"])
+
+
+class Checkpoints:
+    """The checkpoints of one run, in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """Use `folder`, which is made when the first one is saved."""
+        self._folder = folder
+
+    def clear(self) -> None:
+        """Remove them all: the run starts from nothing."""
+        for path in self._paths():
+            path.unlink()
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write `checkpoint` durably, then remove what is older and not needed; RunError if the disk refuses."""
+        tensors = {name: value.detach().cpu().contiguous() for name, value in checkpoint.tensors.items()}
+        header = {"distil": json.dumps(dict(checkpoint.state)), "digest": _digest(tensors)}
+        end = "-done" if checkpoint.done else ""
+        path = self._folder / f"round-{checkpoint.state['round']:06d}-step-{checkpoint.state['step']:09d}{end}.safetensors"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            _write(path, save(tensors, metadata=header))
+        except OSError as error:
+            raise RunError(f"{path}: can't write the checkpoint: {error.strerror}; free some space, then --resume") from None
+        self._prune()
+
+    def newest_first(self) -> Iterator[Checkpoint]:
+        """Yield the intact ones, newest first; torn or altered files are passed over."""
+        for path in reversed(self._paths()):
+            checkpoint = _read(path)
+            if checkpoint is not None:
+                yield checkpoint
+
+    def _paths(self) -> list[Path]:
+        if not self._folder.is_dir():
+            return []
+        return sorted((p for p in self._folder.iterdir() if _NAME.match(p.name)), key=_order)
+
+    def _prune(self) -> None:
+        paths = self._paths()
+        done = [path for path in paths if "-done" in path.name]
+        for path in set(paths) - set(paths[-_KEPT:]) - set(done[-1:]):
+            path.unlink()
+
+
+def _order(path: Path) -> tuple[int, bool, int]:
+    match = _NAME.match(path.name)
+    assert match is not None
+    return int(match[1]), match[3] is not None, int(match[2])
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    state = xxhash.xxh3_128()
+    for name in sorted(tensors):
+        state.update(name.encode())
+        state.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+    return state.hexdigest()
+
+
+def _write(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _read(path: Path) -> Checkpoint | None:
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        if header.get("digest") != _digest(tensors):
+            return None
+        return Checkpoint(tensors=tensors, state=json.loads(header["distil"]))
+    except (SafetensorError, KeyError, ValueError):
+        return None

@@ -1,0 +1,48 @@
+"""Chooses the learner that the configuration asks for; torch and Ray are imported only then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distil.learners.base import Learner, LearnerSetup
+from distil.learners.config import LearnerConfig
+from distil.types import Progress, silent
+
+if TYPE_CHECKING:
+    from distil.policies.config import PolicyConfig
+    from distil.store.schema import StoreSpec
+
+
+def make_learner(
+    config: LearnerConfig,
+    policy: PolicyConfig,
+    spec: StoreSpec,
+    folder: Path,
+    *,
+    seed: int,
+    resume: bool = False,
+    progress: Progress = silent,
+) -> Learner:
+    """Return the learner of `config`: in this process, or `num_learners` ranks on Ray Train (Ray must be running).
+
+    Args:
+        config: the learner's settings.
+        policy: what to train.
+        spec: spaces of the store that it will be trained on.
+        folder: where checkpoints go; with several nodes, a shared one. Without `resume`, older ones in it are removed.
+        seed: the run's root seed.
+        resume: go on from the newest checkpoint in `folder`, if there is one.
+        progress: told of the steps.
+
+    Raises:
+        InputError: a checkpoint to resume from has other shapes; the device doesn't exist.
+    """
+    setup = LearnerSetup(config=config, policy=policy, spec=spec, folder=folder.resolve(), seed=seed, resume=resume)
+    if config.num_learners:
+        from distil.learners.ray_train import RayLearner
+
+        return RayLearner(setup, progress)
+    from distil.learners.local import LocalLearner
+
+    return LocalLearner(setup, progress)

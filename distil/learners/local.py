@@ -1,0 +1,34 @@
+"""The learner in this process: one rank, no Ray."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from distil.learners.base import LearnerSetup
+from distil.learners.rank import Rank, choose_device
+from distil.learners.ranks import Ranks
+from distil.plans import Metrics, UpdatePlan
+from distil.types import PolicyRef, Progress, silent
+
+if TYPE_CHECKING:
+    from distil.store.snapshot import Snapshot
+
+
+class LocalLearner:
+    """One rank in this process: the default, for small models, DAgger's rounds and Tune's trials."""
+
+    def __init__(self, setup: LearnerSetup, progress: Progress = silent) -> None:
+        """Build the policy, or go on from the newest checkpoint if `setup.resume`; InputError if there is no such device."""
+        self._rank = Rank(setup, ranks=Ranks(device=choose_device(setup.config.device)), progress=progress)
+
+    @property
+    def policy(self) -> PolicyRef:
+        """The policy after the last finished update; version 0 is the untrained one."""
+        return self._rank.policy
+
+    def update(self, plan: UpdatePlan, snapshot: Snapshot) -> Metrics:
+        """Carry out `plan`; a plan that a checkpoint holds the end of isn't repeated."""
+        return self._rank.update(plan, snapshot)
+
+    def close(self) -> None:
+        """Nothing to stop."""

@@ -1,0 +1,152 @@
+"""One rank of a learner: it owns an objective, carries out plans, writes and resumes checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from distil.errors import InputError, RunError
+from distil.learners.base import LearnerSetup
+from distil.learners.checkpoints import Checkpoint, Checkpoints
+from distil.learners.loop import Fit, FitState
+from distil.learners.ranks import ALONE, Ranks
+from distil.objectives.base import ObjectiveState
+from distil.objectives.supervised import Supervised
+from distil.plans import Metrics, UpdatePlan
+from distil.policies.policy import Policy
+from distil.seeding import integer
+from distil.store.sampler import Sampler
+from distil.types import PolicyRef, Progress, silent
+
+if TYPE_CHECKING:
+    from distil.store.snapshot import Snapshot
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of `auto`, `cpu` or `cuda`; InputError if there is no GPU."""
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise InputError("learner.device: torch sees no GPU here; set learner.device=cpu, or install a CUDA build of torch")
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+class Rank:
+    """One rank. Of a group, rank 0 alone writes; the others read the same folder."""
+
+    def __init__(self, setup: LearnerSetup, *, ranks: Ranks = ALONE, progress: Progress = silent) -> None:
+        """Build the policy from the seed, or take over the newest checkpoint if `setup.resume`."""
+        torch.set_num_threads(setup.config.threads)
+        self._setup, self._ranks = setup, ranks
+        self._progress = progress
+        self._objective = _build(setup, ranks)
+        self._checkpoints = Checkpoints(setup.folder)
+        self._version = 0
+        self._fitted = False
+        self._ref: PolicyRef | None = None
+        if setup.resume:
+            self._load(next((c for c in self._checkpoints.newest_first() if c.done), None))
+        elif ranks.rank == 0:
+            self._checkpoints.clear()
+
+    @property
+    def policy(self) -> PolicyRef:
+        """The policy after the last finished update."""
+        if self._ref is None or self._ref.version != self._version:
+            self._ref = self._objective.evaluation_policy().ref(self._version)
+        return self._ref
+
+    def update(self, plan: UpdatePlan, snapshot: Snapshot) -> Metrics:
+        """Carry out `plan`, from the newest checkpoint of it if there is one.
+
+        Raises:
+            InputError: the snapshot has nothing to train on; a checkpoint has other shapes.
+            RunError: the disk is full; the ranks don't share the folder.
+        """
+        data = snapshot if plan.num_episodes is None else snapshot.first(plan.num_episodes)
+        identity = {"round": plan.round, "num_steps": plan.num_steps, "data": data.digest}
+        found = next((c for c in self._checkpoints.newest_first() if identity.items() <= c.state.items()), None)
+        self._load(found)
+        step = found.state["step"] if found else 0
+        if self._ranks.of_first(step) != step:
+            raise RunError(
+                f"rank {self._ranks.rank} doesn't see rank 0's checkpoints in {self._setup.folder}: use a shared folder"
+            )
+        if found is not None and found.done:
+            return dict(found.state["metrics"])
+        return self._fit(plan, data, identity, found)
+
+    def _fit(self, plan: UpdatePlan, data: Snapshot, identity: Mapping[str, Any], found: Checkpoint | None) -> Metrics:
+        config, seed = self._setup.config, self._setup.seed
+        train, validation = self._samplers(data)
+        if not self._fitted:
+            self._objective.policy.fit_normaliser(train.columns)
+            self._fitted = True
+        state = FitState.load(found.tensors, found.state["fit"]) if found else FitState()
+        if found is None:
+            self._objective.begin(plan.num_steps)
+        fit = Fit(
+            objective=self._objective,
+            config=config,
+            train=train,
+            validation=validation,
+            num_steps=plan.num_steps,
+            seed=integer(seed, "update", plan.round),
+            ranks=self._ranks,
+            state=state,
+            save=lambda: self._save(identity, state, None),
+            progress=self._progress,
+        )
+        metrics = fit.run() | {"train/learning_rate": self._objective.learning_rate}
+        self._version += 1
+        self._save(identity, state, metrics)
+        return metrics
+
+    def _samplers(self, data: Snapshot) -> tuple[Sampler, Sampler | None]:
+        """Return the samplers of the training and the held-out episodes; None if nothing is held out."""
+        policy = self._setup.policy
+        parts = data.split(self._setup.config.validation_fraction, integer(self._setup.seed, "validation split"))
+        train, held_out = (
+            Sampler(part, obs_horizon=policy.obs_horizon, chunk=policy.chunk) if part.episodes.num_labelled.any() else None
+            for part in parts
+        )
+        if train is None:
+            raise InputError(f"{data.path}: no labelled transition to train on; collect demonstrations first (distil collect)")
+        return train, held_out
+
+    def _save(self, identity: Mapping[str, Any], fit: FitState, metrics: Metrics | None) -> None:
+        """Write a checkpoint: inside the update if `metrics` is None, otherwise of its end."""
+        if self._ranks.rank != 0:
+            return
+        state = self._objective.state_dict()
+        header = {
+            **identity,
+            "step": fit.step,
+            "done": metrics is not None,
+            "metrics": metrics,
+            "version": self._version,
+            "fit": fit.counters(),
+            "objective": dict(state.counters),
+        }
+        tensors = dict(state.tensors) | (fit.tensors() if metrics is None else {})
+        self._checkpoints.save(Checkpoint(tensors=tensors, state=header))
+
+    def _load(self, checkpoint: Checkpoint | None) -> None:
+        if checkpoint is None:
+            return
+        try:
+            self._objective.load_state_dict(
+                ObjectiveState(tensors=checkpoint.tensors, counters=checkpoint.state["objective"]),
+            )
+        except ValueError as error:
+            raise InputError(
+                f"{self._setup.folder}: the checkpoint is of another policy: {error}; resume with its configuration"
+            ) from None
+        self._version, self._fitted = int(checkpoint.state["version"]), True
+
+
+def _build(setup: LearnerSetup, ranks: Ranks) -> Supervised:
+    seed = integer(setup.seed, "learner", "weights")
+    policy = Policy(setup.policy, setup.spec.observation, setup.spec.action, seed=seed)
+    return Supervised(policy.to(ranks.device), setup.config, world_size=ranks.world_size)

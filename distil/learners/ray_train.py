@@ -1,0 +1,180 @@
+"""The learner on Ray Train: one worker group for the whole run, fed with plans through a mailbox.
+
+A new group costs 20-30 s, a plan through the mailbox some milliseconds. A killed rank makes Train restart the group, which
+asks for the plan that was not reported done and goes on from its newest checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import uuid
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import ray
+import ray.train
+import ray.train.torch
+
+from distil.errors import InputError, RunError
+from distil.learners.base import LearnerSetup
+from distil.learners.mailbox import Done, Job, Mailbox, Status
+from distil.learners.rank import Rank, choose_device
+from distil.learners.ranks import Ranks
+from distil.plans import Metrics, UpdatePlan
+from distil.store.snapshot import Snapshot
+from distil.store.store import Store
+from distil.types import PolicyRef, Progress, silent
+
+if TYPE_CHECKING:
+    from distil.learners.config import LearnerConfig
+
+_POLL_S = 1.0
+_MAX_STARTS = 4  # of a group on one plan
+_START_TIMEOUT_S = 300.0
+_CLOSE_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _RankSetup:
+    setup: LearnerSetup
+    mailbox: Any  # its actor handle
+    use_gpu: bool
+
+
+class RayLearner:
+    """`num_learners` ranks with DistributedDataParallel: NCCL where Ray has GPUs, otherwise gloo."""
+
+    def __init__(self, setup: LearnerSetup, progress: Progress = silent) -> None:
+        """Start the group in the background; Ray must be running, with a CPU (or GPU) a rank to spare."""
+        self._progress, self._config = progress, setup.config
+        self._ref = Rank(setup).policy  # removes old checkpoints, or checks those to resume from, before anything starts
+        self._index = -1
+        self._mailbox: Any = ray.remote(num_cpus=0, max_concurrency=64)(Mailbox).remote()
+        self._fault: BaseException | None = None
+        use_gpu = _use_gpu(setup.config)
+        rank = _RankSetup(setup=replace(setup, resume=True), mailbox=self._mailbox, use_gpu=use_gpu)
+        self._trainer = ray.train.torch.TorchTrainer(
+            _rank_main,
+            train_loop_config={"rank": rank},
+            scaling_config=ray.train.ScalingConfig(num_workers=setup.config.num_learners, use_gpu=use_gpu),
+            torch_config=ray.train.torch.TorchConfig(backend="nccl" if use_gpu else "gloo"),
+            run_config=ray.train.RunConfig(
+                name=f"group-{uuid.uuid4().hex[:8]}",
+                storage_path=str(setup.folder / "ray_train"),
+                failure_config=ray.train.FailureConfig(max_failures=-1),  # `_check` counts them, by plan
+            ),
+        )
+        self._thread = threading.Thread(target=self._run_group, name="ray-train", daemon=True)
+        self._thread.start()
+
+    @property
+    def policy(self) -> PolicyRef:
+        """The policy after the last finished update; version 0 is the untrained one."""
+        return self._ref
+
+    def update(self, plan: UpdatePlan, snapshot: Snapshot) -> Metrics:
+        """Have the group carry out `plan`.
+
+        Raises:
+            InputError: what a rank found wrong with the data, the checkpoints or the device.
+            RunError: the group didn't start, or died again and again.
+        """
+        self._index += 1
+        job = Job(
+            index=self._index,
+            plan=plan,
+            store=str(snapshot.path.resolve()),
+            version=snapshot.version,
+            selection=tuple(snapshot.selection.tolist()),
+        )
+        ray.get(self._mailbox.post.remote(job))
+        posted_s = time.monotonic()
+        while True:
+            status: Status = ray.get(self._mailbox.status.remote(self._index, _POLL_S))
+            if status.progress is not None:
+                done, total, figures = status.progress
+                self._progress("update", done, total, **figures)
+            if status.result is not None:
+                self._ref = status.result.policy
+                return status.result.metrics
+            self._check(status, time.monotonic() - posted_s)
+
+    def rank_pids(self) -> dict[int, int]:
+        """Return the process id of each rank that has started."""
+        return dict(ray.get(self._mailbox.status.remote(self._index, 0)).pids)
+
+    def close(self) -> None:
+        """End the group."""
+        ray.get(self._mailbox.close.remote())
+        self._thread.join(_CLOSE_TIMEOUT_S)
+        ray.kill(self._mailbox)
+
+    def _run_group(self) -> None:
+        try:
+            self._trainer.fit()
+        except Exception as error:  # handed to the thread that waits for the result
+            self._fault = error
+
+    def _check(self, status: Status, waited_s: float) -> None:
+        if status.error is not None:
+            raise status.error
+        if status.num_starts > _MAX_STARTS:
+            raise RunError(f"the learners died {status.num_starts - 1} times in one update: {status.fault or 'killed'}")
+        if not self._thread.is_alive():
+            lines = str(self._fault or status.fault or "no reason given").strip().splitlines()
+            raise RunError(f"the learners ended: {lines[-1]}")
+        if not status.pids and waited_s > _START_TIMEOUT_S:
+            raise RunError(
+                f"{self._config.num_learners} learners didn't start in {waited_s:.0f} s; free are {ray.available_resources()}: "
+                "lower learner.num_learners or rollouts.num_workers"
+            )
+
+
+def _use_gpu(config: LearnerConfig) -> bool:
+    if config.device == "cpu":
+        return False
+    available = bool(ray.cluster_resources().get("GPU", 0) >= config.num_learners)
+    if config.device == "cuda" and not available:
+        raise InputError(f"learner.device: the cluster has fewer than {config.num_learners} GPUs; set learner.device=cpu")
+    return available
+
+
+def _rank_main(config: dict[str, _RankSetup]) -> None:
+    """One rank's life: build, then plan after plan until the mailbox closes."""
+    setup, mailbox = config["rank"].setup, config["rank"].mailbox
+    context = ray.train.get_context()
+    number = context.get_world_rank()
+    ray.get(mailbox.started.remote(number, os.getpid()))
+    try:
+        device = ray.train.torch.get_device() if config["rank"].use_gpu else choose_device("cpu")
+        ranks = Ranks(rank=number, world_size=context.get_world_size(), device=device)
+        _serve(Rank(setup, ranks=ranks, progress=_teller(mailbox, number)), ranks, mailbox)
+    except (InputError, RunError) as error:
+        ray.get(mailbox.fail.remote(type(error)(str(error))))
+    except Exception as error:
+        ray.get(mailbox.stumble.remote(f"{type(error).__name__}: {error}"))
+        raise
+
+
+def _serve(rank: Rank, ranks: Ranks, mailbox: Any) -> None:
+    last = -1
+    while job := ray.get(mailbox.next_job.remote(last, _POLL_S)):
+        if job is True:
+            continue
+        assert ranks.of_first(job.index) == job.index
+        snapshot = Store.open(job.store).snapshot(job.version)
+        if job.selection is not None:
+            snapshot = snapshot.select(job.selection)
+        metrics = rank.update(job.plan, snapshot)
+        if ranks.rank == 0:
+            ray.get(mailbox.report.remote(job.index, Done(metrics=metrics, policy=rank.policy)))
+        last = job.index
+
+
+def _teller(mailbox: Any, number: int) -> Progress:
+    def tell(what: str, done: int, total: int, /, **figures: float) -> None:
+        mailbox.tell.remote(done, total, figures)
+
+    return tell if number == 0 else silent

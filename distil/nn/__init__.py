@@ -1,0 +1,1 @@
+"""Plain torch blocks that heads and policies are made of."""

@@ -1,0 +1,68 @@
+"""Linear layers with a seeded start, and the multilayer perceptron made of them.
+
+Legend: B batch, D feature.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Literal, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+Activation = Literal["relu", "tanh", "silu"]
+M = TypeVar("M", nn.Linear, nn.Conv2d)
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "silu": nn.SiLU}
+
+
+def seeded(layer: M, generator: torch.Generator) -> M:
+    """Return the layer with weight and bias from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), torch's own start, drawn by `generator`.
+
+    Make the layer on the `meta` device, so that the global random state is neither read nor moved; this one is on the CPU.
+    """
+    layer = layer.to_empty(device="cpu")
+    bound = 1 / math.sqrt(layer.weight[0].numel())
+    with torch.no_grad():
+        layer.weight.uniform_(-bound, bound, generator=generator)
+        if layer.bias is not None:
+            layer.bias.uniform_(-bound, bound, generator=generator)
+    return layer
+
+
+def linear(num_in: int, num_out: int, generator: torch.Generator) -> nn.Linear:
+    """Return a linear layer `num_in -> num_out` that starts from `generator`."""
+    return seeded(nn.Linear(num_in, num_out, device="meta"), generator)
+
+
+def activation(name: Activation) -> nn.Module:
+    """Return a new activation module."""
+    return _ACTIVATIONS[name]()
+
+
+class Mlp(nn.Module):
+    """Linear layers, each followed by the activation: [B, num_in] -> [B, hidden[-1]].
+
+    Args:
+        num_in: features of the input.
+        hidden: width of each layer; empty for the identity.
+        kind: the activation.
+        generator: of the start weights.
+    """
+
+    def __init__(self, num_in: int, hidden: Sequence[int], kind: Activation, generator: torch.Generator) -> None:
+        super().__init__()
+        self.num_out = hidden[-1] if hidden else num_in
+        widths = [num_in, *hidden]
+        layers: list[nn.Module] = []
+        for a, b in itertools.pairwise(widths):
+            layers += [linear(a, b, generator), activation(kind)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x_BD: Tensor) -> Tensor:
+        """Return the features [B, num_out]."""
+        out: Tensor = self.layers(x_BD)
+        return out

@@ -1,0 +1,106 @@
+"""A policy on disk: `policy.safetensors` (weights, statistics, spec in its header) and `policy.json`, a readable copy.
+
+The safetensors file alone is the policy, so one rename replaces it and no half-written pair can exist. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import xxhash
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from distil.errors import InputError, RunError
+from distil.spaces import SpaceSpec, space_from_json
+from distil.types import PolicyRef
+
+FORMAT = 1
+WEIGHTS = "policy.safetensors"
+READABLE = "policy.json"
+
+
+def save_policy(ref: PolicyRef, folder: str | Path) -> Path:
+    """Write a policy into `folder` (made if needed), atomically; an older one there is replaced.
+
+    Returns:
+        The weights' path.
+
+    Raises:
+        RunError: the disk refused.
+    """
+    folder = Path(folder)
+    header = {"format": FORMAT, "version": ref.version, "spec": dict(ref.spec), "digest": _digest(ref)}
+    weights = save({k: np.ascontiguousarray(v) for k, v in ref.arrays.items()}, metadata={"distil": json.dumps(header)})
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace(folder / WEIGHTS, weights)
+        _replace(folder / READABLE, (json.dumps(header, indent=2) + "\n").encode())
+    except OSError as error:
+        raise RunError(
+            f"{folder}: can't write the policy: {error.strerror}; free some space or choose another folder"
+        ) from None
+    return folder / WEIGHTS
+
+
+def load_policy_ref(folder: str | Path) -> PolicyRef:
+    """Return the policy that `save_policy` wrote.
+
+    Args:
+        folder: the policy's folder, or its `policy.safetensors`.
+
+    Raises:
+        InputError: there is none, it is damaged, or a newer distil wrote it.
+    """
+    path = Path(folder)
+    path = path if path.suffix == ".safetensors" else path / WEIGHTS
+    if not path.is_file():
+        raise InputError(f"{path}: no policy here; give the folder of a trained run's policy")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = json.loads((file.metadata() or {})["distil"])
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        ref = PolicyRef(version=int(header["version"]), spec=header["spec"], arrays=arrays)
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise InputError(f"{path}: not a whole distil policy ({type(error).__name__}); copy it again or train anew") from None
+    if header.get("format") != FORMAT:
+        raise InputError(f"{path}: policy format {header.get('format')}, this distil reads {FORMAT}; update distil")
+    if header.get("digest") != _digest(ref):
+        raise InputError(f"{path}: the weights are damaged (their digest differs); copy the file again or train anew")
+    return ref
+
+
+def require_spaces(ref: PolicyRef, observation: SpaceSpec, action: SpaceSpec, what: str) -> None:
+    """Raise InputError, naming both spaces, if a policy isn't one for these spaces; `what` names their owner."""
+    for name, mine, theirs in (
+        ("observations", space_from_json(ref.spec["observation"]), observation),
+        ("actions", space_from_json(ref.spec["action"]), action),
+    ):
+        if mine != theirs:
+            raise InputError(
+                f"the policy's {name} are {mine.describe()}, those of {what} {theirs.describe()}: use a policy trained on it"
+            )
+
+
+def _digest(ref: PolicyRef) -> str:
+    state = xxhash.xxh3_128()
+    for name in sorted(ref.arrays):
+        value = np.ascontiguousarray(ref.arrays[name])
+        state.update(f"{name} {value.dtype} {value.shape}".encode())
+        state.update(value.tobytes())
+    return state.hexdigest()
+
+
+def _replace(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

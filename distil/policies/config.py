@@ -1,0 +1,89 @@
+"""What a policy is made of: PolicyConfig and the encoders' configurations (no torch at import)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from distil.config import Config
+from distil.errors import InputError
+from distil.heads.config import AutoHeadConfig, HeadConfig
+from distil.spaces import SpaceSpec
+
+Width = Annotated[int, Field(ge=1)]
+ActivationName = Literal["relu", "tanh", "silu"]
+
+
+class MlpConfig(Config):
+    """A multilayer perceptron over all leaves, flattened and concatenated."""
+
+    kind: Literal["mlp"] = "mlp"
+    hidden: tuple[Width, ...] = Field(default=(256, 256), description="width of each hidden layer")
+    activation: ActivationName = "relu"
+
+
+class CnnConfig(Config):
+    """A small convolutional network an image, its features beside the other leaves, then a multilayer perceptron."""
+
+    kind: Literal["cnn"] = "cnn"
+    channels: tuple[Width, ...] = Field(default=(32, 64, 64, 64), description="3x3 convolutions, each halves the image")
+    image_features: Width = Field(default=256, description="features of one image")
+    hidden: tuple[Width, ...] = Field(default=(256, 256), description="width of each hidden layer after the images")
+    activation: ActivationName = "relu"
+
+
+class AutoEncoderConfig(Config):
+    """cnn if the observation has an image (uint8 of 2 or 3 dimensions), else mlp."""
+
+    kind: Literal["auto"] = "auto"
+    hidden: tuple[Width, ...] = Field(default=(256, 256), description="width of each hidden layer")
+    activation: ActivationName = "relu"
+
+    def resolve(self, observation: SpaceSpec) -> MlpConfig | CnnConfig:
+        """Return the choice for an observation space."""
+        model = CnnConfig if any(leaf.is_image for leaf in observation.leaves) else MlpConfig
+        return model(hidden=self.hidden, activation=self.activation)
+
+
+def _kind(value: Any) -> Any:
+    return value.get("kind", "auto") if isinstance(value, dict) else getattr(value, "kind", None)
+
+
+EncoderConfig = Annotated[
+    Annotated[AutoEncoderConfig, Tag("auto")] | Annotated[MlpConfig, Tag("mlp")] | Annotated[CnnConfig, Tag("cnn")],
+    Discriminator(_kind),
+]
+
+
+class PolicyConfig(Config):
+    """The learned policy: what it sees, its network, its action distribution, and how many actions it plans ahead."""
+
+    obs_horizon: int = Field(default=1, ge=1, description="how many observations it sees, the newest and those before it")
+    chunk: int = Field(default=1, ge=1, description="how many actions it predicts at once")
+    execute: int | None = Field(default=None, ge=1, description="how many of them it executes before it plans anew; null: all")
+    encoder: EncoderConfig = AutoEncoderConfig()
+    head: HeadConfig = AutoHeadConfig()
+    std_floor: float = Field(
+        default=1e-4, gt=0, description="an observation dimension that varies less counts as constant and keeps its own unit"
+    )
+    obs_clip: float = Field(default=10.0, gt=0, description="normalised observations are clipped to +-this")
+
+    @model_validator(mode="after")
+    def _execute_at_most_chunk(self) -> PolicyConfig:
+        if self.execute is not None and self.execute > self.chunk:
+            raise ValueError(f"execute={self.execute} is more than chunk={self.chunk} actions: raise chunk or lower execute")
+        return self
+
+    @property
+    def num_executed(self) -> int:
+        """Number of actions executed of each chunk."""
+        return self.execute or self.chunk
+
+    def resolve(self, observation: SpaceSpec, action: SpaceSpec) -> PolicyConfig:
+        """Return the configuration with every `auto` replaced by its choice for these spaces."""
+        encoder = self.encoder.resolve(observation) if isinstance(self.encoder, AutoEncoderConfig) else self.encoder
+        head = self.head.resolve(action.leaf) if isinstance(self.head, AutoHeadConfig) else self.head
+        if isinstance(encoder, CnnConfig) and not any(leaf.is_image for leaf in observation.leaves):
+            raise InputError(f"policy.encoder.kind=cnn: the observation {observation.describe()} has no uint8 image; use mlp")
+        return self.model_copy(update={"encoder": encoder, "head": head})

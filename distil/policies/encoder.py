@@ -1,0 +1,89 @@
+"""From observations to a context: standardised feature vector, image networks, and the perceptron over both.
+
+Legend: B batch, H observation horizon, F features of the vector, D context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from distil.nn.cnn import Cnn
+from distil.nn.mlp import Mlp
+from distil.policies.config import CnnConfig, MlpConfig
+from distil.policies.layout import Part, fixed_scaling, layout, num_features, observation_scaling
+from distil.spaces import Leaf, SpaceSpec
+from distil.types import Array
+
+
+class Features(nn.Module):
+    """The standardised feature vector of all leaves that are no convolved images. Its statistics are frozen buffers."""
+
+    mean: Tensor
+    inv_std: Tensor
+
+    def __init__(self, leaves: list[Leaf], clip: float) -> None:
+        super().__init__()
+        self.parts = layout(leaves)
+        self.size = num_features(self.parts)
+        self._clip = clip
+        mean, inv_std = fixed_scaling(self.parts)
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
+        self.register_buffer("inv_std", torch.tensor(inv_std, dtype=torch.float32))
+        for i, part in enumerate(self.parts):
+            if part.factor is not None:
+                self.register_buffer(f"_factor{i}", torch.tensor(part.factor), persistent=False)
+                self.register_buffer(f"_value{i}", torch.tensor(part.value), persistent=False)
+
+    def fit(self, columns: Mapping[str, Array], std_floor: float) -> None:
+        """Set the statistics from the training rows, leaf name -> [R, ...]."""
+        mean, inv_std = observation_scaling(self.parts, columns, std_floor)
+        self.mean.copy_(torch.from_numpy(mean))
+        self.inv_std.copy_(torch.from_numpy(inv_std))
+
+    def forward(self, observations: Mapping[str, Tensor]) -> Tensor:
+        """Return the vector [B, H, F] of observations [B, H, ...]."""
+        raw = [self._part(i, part, observations[part.leaf.name]) for i, part in enumerate(self.parts)]
+        raw_BHF = raw[0] if len(raw) == 1 else torch.cat(raw, -1)
+        return (raw_BHF - self.mean).mul_(self.inv_std).clamp_(-self._clip, self._clip)
+
+    def _part(self, index: int, part: Part, values: Tensor) -> Tensor:
+        flat = values.reshape(*values.shape[:2], -1)
+        if part.factor is None:
+            return flat.float()
+        picked = flat[..., self.get_buffer(f"_factor{index}")]
+        return (picked == self.get_buffer(f"_value{index}")).float()
+
+
+class Encoder(nn.Module):
+    """Observations [B, H, ...] -> context [B, num_out]."""
+
+    def __init__(
+        self, config: MlpConfig | CnnConfig, observation: SpaceSpec, horizon: int, clip: float, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        convolved = [leaf for leaf in observation.leaves if isinstance(config, CnnConfig) and leaf.is_image]
+        self.features = Features([leaf for leaf in observation.leaves if leaf not in convolved], clip)
+        self._images = [leaf.name for leaf in convolved]
+        num_image_features = config.image_features if isinstance(config, CnnConfig) else 0
+        self.cnns = nn.ModuleList(
+            Cnn(leaf.shape, config.channels, config.image_features, config.activation, generator)
+            for leaf in convolved
+            if isinstance(config, CnnConfig)
+        )
+        num_in = horizon * (self.features.size + len(convolved) * num_image_features)
+        self.mlp = Mlp(num_in, config.hidden, config.activation, generator)
+        self.num_out = self.mlp.num_out
+
+    def forward(self, observations: Mapping[str, Tensor]) -> Tensor:
+        """Return the context [B, num_out]."""
+        parts = [self.features(observations)] if self.features.size else []
+        for name, cnn in zip(self._images, self.cnns, strict=True):
+            image = observations[name]
+            features = cnn(image.flatten(0, 1).float() / 255)
+            parts.append(features.view(*image.shape[:2], -1))
+        x_BHD = parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+        context_BD: Tensor = self.mlp(x_BHD.flatten(1))
+        return context_BD

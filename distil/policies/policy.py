@@ -1,0 +1,230 @@
+"""The learned policy: encoder + head + statistics, its loss, and how it acts. The torch half; rollouts use `acting`.
+
+Legend: B batch, N environments, H observation horizon, T action chunk, A action dimension (or factor), D context, K noise.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from distil.errors import InputError
+from distil.heads.base import Head
+from distil.heads.config import AutoHeadConfig
+from distil.policies.config import AutoEncoderConfig, PolicyConfig
+from distil.policies.encoder import Encoder
+from distil.policies.layout import action_scaling
+from distil.spaces import Leaf, SpaceSpec, space_from_json
+from distil.types import Array, Batch, PolicyRef
+
+__all__ = ["Policy", "PolicyConfig", "State"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """What a policy remembers of N running episodes; `Policy.act` returns the next one."""
+
+    history: Mapping[str, Tensor] | None  # leaf name -> [N, H, ...]; None before the first step
+    fresh: Tensor  # [N] bool: the next observation is the episode's first
+    queue: Tensor | None  # [N, T, ...] the last chunk, in the environment's space
+    used: Tensor  # [N] how many of it are executed
+
+    def reset(self, mask: Tensor) -> State:
+        """Return the state with new episodes in the rows of `mask` [N]: their history and queued actions are gone."""
+        return replace(self, fresh=self.fresh | mask)
+
+
+class Actions(nn.Module):
+    """Environment actions <-> head actions. The scaling of a box is a frozen buffer."""
+
+    centre: Tensor
+    half_width: Tensor
+
+    def __init__(self, leaf: Leaf) -> None:
+        super().__init__()
+        self.leaf = leaf
+        self._box = leaf.kind == "box"
+        self._identity = False
+        if self._box:
+            centre, half = action_scaling(leaf, None)
+            self.register_buffer("centre", torch.tensor(centre, dtype=torch.float32))
+            self.register_buffer("half_width", torch.tensor(half, dtype=torch.float32))
+            low, high = (torch.tensor(bound.reshape(-1), dtype=torch.float32) for bound in leaf.bounds())
+            self.register_buffer("_low", low, persistent=False)
+            self.register_buffer("_high", high, persistent=False)
+
+    def fit(self, columns: Mapping[str, Array]) -> None:
+        """Set the scaling from the training labels where the space has no bounds."""
+        if self._box:
+            centre, half = action_scaling(self.leaf, columns)
+            self.centre.copy_(torch.from_numpy(centre))
+            self.half_width.copy_(torch.from_numpy(half))
+
+    def refresh(self) -> None:
+        """Look at the scaling after it changed: an identity costs nothing in `encode`."""
+        self._identity = self._box and not bool(self.centre.any()) and bool((self.half_width == 1).all())
+
+    def encode(self, actions_BT: Tensor) -> Tensor:
+        """Return head actions [B, T, A] of environment actions [B, T, ...]."""
+        flat_BTA = actions_BT.reshape(*actions_BT.shape[:2], -1)
+        if self._box:
+            return flat_BTA.float() if self._identity else (flat_BTA.float() - self.centre) / self.half_width
+        return flat_BTA.long() - self.leaf.start
+
+    def decode(self, actions_BTA: Tensor) -> Tensor:
+        """Return environment actions [B, T, ...] inside their bounds; boxes keep the head's float dtype."""
+        if self._box:
+            flat = actions_BTA * self.half_width + self.centre
+            flat = torch.minimum(torch.maximum(flat, self.get_buffer("_low")), self.get_buffer("_high"))
+        else:
+            flat = actions_BTA + self.leaf.start
+        return flat.reshape(*flat.shape[:2], *self.leaf.shape)
+
+
+def _check(policy: Policy, _: object) -> None:
+    policy._check_fitted()
+
+
+class Policy(nn.Module):
+    """A policy for given spaces.
+
+    Args:
+        config: its parts; every `auto` is resolved for the spaces.
+        observation: the observation space.
+        action: the action space.
+        seed: of the start weights. Torch's global random state is not touched.
+
+    Raises:
+        InputError: the head or encoder doesn't fit the spaces.
+    """
+
+    def __init__(self, config: PolicyConfig, observation: SpaceSpec, action: SpaceSpec, *, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config.resolve(observation, action)
+        self.observation, self.action = observation, action
+        generator = torch.Generator().manual_seed(seed)
+        encoder, head = self.config.encoder, self.config.head
+        assert not isinstance(encoder, AutoEncoderConfig)
+        assert not isinstance(head, AutoHeadConfig)
+        self.encoder = Encoder(encoder, observation, config.obs_horizon, config.obs_clip, generator)
+        self.actions = Actions(action.leaf)
+        self.head: Head = head.build(action.leaf, self.encoder.num_out, config.chunk, generator=generator)
+        self._fitted = False
+        self.register_load_state_dict_post_hook(_check)  # type: ignore[no-untyped-call]
+        self._check_fitted()
+
+    def fit_normaliser(self, columns: Mapping[str, Array]) -> None:
+        """Set the statistics from training data: leaf name -> [R, ...], and "action" -> [R, ...] labels.
+
+        Raises:
+            InputError: a column that is needed is missing, empty or not finite.
+        """
+        self.encoder.features.fit(columns, self.config.std_floor)
+        self.actions.fit(columns)
+        self._check_fitted()
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the loss [B]: what DistributedDataParallel and torch.compile call."""
+        return self.loss(batch)
+
+    def loss(self, batch: Batch, *, generator: torch.Generator | None = None) -> Tensor:
+        """Return the loss of each window [B]: the mean over its steps that are no pads. Weights apply outside.
+
+        Args:
+            batch: tensors on the policy's device.
+            generator: for heads whose loss is random.
+        """
+        self._require_fitted()
+        loss_BT = self.head.loss(self.encoder(batch.observations), self.actions.encode(batch.actions), generator=generator)
+        loss_BT = loss_BT.masked_fill(batch.is_pad, 0.0)
+        if self.config.chunk == 1:
+            return loss_BT.squeeze(1)
+        num_valid_B: Tensor = (~batch.is_pad).sum(1).clamp(min=1)
+        return loss_BT.sum(1) / num_valid_B
+
+    def plan(self, observations: Mapping[str, Tensor], noise_NK: Tensor | None) -> Tensor:
+        """Return head actions [N, T, A] for windows [N, H, ...]: the mode, or the sample that `noise_NK` leads to."""
+        self._require_fitted()
+        context_ND = self.encoder(observations)
+        return self.head.mode(context_ND) if noise_NK is None else self.head.sample_from(context_ND, noise_NK)
+
+    def initial_state(self, num_envs: int) -> State:
+        """Return the state of `num_envs` episodes that are about to begin."""
+        device = next(self.parameters()).device
+        fresh = torch.ones(num_envs, dtype=torch.bool, device=device)
+        return State(history=None, fresh=fresh, queue=None, used=torch.zeros(num_envs, dtype=torch.long, device=device))
+
+    @torch.no_grad()
+    def act(
+        self, observations: Mapping[str, Tensor], state: State, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, State]:
+        """Return actions [N, ...] in the environment's space, and the next state.
+
+        Args:
+            observations: leaf name -> [N, ...].
+            state: from `initial_state` or the last `act`.
+            generator: draws the actions; None takes the mode.
+        """
+        windows = {name: self._push(name, value, state) for name, value in observations.items()}
+        replan = state.fresh | (state.used >= self.config.num_executed)
+        queue, used = state.queue, torch.where(replan, 0, state.used)
+        if queue is None or bool(replan.any()):
+            shape = (len(replan), self.head.noise_size)
+            draw = torch.rand if self.head.noise_kind == "uniform" else torch.randn
+            noise = None if generator is None else draw(shape, generator=generator, device=replan.device)
+            chunk = self.actions.decode(self.plan(windows, noise))
+            keep = replan.reshape(-1, *[1] * (chunk.ndim - 1))
+            queue = chunk if queue is None else torch.where(keep, chunk, queue)
+        actions = queue[torch.arange(len(used), device=used.device), used]
+        return actions, State(history=windows, fresh=torch.zeros_like(state.fresh), queue=queue, used=used + 1)
+
+    def ref(self, version: int) -> PolicyRef:
+        """Return a copy of the policy as plain data."""
+        arrays = {name: value.detach().cpu().numpy().copy() for name, value in self.state_dict().items()}
+        spec = {
+            "config": self.config.model_dump(mode="json"),
+            "observation": self.observation.to_json(),
+            "action": self.action.to_json(),
+        }
+        return PolicyRef(version=version, spec=spec, arrays=arrays)
+
+    @staticmethod
+    def from_ref(ref: PolicyRef) -> Policy:
+        """Return the policy of a `PolicyRef`; InputError if arrays and spec don't fit."""
+        config = PolicyConfig.model_validate_json(json.dumps(ref.spec["config"]))
+        observation, action = space_from_json(ref.spec["observation"]), space_from_json(ref.spec["action"])
+        policy = Policy(config, observation, action)
+        policy.load_arrays(ref.arrays)
+        return policy
+
+    def load_arrays(self, arrays: Mapping[str, Array]) -> None:
+        """Take weights and statistics from a ref's arrays; InputError names the first that doesn't fit."""
+        own = self.state_dict()
+        for name in sorted(own.keys() | arrays.keys()):
+            have = tuple(arrays[name].shape) if name in arrays else "nothing"
+            want = tuple(own[name].shape) if name in own else "nothing"
+            if have != want:
+                raise InputError(f"policy weights {name}: found {have}, expected {want}; use the config that made them")
+        self.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in arrays.items()})
+
+    def _push(self, name: str, value: Tensor, state: State) -> Tensor:
+        first = value.unsqueeze(1).expand(-1, self.config.obs_horizon, *value.shape[1:])
+        if state.history is None or self.config.obs_horizon == 1:
+            return first
+        rolled = torch.cat([state.history[name][:, 1:], value.unsqueeze(1)], 1)
+        return torch.where(state.fresh.reshape(-1, *[1] * value.ndim), first, rolled)
+
+    def _check_fitted(self) -> None:
+        self._fitted = not any(bool(value.isnan().any()) for value in self.buffers() if value.is_floating_point())
+        self.actions.refresh()
+
+    def _require_fitted(self) -> None:
+        if not self._fitted:
+            raise InputError(
+                "the policy has no observation statistics: call fit_normaliser(columns) on the training data first"
+            )

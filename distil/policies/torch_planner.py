@@ -1,0 +1,34 @@
+"""The forward pass in torch, for policies that numpy doesn't run (those with image networks).
+
+Legend: N slots, H observation horizon, T action chunk, A action dimension, K noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from distil.policies.policy import Policy
+from distil.types import Array, PolicyRef
+
+
+class TorchPlanner:
+    """Runs a policy on the CPU, in evaluation mode and without gradients."""
+
+    def __init__(self, ref: PolicyRef) -> None:
+        self._policy = Policy.from_ref(ref).eval()
+        self.noise_kind: str = self._policy.head.noise_kind
+        self.noise_size: int = self._policy.head.noise_size
+        self._windowed = self._policy.config.obs_horizon > 1
+
+    def plan(self, windows: Mapping[str, Array], noise: Array | None) -> Array:
+        """Return head actions [N, T, A]: the mode, or the sample that `noise` [N, K] leads to."""
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in windows.items()}
+        if not self._windowed:
+            tensors = {name: value.unsqueeze(1) for name, value in tensors.items()}
+        with torch.inference_mode():
+            actions = self._policy.plan(tensors, None if noise is None else torch.from_numpy(noise))
+        out: Array = actions.numpy()
+        return out

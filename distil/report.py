@@ -1,0 +1,341 @@
+"""What a run leaves for people: result tables, plots, videos. Matplotlib, rich and ffmpeg are imported when one is made.
+
+Plots use Okabe and Ito's colours, which colour-blind people can tell apart, and a marker of its own for each method, so they
+also work in grey. Figures are drawn without pyplot: no global state, no window, no display needed.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distil.errors import RunError
+from distil.types import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from rich.table import Table
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_EXPERT, _RANDOM = "#222222", "#8A8A8A"
+_STYLE: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 11,
+    "axes.titlesize": 14,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 14,
+    "axes.labelcolor": "#333333",
+    "axes.edgecolor": "#999999",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": "#E6E6E6",
+    "xtick.color": "#333333",
+    "ytick.color": "#333333",
+    "legend.frameon": False,
+    "savefig.dpi": 160,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One measured policy: a row of the table, a point of the plot. None: unknown, or without meaning here."""
+
+    name: str  # "BC, 20 episodes"
+    mean: float  # return
+    low: float  # 95 % interval of the mean
+    high: float
+    normalised: float | None = None  # 0: random policy, 1: expert
+    num_demonstrations: int | None = None
+    num_transitions: int | None = None
+    wall_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """A line, with an interval where `low` and `high` are given. All of one length."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] | None = None
+    high: Sequence[float] | None = None
+
+
+def table(rows: Sequence[Mapping[str, str | float | None]], title: str = "") -> Table:
+    """Return a table with the first row's keys as columns: text to the left, numbers to the right, None as a dash."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    out = Table(title=title or None, box=SIMPLE_HEAD, title_justify="left", title_style="bold", header_style="bold")
+    columns = list(rows[0]) if rows else []
+    for name in columns:
+        numeric = all(not isinstance(row.get(name), str) for row in rows)
+        out.add_column(name, justify="right" if numeric else "left", no_wrap=True)
+    for row in rows:
+        out.add_row(*(Text(_cell(row.get(name))) for name in columns))
+    return out
+
+
+def score_table(scores: Sequence[Score], title: str = "") -> Table:
+    """Return the table of results: return with its 95 % interval, normalised score, data, time; no empty columns."""
+    rows: list[dict[str, str | float | None]] = [
+        {
+            "policy": score.name,
+            "return": f"{score.mean:.1f}",
+            "95 % interval": f"{score.low:.1f} to {score.high:.1f}",
+            "normalised": None if score.normalised is None else f"{score.normalised:.3f}",
+            "transitions": score.num_transitions,
+            "seconds": None if score.wall_s is None else f"{score.wall_s:.1f}",
+        }
+        for score in scores
+    ]
+    empty = {name for name in (rows[0] if rows else ()) if all(row[name] is None for row in rows)}
+    out = table([{k: v for k, v in row.items() if k not in empty} for row in rows], title)
+    for column in out.columns[1:]:
+        column.justify = "right"
+    return out
+
+
+def text(content: Table, width: int = 120) -> str:
+    """Return a table as plain text, for a log or a file."""
+    from rich.console import Console
+
+    console = Console(width=width, color_system=None, force_terminal=False)
+    with console.capture() as capture:
+        console.print(content)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines()).strip("\n") + "\n"
+
+
+def plot_scores(
+    methods: Mapping[str, Sequence[Score]],
+    path: Path | str,
+    *,
+    expert: Score | None = None,
+    random: Score | None = None,
+    title: str = "",
+    subtitle: str = "",
+) -> Path:
+    """Draw score against demonstrations: log x axis, 95 % intervals as bands, expert and random as lines; return `path`.
+
+    Args:
+        methods: name -> its scores; those without `num_demonstrations` are left out.
+        path: the PNG (or PDF, SVG) to write.
+        expert: what the demonstrations come from.
+        random: the floor.
+        title: what this is about, such as the environment's id.
+        subtitle: how it was measured, in small print.
+    """
+    import matplotlib as mpl
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(title, subtitle)
+        numbers = sorted({s.num_demonstrations for scores in methods.values() for s in scores if s.num_demonstrations})
+        axes.set_xscale("log")
+        if numbers:
+            axes.set_xlim(numbers[0] / 1.35, numbers[-1] * 1.35)
+            shown = _spread_out(numbers)
+            axes.xaxis.set_major_locator(FixedLocator(shown))
+            axes.set_xticks(shown, [f"{n:,}" for n in shown])
+            axes.xaxis.set_minor_locator(NullLocator())
+        for index, (name, scores) in enumerate(methods.items()):
+            known = sorted((s for s in scores if s.num_demonstrations), key=lambda s: s.num_demonstrations or 0)
+            curve = Curve(
+                x=[s.num_demonstrations or 0 for s in known],
+                y=[s.mean for s in known],
+                low=[s.low for s in known],
+                high=[s.high for s in known],
+            )
+            _draw(axes, name, curve, index, marker=True)
+        for score, colour, dashes in ((expert, _EXPERT, (6, 3)), (random, _RANDOM, (2, 2))):
+            if score is not None:
+                _level(axes, score, colour, dashes)
+        axes.set_xlabel("demonstrations (episodes)")
+        axes.set_ylabel("return per episode")
+        axes.margins(y=0.08)
+        _legend(axes, len(methods))
+        return _save(figure, path)
+
+
+def plot_curves(
+    curves: Mapping[str, Curve],
+    path: Path | str,
+    *,
+    xlabel: str = "gradient steps",
+    ylabel: str = "return per episode",
+    title: str = "",
+    subtitle: str = "",
+    log_y: bool = False,
+) -> Path:
+    """Draw learning curves, one colour and line style each, intervals as bands; return `path`."""
+    import matplotlib as mpl
+    from matplotlib.ticker import EngFormatter
+
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(title, subtitle)
+        for index, (name, curve) in enumerate(curves.items()):
+            _draw(axes, name, curve, index, marker=len(curve.x) <= 30)
+        if log_y:
+            axes.set_yscale("log")
+            axes.grid(which="minor", linewidth=0.4)
+        if any(abs(x) >= 10_000 for curve in curves.values() for x in curve.x):
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.margins(x=0.02, y=0.08)
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+        _legend(axes, len(curves))
+        return _save(figure, path)
+
+
+def video(frames: Iterable[Array], path: Path | str, fps: float) -> Path:
+    """Write frames as an MP4 (H.264, plays in every browser), one at a time, so their number doesn't matter; return `path`.
+
+    Args:
+        frames: [height, width, 3] uint8 each, all of one size; an odd size loses its last row or column.
+        path: the .mp4 to write; it appears when it is complete.
+        fps: frames a second.
+
+    Raises:
+        RunError: there are no frames, one isn't an RGB image of the first one's size, or ffmpeg fails.
+    """
+    import imageio_ffmpeg  # type: ignore[import-untyped,unused-ignore]
+
+    path = Path(path)
+    part = path.with_name(f".{path.name}.part.mp4")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer: Any = None
+    shape: tuple[int, ...] = ()
+    try:
+        for index, frame in enumerate(frames):
+            if writer is None:
+                shape = _video_shape(frame, path)
+                writer = _open_video(imageio_ffmpeg, part, shape, fps)
+            if np.shape(frame) != shape or frame.dtype != np.uint8:
+                raise RunError(f"{path}: frame {index} is {np.shape(frame)} {frame.dtype}, the first one was {shape} uint8")
+            writer.send(np.ascontiguousarray(frame[: shape[0] // 2 * 2, : shape[1] // 2 * 2]))
+        if writer is None:
+            raise RunError(f"{path}: no frames to write: does the environment render (render_mode='rgb_array')?")
+        writer.close()
+        os.replace(part, path)
+    except OSError as error:
+        raise RunError(f"{path}: the video can't be written: {str(error).splitlines()[0]}") from error
+    finally:
+        if writer is not None:
+            writer.close()
+        part.unlink(missing_ok=True)
+    return path
+
+
+def _video_shape(frame: Array, path: Path) -> tuple[int, ...]:
+    shape = np.shape(frame)
+    if len(shape) != 3 or shape[2] != 3 or min(shape[:2]) < 2:
+        raise RunError(f"{path}: a frame has shape {shape}, an RGB image has (height, width, 3)")
+    return shape
+
+
+def _open_video(imageio_ffmpeg: Any, path: Path, shape: tuple[int, ...], fps: float) -> Any:
+    writer = imageio_ffmpeg.write_frames(
+        str(path),
+        (shape[1] // 2 * 2, shape[0] // 2 * 2),  # the pixel format that all players know needs even sizes
+        fps=fps,
+        codec="libx264",
+        quality=None,
+        macro_block_size=1,
+        ffmpeg_log_level="error",
+        output_params=["-crf", "20", "-preset", "veryfast", "-movflags", "+faststart"],
+    )
+    writer.send(None)
+    return writer
+
+
+def _figure(title: str, subtitle: str) -> tuple[Figure, Axes]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    if title:
+        axes.set_title(title, pad=28 if subtitle else None)
+    if subtitle:
+        axes.annotate(
+            subtitle, (0, 1), (0, 10), xycoords="axes fraction", textcoords="offset points", color="#666666", fontsize=10
+        )
+    return figure, axes
+
+
+def _draw(axes: Axes, name: str, curve: Curve, index: int, *, marker: bool) -> None:
+    colour = _COLOURS[index % len(_COLOURS)]
+    style = ("-", "--", "-.", ":")[index // len(_COLOURS) % 4] if marker else ("-", "--", "-.", ":")[index % 4]
+    if curve.low is not None and curve.high is not None:
+        axes.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.16, linewidth=0)
+    shape = _MARKERS[index % len(_MARKERS)] if marker else None
+    axes.plot(
+        curve.x,
+        curve.y,
+        style,
+        color=colour,
+        label=name,
+        linewidth=2.2 if marker else 1.6,
+        marker=shape,
+        markersize=7,
+        markeredgecolor="white",
+        zorder=3,
+    )
+
+
+def _level(axes: Axes, score: Score, colour: str, dashes: tuple[int, int]) -> None:
+    axes.axhspan(score.low, score.high, color=colour, alpha=0.07, linewidth=0)
+    axes.axhline(score.mean, color=colour, linewidth=1.5, dashes=dashes, zorder=2)
+    axes.annotate(
+        f"{score.name}  {score.mean:,.0f}".replace("-", "\N{MINUS SIGN}"),
+        (1, score.mean),
+        (4, 0),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        color=colour,
+        va="center",
+        annotation_clip=False,
+    )
+
+
+def _legend(axes: Axes, num_lines: int) -> None:
+    if num_lines:
+        axes.legend(loc="best", handlelength=2.6)
+
+
+def _spread_out(numbers: Sequence[int]) -> list[int]:
+    """Return those of the sorted numbers whose labels don't overlap on a log axis; the last one always stays."""
+    gap = max(math.log(numbers[-1] / numbers[0]), 1e-9) / 14
+    out = [numbers[-1]]
+    for number in reversed(numbers[:-1]):
+        if math.log(out[-1] / number) >= gap:
+            out.append(number)
+    return out[::-1]
+
+
+def _save(figure: Figure, path: Path | str) -> Path:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    return path
+
+
+def _cell(value: str | float | None) -> str:
+    if value is None:
+        return "\N{EN DASH}"
+    if isinstance(value, str):
+        return value
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"

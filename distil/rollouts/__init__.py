@@ -1,0 +1,19 @@
+"""Rollouts: seeded episodes on a fleet of workers, collected into the store or scored."""
+
+from distil.rollouts.actors import ActorSpec
+from distil.rollouts.collector import Collector
+from distil.rollouts.config import NoiseConfig, RolloutConfig
+from distil.rollouts.evaluation import Baselines, EvalResult, evaluate
+from distil.rollouts.fleet import Fleet, Outcome
+
+__all__ = [
+    "ActorSpec",
+    "Baselines",
+    "Collector",
+    "EvalResult",
+    "Fleet",
+    "NoiseConfig",
+    "Outcome",
+    "RolloutConfig",
+    "evaluate",
+]

@@ -1,0 +1,31 @@
+"""How rollouts are done: workers, environments a worker, noise on the expert's actions."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from distil.config import Config
+
+
+class NoiseConfig(Config):
+    """Noise on what the expert executes; the stored label is always its clean action.
+
+    Covering the states around the expert's path makes clones more robust: Laskey et al., DART, arXiv:1703.09327.
+    """
+
+    kind: Literal["none", "epsilon", "gaussian"] = "none"
+    level: float = Field(default=0.1, ge=0.0)
+    """epsilon: the chance of a uniformly random action at a step. gaussian: standard deviation, in half action ranges."""
+
+
+class RolloutConfig(Config):
+    """`rollouts:` the fleet of workers."""
+
+    num_workers: int = Field(default=2, ge=0)  # Ray actors, a core each; 0: in this process, without Ray
+    num_envs: int = Field(default=16, ge=1)  # environments a worker; part of what makes a run repeatable
+    infos: tuple[str, ...] = ()  # keys of the environment's infos to store, as JSON
+    shard_bytes: int = Field(default=128 * 2**20, gt=0)  # a worker seals a shard once it holds so much
+    address: str | None = None  # of a running Ray cluster; otherwise RAY_ADDRESS, otherwise one is started here
+    start_timeout_s: float = Field(default=120.0, gt=0.0)  # until the first worker must have started

@@ -1,0 +1,124 @@
+"""Scores on fixed held-out episodes, in the one vocabulary of metrics that all algorithms share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from distil.plans import Who
+from distil.rollouts.actors import ActorSpec
+from distil.rollouts.fleet import Fleet
+from distil.rollouts.loop import Item
+from distil.rollouts.worker import Job
+from distil.types import Array, PolicyRef, Progress, silent
+
+_CONFIDENCE = 0.95
+_RESAMPLES = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baselines:
+    """Mean returns of the random policy (0 of `eval/normalised`) and of the expert (1), on the same seeds."""
+
+    random: float
+    expert: float
+
+    def normalise(self, value: float) -> float | None:
+        """Return where `value` lies between the two; None where they are equal."""
+        span = self.expert - self.random
+        return (value - self.random) / span if span else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalResult:
+    """The outcome of held-out episodes, in the order of their seeds. E episodes."""
+
+    seeds: tuple[int, ...]
+    returns: Array  # [E] float64, undiscounted
+    lengths: Array  # [E] int64
+    successes: Array | None  # [E] bool; None: the environment has no such notion
+
+    @property
+    def mean(self) -> float:
+        """Mean return."""
+        return float(self.returns.mean())
+
+    @property
+    def iqm(self) -> float:
+        """Interquartile mean of the returns (Agarwal et al., arXiv:2108.13264)."""
+        from scipy.stats import trim_mean
+
+        return float(trim_mean(self.returns, 0.25))
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % bootstrap interval of the mean return."""
+        if len(self.returns) < 2 or np.ptp(self.returns) == 0:
+            return self.mean, self.mean
+        from scipy.stats import bootstrap
+
+        rng = np.random.default_rng(0)  # fixed: the same returns give the same interval
+        result = bootstrap(
+            (self.returns,), np.mean, n_resamples=_RESAMPLES, confidence_level=_CONFIDENCE, method="percentile", rng=rng
+        )
+        return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+    def metrics(self, baselines: Baselines | None = None) -> dict[str, float]:
+        """Return `eval/*`; the normalised score only where there are baselines."""
+        low, high = self.interval
+        out = {
+            "eval/return_mean": self.mean,
+            "eval/return_iqm": self.iqm,
+            "eval/return_ci_low": low,
+            "eval/return_ci_high": high,
+            "eval/episode_length": float(self.lengths.mean()),
+        }
+        score = baselines.normalise(self.mean) if baselines else None
+        if score is not None:
+            out["eval/normalised"] = score
+        if self.successes is not None:
+            out["eval/success_rate"] = float(self.successes.mean())
+        return out
+
+    def table(self, baselines: Baselines | None = None) -> str:
+        """Return the metrics as a text table."""
+        rows = self.metrics(baselines) | {"episodes": float(len(self.seeds))}
+        width = max(map(len, rows))
+        return "\n".join(f"{name.removeprefix('eval/'):<{width}} {value:12.4g}" for name, value in rows.items())
+
+
+def evaluate(
+    fleet: Fleet,
+    who: Who,
+    seeds: Sequence[int],
+    *,
+    policy: PolicyRef | None = None,
+    deterministic: bool = True,
+    progress: Progress = silent,
+    what: str = "evaluate",
+) -> EvalResult:
+    """Run one episode a seed and return the outcome. The same seeds give the same returns with any number of workers.
+
+    Args:
+        fleet: who runs them.
+        who: who acts; the expert acts without noise.
+        seeds: of the episodes' resets, `episode_seeds(Purpose.EVALUATE, n)`.
+        policy: who acts, if a policy does.
+        deterministic: the policy's mode instead of samples.
+        progress: told of episodes as they end.
+        what: the name of the work for `progress`.
+    """
+    items = [Item(index=i, uid=str(seed), seed=seed) for i, seed in enumerate(seeds)]
+    job = Job(actor=ActorSpec(who=who, deterministic=deterministic))
+    outcome = fleet.run(job, items, policy, progress=progress, what=what)
+    stats = [outcome.stats[i] for i in range(len(items))]
+    successes = [s.success for s in stats]
+    known = len(stats) > 0 and any(s is not None for s in successes)
+    return EvalResult(
+        seeds=tuple(seeds),
+        returns=np.array([s.total_reward for s in stats], np.float64),
+        lengths=np.array([s.length for s in stats], np.int64),
+        successes=np.array([bool(s) for s in successes]) if known else None,
+    )

@@ -1,0 +1,171 @@
+"""The fleet: items in, outcomes out, whoever runs them: this process or Ray actors that may die."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from distil.envs import EnvSpec, GymEnvConfig, ImportEnvConfig
+from distil.experts.base import Expert
+from distil.rollouts.config import RolloutConfig
+from distil.rollouts.loop import Item
+from distil.rollouts.worker import EpisodeStats, Job, Sealed, Setup, Worker, WorkReport
+from distil.types import PolicyRef, Progress, silent
+
+_GROUPS_PER_WORKER = 4  # enough of them to even out a slow worker
+_MAX_ROUNDS = 8  # episodes a slot runs in one call, at most
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """What has been achieved so far, also when the run ends with an error."""
+
+    stats: dict[int, EpisodeStats] = field(default_factory=dict)  # by the item's index; of a recorded job, sealed ones only
+    sealed: dict[str, Sealed] = field(default_factory=dict)  # by path
+
+    def take(self, report: WorkReport, recorded: bool) -> None:
+        """Add a report."""
+        for sealed in report.sealed:
+            self.sealed[sealed.entry.path] = sealed
+            self.stats |= {stats.index: stats for stats in sealed.stats}
+        if not recorded:
+            self.stats |= {stats.index: stats for stats in report.stats}
+
+
+Tell = Callable[[Sequence[EpisodeStats]], None]
+
+
+class Pool(Protocol):
+    """Workers of one kind."""
+
+    def run(self, job: Job, groups: Sequence[Sequence[Item]], policy: PolicyRef | None, outcome: Outcome, tell: Tell) -> None:
+        """Run all groups; on an error or interrupt, seal what is complete, put it into `outcome`, and raise."""
+
+    def close(self) -> None:
+        """End the workers."""
+
+
+class Fleet:
+    """Runs episodes in parallel; the same items give the same episodes with any number of workers.
+
+    Args:
+        env: which environment.
+        spec: `describe(env)`.
+        config: how many workers and environments a worker.
+        expert: who can act and label; built, plain data.
+    """
+
+    def __init__(
+        self,
+        *,
+        env: GymEnvConfig | ImportEnvConfig,
+        spec: EnvSpec,
+        config: RolloutConfig,
+        expert: Expert | None = None,
+    ) -> None:
+        self.env, self.spec, self.config, self.expert = env, spec, config, expert
+        self._pool: Pool | None = None
+
+    def run(
+        self,
+        job: Job,
+        items: Sequence[Item],
+        policy: PolicyRef | None = None,
+        *,
+        outcome: Outcome | None = None,
+        progress: Progress = silent,
+        what: str = "rollouts",
+    ) -> Outcome:
+        """Run the items, each to its end, and return what came of them.
+
+        Args:
+            job: what the items have in common.
+            items: the episodes.
+            policy: who acts, if a policy does.
+            outcome: filled in as work goes on, so that it can be read after an error too.
+            progress: told of episodes as they end.
+            what: the name of the work for `progress`.
+
+        Raises:
+            RunError: an environment, expert or disk failed, or workers kept dying on the same items.
+            InputError: the actor doesn't fit the environment.
+        """
+        outcome = Outcome() if outcome is None else outcome
+        counter = _Counter(len(items), progress, what)
+        if items:
+            self._workers().run(job, self._groups(items), policy, outcome, counter)
+        return outcome
+
+    def _groups(self, items: Sequence[Item]) -> list[Sequence[Item]]:
+        """Return equal groups: small enough to balance the workers, large enough to fill their slots."""
+        workers, num_envs = max(1, self.config.num_workers), self.config.num_envs
+        per_worker = math.ceil(len(items) / workers)
+        size = min(max(min(num_envs, per_worker), math.ceil(per_worker / _GROUPS_PER_WORKER)), _MAX_ROUNDS * num_envs)
+        num = workers * math.ceil(len(items) / (workers * size))
+        bounds = [round(i * len(items) / num) for i in range(num + 1)]
+        return [items[a:b] for a, b in itertools.pairwise(bounds) if a < b]
+
+    def _workers(self) -> Pool:
+        if self._pool is None:
+            setup = Setup(env=self.env, spec=self.spec, num_envs=self.config.num_envs, expert=self.expert)
+            if self.config.num_workers == 0:
+                self._pool = LocalPool(setup)
+            else:
+                from distil.rollouts.ray_pool import RayPool
+
+                self._pool = RayPool(setup, self.config)
+        return self._pool
+
+    def close(self) -> None:
+        """End the workers; the next `run` would start new ones."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+
+class _Counter:
+    """Tells the progress, once an episode."""
+
+    def __init__(self, total: int, progress: Progress, what: str) -> None:
+        self._total, self._progress, self._what = total, progress, what
+        self._seen: set[int] = set()
+        self._env_steps, self._sum = 0, 0.0
+
+    def __call__(self, stats: Sequence[EpisodeStats]) -> None:
+        for item in stats:
+            if item.index not in self._seen:
+                self._seen.add(item.index)
+                self._env_steps += item.length
+                self._sum += item.total_reward
+        if self._seen:
+            mean = self._sum / len(self._seen)
+            self._progress(self._what, len(self._seen), self._total, env_steps=self._env_steps, return_mean=mean)
+
+
+class LocalPool:
+    """One worker in this process."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._worker = Worker(setup)
+
+    def run(self, job: Job, groups: Sequence[Sequence[Item]], policy: PolicyRef | None, outcome: Outcome, tell: Tell) -> None:
+        """Run all groups; on an error or interrupt, seal what is complete, put it into `outcome`, and raise."""
+        recorded = job.target is not None
+        try:
+            for group in groups:
+                report = self._worker.run(job, group, policy, tell=lambda stats: tell([stats]))
+                outcome.take(report, recorded)
+                report.raise_error()
+        except BaseException:
+            outcome.take(self._worker.seal(), recorded)
+            raise
+        report = self._worker.seal()
+        outcome.take(report, recorded)
+        report.raise_error()
+
+    def close(self) -> None:
+        """Close the environments."""
+        self._worker.close()

@@ -1,0 +1,250 @@
+"""The episode loop, free of Ray: N slots act together, each runs its own queue of seeded episodes to their ends.
+
+The item of index i runs in slot i mod N, whoever runs it: with the seed, the slot decides every bit of the episode (see
+`distil.rollouts.actors`), so the set of episodes doesn't depend on the number of workers. All items run to their end, so
+short episodes aren't favoured. Legend: N slots, T steps.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from distil.envs import EnvSpec, SlotError, Slots, StepResult
+from distil.errors import RunError
+from distil.rollouts.actors import Acted, Actor
+from distil.rollouts.recorder import Recorder
+from distil.types import Array, Episode
+
+ENDLESS = 200_000  # steps after which an episode without a time limit is taken to be endless
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One episode to run. Retried, it is the same item."""
+
+    index: int  # its slot is index mod N
+    uid: str
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """An episode that has come to its end."""
+
+    item: Item
+    total_reward: float
+    length: int
+    terminated: bool
+    truncated: bool
+    success: bool | None  # None: the environment doesn't say
+    episode: Episode | None  # where it was to be recorded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What to write into recorded episodes, beside their steps."""
+
+    source: str = ""
+    policy_version: int = -1
+    round: int = 0
+    infos: tuple[str, ...] = ()  # keys of the environment's infos to keep
+
+
+def run_episodes(
+    slots: Slots,
+    actor: Actor,
+    items: Iterable[Item],
+    *,
+    spec: EnvSpec,
+    record: Record | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Finished]:
+    """Run every item to its end and yield each as it ends.
+
+    Args:
+        slots: the environments.
+        actor: who acts.
+        items: the episodes.
+        spec: the environment's spec, which observations are checked against.
+        record: keep the steps, with these attributes; None: only returns and lengths.
+        stop: asked at every step; when true, the episodes under way are dropped.
+
+    Raises:
+        RunError: an environment or the actor raised, or gave NaN or a wrong shape; it names seed and step.
+    """
+    return _Loop(slots, actor, items, spec, record).run(stop)
+
+
+class _Loop:
+    def __init__(self, slots: Slots, actor: Actor, items: Iterable[Item], spec: EnvSpec, record: Record | None) -> None:
+        num = slots.num_slots
+        self._slots, self._actor, self._spec, self._record = slots, actor, spec, record
+        self._queues: list[deque[Item]] = [deque() for _ in range(num)]
+        for item in items:
+            self._queues[item.index % num].append(item)
+        self._items: list[Item | None] = [None] * num
+        self._active = np.zeros(num, np.bool_)
+        self._lengths = np.zeros(num, np.int64)
+        self._totals = np.zeros(num, np.float64)
+        self._success: list[bool | None] = [None] * num
+        self._infos: list[list[str]] = [[] for _ in range(num)]
+        self._recorder = Recorder(spec, num) if record else None
+        self._obs = {leaf.name: np.zeros((num, *leaf.shape), leaf.dtype) for leaf in spec.observation.leaves}
+        self._floats = [leaf.name for leaf in spec.observation.leaves if np.dtype(leaf.dtype).kind == "f"]
+        self._shape = (num, *spec.action.leaf.shape)
+
+    def run(self, stop: Callable[[], bool]) -> Iterator[Finished]:
+        self._refill(range(self._slots.num_slots))
+        while self._active.any() and not stop():
+            acted = self._act()
+            result = self._step(acted)
+            if self._recorder:
+                self._recorder.add(self._obs, acted, result.rewards)
+            self._obs = result.observations
+            self._lengths += self._active
+            self._totals += result.rewards
+            if result.infos is not None:
+                self._read_infos(result.infos)
+            elif self._record and self._record.infos:
+                self._read_infos([{}] * len(self._items))
+            ended = np.flatnonzero((result.terminated | result.truncated) & self._active).tolist()
+            if ended:
+                yield from [self._finish(slot, result) for slot in ended]
+                self._refill(ended)
+            if self._spec.max_episode_steps is None and self._lengths.max() >= ENDLESS:
+                self._raise_endless()
+
+    def _refill(self, free: Sequence[int]) -> None:
+        """Start the next item of each free slot."""
+        if self._slots.resets_together:
+            if self._active.any():
+                return
+            free = range(self._slots.num_slots)
+        starting = [slot for slot in free if self._queues[slot]]
+        if not starting:
+            return
+        for slot in starting:
+            item = self._items[slot] = self._queues[slot].popleft()
+            self._lengths[slot], self._totals[slot], self._success[slot] = 0, 0.0, None
+            self._infos[slot] = []
+            self._active[slot] = True
+            self._actor.begin(slot, item.seed)
+            if self._recorder:
+                self._recorder.start(slot)
+        try:
+            first = self._slots.reset(starting, [self._item(slot).seed for slot in starting])
+        except SlotError as error:
+            raise self._env_fault(error, "reset") from error
+        for name, column in self._obs.items():
+            column[starting] = first[name]
+        self._check_finite(first, starting)
+
+    def _act(self) -> Acted:
+        try:
+            acted = self._actor.act(self._obs, self._slots.envs)
+        except Exception as error:  # the user's expert: any kind
+            text = str(error) if isinstance(error, RunError) else f"the actor raised {type(error).__name__}: {error}"
+            row = getattr(error, "row", None)
+            raise RunError(f"{' '.join(text.split())} (environment {self._spec.name}, at {self._where(row)})") from error
+        if acted.actions.shape != self._shape:
+            text = f"the actor returned actions of shape {acted.actions.shape}, wanted {self._shape}"
+            raise RunError(f"{text} (environment {self._spec.name}, at {self._where(None)})")
+        if acted.actions.dtype.kind == "f" and not np.isfinite(acted.actions).all():
+            self._raise_nonfinite(acted.actions, "the actor", "its action", range(len(self._items)))
+        if acted.answered is not None and not acted.answered[self._active].all():
+            slot = int(np.flatnonzero(~acted.answered & self._active)[0])
+            raise RunError(f"the expert gave no action at {self._where(slot)}: an expert that acts must always answer")
+        return acted
+
+    def _step(self, acted: Acted) -> StepResult:
+        try:
+            result = self._slots.step(acted.actions, self._active)
+        except SlotError as error:
+            raise self._env_fault(error, "step") from error
+        self._check_finite(result.observations, range(len(self._items)))
+        if not np.isfinite(result.rewards).all():
+            self._raise_nonfinite(result.rewards, f"environment {self._spec.name}", "reward", range(len(self._items)))
+        return result
+
+    def _check_finite(self, observations: Mapping[str, Array], rows: Sequence[int]) -> None:
+        for name in self._floats:
+            if not np.isfinite(observations[name]).all():
+                self._raise_nonfinite(observations[name], f"environment {self._spec.name}", name, rows)
+
+    def _raise_nonfinite(self, values: Array, who: str, what: str, rows: Sequence[int]) -> None:
+        for row, slot in zip(values, rows, strict=True):
+            if self._active[slot] and not np.isfinite(row).all():
+                kind = "NaN" if np.isnan(row).any() else "an infinite number"
+                raise RunError(f"{who} returned {kind} in {what} at {self._where(slot)}")
+
+    def _env_fault(self, error: SlotError, during: str) -> RunError:
+        return RunError(f"environment {self._spec.name} {error} (in {during} at {self._where(error.slot)})")
+
+    def _where(self, slot: int | None) -> str:
+        slots = np.flatnonzero(self._active).tolist() if slot is None else [slot]
+        places = ", ".join(f"seed {self._item(i).seed} step {self._lengths[i]}" for i in slots)
+        return places if len(slots) == 1 else f"one of {places}"
+
+    def _raise_endless(self) -> None:
+        slot = int(self._lengths.argmax())
+        where = f"environment {self._spec.name} hasn't ended its episode at {self._where(slot)}"
+        raise RunError(f"{where}: it has no time limit, set env.max_episode_steps")
+
+    def _item(self, slot: int) -> Item:
+        item = self._items[slot]
+        assert item is not None
+        return item
+
+    def _read_infos(self, infos: Sequence[Mapping[str, Any]]) -> None:
+        names = self._record.infos if self._record else ()
+        for slot in np.flatnonzero(self._active).tolist():
+            info = infos[slot]
+            for key in ("success", "is_success"):
+                if key in info:
+                    self._success[slot] = bool(self._success[slot]) or bool(info[key])
+            if names:
+                kept = {name: info[name] for name in names if name in info}
+                self._infos[slot].append(json.dumps(kept, default=_plain))
+
+    def _finish(self, slot: int, result: StepResult) -> Finished:
+        self._active[slot] = False
+        item, record = self._item(slot), self._record
+        terminated, truncated = bool(result.terminated[slot]), bool(result.truncated[slot])
+        episode = None
+        if self._recorder and record:
+            columns = self._recorder.finish(slot, result.observations)
+            episode = Episode(
+                observations={leaf.name: columns[leaf.name] for leaf in self._spec.observation.leaves},
+                actions=columns["action"],
+                rewards=columns["reward"],
+                terminated=terminated,
+                truncated=truncated,
+                expert_actions=columns["expert_action"],
+                labelled=columns["labelled"],
+                acted_by_expert=columns["acted_by_expert"],
+                policy_version=record.policy_version,
+                round=record.round,
+                seed=item.seed,
+                uid=item.uid,
+                source=record.source,
+                infos=tuple(self._infos[slot]) if record.infos else None,
+            )
+        return Finished(
+            item=item,
+            total_reward=float(self._totals[slot]),
+            length=int(self._lengths[slot]),
+            terminated=terminated,
+            truncated=truncated,
+            success=self._success[slot],
+            episode=episode,
+        )
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)

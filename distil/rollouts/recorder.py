@@ -1,0 +1,83 @@
+"""Steps of N slots into episodes: one write a step for all slots, one short copy a slot every 64 steps.
+
+Legend: N slots, T steps of an episode.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+
+from distil.envs import EnvSpec
+from distil.rollouts.actors import Acted
+from distil.types import Array, Observations
+
+_BLOCK = 64  # steps held for all slots together
+
+
+class Recorder:
+    """Growing buffers of the episodes under way: each takes the memory of its own length."""
+
+    def __init__(self, spec: EnvSpec, num_slots: int) -> None:
+        action = spec.action.leaf
+        self._names = [leaf.name for leaf in spec.observation.leaves]
+        shape, size = action.shape, (_BLOCK, num_slots)
+        self._block: dict[str, Array] = {
+            leaf.name: np.zeros((*size, *leaf.shape), leaf.dtype) for leaf in spec.observation.leaves
+        }
+        self._block |= {
+            "action": np.zeros((*size, *shape), action.dtype),
+            "expert_action": np.zeros((*size, *shape), action.dtype),
+            "labelled": np.zeros(size, np.uint8),
+            "acted_by_expert": np.zeros(size, np.uint8),
+            "reward": np.zeros(size, np.float64),
+        }
+        self._at = 0
+        self._first: dict[int, int] = {}  # slot under way -> first row of the block that is its episode's
+        self._parts: dict[int, dict[str, list[Array]]] = {}  # slot -> column -> pieces
+
+    def start(self, slot: int) -> None:
+        """Begin an episode in `slot` with the next step."""
+        self._first[slot] = self._at
+        self._parts[slot] = defaultdict(list)
+
+    def add(self, observations: Observations, acted: Acted, rewards: Array) -> None:
+        """Add a step of all slots: what was seen [N, ...], what was done about it, what it brought [N]."""
+        block, at = self._block, self._at
+        for name in self._names:
+            block[name][at] = observations[name]
+        block["action"][at] = acted.actions
+        block["acted_by_expert"][at] = acted.acted_by_expert
+        block["reward"][at] = rewards
+        if acted.expert_actions is None:
+            block["labelled"][at] = 0
+        else:
+            labelled = True if acted.labelled is None else acted.labelled
+            block["expert_action"][at] = acted.expert_actions
+            block["labelled"][at] = labelled
+        self._at += 1
+        if self._at == _BLOCK:
+            for slot in self._first:
+                self._keep(slot)
+                self._first[slot] = 0
+            self._at = 0
+
+    def finish(self, slot: int, final: Observations) -> dict[str, Array]:
+        """Return the columns of the slot's episode: observations [T+1, ...] with the `final` row, the others [T, ...]."""
+        self._keep(slot)
+        del self._first[slot]
+        parts = self._parts.pop(slot)
+        for name in self._names:
+            parts[name].append(np.asarray(final[name][slot], self._block[name].dtype)[None])
+        columns = {name: pieces[0] if len(pieces) == 1 else np.concatenate(pieces) for name, pieces in parts.items()}
+        unlabelled = columns["labelled"] == 0
+        if unlabelled.any():
+            columns["expert_action"][unlabelled] = 0
+        return columns
+
+    def _keep(self, slot: int) -> None:
+        rows = slice(self._first[slot], self._at)
+        if rows.start < rows.stop:
+            for name, column in self._block.items():
+                self._parts[slot][name].append(column[rows, slot].copy())

@@ -1,0 +1,50 @@
+"""A policy on film: one episode, rendered."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from distil.envs import GymEnvConfig, ImportEnvConfig, make
+from distil.errors import RunError
+from distil.policies.predict import Predictor
+from distil.report import video
+from distil.types import Array, PolicyRef
+
+_MAX_FRAMES = 2000
+_FPS = 30
+
+
+def record_video(env: GymEnvConfig | ImportEnvConfig, policy: PolicyRef, seed: int, path: Path) -> Path:
+    """Write an MP4 of the episode reset with `seed`, and return its path.
+
+    Raises:
+        InputError: the environment doesn't render.
+        RunError: rendering or writing failed.
+    """
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # no screen is needed
+    os.environ.setdefault("MUJOCO_GL", "egl")
+    world = make(env, render_mode="rgb_array")
+    try:
+        fps = float(world.metadata.get("render_fps") or _FPS)
+        return video(_frames(world, Predictor(policy), seed), path, fps)
+    except (RunError, OSError):
+        raise
+    except Exception as error:  # whatever the environment's renderer raises
+        text = " ".join(str(error).split())
+        raise RunError(f"{env.name} can't be rendered: {type(error).__name__}: {text}; leave the video out") from error
+    finally:
+        world.close()
+
+
+def _frames(env: Any, predictor: Predictor, seed: int) -> Iterator[Array]:
+    predictor.reset(seed)
+    observation, _ = env.reset(seed=seed)
+    for _ in range(_MAX_FRAMES):
+        yield env.render()
+        observation, _, terminated, truncated, _ = env.step(predictor.predict(observation))
+        if terminated or truncated:
+            break
+    yield env.render()

@@ -1,0 +1,200 @@
+"""A worker: its environments, its actor, its shards. A plain class; `distil.rollouts.fleet` runs it here or in Ray actors."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from distil.envs import EnvSpec, GymEnvConfig, ImportEnvConfig, Slots, slots
+from distil.errors import InputError, RunError
+from distil.experts.base import Expert
+from distil.rollouts.actors import Actor, ActorSpec
+from distil.rollouts.loop import Finished, Item, Record, run_episodes
+from distil.store.schema import StoreSpec
+from distil.store.shard import ShardEntry
+from distil.store.writer import ShardWriter
+from distil.types import PolicyRef
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What a worker needs once."""
+
+    env: GymEnvConfig | ImportEnvConfig
+    spec: EnvSpec
+    num_envs: int
+    expert: Expert | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """The store that a job's episodes go to."""
+
+    path: str
+    spec: StoreSpec
+    shard_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What all items of one call of the fleet have in common."""
+
+    actor: ActorSpec
+    record: Record = field(default_factory=Record)
+    target: Target | None = None  # None: only returns and lengths
+    key: str = field(default_factory=lambda: secrets.token_hex(8))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeStats:
+    """The outcome of one item."""
+
+    index: int
+    uid: str
+    seed: int
+    total_reward: float
+    length: int
+    terminated: bool
+    truncated: bool
+    success: bool | None
+    num_labels: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sealed:
+    """A shard that is safe on disk, and the episodes that it holds."""
+
+    entry: ShardEntry
+    stats: tuple[EpisodeStats, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkReport:
+    """What a worker has done. `sealed` repeats all shards of the job, so that a lost report loses none."""
+
+    stats: tuple[EpisodeStats, ...] = ()  # of the items of this call
+    sealed: tuple[Sealed, ...] = ()
+    error: str = ""  # what ended the call, if something did
+    is_input_error: bool = False
+
+    def raise_error(self) -> None:
+        """Raise the error, if there is one."""
+        if self.error:
+            raise InputError(self.error) if self.is_input_error else RunError(self.error)
+
+
+class Worker:
+    """Runs items with environments that it makes once, and writes the episodes into shards of its own."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self._slots: dict[bool, Slots] = {}
+        self._job = ""
+        self._actor: Actor | None = None
+        self._writer: ShardWriter | None = None
+        self._adding = False
+        self._unsealed: list[EpisodeStats] = []
+        self._sealed: list[Sealed] = []
+
+    def run(
+        self,
+        job: Job,
+        items: Sequence[Item],
+        policy: PolicyRef | None,
+        *,
+        stop: Callable[[], bool] = lambda: False,
+        tell: Callable[[EpisodeStats], None] = lambda stats: None,
+    ) -> WorkReport:
+        """Run the items to their ends. An InputError or RunError comes back in the report; what was complete is kept.
+
+        Args:
+            job: what the items have in common.
+            items: the episodes.
+            policy: who acts, if a policy does.
+            stop: asked at every step; when true, the episodes under way are dropped.
+            tell: told of each episode.
+        """
+        done: list[EpisodeStats] = []
+        try:
+            actor = self._prepare(job, policy)
+            record = job.record if job.target else None
+            places = self._places(job)
+            for finished in run_episodes(places, actor, items, spec=self._setup.spec, record=record, stop=stop):
+                done.append(self._keep(finished))
+                tell(done[-1])
+            if self._writer and self._writer.is_full:
+                self._seal()
+        except (InputError, RunError) as error:
+            return WorkReport(
+                stats=tuple(done), sealed=tuple(self._sealed), error=str(error), is_input_error=isinstance(error, InputError)
+            )
+        return WorkReport(stats=tuple(done), sealed=tuple(self._sealed))
+
+    def seal(self) -> WorkReport:
+        """Write what is buffered as a shard, and report all shards of the job."""
+        try:
+            self._seal()
+        except RunError as error:
+            return WorkReport(sealed=tuple(self._sealed), error=str(error))
+        return WorkReport(sealed=tuple(self._sealed))
+
+    def close(self) -> None:
+        """Close the environments."""
+        for places in self._slots.values():
+            places.close()
+        self._slots = {}
+
+    def _prepare(self, job: Job, policy: PolicyRef | None) -> Actor:
+        if job.key != self._job or self._actor is None:
+            self._actor, self._writer, self._unsealed, self._sealed = None, None, [], []
+            self._adding = False
+            if job.target:
+                name = f"w{secrets.token_hex(4)}"
+                self._writer = ShardWriter(Path(job.target.path), job.target.spec, name, job.target.shard_bytes)
+            setup = self._setup
+            self._actor = job.actor.build(setup.spec, setup.num_envs, setup.expert, policy)
+            self._job = job.key
+        return self._actor
+
+    def _places(self, job: Job) -> Slots:
+        expert = self._setup.expert
+        look_inside = job.actor.who == "expert" and expert is not None and expert.needs_env
+        if look_inside not in self._slots:
+            setup = self._setup
+            self._slots[look_inside] = slots(setup.env, setup.num_envs, native=not look_inside, spec=setup.spec)
+        if look_inside and self._slots[look_inside].envs is None:
+            name = getattr(expert, "name", "the expert")
+            raise InputError(
+                f"expert {name} reads the simulator, but the vectorised {self._setup.spec.name} doesn't show its own"
+            )
+        return self._slots[look_inside]
+
+    def _keep(self, finished: Finished) -> EpisodeStats:
+        episode = finished.episode
+        stats = EpisodeStats(
+            index=finished.item.index,
+            uid=finished.item.uid,
+            seed=finished.item.seed,
+            total_reward=finished.total_reward,
+            length=finished.length,
+            terminated=finished.terminated,
+            truncated=finished.truncated,
+            success=finished.success,
+            num_labels=int(episode.labelled.sum()) if episode else 0,
+        )
+        if self._writer and episode:
+            self._adding = True
+            self._writer.add(episode)
+            self._adding = False
+            self._unsealed.append(stats)
+        return stats
+
+    def _seal(self) -> None:
+        if self._writer is None or self._adding:
+            return  # an interrupt came while an episode was added: what is buffered can't be trusted
+        entry = self._writer.seal()
+        if entry is not None:
+            self._sealed.append(Sealed(entry=entry, stats=tuple(self._unsealed)))
+        self._unsealed = []

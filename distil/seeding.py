@@ -1,0 +1,66 @@
+"""One root seed, many named independent streams; episode seeds whose purposes can't overlap.
+
+An episode's seed is a 31-bit integer. Its two highest bits name its purpose, so a held-out evaluation episode can never
+have been collected, whatever the root seed was.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+
+import numpy as np
+
+_SEED_BITS = 29
+
+
+class Purpose(enum.IntEnum):
+    """What an episode is for. Seeds of different purposes are disjoint by construction."""
+
+    COLLECT = 0
+    TUNE = 1  # choosing hyperparameters or checkpoints
+    EVALUATE = 2  # the reported score, and nothing else
+
+
+def _words(name: str | int) -> list[int]:
+    digest = hashlib.sha256(repr(name).encode()).digest()
+    return [int.from_bytes(digest[i : i + 4], "little") for i in (0, 4, 8, 12)]
+
+
+def sequence(root: int, *names: str | int) -> np.random.SeedSequence:
+    """Return the seed sequence of the stream `names` under `root`; equal names give equal streams.
+
+    Args:
+        root: the run's root seed, not negative.
+        names: the path of the stream, such as `"learner", "batches"` or `"slot", 3`.
+    """
+    return np.random.SeedSequence(root, spawn_key=tuple(word for name in names for word in _words(name)))
+
+
+def generator(root: int, *names: str | int) -> np.random.Generator:
+    """Return a numpy generator on the stream `names` under `root`."""
+    return np.random.Generator(np.random.PCG64(sequence(root, *names)))
+
+
+def integer(root: int, *names: str | int) -> int:
+    """Return one 63-bit integer of the stream: a seed for libraries that take a single number (torch, for one)."""
+    return int(sequence(root, *names).generate_state(1, np.uint64)[0] >> 1)
+
+
+def episode_seeds(purpose: Purpose, num: int, *, root: int = 0, names: tuple[str | int, ...] = ()) -> list[int]:
+    """Return the reset seeds of `num` episodes, each in [0, 2**31) and none twice.
+
+    The first k of n seeds are the first k of any other n: demonstrations nest. Evaluation keeps `root` at 0, so that all
+    runs, of whatever seed, are measured on the same episodes.
+
+    Args:
+        purpose: which of the disjoint ranges to draw from.
+        num: how many.
+        root: the root seed; for `Purpose.EVALUATE` leave it 0.
+        names: the stream below the purpose, such as the round.
+    """
+    rng = generator(root, purpose.name, *names)
+    seeds: dict[int, None] = {}
+    while len(seeds) < num:
+        seeds[int(rng.integers(1 << _SEED_BITS)) | (int(purpose) << _SEED_BITS)] = None
+    return list(seeds)

@@ -1,0 +1,197 @@
+"""Observation and action spaces as plain data: a tree that JSON can hold, and the flat leaves that columns are made of.
+
+An observation space is Box, Discrete, MultiDiscrete or MultiBinary, or any nesting of Dict and Tuple over those. Its leaves
+are named by their path: a plain Box is `obs`, `Dict(image=..., state=Tuple(a, b))` is `obs/image`, `obs/state/0`,
+`obs/state/1`. An action space is one leaf, `action`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from distil.errors import InputError
+from distil.types import Array
+
+SUPPORTED_LEAVES = "Box, Discrete, MultiDiscrete, MultiBinary"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaf:
+    """One array of a space: what a store column, a network input or a head is made from."""
+
+    name: str  # "obs", "obs/image", "action"
+    kind: str  # "box", "discrete", "multi_discrete", "multi_binary"
+    shape: tuple[int, ...]  # of one element; () for discrete
+    dtype: str  # numpy's name, native to the environment
+    nvec: tuple[int, ...] = ()  # discrete and multi_discrete: number of choices a factor, in C order; multi_binary: 2s
+    start: int = 0  # discrete: the smallest value
+    low: tuple[float, ...] = ()  # box: bounds in C order; a single value when all are equal
+    high: tuple[float, ...] = ()
+
+    @property
+    def is_image(self) -> bool:
+        """A uint8 Box of two or three dimensions."""
+        return self.kind == "box" and self.dtype == "uint8" and len(self.shape) in (2, 3)
+
+    def bounds(self) -> tuple[Array, Array]:
+        """Return `low`, `high` of a box, each of `shape`, float64."""
+        low = np.broadcast_to(np.asarray(self.low, np.float64), (int(np.prod(self.shape)),) if len(self.low) > 1 else (1,))
+        high = np.broadcast_to(np.asarray(self.high, np.float64), low.shape)
+        size = int(np.prod(self.shape))
+        return np.broadcast_to(low, (size,)).reshape(self.shape), np.broadcast_to(high, (size,)).reshape(self.shape)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object; `leaf_from_json` reads it back."""
+        out: dict[str, Any] = {"name": self.name, "kind": self.kind, "shape": list(self.shape), "dtype": self.dtype}
+        if self.kind == "box":
+            out |= {"low": [_number(v) for v in self.low], "high": [_number(v) for v in self.high]}
+        else:
+            out |= {"nvec": list(self.nvec), "start": self.start}
+        return out
+
+
+def _number(value: float) -> float | str:
+    return value if np.isfinite(value) else str(value)  # JSON has no infinity
+
+
+def _bounds(values: Array) -> tuple[float, ...]:
+    flat = np.asarray(values, np.float64).reshape(-1)
+    return (float(flat[0]),) if flat.size and np.all(flat == flat[0]) else tuple(float(v) for v in flat)
+
+
+def leaf_from_json(data: Mapping[str, Any]) -> Leaf:
+    """Return the leaf that `Leaf.to_json` wrote."""
+    return Leaf(
+        name=str(data["name"]),
+        kind=str(data["kind"]),
+        shape=tuple(int(v) for v in data["shape"]),
+        dtype=str(np.dtype(data["dtype"])),
+        nvec=tuple(int(v) for v in data.get("nvec", ())),
+        start=int(data.get("start", 0)),
+        low=tuple(float(v) for v in data.get("low", ())),
+        high=tuple(float(v) for v in data.get("high", ())),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpaceSpec:
+    """A whole space: its tree and its leaves. Equal specs mean equal spaces."""
+
+    tree: Any  # a leaf's name, {"dict": {key: tree}} or {"tuple": [tree, ...]}
+    leaves: tuple[Leaf, ...]  # in the tree's order
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object; `space_from_json` reads it back."""
+        return {"tree": self.tree, "leaves": [leaf.to_json() for leaf in self.leaves]}
+
+    @property
+    def leaf(self) -> Leaf:
+        """The only leaf of a space that has just one (every action space)."""
+        assert len(self.leaves) == 1
+        return self.leaves[0]
+
+    def flatten(self, value: Any) -> dict[str, Array]:
+        """Return leaf name -> array for one element or a batch in the environment's own structure."""
+        out: dict[str, Array] = {}
+        _flatten(self.tree, value, out)
+        return out
+
+    def unflatten(self, leaves: Mapping[str, Array]) -> Any:
+        """Return the environment's own structure (dicts and tuples) over the arrays of `leaves`, batched or not."""
+        return _unflatten(self.tree, leaves)
+
+    def describe(self) -> str:
+        """Return a short text for error messages, such as `Box(8,) float32`."""
+        names = {"box": "Box", "discrete": "Discrete", "multi_discrete": "MultiDiscrete", "multi_binary": "MultiBinary"}
+        parts = []
+        for leaf in self.leaves:
+            size = f"({', '.join(map(str, leaf.shape))})" if leaf.kind == "box" else f"({', '.join(map(str, leaf.nvec))})"
+            prefix = f"{leaf.name}: " if len(self.leaves) > 1 else ""
+            parts.append(f"{prefix}{names[leaf.kind]}{size}" + (f" {leaf.dtype}" if leaf.kind == "box" else ""))
+        return ", ".join(parts)
+
+
+def space_from_json(data: Mapping[str, Any]) -> SpaceSpec:
+    """Return the spec that `SpaceSpec.to_json` wrote."""
+    return SpaceSpec(tree=data["tree"], leaves=tuple(leaf_from_json(leaf) for leaf in data["leaves"]))
+
+
+def observation_spec(space: spaces.Space[Any]) -> SpaceSpec:
+    """Return the spec of an observation space; InputError names a part that isn't supported."""
+    leaves: list[Leaf] = []
+    tree = _walk(space, "obs", leaves)
+    if not leaves:
+        raise InputError("the observation space is empty: give the environment at least one observation")
+    return SpaceSpec(tree=tree, leaves=tuple(leaves))
+
+
+def action_spec(space: spaces.Space[Any]) -> SpaceSpec:
+    """Return the spec of an action space: Box, Discrete, MultiDiscrete or MultiBinary."""
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        raise InputError(f"action space {type(space).__name__} isn't supported: flatten it to one of {SUPPORTED_LEAVES}")
+    leaves: list[Leaf] = []
+    tree = _walk(space, "action", leaves)
+    return SpaceSpec(tree=tree, leaves=tuple(leaves))
+
+
+def _walk(space: spaces.Space[Any], name: str, leaves: list[Leaf]) -> Any:
+    if isinstance(space, spaces.Dict):
+        return {"dict": {str(key): _walk(sub, f"{name}/{key}", leaves) for key, sub in space.spaces.items()}}
+    if isinstance(space, spaces.Tuple):
+        return {"tuple": [_walk(sub, f"{name}/{i}", leaves) for i, sub in enumerate(space.spaces)]}
+    leaves.append(_leaf(space, name))
+    return name
+
+
+def _leaf(space: spaces.Space[Any], name: str) -> Leaf:
+    if isinstance(space, spaces.Box):
+        return Leaf(
+            name=name,
+            kind="box",
+            shape=space.shape,
+            dtype=str(space.dtype),
+            low=_bounds(space.low),
+            high=_bounds(space.high),
+        )
+    if isinstance(space, spaces.Discrete):
+        return Leaf(name=name, kind="discrete", shape=(), dtype="int64", nvec=(int(space.n),), start=int(space.start))
+    if isinstance(space, spaces.MultiDiscrete):
+        if np.any(space.start != 0):
+            raise InputError(f"{name}: MultiDiscrete with start != 0 isn't supported: shift it to 0 with a wrapper")
+        nvec = tuple(int(n) for n in np.asarray(space.nvec).reshape(-1))
+        return Leaf(name=name, kind="multi_discrete", shape=space.shape, dtype=str(space.dtype), nvec=nvec)
+    if isinstance(space, spaces.MultiBinary):
+        size = int(np.prod(space.shape))
+        return Leaf(name=name, kind="multi_binary", shape=space.shape, dtype=str(space.dtype), nvec=(2,) * size)
+    raise InputError(
+        f"{name}: space {type(space).__name__} isn't supported: use {SUPPORTED_LEAVES}, or Dict and Tuple of those"
+    )
+
+
+def _flatten(tree: Any, value: Any, out: dict[str, Array]) -> None:
+    if isinstance(tree, str):
+        out[tree] = np.asarray(value)
+    elif "dict" in tree:
+        for key, sub in tree["dict"].items():
+            _flatten(sub, value[key], out)
+    else:
+        for sub, part in zip(tree["tuple"], value, strict=True):
+            _flatten(sub, part, out)
+
+
+def _unflatten(tree: Any, leaves: Mapping[str, Array]) -> Any:
+    if isinstance(tree, str):
+        return leaves[tree]
+    if "dict" in tree:
+        return {key: _unflatten(sub, leaves) for key, sub in tree["dict"].items()}
+    return tuple(_unflatten(sub, leaves) for sub in tree["tuple"])
+
+
+def stack(items: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+    """Return leaf name -> [N, ...] from N single observations."""
+    return {name: np.stack([item[name] for item in items]) for name in items[0]}

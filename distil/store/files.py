@@ -1,0 +1,95 @@
+"""Small files and folders of a store: JSON with a checksum, durable creation, and one-line errors for what disks do."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import secrets
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from distil.errors import RunError
+
+MAX_JSON_BYTES = 1 << 28
+
+
+def dump_json(data: Mapping[str, Any]) -> bytes:
+    """Return canonical JSON of `data` with its own `crc32` added; `load_json` checks it."""
+    return _canonical({**data, "crc32": zlib.crc32(_canonical(data))})
+
+
+def load_json(path: Path) -> dict[str, Any]:
+    """Return what `dump_json` made, without the checksum.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: there is no such file.
+        RunError: it can't be read, or isn't byte for byte what was written.
+    """
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise RunError(f"{path}: larger than any file of this kind; restore it from a copy")
+        raw = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as error:
+        raise os_fault(error, path) from None
+    try:
+        data: dict[str, Any] = json.loads(raw)
+        assert isinstance(data, dict)
+        crc = data.pop("crc32")
+        intact = zlib.crc32(_canonical(data)) == crc and _canonical({**data, "crc32": crc}) == raw
+    except (ValueError, KeyError, AssertionError, RecursionError):
+        intact = False
+    if not intact:
+        raise RunError(f"{path}: damaged (its checksum doesn't fit); restore it from a copy")
+    return data
+
+
+def _canonical(data: Mapping[str, Any]) -> bytes:
+    return (json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False) + "\n").encode()
+
+
+def create_durably(path: Path, content: bytes) -> None:
+    """Write a new file so that it exists either whole and on disk, or not at all, whoever else tries.
+
+    Raises:
+        FileExistsError: another writer was first.
+        RunError: the disk is full, or refuses.
+    """
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}.tmp"
+    try:
+        with open(temporary, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temporary, path)
+        fsync_folder(path.parent)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise os_fault(error, path) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def fsync_folder(path: Path) -> None:
+    """Make the names in the folder durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def os_fault(error: OSError, path: Path) -> RunError:
+    """Return the one-line error for what the operating system refused to do with `path`."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return RunError(f"{path}: no disk space left; free some and run again with --resume, committed episodes are kept")
+    if error.errno in (errno.EACCES, errno.EROFS):
+        return RunError(f"{path}: no permission ({os.strerror(error.errno)}); make the folder writable or choose another")
+    if error.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
+        return RunError(f"{path}: the file system refuses ({os.strerror(error.errno)}); put the store on one with hard links")
+    return RunError(f"{path}: {os.strerror(error.errno) if error.errno else str(error).splitlines()[0]}; check the disk")

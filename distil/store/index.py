@@ -1,0 +1,59 @@
+"""The index of episodes in numpy columns: everything about each episode except its steps, in canonical order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from distil.store.schema import INDEX_SCHEMA
+from distil.types import Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeIndex:
+    """N episodes, sorted by uid: whatever the shards' layout and the order of their commits, the order is the same."""
+
+    uid: NDArray[np.str_]  # [N]
+    length: NDArray[np.int64]  # [N] actions
+    seed: NDArray[np.int64]  # [N]
+    round: NDArray[np.int64]  # [N]
+    total_reward: NDArray[np.float64]  # [N] undiscounted return
+    terminated: NDArray[np.uint8]  # [N]
+    truncated: NDArray[np.uint8]  # [N]
+    policy_version: NDArray[np.int64]  # [N] -1: no learned policy acted
+    num_labelled: NDArray[np.int64]  # [N] transitions with an expert's label
+    num_acted_by_expert: NDArray[np.int64]  # [N]
+    source: NDArray[np.str_]  # [N] who made it
+    digest: Array  # [N] 16 raw bytes: xxh3-128 of the steps
+    shard: NDArray[np.int64]  # [N] position in the snapshot's entries
+    first_row: NDArray[np.int64]  # [N] in the shard
+
+    def __len__(self) -> int:
+        return len(self.length)
+
+    def take(self, indices: NDArray[np.int64]) -> EpisodeIndex:
+        """Return the episodes at `indices`, in that order."""
+        return EpisodeIndex(**{field.name: getattr(self, field.name)[indices] for field in fields(self)})
+
+
+def gather_index(batches: Sequence[pa.RecordBatch]) -> EpisodeIndex:
+    """Return the index over the shards' own ones, one batch a shard, sorted by uid."""
+    table = pa.Table.from_batches(batches, INDEX_SCHEMA)
+    columns: dict[str, Array] = {}
+    for name in INDEX_SCHEMA.names:
+        column = table.column(name)
+        if name in ("uid", "source"):
+            columns[name] = np.array(column.to_pylist(), dtype=np.str_)
+        elif name == "digest":
+            columns[name] = np.frombuffer(b"".join(column.to_pylist()), dtype="V16")
+        else:
+            columns[name] = column.to_numpy()
+    columns["shard"] = np.repeat(np.arange(len(batches), dtype=np.int64), [batch.num_rows for batch in batches])
+    index = EpisodeIndex(**columns)
+    if np.all(index.uid[:-1] <= index.uid[1:]):
+        return index
+    return index.take(np.argsort(index.uid, kind="stable"))

@@ -1,0 +1,180 @@
+"""What a store holds: its spaces, the Arrow columns made from them, and the index of episodes.
+
+The format, version 1. A shard is an Arrow IPC file with one uncompressed record batch, so that every column is one block
+of memory at a known offset: it maps without a copy, and a range of rows is a range of bytes. An episode of T actions takes
+T + 1 rows; the last one has only an observation. The index of a shard's episodes is in the file's footer (`INDEX_KEY`): an
+Arrow IPC stream in base64, since the footer may hold only text, and its xxh3-64. Readers ignore index columns that they
+don't know, and refuse a higher format version.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from distil.errors import InputError
+from distil.spaces import Leaf, SpaceSpec, space_from_json
+from distil.types import Array
+
+FORMAT = 1
+FORMAT_KEY, INDEX_KEY, INDEX_HASH_KEY = b"distil.format", b"distil.episodes", b"distil.episodes.xxh3"
+MAX_ROW_BYTES = 1 << 30
+MAX_UID_LENGTH = 200  # characters; also of `source`
+
+_STEP_COLUMNS: dict[str, np.dtype[Any]] = {
+    "reward": np.dtype(np.float64),
+    "labelled": np.dtype(np.uint8),
+    "acted_by_expert": np.dtype(np.uint8),
+    "terminated": np.dtype(np.uint8),
+    "truncated": np.dtype(np.uint8),
+    "episode": np.dtype(np.int32),
+    "step": np.dtype(np.int32),
+}
+
+INDEX_SCHEMA = pa.schema(
+    [
+        ("uid", pa.string()),
+        ("first_row", pa.int64()),
+        ("length", pa.int64()),
+        ("seed", pa.int64()),
+        ("round", pa.int64()),
+        ("total_reward", pa.float64()),
+        ("terminated", pa.uint8()),
+        ("truncated", pa.uint8()),
+        ("policy_version", pa.int64()),
+        ("num_labelled", pa.int64()),
+        ("num_acted_by_expert", pa.int64()),
+        ("source", pa.string()),
+        ("digest", pa.binary(16)),  # xxh3-128 of the episode's steps, wherever they lie
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A fixed-width column: `dtype` as stored, `shape` of one row."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...] = ()
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        return self.dtype.itemsize * int(np.prod(self.shape, dtype=object))
+
+    def arrow_type(self) -> pa.DataType:
+        """Return the Arrow type: a fixed-shape tensor, or a plain number."""
+        value = pa.from_numpy_dtype(self.dtype)
+        return pa.fixed_shape_tensor(value, self.shape) if self.shape else value
+
+    def to_arrow(self, values: Array) -> pa.Array:
+        """Return `values` [rows, *shape] as an Arrow array, without a copy."""
+        flat = pa.array(values.reshape(-1))
+        if not self.shape:
+            return flat
+        storage = pa.FixedSizeListArray.from_arrays(flat, int(np.prod(self.shape)))
+        return pa.ExtensionArray.from_storage(self.arrow_type(), storage)
+
+    def to_numpy(self, array: pa.Array) -> Array:
+        """Return [rows, *shape] over the memory of an Arrow array; ValueError if that is too short."""
+        values = array.storage.values if self.shape else array
+        size = len(array) * int(np.prod(self.shape))
+        return np.frombuffer(values.buffers()[1], self.dtype, count=size).reshape(len(array), *self.shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreSpec:
+    """What every episode of a store looks like.
+
+    Two specs are compatible when their spaces and their infos are equal; `env` is for information.
+    """
+
+    observation: SpaceSpec
+    action: SpaceSpec
+    infos: tuple[str, ...] = ()  # keys of the environment's info dict that are kept, as JSON
+    env: Mapping[str, Any] = field(default_factory=dict)  # JSON: how the environment was made
+
+    def columns(self) -> tuple[Column, ...]:
+        """Return the fixed-width columns, in the files' order."""
+        action = _column(self.action.leaf)
+        leaves = [_column(leaf) for leaf in self.observation.leaves]
+        steps = [Column(name, dtype) for name, dtype in _STEP_COLUMNS.items()]
+        return (*leaves, action, Column("expert_action", action.dtype, action.shape), *steps)
+
+    def schema(self) -> pa.Schema:
+        """Return the shards' Arrow schema."""
+        fields = [pa.field(column.name, column.arrow_type(), nullable=False) for column in self.columns()]
+        if self.infos:
+            fields.append(pa.field("infos", pa.large_string(), nullable=False))
+        return pa.schema(fields, metadata={FORMAT_KEY: str(FORMAT).encode()})
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row's fixed-width columns."""
+        return sum(column.row_bytes for column in self.columns())
+
+    def check(self) -> None:
+        """Raise InputError for spaces that no store can hold."""
+        names = [column.name for column in self.columns()]
+        for column in self.columns():
+            if not 0 < column.row_bytes <= MAX_ROW_BYTES or min(column.shape, default=1) < 1:
+                raise InputError(
+                    f"{column.name}: shape {column.shape} can't be stored; give it between 1 byte and 1 GiB a step"
+                )
+        if len(set(names)) != len(names):
+            raise InputError(f"two columns have one name ({', '.join(names)}); rename the keys of the observation space")
+
+    def require_equal(self, other: StoreSpec, where: str) -> None:
+        """Raise InputError, naming both spaces, unless episodes of `other` fit the store at `where`, which has this spec."""
+        for what, ours, theirs in (
+            ("observations", self.observation, other.observation),
+            ("actions", self.action, other.action),
+        ):
+            if ours != theirs:
+                detail = "" if ours.describe() != theirs.describe() else " with other bounds or keys"
+                raise InputError(
+                    f"{where}: the store has {what} {ours.describe()}, not {theirs.describe()}{detail}; use another folder"
+                )
+        if self.infos != other.infos:
+            raise InputError(
+                f"{where}: the store has infos {list(self.infos)}, not {list(other.infos)}; use another store folder"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object; `spec_from_json` reads it back."""
+        return {
+            "observation": self.observation.to_json(),
+            "action": self.action.to_json(),
+            "infos": list(self.infos),
+            "env": json.loads(json.dumps(dict(self.env))),
+            "columns": [{"name": c.name, "dtype": c.dtype.name, "shape": list(c.shape)} for c in self.columns()],
+        }
+
+
+def spec_from_json(data: Mapping[str, Any], where: str) -> StoreSpec:
+    """Return the spec that `StoreSpec.to_json` wrote; InputError names `where` if it makes no sense."""
+    try:
+        spec = StoreSpec(
+            observation=space_from_json(data["observation"]),
+            action=space_from_json(data["action"]),
+            infos=tuple(str(name) for name in data["infos"]),
+            env=dict(data["env"]),
+        )
+        spec.check()
+        spec.schema()
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    except (KeyError, TypeError, ValueError, AssertionError, AttributeError, OverflowError, pa.ArrowException):
+        raise InputError(f"{where}: its spaces can't be read; restore the file from a copy") from None
+    return spec
+
+
+def _column(leaf: Leaf) -> Column:
+    dtype = np.dtype(leaf.dtype)
+    return Column(leaf.name, np.dtype(np.uint8) if dtype == np.bool_ else dtype, leaf.shape)

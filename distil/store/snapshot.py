@@ -1,0 +1,178 @@
+"""A snapshot: one version of a store, or a part of its episodes. What others append never changes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from distil.errors import InputError
+from distil.seeding import generator
+from distil.store.index import EpisodeIndex
+from distil.store.sampler import Cursor, Sampler
+from distil.store.schema import StoreSpec
+from distil.store.shard import ShardEntry, open_shard
+from distil.types import Array, Batch, Episode
+
+_STEP_DIGEST_FIELDS = ("seed", "round", "policy_version")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Snapshot:
+    """Episodes of one version of a store, in canonical order (sorted by uid, unless selected otherwise).
+
+    It holds the episode index; steps are read when asked for. To hand it to another process, send `path`, `version` and
+    `selection`, and rebuild it as `Store.open(path).snapshot(version).select(selection)`.
+    """
+
+    path: Path  # the store's folder
+    version: int
+    spec: StoreSpec
+    entries: tuple[ShardEntry, ...]  # of the whole version
+    episodes: EpisodeIndex
+    selection: NDArray[np.int64]  # [num_episodes] positions in the whole version's canonical order
+
+    @property
+    def num_episodes(self) -> int:
+        """Number of episodes."""
+        return len(self.episodes)
+
+    @property
+    def num_transitions(self) -> int:
+        """Number of transitions, labelled or not."""
+        return int(self.episodes.length.sum())
+
+    @cached_property
+    def digest(self) -> str:
+        """Identity of the content in hex: equal for equal episodes in equal order, however they lie in shards."""
+        digest = xxhash.xxh3_128()
+        spec = self.spec.to_json() | {"env": {}}
+        digest.update(json.dumps(spec, sort_keys=True).encode())
+        for name in ("uid", "source"):
+            digest.update("\n".join(getattr(self.episodes, name).tolist()).encode() + b"\n\n")
+        for name in (*_STEP_DIGEST_FIELDS, "digest"):
+            digest.update(np.ascontiguousarray(getattr(self.episodes, name)).tobytes())
+        return digest.hexdigest()
+
+    def select(self, indices: Sequence[int] | NDArray[Any]) -> Snapshot:
+        """Return a view of the episodes at `indices`, in that order; InputError if one doesn't exist or stands twice."""
+        chosen = np.asarray(indices, dtype=np.int64).reshape(-1)
+        if np.any((chosen < 0) | (chosen >= self.num_episodes)):
+            raise InputError(f"{self.path}: episodes are numbered 0 to {self.num_episodes - 1}; not all of the selection exist")
+        if np.unique(chosen).size != chosen.size:
+            raise InputError(f"{self.path}: an episode is selected twice; give each number once")
+        return replace(self, episodes=self.episodes.take(chosen), selection=self.selection[chosen])
+
+    def first(self, num: int) -> Snapshot:
+        """Return a view of the first `num` episodes; InputError when there are fewer."""
+        if not 0 <= num <= self.num_episodes:
+            raise InputError(f"{self.path}: {num} episodes wanted, there are {self.num_episodes}; collect more")
+        return self.select(np.arange(num))
+
+    def split(self, validation_fraction: float, seed: int) -> tuple[Snapshot, Snapshot]:
+        """Return views (training, validation) of disjoint episodes, each in canonical order.
+
+        Validation gets `round(fraction * num_episodes)` of them, at least one if the fraction isn't 0 and there are two
+        or more episodes; training always keeps one.
+
+        Args:
+            validation_fraction: in [0, 1).
+            seed: picks the episodes.
+        """
+        if not 0 <= validation_fraction < 1:
+            raise InputError(f"validation_fraction {validation_fraction}: should be at least 0 and less than 1")
+        num = round(validation_fraction * self.num_episodes)
+        num = min(max(num, int(validation_fraction > 0)), self.num_episodes - 1) if self.num_episodes > 1 else 0
+        order = generator(seed, "split").permutation(self.num_episodes)
+        return self.select(np.sort(order[num:])), self.select(np.sort(order[:num]))
+
+    def episode(self, index: int) -> Episode:
+        """Return a copy of the episode at `index`."""
+        if not 0 <= index < self.num_episodes:
+            raise InputError(f"{self.path}: episodes are numbered 0 to {self.num_episodes - 1}; there is no {index}")
+        facts = self.episodes
+        first, num = int(facts.first_row[index]), int(facts.length[index])
+        with open_shard(self.path, self.entries[facts.shard[index]], self.spec) as shard:
+
+            def rows(name: str, count: int) -> Array:
+                return shard.column(name)[first : first + count].copy()
+
+            leaves = self.spec.observation.leaves
+            return Episode(
+                observations={leaf.name: rows(leaf.name, num + 1).astype(leaf.dtype, copy=False) for leaf in leaves},
+                actions=rows("action", num),
+                rewards=rows("reward", num),
+                terminated=bool(facts.terminated[index]),
+                truncated=bool(facts.truncated[index]),
+                expert_actions=rows("expert_action", num),
+                labelled=rows("labelled", num),
+                acted_by_expert=rows("acted_by_expert", num),
+                policy_version=int(facts.policy_version[index]),
+                round=int(facts.round[index]),
+                seed=int(facts.seed[index]),
+                uid=str(facts.uid[index]),
+                source=str(facts.source[index]),
+                infos=shard.infos(first, num) if self.spec.infos else None,
+            )
+
+    def columns(self, names: Sequence[str], dtypes: Mapping[str, Any] | None = None) -> dict[str, Array]:
+        """Return fixed-width columns as contiguous arrays [rows, ...] of all episodes, T+1 rows each, in order.
+
+        Args:
+            names: columns; the last row of an episode is zero in all but the observations and `step`.
+            dtypes: name -> type to cast to while copying.
+        """
+        rows = self.episodes.length + 1
+        known = {column.name: column for column in self.spec.columns()}
+        out = {}
+        for name in names:
+            if name not in known:
+                raise InputError(f"{self.path}: no column {name!r}; there are {', '.join(known)}")
+            column = known[name]
+            out[name] = np.empty((int(rows.sum()), *column.shape), (dtypes or {}).get(name, column.dtype))
+        self.copy_rows(out, first=np.cumsum(rows) - rows, rows=rows)
+        return out
+
+    def copy_rows(self, out: Mapping[str, Array], *, first: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
+        """Copy the first `rows[i]` rows of episode i to `out[name][first[i]:]`, cast to the type of `out[name]`.
+
+        Each shard is mapped once, and unmapped again.
+        """
+        facts = self.episodes
+        for number in np.unique(facts.shard):
+            chosen = np.flatnonzero(facts.shard == number)
+            chosen = chosen[np.argsort(facts.first_row[chosen])]
+            source, target, count = _runs(facts.first_row[chosen], first[chosen], rows[chosen])
+            with open_shard(self.path, self.entries[number], self.spec) as shard:
+                for name, values in out.items():
+                    column = shard.column(name)
+                    for a, b, n in zip(source, target, count, strict=True):
+                        values[b : b + n] = column[a : a + n]
+
+    def batches(
+        self,
+        *,
+        batch_size: int,
+        seed: int,
+        obs_horizon: int = 1,
+        chunk: int = 1,
+        cursor: Cursor | None = None,
+        num_batches: int | None = None,
+    ) -> Iterator[Batch]:
+        """Yield shuffled batches, as `Sampler.batches` does; endless unless `num_batches` is given."""
+        sampler = Sampler(self, obs_horizon=obs_horizon, chunk=chunk)
+        return sampler.batches(batch_size=batch_size, seed=seed, cursor=cursor or Cursor(), num_batches=num_batches)
+
+
+def _runs(source: Array, target: Array, count: Array) -> tuple[list[int], list[int], list[int]]:
+    """Merge copies that follow one another at both ends."""
+    joins = (source[1:] == source[:-1] + count[:-1]) & (target[1:] == target[:-1] + count[:-1])
+    starts = np.flatnonzero(np.concatenate([[True], ~joins]))
+    return source[starts].tolist(), target[starts].tolist(), np.add.reduceat(count, starts).tolist()

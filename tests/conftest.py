@@ -1,0 +1,38 @@
+import os
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+sys.path.insert(0, str(TESTS))  # `testbed:Toy` and the like are import targets
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # SWIG's warnings, turned into errors while Box2D loads, crash the interpreter
+    import Box2D  # noqa: F401
+
+
+@pytest.fixture(scope="session")
+def ray_session():
+    """The one Ray session of the tests: 8 logical CPUs. Returns the `ray` module; actors find the `testbed` module."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray's own
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+        import ray
+
+        with tempfile.TemporaryDirectory(prefix="d", dir="/tmp", ignore_cleanup_errors=True) as folder:
+            ray.init(
+                address="local",
+                num_cpus=8,
+                object_store_memory=256 * 2**20,
+                log_to_driver=False,
+                logging_level="ERROR",
+                configure_logging=False,
+                _temp_dir=folder,
+            )
+            yield ray
+            ray.shutdown()

@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+
+from distil.envs import GymEnvConfig, ImportEnvConfig, ListSlots, SlotError, describe, slots
+
+
+def make(num, target="Toy", **kwargs):
+    return slots(ImportEnvConfig(target=f"testbed:{target}", kwargs=kwargs), num)
+
+
+def test_final_observation_is_kept_and_nothing_resets_by_itself():
+    """CORRECTNESS 2."""
+    places = make(2, lengths=[2, 4])
+    places.reset([0, 1], [0, 1])
+    actions, active = np.array([2, 3]), np.ones(2, np.bool_)
+    places.step(actions, active)
+    result = places.step(actions, active)
+    np.testing.assert_array_equal(result.observations["obs"], [[0, 2, 2], [1, 2, 3]])
+    assert result.terminated.tolist() == [True, False]
+    result = places.step(actions, np.array([False, True]))
+    np.testing.assert_array_equal(result.observations["obs"], [[0, 2, 2], [1, 3, 3]])
+    places.close()
+
+
+def test_results_are_the_callers():
+    places = make(1, lengths=[9])
+    places.reset([0], [0])
+    first = places.step(np.array([1]), np.ones(1, np.bool_))
+    places.step(np.array([1]), np.ones(1, np.bool_))
+    assert first.observations["obs"][0, 1] == 1
+
+
+def test_terminated_is_not_truncated():
+    """CORRECTNESS 1."""
+    for end in ("terminated", "truncated"):
+        places = make(1, lengths=[1], end=end)
+        places.reset([0], [0])
+        result = places.step(np.array([1]), np.ones(1, np.bool_))
+        assert (bool(result.terminated[0]), bool(result.truncated[0])) == (end == "terminated", end == "truncated")
+
+
+def test_nested_observations_keep_their_types():
+    config = ImportEnvConfig(target="testbed:Nested")
+    places = slots(config, 2)
+    first = places.reset([1, 0], [5, 6])
+    spec = describe(config).observation
+    assert {name: (v.shape, str(v.dtype)) for name, v in first.items()} == {
+        leaf.name: ((2, *leaf.shape), leaf.dtype) for leaf in spec.leaves
+    }
+    again = slots(config, 1).reset([0], [5])
+    for name, value in again.items():
+        np.testing.assert_array_equal(value[0], first[name][0])
+    result = places.step(np.array([[1, 2], [0, 0]]), np.ones(2, np.bool_))
+    assert result.observations["obs/image"].dtype == np.uint8
+    assert result.rewards.tolist() == [0.5, 0.5]
+
+
+def test_infos_come_through_where_there_are_any():
+    places = make(2, lengths=[9], success=True)
+    places.reset([0, 1], [0, 1])
+    result = places.step(np.array([1, 1]), np.ones(2, np.bool_))
+    assert [info["is_success"] for info in result.infos] == [True, False]
+    silent = make(1, lengths=[9])
+    silent.reset([0], [0])
+    assert silent.step(np.array([1]), np.ones(1, np.bool_)).infos is None
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"), [("raise", "raised ValueError: the wheel fell off"), ("shape", r"shape \(2,\) in obs")]
+)
+def test_faults_name_the_slot(fault, words):
+    places = make(3, lengths=[9], fault=fault, bad_seed=7, bad_step=0)
+    places.reset([0, 1, 2], [5, 6, 7])
+    with pytest.raises(SlotError, match=words) as error:
+        places.step(np.array([1, 1, 1]), np.ones(3, np.bool_))
+    assert error.value.slot == 2
+
+
+def test_reset_faults_name_the_slot():
+    places = make(2)
+    places._envs[1].reset = lambda seed: (np.zeros(4), {})
+    with pytest.raises(SlotError, match=r"returned shape \(4,\) in obs, its space says \(3,\)") as error:
+        places.reset([0, 1], [0, 1])
+    assert error.value.slot == 1
+    places._envs[1].reset = lambda seed: (np.zeros(3, np.complex128), {})
+    with pytest.raises(SlotError, match="dtype complex128"):
+        places.reset([1], [0])
+
+
+def test_known_environments_use_their_native_form():
+    config = GymEnvConfig(id="CartPole-v1")
+    assert not isinstance(slots(config, 2), ListSlots)
+    assert isinstance(slots(config, 2, native=False), ListSlots)
+    assert slots(config, 2, native=False).envs is not None
+
+
+@pytest.mark.parametrize("name", ["LunarLander-v3", "Pendulum-v1"])
+def test_an_episode_depends_on_its_seed_only(name):
+    """CORRECTNESS 5: neither on the slot nor on what ran there before."""
+    config = GymEnvConfig(id=name)
+    space = describe(config).action.leaf
+    places = slots(config, 2)
+    first = []
+    for slot, seeds in ((0, (3,)), (1, (8, 3))):
+        for seed in seeds:
+            start = places.reset([slot], [seed])["obs"][0]
+            rng = np.random.default_rng(0)
+            seen = [start]
+            for _ in range(60):
+                draw = rng.integers(4) if space.kind == "discrete" else rng.uniform(-1, 1, space.shape).astype(space.dtype)
+                active = np.arange(2) == slot
+                seen.append(places.step(np.stack([draw, draw]), active).observations["obs"][slot])
+        first.append(np.stack(seen))
+    np.testing.assert_array_equal(first[0], first[1])
+    places.close()

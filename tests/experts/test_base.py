@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from distil.errors import InputError, RunError
+from distil.experts.base import Checked, Stateless, check_spaces, every
+from distil.spaces import action_spec, observation_spec
+from distil.types import Labels
+
+BOX = action_spec(spaces.Box(np.array([-1, 0], np.float32), np.array([1, 5], np.float32)))
+FOUR = action_spec(spaces.Discrete(4, start=1))
+OBS = {"obs": np.zeros((3, 2), np.float32)}
+
+
+class Fixed(Stateless):
+    name = "fixed"
+
+    def __init__(self, actions, mask=None):
+        self.actions, self.mask = np.asarray(actions), mask
+
+    def act(self, observations, *, envs=None):
+        return Labels(actions=self.actions, mask=every(3) if self.mask is None else self.mask)
+
+
+def test_clips_and_casts_to_the_action_space():
+    actions = Checked(Fixed([[-3.0, 6.0]] * 3), BOX).act(OBS).actions
+    assert actions.dtype == np.float32
+    np.testing.assert_array_equal(actions, [[-1, 5]] * 3)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_not_finite_names_expert_row_and_want(value):
+    with pytest.raises(
+        RunError, match=r"expert fixed: returned \[0.0, (nan|inf)\] in row 2, wanted finite numbers for Box\(2\)"
+    ):
+        Checked(Fixed([[0, 0], [0, 0], [0, value]]), BOX).act(OBS)
+
+
+def test_wrong_shape_names_both():
+    with pytest.raises(RunError, match=r"expert fixed: returned actions of shape \(3,\), wanted \(3, 2\) for Box\(2\) float32"):
+        Checked(Fixed([0.0, 0, 0]), BOX).act(OBS)
+
+
+def test_wrong_types():
+    with pytest.raises(RunError, match="returned actions of dtype float64, wanted integers for Discrete"):
+        Checked(Fixed([0.0, 0, 0]), FOUR).act(OBS)
+    with pytest.raises(RunError, match="returned actions of dtype <U1, wanted numbers"):
+        Checked(Fixed([["a", "b"]] * 3), BOX).act(OBS)
+    with pytest.raises(RunError, match=r"returned a mask of shape \(2,\) bool"):
+        Checked(Fixed([[0.0, 0]] * 3, mask=every(2)), BOX).act(OBS)
+
+
+def test_choices_start_where_the_space_does():
+    np.testing.assert_array_equal(Checked(Fixed([1, 2, 4]), FOUR).act(OBS).actions, [1, 2, 4])
+    with pytest.raises(RunError, match=r"returned 0 in row 0, wanted 1 to 4"):
+        Checked(Fixed([0, 1, 2]), FOUR).act(OBS)
+
+
+def test_answers_that_the_mask_drops_may_be_anything():
+    mask = np.array([True, False, True])
+    labels = Checked(Fixed([[0.5, 1], [np.nan, 1], [0, 0]], mask), BOX).act(OBS)
+    np.testing.assert_array_equal(labels.actions, [[0.5, 1], [0, 0], [0, 0]])
+    np.testing.assert_array_equal(Checked(Fixed([1, 99, 4], mask), FOUR).act(OBS).actions, [1, 4, 4])
+
+
+def test_spaces_that_do_not_fit_are_both_named():
+    vector = observation_spec(spaces.Box(-1, 1, (8,), np.float32))
+    wide = observation_spec(spaces.Box(-9, 9, (8,), np.float64))
+    check_spaces("x", (vector, BOX), (wide, BOX))
+    with pytest.raises(InputError, match=r"expert x: made for actions Box\(2\) float32, the environment has Discrete\(4\)"):
+        check_spaces("x", (vector, BOX), (vector, FOUR))

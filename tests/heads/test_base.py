@@ -1,0 +1,40 @@
+import gymnasium as gym
+import pytest
+import torch
+
+from distil.heads.config import CategoricalConfig, DeterministicConfig, GaussianConfig
+from distil.spaces import action_spec
+
+SPACES = [
+    (DeterministicConfig(), gym.spaces.Box(-1, 1, (2, 2))),
+    (DeterministicConfig(loss="l1"), gym.spaces.Box(-1, 1, ())),
+    (GaussianConfig(), gym.spaces.Box(-1, 1, (3,))),
+    (CategoricalConfig(), gym.spaces.Discrete(4)),
+    (CategoricalConfig(), gym.spaces.MultiDiscrete([[2, 3], [4, 5]])),
+    (CategoricalConfig(), gym.spaces.MultiBinary(3)),
+]
+
+
+@pytest.mark.parametrize(("config", "space"), SPACES)
+@pytest.mark.parametrize("chunk", [1, 3])
+def test_every_head_keeps_the_contract(config: GaussianConfig, space: gym.Space, chunk: int) -> None:
+    leaf = action_spec(space).leaf
+    head = config.build(leaf, 5, chunk, generator=torch.Generator().manual_seed(0))
+    context = torch.randn(7, 5, generator=torch.Generator().manual_seed(1))
+    mode = head.mode(context)
+    sample = head.sample(context, generator=torch.Generator().manual_seed(2))
+    assert mode.shape == sample.shape
+    assert mode.shape[:2] == (7, chunk)
+    loss = head.loss(context, sample)
+    assert loss.shape == (7, chunk)
+    loss.sum().backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in head.parameters())
+    again = head.sample(context, generator=torch.Generator().manual_seed(2))
+    assert torch.equal(sample, again)
+    if leaf.kind != "box":
+        assert (mode < torch.tensor(leaf.nvec)).all()
+        assert (sample < torch.tensor(leaf.nvec)).all()
+        assert mode.dtype == torch.int64
+    else:
+        assert (mode.abs() <= 1).all()
+        assert (sample.abs() <= 1).all()

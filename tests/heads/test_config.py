@@ -1,0 +1,35 @@
+import gymnasium as gym
+import pytest
+import torch
+
+from distil.config import Config, validate
+from distil.errors import InputError
+from distil.heads.config import AutoHeadConfig, CategoricalConfig, DeterministicConfig, GaussianConfig, HeadConfig
+from distil.spaces import action_spec
+
+BOX = action_spec(gym.spaces.Box(-1, 1, (2,))).leaf
+CHOICE = action_spec(gym.spaces.Discrete(3)).leaf
+
+
+class Owner(Config):
+    head: HeadConfig = AutoHeadConfig()
+
+
+def test_kind_defaults_to_auto_and_selects() -> None:
+    assert validate(Owner, {"head": {}}).head == AutoHeadConfig()
+    assert validate(Owner, {"head": {"kind": "deterministic", "loss": "l1"}}).head == DeterministicConfig(loss="l1")
+    with pytest.raises(InputError, match=r"head.kind: no kind 'gausian'; did you mean gaussian"):
+        validate(Owner, {"head": {"kind": "gausian"}})
+
+
+def test_auto_follows_the_action_space() -> None:
+    assert AutoHeadConfig().resolve(BOX) == DeterministicConfig()
+    assert AutoHeadConfig().resolve(CHOICE) == CategoricalConfig()
+
+
+@pytest.mark.parametrize(
+    ("config", "leaf"), [(DeterministicConfig(), CHOICE), (GaussianConfig(), CHOICE), (CategoricalConfig(), BOX)]
+)
+def test_a_head_that_does_not_fit_the_space_is_refused(config: GaussianConfig, leaf: object) -> None:
+    with pytest.raises(InputError, match="leave it at auto"):
+        config.build(leaf, 4, 1, generator=torch.Generator())

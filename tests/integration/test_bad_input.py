@@ -1,0 +1,139 @@
+"""Bad input, as a user meets it: one line on stderr that says what, where and the mend; exit 2 or 1; nothing lost."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BASE = ["rollouts.num_workers=0", "learner.num_steps=20", "evaluation.episodes=2", "tracking.enabled=false", "data.episodes=2"]
+
+
+def distil(*args: str, cwd: Path, code: int, timeout_s: float = 120) -> str:
+    """Run the command line; return stderr's only line (stdout when all is well)."""
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "distil", *args], cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout_s, check=False
+    )
+    assert done.returncode == code, done.stderr or done.stdout
+    if code == 0:
+        return done.stdout
+    lines = [line for line in done.stderr.splitlines() if line.startswith("distil: ")]
+    assert "Traceback" not in done.stderr
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["learner.num_step=5"], "unknown key learner.num_step; did you mean num_steps?"),
+        (["learner.num_steps=many"], "learner.num_steps"),
+        (["env.id=CartPol-v1"], "CartPole-v1"),
+        (["expert.kind=scriptd"], "did you mean scripted?"),
+        (["expert.name=lunarlander"], "lunarlander"),
+        (["policy.head.kind=gaussian"], "Discrete"),
+        (["nonsense"], "key.path=value"),
+        (["evaluation.episodes=-1"], "evaluation.episodes"),
+        (["name=../elsewhere"], "name"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named(tmp_path: Path, overrides: list[str], expected: str) -> None:
+    line = distil("train", "cartpole-bc", *BASE, *overrides, cwd=tmp_path, code=2)
+    assert expected in line
+    assert not (tmp_path / "runs").exists()  # refused before anything started
+
+
+def test_a_recipe_that_is_not_there(tmp_path: Path) -> None:
+    assert "did you mean cartpole-bc?" in distil("train", "cartpol-bc", cwd=tmp_path, code=2)
+    assert "no such recipe file" in distil("train", "mine.yaml", cwd=tmp_path, code=2)
+
+
+def test_an_expert_without_its_file(tmp_path: Path) -> None:
+    assert "expert.path" in distil("train", "pendulum-bc", *BASE, cwd=tmp_path, code=2)
+    assert "nowhere.zip" in distil("train", "pendulum-bc", *BASE, "expert.path=nowhere.zip", cwd=tmp_path, code=2)
+
+
+def test_a_store_of_another_environment(tmp_path: Path) -> None:
+    distil("collect", "cartpole-bc", *BASE, cwd=tmp_path, code=0)
+    line = distil("collect", "lunarlander-bc", *BASE, "data.path=data/cartpole-bc", cwd=tmp_path, code=2)
+    assert "Box(4)" in line
+    assert "Box(8)" in line
+
+
+def test_an_altered_shard_is_named_by_verify(tmp_path: Path) -> None:
+    distil("collect", "cartpole-bc", *BASE, cwd=tmp_path, code=0)
+    assert "no faults" in distil("store", "verify", "data/cartpole-bc", cwd=tmp_path, code=0)
+    shard = next((tmp_path / "data/cartpole-bc/data").glob("*.arrow"))
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.chmod(0o644)
+    shard.write_bytes(data)
+    assert "1 fault" in distil("store", "verify", "data/cartpole-bc", cwd=tmp_path, code=1)
+
+
+USERS_MODULE = """
+import gymnasium as gym, numpy as np
+
+class Breaks(gym.Wrapper):
+    def __init__(self, how):
+        super().__init__(gym.make("CartPole-v1"))
+        self.how, self.steps = how, 0
+    def reset(self, **kwargs):
+        self.steps = 0
+        return self.env.reset(**kwargs)
+    def step(self, action):
+        self.steps += 1
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        if self.steps == 7 and self.how == "raise":
+            raise ZeroDivisionError("the pole is imaginary")
+        if self.steps == 7 and self.how == "nan":
+            obs = obs * np.nan
+        if self.steps == 7 and self.how == "shape":
+            obs = obs[:2]
+        return obs, reward, terminated, truncated, info
+
+def bad_expert(how):
+    return lambda obs: np.zeros((len(obs), 3)) if how == "shape" else np.full(len(obs), np.nan)
+"""
+
+
+@pytest.mark.parametrize(("how", "expected"), [("raise", "imaginary"), ("nan", "NaN"), ("shape", "shape")])
+def test_an_environment_that_breaks_names_seed_and_step_and_keeps_what_was_committed(
+    tmp_path: Path, how: str, expected: str
+) -> None:
+    (tmp_path / "mine.py").write_text(USERS_MODULE)
+    distil("collect", "cartpole-bc", *BASE, cwd=tmp_path, code=0)
+    line = distil(
+        *("collect", "cartpole-bc", *BASE, "env.kind=import", "env.target=mine:Breaks", f"env.kwargs.how={how}"),
+        "expert.name=cartpole",
+        cwd=tmp_path,
+        code=1,
+    )
+    assert expected in line
+    assert "seed" in line
+    assert "step 7" in line or "step 6" in line
+    assert '"episodes": 2' in distil("store", "info", "data/cartpole-bc", "--json", cwd=tmp_path, code=0)
+
+
+@pytest.mark.parametrize(("how", "expected"), [("nan", "NaN"), ("shape", "(16, 3)")])
+def test_an_expert_that_answers_nonsense(tmp_path: Path, how: str, expected: str) -> None:
+    (tmp_path / "mine.py").write_text(USERS_MODULE)
+    overrides = ["expert.kind=import", "expert.target=mine:bad_expert", f"expert.kwargs.how={how}"]
+    line = distil("collect", "cartpole-bc", *BASE, *overrides, cwd=tmp_path, code=1)
+    assert expected in line
+
+
+def test_a_run_that_is_none(tmp_path: Path) -> None:
+    assert "no run" in distil("evaluate", "runs/nothing", cwd=tmp_path, code=2)
+    assert "no run to resume" in distil("train", "cartpole-bc", "--resume", cwd=tmp_path, code=2)
+
+
+def test_a_policy_of_another_shape(tmp_path: Path) -> None:
+    distil("train", "cartpole-bc", *BASE, cwd=tmp_path, code=0)
+    run = tmp_path / "runs/cartpole-bc-001"
+    text = (run / "policy/policy.json").read_text()
+    (run / "policy/policy.json").write_text(text.replace("256", "128"))
+    line = distil("evaluate", str(run), cwd=tmp_path, code=2)
+    assert "policy" in line

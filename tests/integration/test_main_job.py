@@ -1,0 +1,122 @@
+"""The main job on real Ray, real environments and real killed processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import distil
+from distil.demo import run_demo
+
+FAST = {"evaluation.episodes": 4, "tracking.enabled": False, "data.episodes": 3, "learner.num_steps": 60}
+
+
+@pytest.mark.ray
+def test_the_demo_on_ray_workers(tmp_path: Path, ray_session: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    overrides = {"learner.num_steps": 50, "evaluation.episodes": 4, "rollouts.num_envs": 4}
+    result = run_demo(Path("demo"), demonstrations=(2, 4), overrides=overrides)
+    assert [score.name for score in result.scores] == ["random", "expert", "BC, 2 episodes", "BC, 4 episodes"]
+    assert result.plot.stat().st_size > 10_000
+    assert result.video.stat().st_size > 1_000
+    assert Path("mlflow.db").exists()
+    assert "BC, 4 episodes" in result.text()
+    store = distil.Store.open("demo/demos")
+    assert store.snapshot().num_episodes == 4  # one store, nested subsets
+    assert store.verify() == []
+
+
+def weights(run: distil.Run) -> dict[str, np.ndarray]:
+    return dict(run.policy().ref.arrays)
+
+
+def test_the_saved_configuration_repeats_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = distil.train("cartpole-bc", FAST | {"rollouts.num_workers": 0})
+    second = distil.train(first.path / "config.yaml")
+    assert second.path != first.path
+    assert first.metrics["eval/return_mean"] == second.metrics["eval/return_mean"]
+    for name, values in weights(first).items():
+        assert np.array_equal(values, weights(second)[name]), name
+
+
+def test_a_policy_is_loaded_and_used_in_three_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = distil.train("cartpole-bc", FAST | {"rollouts.num_workers": 0})
+    policy = distil.load_policy(run.path)
+    assert policy.predict(np.zeros(4, np.float32)) in (0, 1)
+    assert policy.predict(np.zeros((5, 4), np.float32)).shape == (5,)
+    result = distil.evaluate(policy, env="CartPole-v1", episodes=4)
+    assert result.mean == run.metrics["eval/return_mean"]  # the same held-out episodes
+
+
+def start_training(folder: Path, *more: str) -> subprocess.Popen[str]:
+    overrides = ["learner.num_steps=3000", "learner.checkpoint_every=200", "rollouts.num_workers=0", "data.episodes=3"]
+    quick = ["evaluation.episodes=4", "tracking.enabled=false"]
+    command = [sys.executable, "-m", "distil", "train", "cartpole-bc", *overrides, *quick, *more]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_checkpoint(folder: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while not list(folder.glob("runs/cartpole-bc-001/checkpoints/*.safetensors")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)  # polls a real process, decides nothing
+
+
+def test_a_killed_run_resumes_to_the_same_policy(tmp_path: Path) -> None:
+    """CORRECTNESS 11 and 14: killed in the middle of learning, resumed, bit for bit the undisturbed result."""
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    for folder in (undisturbed, killed):
+        folder.mkdir()
+    process = start_training(undisturbed)
+    assert process.wait(120) == 0, process.communicate()
+    process = start_training(killed)
+    wait_for_checkpoint(killed, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait(30)
+    assert not (killed / "runs/cartpole-bc-001/policy").exists()
+    process = start_training(killed, "--resume")
+    assert process.wait(120) == 0, process.communicate()
+    assert not (killed / "runs/cartpole-bc-002").exists()
+    one, two = (distil.open_run(folder / "runs/cartpole-bc-001") for folder in (undisturbed, killed))
+    assert one.metrics["budget/env_steps"] == two.metrics["budget/env_steps"]
+    assert one.metrics["eval/return_mean"] == two.metrics["eval/return_mean"]
+    for name, values in weights(one).items():
+        assert np.array_equal(values, weights(two)[name]), name
+
+
+def test_ctrl_c_stops_in_time_and_the_run_goes_on(tmp_path: Path) -> None:
+    process = start_training(tmp_path, "learner.num_steps=1000000")
+    wait_for_checkpoint(tmp_path, process)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=5)
+    assert process.returncode == 130
+    assert stderr.splitlines()[-1].startswith("distil: interrupted")
+    assert "Traceback" not in stderr
+    assert distil.Store.open(tmp_path / "data/cartpole-bc").snapshot().num_episodes == 3
+
+
+def test_resuming_with_another_setting_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    distil.train("cartpole-bc", FAST | {"rollouts.num_workers": 0})
+    with pytest.raises(ValueError, match=r"learner\.batch_size \(256 then, 128 now\)"):
+        distil.train("cartpole-bc", FAST | {"rollouts.num_workers": 0, "learner.batch_size": 128}, resume=True)
+
+
+def test_a_finished_run_is_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = distil.train("cartpole-bc", FAST | {"rollouts.num_workers": 0})
+    lines = (run.path / "journal.jsonl").read_text()
+    again = distil.train("cartpole-bc", FAST | {"rollouts.num_workers": 0}, resume=True)
+    assert again.path == run.path
+    assert (run.path / "journal.jsonl").read_text() == lines
+    assert json.loads(lines.splitlines()[-1])["kind"] == "reported"

@@ -1,0 +1,65 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from distil.learners.config import LearnerConfig
+from distil.learners.factory import make_learner
+from distil.policies.config import MlpConfig, PolicyConfig
+from distil.spaces import action_spec, observation_spec
+from distil.store.schema import StoreSpec
+from distil.store.store import Store
+from distil.types import Episode
+
+SPEC = StoreSpec(
+    observation=observation_spec(spaces.Box(-np.inf, np.inf, (3,), np.float64)),
+    action=action_spec(spaces.Box(-1, 1, (2,), np.float32)),
+)
+POLICY = PolicyConfig(encoder=MlpConfig(hidden=(16, 16)))
+
+
+def episode(number: int, length: int = 20, labelled: bool = True) -> Episode:
+    rng = np.random.default_rng(number)
+    obs = rng.normal(size=(length + 1, 3))
+    actions = np.tanh(obs[:-1, :2] * 0.5).astype(np.float32)
+    return Episode(
+        observations={"obs": obs},
+        actions=actions,
+        rewards=np.ones(length),
+        terminated=True,
+        truncated=False,
+        expert_actions=actions,
+        labelled=np.full(length, labelled, np.uint8),
+        acted_by_expert=np.ones(length, np.uint8),
+        seed=number,
+        uid=f"test-0000-{number:08d}",
+    )
+
+
+def make_snapshot(folder: Path, num_episodes: int = 10, first: int = 0, **kwargs):
+    store = Store.open_or_create(folder, SPEC)
+    writer = store.writer(f"w{first}")
+    for number in range(first, first + num_episodes):
+        writer.add(episode(number, **kwargs))
+    return store.commit([writer.seal()])
+
+
+@pytest.fixture
+def bed(tmp_path):
+    """A store with 10 episodes of 20 transitions, and a maker of learners that put their checkpoints into `name`."""
+
+    def learner(name: str = "checkpoints", *, resume: bool = False, policy: PolicyConfig = POLICY, seed: int = 0, **settings):
+        settings = {"batch_size": 16, "checkpoint_every": 10, "warmup_steps": 5} | settings
+        progress = settings.pop("progress", lambda *_, **__: None)
+        config = LearnerConfig(**settings)
+        return make_learner(config, policy, SPEC, tmp_path / name, seed=seed, resume=resume, progress=progress)
+
+    return SimpleNamespace(
+        snapshot=make_snapshot(tmp_path / "store"),
+        learner=learner,
+        folder=tmp_path,
+        more=lambda **kwargs: make_snapshot(tmp_path / "store", **kwargs),
+        empty=lambda **kwargs: make_snapshot(tmp_path / "unlabelled", labelled=False, **kwargs),
+    )

@@ -1,0 +1,194 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from distil.errors import InputError
+from distil.learners.checkpoints import Checkpoints
+from distil.objectives.supervised import Supervised
+from distil.plans import UpdatePlan
+from distil.policies.config import MlpConfig, PolicyConfig
+from distil.policies.policy import Policy
+
+
+class Killed(BaseException):
+    """Stands for a SIGKILL: nothing of ours handles it."""
+
+
+def kill_at(monkeypatch, step: int) -> None:
+    """Let the process die in its `step`-th gradient step from now, after the weights moved."""
+    calls, original = itertools.count(1), Supervised.step
+
+    def dying(self, batches):
+        out = original(self, batches)
+        if next(calls) == step:
+            monkeypatch.setattr(Supervised, "step", original)
+            raise Killed
+        return out
+
+    monkeypatch.setattr(Supervised, "step", dying)
+
+
+def same(one, two) -> bool:
+    return one.arrays.keys() == two.arrays.keys() and all(np.array_equal(one.arrays[k], two.arrays[k]) for k in one.arrays)
+
+
+def content(bed, name: str) -> tuple[dict, dict]:
+    newest = next(Checkpoints(bed.folder / name).newest_first())
+    timing = ("time/update_s", "time/data_wait_s", "train/samples_per_s")
+    metrics = {k: v for k, v in newest.state["metrics"].items() if k not in timing}
+    return dict(newest.tensors), dict(newest.state) | {"metrics": metrics}
+
+
+SETTINGS = {
+    "plain": {},
+    "everything": {"ema_decay": 0.9, "validation_fraction": 0.2, "validate_every": 7, "patience": 3, "learning_rate": 0.03},
+}
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+@pytest.mark.parametrize("kills", [(3,), (17,), (25, 6), (10, 30)])
+def test_killed_and_resumed_equals_undisturbed(bed, monkeypatch, settings, kills):
+    """CORRECTNESS 11 and 26: bit for bit, weights and whole training state, wherever the kill was."""
+    plan = UpdatePlan(num_steps=55)
+    undisturbed = bed.learner("undisturbed", **settings)
+    metrics = undisturbed.update(plan, bed.snapshot)
+    for attempt, step in enumerate(kills):
+        kill_at(monkeypatch, step)
+        with pytest.raises(Killed):
+            bed.learner("killed", resume=attempt > 0, **settings).update(plan, bed.snapshot)
+    resumed = bed.learner("killed", resume=True, **settings)
+    again = resumed.update(plan, bed.snapshot)
+    assert same(resumed.policy, undisturbed.policy)
+    assert resumed.policy.version == undisturbed.policy.version == 1
+    assert again["train/loss"] == metrics["train/loss"]
+    (tensors, state), (wanted_tensors, wanted_state) = content(bed, "killed"), content(bed, "undisturbed")
+    assert state == wanted_state
+    assert tensors.keys() == wanted_tensors.keys()
+    assert all(torch.equal(value, wanted_tensors[name]) for name, value in tensors.items())
+
+
+def test_killed_in_the_second_round(bed, monkeypatch):
+    """CORRECTNESS 11: the resumed learner's policy is the first round's, and its second update equals the undisturbed."""
+    first, second = UpdatePlan(num_steps=12), UpdatePlan(num_steps=25, round=1)
+    undisturbed = bed.learner("undisturbed")
+    undisturbed.update(first, bed.snapshot)
+    after_first = undisturbed.policy
+    grown = bed.more(num_episodes=5, first=10)
+    undisturbed.update(second, grown)
+    killed = bed.learner("killed")
+    killed.update(first, bed.snapshot)
+    kill_at(monkeypatch, 15)
+    with pytest.raises(Killed):
+        killed.update(second, grown)
+    resumed = bed.learner("killed", resume=True)
+    assert resumed.policy.version == 1
+    assert same(resumed.policy, after_first)
+    resumed.update(second, grown)
+    assert resumed.policy.version == 2
+    assert same(resumed.policy, undisturbed.policy)
+
+
+def test_a_checkpoint_of_another_plan_isn_t_continued(bed, monkeypatch):
+    kill_at(monkeypatch, 15)
+    with pytest.raises(Killed):
+        bed.learner().update(UpdatePlan(num_steps=30), bed.snapshot)
+    resumed = bed.learner(resume=True)
+    resumed.update(UpdatePlan(num_steps=20), bed.snapshot)
+    fresh = bed.learner("fresh")
+    fresh.update(UpdatePlan(num_steps=20), bed.snapshot)
+    assert same(resumed.policy, fresh.policy)
+
+
+def test_a_finished_update_isn_t_repeated(bed, monkeypatch):
+    """CORRECTNESS 14, the learner's part: a run that died before its report asks for the same plan again."""
+    plan = UpdatePlan(num_steps=12)
+    learner = bed.learner()
+    metrics = learner.update(plan, bed.snapshot)
+    resumed = bed.learner(resume=True)
+    monkeypatch.setattr(Supervised, "step", None)
+    assert resumed.update(plan, bed.snapshot) == metrics
+    assert resumed.policy.version == 1
+    assert same(resumed.policy, learner.policy)
+
+
+def test_without_resume_older_checkpoints_are_ignored(bed):
+    plan = UpdatePlan(num_steps=12)
+    bed.learner(seed=1).update(plan, bed.snapshot)
+    learner, other = bed.learner(), bed.learner("other")
+    assert learner.policy.version == 0
+    learner.update(plan, bed.snapshot)
+    other.update(plan, bed.snapshot)
+    assert same(learner.policy, other.policy)
+
+
+def test_trains_on_the_plan_s_first_episodes_only(bed):
+    few, all_of_few = bed.learner("few"), bed.learner("all")
+    few.update(UpdatePlan(num_steps=10, num_episodes=3), bed.snapshot)
+    all_of_few.update(UpdatePlan(num_steps=10), bed.snapshot.first(3))
+    assert same(few.policy, all_of_few.policy)
+    rows = bed.snapshot.first(3).columns(["obs", "labelled"])
+    seen = rows["obs"][rows["labelled"] == 1]
+    np.testing.assert_allclose(few.policy.arrays["encoder.features.mean"], seen.mean(0), rtol=1e-5)
+
+
+def test_statistics_come_from_training_episodes_and_stay(bed):
+    """CORRECTNESS 8: neither held-out episodes nor later rounds move them."""
+    learner = bed.learner(validation_fraction=0.3)
+    learner.update(UpdatePlan(num_steps=5), bed.snapshot)
+    mean = learner.policy.arrays["encoder.features.mean"]
+    rows = bed.snapshot.columns(["obs", "labelled"])
+    assert not np.allclose(mean, rows["obs"][rows["labelled"] == 1].mean(0), rtol=1e-4)
+    learner.update(UpdatePlan(num_steps=5, round=1), bed.more(num_episodes=5, first=10))
+    assert np.array_equal(learner.policy.arrays["encoder.features.mean"], mean)
+
+
+def test_learns_and_reports_in_the_vocabulary(bed):
+    reports = []
+
+    def progress(what, done, total, /, **figures):
+        reports.append((what, done, total, figures))
+
+    learner = bed.learner(learning_rate=1e-2, validation_fraction=0.2, validate_every=50, progress=progress)
+    metrics = learner.update(UpdatePlan(num_steps=200), bed.snapshot)
+    assert metrics["train/loss"] < 0.02
+    assert metrics["train/validation_loss"] < 0.05
+    assert metrics["train/steps"] == 200
+    assert metrics["train/epochs"] == 200 * 16 / (8 * 20)
+    assert 0 <= metrics["time/data_wait_s"] < metrics["time/update_s"]
+    assert metrics["train/samples_per_s"] > 0
+    assert metrics["train/grad_norm"] > 0
+    assert 0 < metrics["train/learning_rate"] < 1e-5
+    assert reports[-1][:3] == ("update", 200, 200)
+    assert set(reports[-1][3]) == {"loss"}
+
+
+def test_the_policy_is_what_was_trained(bed):
+    """CORRECTNESS 8: reloaded from its plain data it gives the identical loss."""
+    learner = bed.learner()
+    learner.update(UpdatePlan(num_steps=20), bed.snapshot)
+    policy = Policy.from_ref(learner.policy)
+    assert learner.policy.version == 1
+    assert same(policy.ref(1), learner.policy)
+
+
+def test_a_checkpoint_of_another_shape_is_one_line(bed):
+    bed.learner().update(UpdatePlan(num_steps=5), bed.snapshot)
+    wide = PolicyConfig(encoder=MlpConfig(hidden=(32, 16)))
+    with pytest.raises(
+        InputError, match=r"checkpoint is of another policy: policy\.encoder\S+ is \(16,\) there and \(32,\)"
+    ) as caught:
+        bed.learner(resume=True, policy=wide)
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_labelled_is_bad_input(bed):
+    with pytest.raises(InputError, match="no labelled transition to train on; collect"):
+        bed.learner().update(UpdatePlan(num_steps=5), bed.empty(num_episodes=2))
+
+
+def test_no_gpu_is_bad_input(bed, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match=r"learner\.device: torch sees no GPU"):
+        bed.learner(device="cuda")

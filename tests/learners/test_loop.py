@@ -1,0 +1,111 @@
+from collections import deque
+
+import numpy as np
+import pytest
+import torch
+
+from distil.learners.loop import Fit, FitState, to_torch
+from distil.objectives.supervised import Supervised
+from distil.plans import UpdatePlan
+from distil.types import Batch
+
+
+def scripted_validation(monkeypatch, losses: list[float]) -> list[dict]:
+    """Let the held-out losses be `losses`, whatever the policy; return the weights at each validation, as it happens."""
+    left, weights = deque(losses), []
+    original = Supervised.evaluation_policy
+
+    def evaluation_policy(self):
+        policy = original(self)
+        weights.append({name: value.clone() for name, value in policy.state_dict().items()})
+        if left:
+            value = left.popleft()
+            policy.loss = lambda batch, *, generator: torch.full((len(batch),), value)
+        return policy
+
+    monkeypatch.setattr(Supervised, "evaluation_policy", evaluation_policy)
+    return weights
+
+
+def test_early_stopping_restores_the_best(bed, monkeypatch):
+    learner = bed.learner(validation_fraction=0.2, validate_every=5, patience=2)
+    weights = scripted_validation(monkeypatch, [3.0, 1.0, 2.0, 1.5, 0.5])
+    metrics = learner.update(UpdatePlan(num_steps=100), bed.snapshot)
+    assert metrics["train/steps"] == 20  # the best at 10, worse at 15 and 20
+    assert metrics["train/validation_loss"] == 1.0
+    assert all(np.array_equal(learner.policy.arrays[name], value.numpy()) for name, value in weights[1].items())
+
+
+def test_without_patience_the_last_weights_stay(bed, monkeypatch):
+    learner = bed.learner(validation_fraction=0.2, validate_every=5)
+    weights = scripted_validation(monkeypatch, [3.0, 1.0, 2.0, 4.0])
+    metrics = learner.update(UpdatePlan(num_steps=20), bed.snapshot)
+    assert metrics["train/steps"] == 20
+    assert metrics["train/validation_loss"] == 4.0
+    assert all(np.array_equal(learner.policy.arrays[name], value.numpy()) for name, value in weights[3].items())
+
+
+def test_validation_leaves_training_as_it_is(bed):
+    """CORRECTNESS 30: with and without a look at the held-out episodes, training takes the same steps."""
+    plans = [UpdatePlan(num_steps=20)]
+    policies = []
+    for every in (3, 1000):
+        learner = bed.learner(f"every{every}", validation_fraction=0.2, validate_every=every, ema_decay=0.9)
+        learner.update(plans[0], bed.snapshot)
+        policies.append(learner.policy.arrays)
+    assert all(np.array_equal(policies[0][name], policies[1][name]) for name in policies[0])
+
+
+def test_a_validation_loss_is_the_mean_over_held_out_windows(bed):
+    learner = bed.learner(validation_fraction=0.2, validate_every=1000)
+    metrics = learner.update(UpdatePlan(num_steps=10), bed.snapshot)
+    from distil.policies.policy import Policy
+    from distil.seeding import integer
+    from distil.store.sampler import Sampler
+
+    _, held_out = bed.snapshot.split(0.2, integer(0, "validation split"))
+    assert held_out.num_episodes == 2
+    (batch,) = Sampler(held_out).scan(1000)
+    loss = Policy.from_ref(learner.policy).loss(to_torch(batch, torch.device("cpu")))
+    assert metrics["train/validation_loss"] == pytest.approx(float(loss.detach().mean()), rel=1e-5)
+
+
+def test_the_state_round_trips():
+    state = FitState(step=7, validation_loss=2.0, best_loss=1.0, num_worse=1, best={"w": torch.ones(2)})
+    state.recent.extend({"loss": torch.tensor(float(i)), "grad_norm": torch.tensor(1.0)} for i in range(3))
+    again = FitState.load(state.tensors(), state.counters())
+    assert again.counters() == state.counters()
+    assert again.recent == state.recent
+    assert again.best is not None
+    assert torch.equal(again.best["w"], torch.ones(2))
+    empty = FitState.load(FitState().tensors(), FitState().counters())
+    assert empty == FitState()
+
+
+def test_tensors_share_the_batch_s_memory():
+    batch = Batch(observations={"obs": np.zeros((2, 1, 3), "f4")}, actions=np.zeros((2, 1)), is_pad=np.zeros((2, 1), bool))
+    moved = to_torch(batch, torch.device("cpu"))
+    batch.observations["obs"][0] = 5
+    assert moved.observations["obs"][0, 0, 0] == 5
+    assert moved.weights is None
+    weights = Batch(observations={}, actions=batch.actions, is_pad=batch.is_pad, weights=np.ones(2, "f4"))
+    assert to_torch(weights, torch.device("cpu")).weights.tolist() == [1, 1]
+
+
+def test_a_step_reads_no_scalar(bed, monkeypatch):
+    """A scalar that is read makes a GPU wait: none is between two checkpoints."""
+    learner = bed.learner(checkpoint_every=1000)
+    learner.update(UpdatePlan(num_steps=1), bed.snapshot)
+    reads = []
+    original = Fit._take
+
+    def watched(self, batches, num):
+        monkeypatch.setattr("distil.learners.loop._REPORT_EVERY_S", 1e9)
+        for name in ("item", "__float__", "__bool__", "cpu", "tolist"):
+            monkeypatch.setattr(torch.Tensor, name, lambda *a, name=name, **k: reads.append(name))
+        original(self, batches, num)
+        monkeypatch.undo()
+
+    monkeypatch.setattr(Fit, "_take", watched)
+    learner.update(UpdatePlan(num_steps=10, round=1), bed.snapshot)
+    assert reads == []

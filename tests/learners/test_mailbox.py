@@ -1,0 +1,87 @@
+import asyncio
+
+import pytest
+
+from distil.errors import InputError
+from distil.learners.mailbox import Done, Job, Mailbox
+from distil.plans import UpdatePlan
+from distil.types import PolicyRef
+
+
+def job(index: int) -> Job:
+    return Job(index=index, plan=UpdatePlan(num_steps=1, round=index), store="s", version=1, selection=None)
+
+
+DONE = Done(metrics={"train/loss": 1.0}, policy=PolicyRef(version=1, spec={}, arrays={}))
+
+
+def run(coroutine):
+    return asyncio.run(coroutine)
+
+
+def test_ranks_get_the_job_and_the_run_its_result():
+    async def talk():
+        box = Mailbox()
+        waiting = [asyncio.create_task(box.next_job(-1, 5)) for _ in range(2)]
+        await asyncio.sleep(0)
+        await box.post(job(0))
+        assert [await rank for rank in waiting] == [job(0), job(0)]
+        result = asyncio.create_task(box.status(0, 5))
+        await asyncio.sleep(0)
+        await box.report(0, DONE)
+        assert (await result).result == DONE
+        assert await box.next_job(0, 0.01) is True
+
+    run(talk())
+
+
+def test_a_restarted_group_gets_the_job_that_nobody_reported():
+    """CORRECTNESS 11."""
+
+    async def talk():
+        box = Mailbox()
+        await box.post(job(0))
+        await box.report(0, DONE)
+        await box.post(job(1))
+        await box.started(0, 11)
+        await box.started(1, 12)
+        assert await box.next_job(-1, 1) == job(1)
+        status = await box.status(1, 0.01)
+        assert (status.num_starts, status.pids) == (1, {0: 11, 1: 12})
+
+    run(talk())
+
+
+def test_progress_is_told_once():
+    async def talk():
+        box = Mailbox()
+        await box.tell(5, 10, {"loss": 1.0})
+        assert (await box.status(0, 0.01)).progress == (5, 10, {"loss": 1.0})
+        assert (await box.status(0, 0.01)).progress is None
+
+    run(talk())
+
+
+def test_the_first_error_stays_and_comes_at_once():
+    async def talk():
+        box = Mailbox()
+        await box.fail(InputError("first"))
+        await box.fail(InputError("second"))
+        async with asyncio.timeout(1):
+            status = await box.status(0, 60)
+        assert str(status.error) == "first"
+
+    run(talk())
+
+
+@pytest.mark.parametrize("waiting", [True, False])
+def test_closing_ends_the_ranks(waiting):
+    async def talk():
+        box = Mailbox()
+        asked = asyncio.create_task(box.next_job(-1, 5))
+        if waiting:
+            await asyncio.sleep(0)
+        await box.close()
+        assert await asked is False
+
+    run(talk())

@@ -1,0 +1,69 @@
+"""One group of two ranks for the whole file: starting one takes 20 s."""
+
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from distil.errors import InputError
+from distil.plans import UpdatePlan
+
+pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning:ray")]
+
+SETTINGS = {"ema_decay": 0.9, "validation_fraction": 0.2, "validate_every": 10, "learning_rate": 3e-3}
+
+
+def close(one, two) -> bool:
+    assert one.arrays.keys() == two.arrays.keys()
+    return all(np.allclose(one.arrays[name], two.arrays[name], rtol=0, atol=1e-5) for name in one.arrays)
+
+
+def kill_inside(learner, folder, rank: int) -> None:
+    """Kill rank `rank` with SIGKILL once there is a checkpoint inside the second update."""
+    deadline_s = time.monotonic() + 20
+    while not any("-done" not in path.name for path in folder.glob("round-000001-*.safetensors")):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.001)
+    os.kill(learner.rank_pids()[rank], signal.SIGKILL)
+
+
+def test_two_ranks_take_the_steps_of_one_also_when_one_is_killed(bed, ray_session):
+    """CORRECTNESS 28 and 11: same global batches, parameters equal to 1e-5; a killed rank changes nothing."""
+    first, second = UpdatePlan(num_steps=40), UpdatePlan(num_steps=300, round=1)
+    alone = bed.learner("alone", **SETTINGS)
+    expected = alone.update(first, bed.snapshot)
+    after_first = alone.policy
+    alone.update(second, bed.snapshot.first(7))
+
+    killed = []
+
+    def progress(what, done, total, /, **figures):
+        if group.policy.version == 1 and not killed:
+            killed.append(group.rank_pids()[1])
+            kill_inside(group, bed.folder / "group", rank=1)
+
+    group = bed.learner("group", num_learners=2, progress=progress, **SETTINGS)
+    try:
+        metrics = group.update(first, bed.snapshot)
+        assert close(group.policy, after_first)
+        assert metrics.keys() == expected.keys()
+        assert metrics["train/loss"] == pytest.approx(expected["train/loss"], rel=1e-4)
+        assert metrics["train/validation_loss"] == pytest.approx(expected["train/validation_loss"], rel=1e-4)
+
+        start_s = time.monotonic()
+        again = group.update(first, bed.snapshot)
+        assert again == metrics
+        assert time.monotonic() - start_s < 2
+
+        group.update(second, bed.snapshot.first(7))
+        assert group.policy.version == 2
+        assert len(killed) == 1
+        assert group.rank_pids()[1] != killed[0], "the group was started again"
+        assert close(group.policy, alone.policy)
+
+        with pytest.raises(InputError, match="no labelled transition"):
+            group.update(UpdatePlan(num_steps=5, round=2), bed.empty(num_episodes=2))
+    finally:
+        group.close()

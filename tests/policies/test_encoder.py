@@ -1,0 +1,23 @@
+from collections.abc import Callable
+
+import torch
+
+
+def test_one_hot_binary_and_images_are_as_documented(world: Callable) -> None:
+    features = world("discrete").policy.encoder.features
+    assert features({"obs": torch.tensor([[-1], [2]])}).tolist() == [[[1, 0, 0, 0]], [[0, 0, 0, 1]]]
+    features = world("multi_discrete").policy.encoder.features
+    one = features({"obs": torch.tensor([[[[1, 0], [3, 4]]]])})
+    assert one.flatten().tolist() == [0, 1, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]
+    features = world("image", encoder={"kind": "mlp"}).policy.encoder.features
+    assert float(features({"obs": torch.full((1, 1, 9, 8, 3), 255, dtype=torch.uint8)}).max()) == 1
+
+
+def test_the_order_of_the_horizon_matters(world: Callable) -> None:
+    for observation in ("vector", "image", "nested"):
+        made = world(observation, obs_horizon=2)
+        batch = made.batch(3)
+        flipped = {name: value.flip(1) for name, value in batch.observations.items()}
+        encoder = made.policy.encoder
+        assert encoder(batch.observations).shape == (3, encoder.num_out)
+        assert not torch.allclose(encoder(batch.observations), encoder(flipped))

@@ -1,0 +1,97 @@
+import gymnasium as gym
+import numpy as np
+import pytest
+from testbed import CountingExpert
+
+from distil.envs import EnvSpec
+from distil.errors import InputError
+from distil.rollouts import ActorSpec, NoiseConfig
+from distil.rollouts.actors import ExpertActor, RandomActor, make_noise
+from distil.spaces import action_spec, observation_spec
+
+BOX = action_spec(gym.spaces.Box(np.array([-1, 0], np.float32), np.array([1, 10], np.float32))).leaf
+CHOICE = action_spec(gym.spaces.Discrete(3, start=1)).leaf
+
+
+def spec(action):
+    observation = observation_spec(gym.spaces.Box(-np.inf, np.inf, (3,)))
+    return EnvSpec(name="e", observation=observation, action=action, max_episode_steps=None, reward_threshold=None)
+
+
+def observations(num):
+    return {"obs": np.zeros((num, 3))}
+
+
+def test_the_expert_labels_what_it_does():
+    acted = ExpertActor(CountingExpert()).act({"obs": np.array([[0, 4, 0], [0, 5, 0]])}, None)
+    assert acted.actions.tolist() == acted.expert_actions.tolist() == [2, 3]
+    assert acted.acted_by_expert.all()
+    assert acted.labelled.all()
+
+
+def test_labels_stay_clean_under_noise():
+    """CORRECTNESS 12: the label is the expert's action, whoever acted."""
+    actor = ActorSpec(who="expert", noise=NoiseConfig(kind="epsilon", level=0.5)).build(
+        spec(action_spec(gym.spaces.Discrete(3, start=1))), 64, CountingExpert(), None
+    )
+    for slot in range(64):
+        actor.begin(slot, slot)
+    acted = [actor.act(observations(64), None) for _ in range(50)]
+    replaced = np.stack([~a.acted_by_expert for a in acted])
+    assert all((a.expert_actions == 1).all() for a in acted)
+    assert all((a.actions[a.acted_by_expert] == 1).all() for a in acted)
+    assert abs(replaced.mean() - 0.5) < 4 * 0.5 / np.sqrt(replaced.size)
+    others = np.stack([a.actions for a in acted])[replaced]
+    assert np.abs(np.bincount(others, minlength=4)[1:] / len(others) - 1 / 3).max() < 0.06
+
+
+def test_gaussian_noise_has_the_documented_scale_and_stays_in_bounds():
+    """CORRECTNESS 9."""
+    noise = make_noise(NoiseConfig(kind="gaussian", level=0.1), BOX, 500)
+    middle = np.tile(np.array([0, 5], np.float32), (500, 1))
+    draws = np.concatenate([noise.apply(middle)[0] - middle for _ in range(40)])
+    np.testing.assert_allclose(draws.std(axis=0), [0.1, 0.5], rtol=0.03)
+    edge, replaced = noise.apply(np.tile(np.array([1, 10], np.float32), (500, 1)))
+    assert edge.dtype == np.float32
+    assert (edge <= [1, 10]).all()
+    assert not replaced.any()
+
+
+def test_unbounded_actions_count_as_half_range_one():
+    leaf = action_spec(gym.spaces.Box(-np.inf, np.inf, (1,), np.float32)).leaf
+    noised, _ = make_noise(NoiseConfig(kind="gaussian", level=0.5), leaf, 4000).apply(np.zeros((4000, 1), np.float32))
+    assert abs(noised.std() - 0.5) < 0.03
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "gaussian"])
+def test_noise_depends_on_the_episodes_seed_only(kind):
+    """CORRECTNESS 5."""
+    runs = []
+    for slot, num in ((0, 1), (3, 5)):
+        noise = make_noise(NoiseConfig(kind=kind, level=0.3), BOX, num)
+        noise.apply(np.zeros((num, 2), np.float32))
+        noise.begin(slot, 77)
+        runs.append(np.stack([noise.apply(np.zeros((num, 2), np.float32))[0][slot] for _ in range(300)]))
+    np.testing.assert_array_equal(*runs)
+
+
+@pytest.mark.parametrize(
+    ("noise", "leaf", "words"),
+    [
+        (NoiseConfig(kind="gaussian"), CHOICE, "set noise.kind=epsilon"),
+        (NoiseConfig(kind="epsilon", level=1.5), CHOICE, "at most 1"),
+    ],
+)
+def test_noise_that_does_not_fit_is_refused(noise, leaf, words):
+    with pytest.raises(InputError, match=words):
+        make_noise(noise, leaf, 1)
+
+
+def test_chance_needs_no_expert_but_an_expert_does():
+    actor = RandomActor(CHOICE)
+    actor.begin(0, 1)
+    acted = actor.act(observations(2), None)
+    assert acted.expert_actions is None
+    assert not acted.acted_by_expert.any()
+    with pytest.raises(InputError, match=r"set expert\.kind"):
+        ActorSpec(who="expert").build(spec(action_spec(gym.spaces.Discrete(2))), 2, None, None)

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+from testbed import CountingExpert
+
+from distil.envs import GymEnvConfig, ImportEnvConfig, describe
+from distil.rollouts import Baselines, EvalResult, Fleet, RolloutConfig, evaluate
+
+
+def result(returns, successes=None):
+    returns = np.asarray(returns, np.float64)
+    return EvalResult(seeds=tuple(range(len(returns))), returns=returns, lengths=np.full(len(returns), 7), successes=successes)
+
+
+def test_metrics_are_those_of_the_vocabulary():
+    values = np.random.default_rng(0).normal(10, 2, 100)
+    metrics = result(values, np.arange(100) % 4 == 0).metrics(Baselines(random=0, expert=20))
+    assert metrics["eval/return_mean"] == pytest.approx(values.mean())
+    assert metrics["eval/normalised"] == pytest.approx(values.mean() / 20)
+    assert metrics["eval/return_iqm"] == pytest.approx(np.sort(values)[25:75].mean())
+    assert metrics["eval/return_ci_low"] == pytest.approx(values.mean() - 1.96 * values.std() / 10, abs=0.1)
+    assert metrics["eval/return_ci_high"] == pytest.approx(values.mean() + 1.96 * values.std() / 10, abs=0.1)
+    assert metrics["eval/success_rate"] == 0.25
+    assert metrics["eval/episode_length"] == 7
+    assert metrics == result(values, np.arange(100) % 4 == 0).metrics(Baselines(random=0, expert=20))
+
+
+def test_without_spread_or_baselines_there_is_no_nonsense():
+    metrics = result([500.0] * 5).metrics(Baselines(random=500, expert=500))
+    assert (metrics["eval/return_ci_low"], metrics["eval/return_ci_high"]) == (500, 500)
+    assert "eval/normalised" not in metrics
+    assert "eval/success_rate" not in metrics
+    assert result([3.0]).interval == (3, 3)
+    assert "eval/normalised" not in result([1.0, 2.0]).metrics()
+
+
+def test_the_table_names_each_figure():
+    table = result([1.0, 2.0]).table(Baselines(random=0, expert=3))
+    assert next(line.split() for line in table.splitlines()) == ["return_mean", "1.5"]
+    assert ["normalised", "0.5"] in [line.split() for line in table.splitlines()]
+
+
+def test_results_are_in_the_order_of_the_seeds():
+    env = ImportEnvConfig(target="testbed:Toy", kwargs={"lengths": [1, 9, 3], "success": True})
+    fleet = Fleet(env=env, spec=describe(env), config=RolloutConfig(num_workers=0, num_envs=2), expert=CountingExpert())
+    scores = evaluate(fleet, "expert", [4, 3, 2, 1, 0])
+    assert scores.lengths.tolist() == scores.returns.tolist() == [9, 1, 3, 9, 1]
+    assert scores.successes.tolist() == [True, False, True, False, True]
+    assert scores.seeds == (4, 3, 2, 1, 0)
+
+
+def test_the_random_policy_is_repeatable():
+    env = GymEnvConfig(id="CartPole-v1")
+    returns = []
+    for _ in range(2):
+        fleet = Fleet(env=env, spec=describe(env), config=RolloutConfig(num_workers=0, num_envs=8))
+        returns.append(evaluate(fleet, "random", range(20)).returns.tolist())
+    assert returns[0] == returns[1]
+    assert np.std(returns[0]) > 0

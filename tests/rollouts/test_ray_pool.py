@@ -1,0 +1,174 @@
+"""With real Ray actors, which are killed."""
+
+import _thread
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+from testbed import CountingExpert
+
+from distil.envs import GymEnvConfig, ImportEnvConfig, describe
+from distil.errors import InputError, RunError
+from distil.plans import CollectPlan
+from distil.rollouts import Collector, Fleet, RolloutConfig, evaluate
+from distil.seeding import Purpose, episode_seeds
+from distil.store.schema import StoreSpec
+from distil.store.store import Store
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture
+def fleets(ray_session):
+    made = []
+
+    def make(num_workers, num_envs=4, env=None, expert=None, config=None, **kwargs):
+        env = env or ImportEnvConfig(target="testbed:Toy", kwargs=kwargs)
+        config = RolloutConfig(num_workers=num_workers, num_envs=num_envs, **(config or {}))
+        made.append(Fleet(env=env, spec=describe(env), config=config, expert=expert or CountingExpert()))
+        return made[-1]
+
+    yield make
+    for fleet in made:
+        fleet.close()
+
+
+def store_for(fleet, folder):
+    return Store.create(folder, StoreSpec(observation=fleet.spec.observation, action=fleet.spec.action))
+
+
+def test_one_worker_or_eight_give_the_same_episodes(fleets, tmp_path):
+    """CORRECTNESS 5: bit by bit, and the same returns in evaluation."""
+    env, digests, returns = GymEnvConfig(id="LunarLander-v3"), [], []
+    for num_workers in (0, 1, 8):
+        fleet = fleets(num_workers, env=env, num_envs=3)
+        store = store_for(fleet, tmp_path / str(num_workers))
+        Collector(fleet, store, seed=3).collect(CollectPlan(num_episodes=14, actor="random"))
+        digests.append(store.snapshot().digest)
+        returns.append(evaluate(fleet, "random", episode_seeds(Purpose.EVALUATE, 11)).returns.tolist())
+    assert digests[0] == digests[1] == digests[2]
+    assert returns[0] == returns[1] == returns[2]
+
+
+def test_a_killed_worker_is_replaced_and_its_items_run_again(fleets, tmp_path):
+    """CORRECTNESS 4: with their own seeds; none dropped, none twice, none scored 0."""
+    calm = fleets(0, lengths=[3, 9])
+    want = store_for(calm, tmp_path / "calm")
+    Collector(calm, want, seed=1).collect(CollectPlan(num_episodes=30))
+    bad_seed = int(want.snapshot().episodes.seed[17])
+    marker = tmp_path / "died"
+    wild = fleets(2, lengths=[3, 9], fault="exit_once", bad_seed=bad_seed, bad_step=2, marker=str(marker))
+    wild._workers()
+    wild.env = calm.env  # the same stream of episodes; only the workers have the fault
+    got = store_for(wild, tmp_path / "wild")
+    report = Collector(wild, got, seed=1).collect(CollectPlan(num_episodes=30))
+    assert marker.exists()
+    assert report.num_episodes == 30
+    assert got.snapshot().digest == want.snapshot().digest
+
+
+def test_killing_workers_from_outside_loses_nothing(fleets, tmp_path, ray_session):
+    """CORRECTNESS 4: also what was done but not yet sealed."""
+    fleet = fleets(2, lengths=[20, 60], sleep=0.001)
+    store = store_for(fleet, tmp_path / "s")
+    stop = threading.Event()
+
+    def assassin():
+        for _ in range(3):
+            if stop.wait(0.7):
+                return
+            members = fleet._pool._members
+            ray_session.kill(members[0].actor)
+
+    thread = threading.Thread(target=assassin)
+    thread.start()
+    report = Collector(fleet, store, seed=1).collect(CollectPlan(num_episodes=60))
+    stop.set()
+    thread.join()
+    snapshot = store.snapshot()
+    assert report.num_episodes == snapshot.num_episodes == 60
+    assert snapshot.episodes.seed.tolist() == episode_seeds(Purpose.COLLECT, 60, root=1, names=(0,))
+    assert report.env_steps == snapshot.num_transitions == int(np.where(snapshot.episodes.seed % 2 == 0, 20, 60).sum())
+
+
+def test_items_that_keep_killing_workers_end_the_run(fleets):
+    """CORRECTNESS 4."""
+    fleet = fleets(1, num_envs=2, fault="exit", bad_seed=5, bad_step=1)
+    with pytest.raises(RunError, match=r"workers died 4 times on the episodes of seeds .*5"):
+        evaluate(fleet, "expert", [4, 5])
+
+
+def test_a_failing_environment_ends_the_run_and_keeps_what_is_complete(fleets, tmp_path):
+    """CORRECTNESS 4: the environment's own error, naming seed and step."""
+    bad = episode_seeds(Purpose.COLLECT, 40, root=1, names=(0,))[30]
+    fleet = fleets(2, fault="raise", bad_seed=bad, bad_step=3)
+    store = store_for(fleet, tmp_path / "s")
+    with pytest.raises(RunError, match=f"ValueError: the wheel fell off .in step at seed {bad} step 3"):
+        Collector(fleet, store, seed=1).collect(CollectPlan(num_episodes=40))
+    snapshot = store.snapshot()
+    assert snapshot.num_episodes >= 10
+    assert bad not in snapshot.episodes.seed
+    assert evaluate(fleet, "expert", [1, 2]).lengths.tolist() == [5, 5]  # the fleet can go on
+
+
+def test_ctrl_c_stops_in_time_and_commits_what_is_complete(fleets, tmp_path):
+    fleet = fleets(2, lengths=[5, 10**6], sleep=0.002)
+    store = store_for(fleet, tmp_path / "s")
+    evaluate(fleet, "expert", [0, 2])  # both workers have started
+    pressed = []
+
+    def press():
+        pressed.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Timer(1.5, press).start()
+    with pytest.raises(KeyboardInterrupt):
+        Collector(fleet, store, seed=1).collect(CollectPlan(num_episodes=16))
+    assert time.monotonic() - pressed[0] < 4
+    snapshot = store.snapshot()
+    assert snapshot.num_episodes >= 1
+    assert (snapshot.episodes.length == 5).all()
+    assert evaluate(fleet, "expert", [0, 2]).lengths.tolist() == [5, 5]  # the fleet can go on
+
+
+def test_workers_are_single_threaded_and_without_torch(fleets, ray_session):
+    fleet = fleets(1)
+    evaluate(fleet, "expert", [1])
+    actor = fleet._pool._members[0].actor
+
+    def look(self):
+        import sys
+
+        import threadpoolctl
+
+        return (
+            "torch" in sys.modules,
+            os.environ["OMP_NUM_THREADS"],
+            [p["num_threads"] for p in threadpoolctl.threadpool_info()],
+        )
+
+    has_torch, threads, pools = ray_session.get(actor.__ray_call__.remote(look))
+    assert not has_torch
+    assert threads == "1"
+    assert set(pools) <= {1}
+
+
+def test_too_small_a_cluster_is_named(fleets):
+    fleet = fleets(1, config={"start_timeout_s": 0.1})
+    pool = fleet._workers()
+    for member in list(pool._members):
+        pool._drop(member)
+    pool._class = pool._class.options(num_cpus=99)
+    pool._start()
+    with pytest.raises(RunError, match="no rollout worker has started"):
+        evaluate(fleet, "expert", [1])
+
+
+def test_an_expert_that_cannot_be_sent_is_named(fleets):
+    expert = CountingExpert()
+    expert.lock = _thread.allocate_lock()
+    with pytest.raises(InputError, match=r"set rollouts\.num_workers=0"):
+        evaluate(fleets(1, expert=expert), "expert", [1])

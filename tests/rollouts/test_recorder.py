@@ -1,0 +1,71 @@
+import gymnasium as gym
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from distil.envs import EnvSpec
+from distil.rollouts.actors import Acted
+from distil.rollouts.recorder import Recorder
+from distil.spaces import action_spec, observation_spec
+
+SPEC = EnvSpec(
+    name="e",
+    observation=observation_spec(gym.spaces.Dict(a=gym.spaces.Box(-9, 9, (2,), np.float32), b=gym.spaces.Discrete(99999))),
+    action=action_spec(gym.spaces.Discrete(99999)),
+    max_episode_steps=None,
+    reward_threshold=None,
+)
+
+
+@given(st.lists(st.lists(st.integers(1, 150), min_size=1, max_size=3), min_size=1, max_size=4))
+@settings(max_examples=25, deadline=None)
+def test_columns_are_what_was_written(lengths):
+    """Slot i runs the episodes of lengths[i] one after another; every value names its slot and step."""
+    num = len(lengths)
+    recorder, queues = Recorder(SPEC, num), [list(some) for some in lengths]
+    left, began = [0] * num, [0] * num
+    for t in range(sum(map(sum, lengths)) + 1):
+        for slot in range(num):
+            if not left[slot] and queues[slot]:
+                left[slot], began[slot] = queues[slot].pop(0), t
+                recorder.start(slot)
+        code = np.arange(num) + 10 * t
+        obs = {"obs/a": np.stack([code, -code], axis=1).astype(np.float32), "obs/b": code}
+        labelled = code % 3 == 0
+        acted = Acted(actions=code + 1, expert_actions=code + 2, labelled=labelled, acted_by_expert=code % 2 == 0)
+        recorder.add(obs, acted, code / 2)
+        for slot in range(num):
+            if left[slot]:
+                left[slot] -= 1
+                if not left[slot]:
+                    check(recorder.finish(slot, {"obs/a": -np.ones((num, 2)), "obs/b": -code}), slot, began[slot], t)
+
+
+def check(columns, slot, began, ended):
+    code = slot + 10 * np.arange(began, ended + 1)
+    np.testing.assert_array_equal(columns["obs/b"], [*code, -code[-1]])
+    np.testing.assert_array_equal(columns["obs/a"][:, 0], [*code, -1])
+    np.testing.assert_array_equal(columns["action"], code + 1)
+    np.testing.assert_array_equal(columns["labelled"], code % 3 == 0)
+    np.testing.assert_array_equal(columns["expert_action"], np.where(code % 3 == 0, code + 2, 0))
+    np.testing.assert_array_equal(columns["acted_by_expert"], code % 2 == 0)
+    np.testing.assert_array_equal(columns["reward"], code / 2)
+    assert {name: str(c.dtype) for name, c in columns.items()} == {
+        "obs/a": "float32",
+        "obs/b": "int64",
+        "action": "int64",
+        "expert_action": "int64",
+        "labelled": "uint8",
+        "acted_by_expert": "uint8",
+        "reward": "float64",
+    }
+
+
+def test_without_an_expert_nothing_is_labelled():
+    recorder = Recorder(SPEC, 1)
+    recorder.start(0)
+    obs = {"obs/a": np.zeros((1, 2)), "obs/b": np.zeros(1, np.int64)}
+    recorder.add(obs, Acted(actions=np.array([7]), acted_by_expert=np.array([False])), np.zeros(1))
+    columns = recorder.finish(0, obs)
+    assert columns["labelled"].tolist() == columns["expert_action"].tolist() == [0]
+    assert columns["action"].tolist() == [7]

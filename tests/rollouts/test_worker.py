@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+from testbed import CountingExpert, PeekingExpert
+
+from distil.envs import ImportEnvConfig, describe
+from distil.errors import InputError, RunError
+from distil.rollouts import ActorSpec
+from distil.rollouts.loop import Item
+from distil.rollouts.worker import Job, Setup, Target, Worker, WorkReport
+from distil.store.schema import StoreSpec
+from distil.store.store import Store
+
+
+def setup(expert=None, vectorised=False, **kwargs):
+    config = ImportEnvConfig(target=f"testbed:{'vector' if vectorised else 'Toy'}", kwargs=kwargs, vectorised=vectorised)
+    return Setup(env=config, spec=describe(config), num_envs=3, expert=expert)
+
+
+def store_for(setup, folder):
+    return Store.create(folder / "s", StoreSpec(observation=setup.spec.observation, action=setup.spec.action))
+
+
+def job(store=None, who="expert", shard_bytes=1 << 20):
+    target = Target(path=str(store.path), spec=store.spec, shard_bytes=shard_bytes) if store else None
+    return Job(actor=ActorSpec(who=who), target=target)
+
+
+def items(first, last):
+    return [Item(index=i, uid=f"u{i:03d}", seed=i) for i in range(first, last)]
+
+
+def test_without_a_target_it_only_counts():
+    worker, told = Worker(setup(CountingExpert())), []
+    report = worker.run(job(), items(0, 5), None, tell=told.append)
+    assert sorted(stats.index for stats in report.stats) == [0, 1, 2, 3, 4]
+    assert told == list(report.stats)
+    assert report.sealed == worker.seal().sealed == ()
+    worker.close()
+
+
+def test_it_seals_at_the_end_of_a_call_once_it_holds_enough(tmp_path):
+    ready = setup(CountingExpert())
+    store = store_for(ready, tmp_path)
+    worker, work = Worker(ready), job(store, shard_bytes=1200)
+    assert worker.run(work, items(0, 2), None).sealed == ()
+    report = worker.run(work, items(2, 6), None)
+    assert sorted(stats.index for stats in report.sealed[0].stats) == [0, 1, 2, 3, 4, 5]
+    worker.run(work, items(6, 7), None)
+    sealed = worker.seal().sealed
+    assert [len(one.stats) for one in sealed] == [6, 1]
+    assert sealed[0].stats[0].num_labels == 5
+    assert worker.seal().sealed == sealed  # again, in case the report was lost
+    snapshot = store.commit([one.entry for one in sealed])
+    assert snapshot.num_episodes == 7
+    assert not np.any(snapshot.episodes.truncated)
+
+
+def test_a_new_job_starts_with_nothing(tmp_path):
+    ready = setup(CountingExpert())
+    store = store_for(ready, tmp_path)
+    worker = Worker(ready)
+    worker.run(job(store), items(0, 2), None)
+    worker.run(job(store), items(2, 3), None)
+    assert [stats.index for stats in worker.seal().sealed[0].stats] == [2]
+
+
+def test_an_error_comes_back_with_what_was_complete(tmp_path):
+    """CORRECTNESS 4."""
+    ready = setup(CountingExpert(), fault="raise", bad_seed=4, bad_step=1)
+    store = store_for(ready, tmp_path)
+    worker = Worker(ready)
+    report = worker.run(job(store), items(0, 6), None)
+    assert "seed 4 step 1" in report.error
+    assert {stats.index for stats in worker.seal().sealed[0].stats} == {0, 1, 2}
+    with pytest.raises(RunError, match="seed 4"):
+        report.raise_error()
+
+
+def test_bad_input_stays_bad_input():
+    report = Worker(setup()).run(job(), items(0, 1), None)
+    with pytest.raises(InputError, match=r"set expert\.kind"):
+        report.raise_error()
+    WorkReport().raise_error()
+
+
+def test_an_expert_may_look_into_the_simulator():
+    report = Worker(setup(PeekingExpert())).run(job(), items(0, 2), None)
+    assert report.error == ""
+    report = Worker(setup(PeekingExpert(), vectorised=True)).run(job(), items(0, 2), None)
+    assert "reads the simulator" in report.error
+    assert report.is_input_error
+
+
+def test_a_buffer_that_an_interrupt_tore_is_not_sealed(tmp_path, monkeypatch):
+    ready = setup(CountingExpert())
+    store = store_for(ready, tmp_path)
+    worker = Worker(ready)
+
+    def interrupted(self, episode):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("distil.store.writer.ShardWriter.add", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        worker.run(job(store), items(0, 2), None)
+    assert worker.seal().sealed == ()
+
+
+def test_a_disk_that_refuses_is_reported(tmp_path):
+    ready = setup(CountingExpert())
+    store = store_for(ready, tmp_path)
+    worker = Worker(ready)
+    worker.run(job(store), items(0, 2), None)
+    for path in (store.path / "data").iterdir():
+        path.unlink()
+    (store.path / "data").rmdir()
+    assert worker.seal().error

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from distil.errors import RunError
+from distil.store.files import create_durably, dump_json, load_json, os_fault
+
+
+def test_json_round_trip_and_every_flipped_bit_is_found(tmp_path: Path) -> None:
+    path, content = tmp_path / "a.json", dump_json({"a": [1, 2.5, "é"], "b": None})
+    path.write_bytes(content)
+    assert load_json(path) == {"a": [1, 2.5, "é"], "b": None}
+    for bit in range(8 * len(content)):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        with pytest.raises(RunError, match=r"a\.json: damaged"):
+            load_json(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"[" * 100_000, b'{"crc32":0}', b"\xff\xfe"])
+def test_foreign_content_is_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(RunError, match=r"^[^\n]*damaged[^\n]*$"):
+        load_json(path)
+
+
+def test_creation_is_exclusive_and_leaves_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    create_durably(path, b"first")
+    with pytest.raises(FileExistsError):
+        create_durably(path, b"second")
+    assert path.read_bytes() == b"first"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (errno.ENOSPC, "no disk space left"),
+        (errno.EROFS, "no permission"),
+        (errno.EPERM, "hard links"),
+        (errno.EIO, "check the disk"),
+    ],
+)
+def test_what_disks_refuse_is_one_line_with_a_mend(number: int, text: str) -> None:
+    message = str(os_fault(OSError(number, "x"), Path("p/q")))
+    assert message.startswith("p/q: ")
+    assert text in message
+    assert "\n" not in message

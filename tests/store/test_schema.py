@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from gymnasium import spaces
+
+from distil.errors import InputError
+from distil.spaces import action_spec, observation_spec
+from distil.store.schema import StoreSpec, spec_from_json
+
+
+def nested(infos: tuple[str, ...] = ("success",)) -> StoreSpec:
+    space = spaces.Dict(
+        image=spaces.Box(0, 255, (4, 5, 3), np.uint8),
+        parts=spaces.Tuple((spaces.Discrete(3), spaces.MultiBinary(2), spaces.Box(-1, 1, (), np.float32))),
+    )
+    return StoreSpec(observation=observation_spec(space), action=action_spec(spaces.MultiDiscrete([2, 3])), infos=infos)
+
+
+def test_the_schema_is_flat_fixed_width_and_without_nulls() -> None:
+    schema = nested().schema()
+    assert schema.field("obs/image").type == pa.fixed_shape_tensor(pa.uint8(), (4, 5, 3))
+    assert schema.field("obs/parts/0").type == pa.int64()
+    assert schema.field("obs/parts/2").type == pa.float32()
+    assert schema.field("action").type == schema.field("expert_action").type == pa.fixed_shape_tensor(pa.int64(), (2,))
+    assert schema.field("terminated").type == schema.field("truncated").type == pa.uint8()
+    assert schema.field("infos").type == pa.large_string()
+    assert not any(field.nullable for field in schema)
+    assert "infos" not in nested(()).schema().names
+
+
+def test_json_round_trip() -> None:
+    spec = nested()
+    assert spec_from_json(json.loads(json.dumps(spec.to_json())), "here") == spec
+
+
+def test_other_spaces_are_refused_and_both_are_named() -> None:
+    ours = nested()
+    other = StoreSpec(observation=observation_spec(spaces.Box(-1, 1, (8,))), action=ours.action, infos=ours.infos)
+    with pytest.raises(InputError, match=r"demos: .*image.*not Box\(8\) float32; use another"):
+        ours.require_equal(other, "demos")
+    with pytest.raises(InputError, match=r"infos \['success'\], not \[\]"):
+        ours.require_equal(nested(()), "demos")
+    wider = StoreSpec(observation=observation_spec(spaces.Box(-2, 2, (8,))), action=ours.action, infos=ours.infos)
+    with pytest.raises(InputError, match="with other bounds or keys"):
+        wider.require_equal(other, "demos")
+    ours.require_equal(StoreSpec(observation=ours.observation, action=ours.action, infos=ours.infos, env={"id": "X"}), "demos")
+
+
+@pytest.mark.parametrize("shape", [(0,), (3, 0), (1 << 40,), (1 << 62, 1 << 62)])
+def test_absurd_shapes_are_refused(shape: tuple[int, ...]) -> None:
+    data = nested().to_json()
+    data["observation"]["leaves"][0]["shape"] = list(shape)
+    with pytest.raises(InputError, match=r"here: obs/image: shape .* can't be stored"):
+        spec_from_json(data, "here")
+
+
+@pytest.mark.parametrize(
+    "damage", [{"observation": 3}, {"action": {"tree": "action", "leaves": []}}, {"infos": None}, {"env": 5}]
+)
+def test_unreadable_spaces_are_one_line(damage: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=r"^here: [^\n]*$"):
+        spec_from_json(nested().to_json() | damage, "here")

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from distil.errors import InputError
+from distil.store import Snapshot, Store
+
+Fill = Callable[..., Store]
+
+
+@pytest.fixture
+def snapshot(fill: Fill) -> Snapshot:
+    return fill([3, 9, 4, 7, 5, 2], [0, 1, 0, 1, 2, 0]).snapshot()
+
+
+def test_the_index(snapshot: Snapshot) -> None:
+    episodes = snapshot.episodes
+    assert episodes.length.tolist() == [3, 9, 4, 7, 5, 2]
+    assert episodes.total_reward.tolist() == [0, 9, 8, 21, 20, 10]
+    assert episodes.terminated.tolist() == [1, 0, 1, 0, 1, 0]
+    assert episodes.truncated.tolist() == [0, 1, 0, 1, 0, 1]
+    assert episodes.num_labelled.tolist() == episodes.num_acted_by_expert.tolist() == [3, 9, 4, 7, 5, 2]
+    assert episodes.seed.tolist() == [0, 1, 2, 3, 4, 5]
+    assert (snapshot.num_episodes, snapshot.num_transitions) == (6, 30)
+
+
+def test_columns_are_contiguous_in_order_and_cast(snapshot: Snapshot) -> None:
+    columns = snapshot.columns(["obs", "step"], {"obs": "float32"})
+    assert columns["obs"].dtype == np.float32
+    assert columns["obs"].flags.c_contiguous
+    want = [1000.0 * i + t for i, length in enumerate([3, 9, 4, 7, 5, 2]) for t in range(length + 1)]
+    assert columns["obs"][:, 0].tolist() == want
+    assert columns["step"].dtype == np.int32
+    with pytest.raises(InputError, match="no column 'rewards'; there are obs, action"):
+        snapshot.columns(["rewards"])
+
+
+def test_views(snapshot: Snapshot) -> None:
+    first = snapshot.first(2)
+    assert first.episodes.uid.tolist() == ["test-0000", "test-0001"]
+    assert first.num_transitions == 12
+    chosen = snapshot.select([4, 1]).select([1])
+    assert chosen.selection.tolist() == [1]
+    assert chosen.episode(0).uid == "test-0001"
+    assert snapshot.select(chosen.selection).digest == chosen.digest != snapshot.digest
+    assert chosen.columns(["obs"])["obs"][:, 0].tolist() == [1000.0 + t for t in range(10)]
+    assert snapshot.first(0).columns(["obs"])["obs"].shape == (0, 2)
+
+
+def test_what_is_not_there_is_an_error(snapshot: Snapshot) -> None:
+    for bad in (lambda: snapshot.select([6]), lambda: snapshot.select([-1]), lambda: snapshot.select([1, 1])):
+        with pytest.raises(InputError, match=r"selection|twice"):
+            bad()
+    with pytest.raises(InputError, match="7 episodes wanted, there are 6; collect more"):
+        snapshot.first(7)
+    for index in (-1, 6):
+        with pytest.raises(InputError, match="numbered 0 to 5"):
+            snapshot.episode(index)
+
+
+@pytest.mark.parametrize(("fraction", "want"), [(0.0, 0), (0.01, 1), (0.5, 3), (0.99, 5)])
+def test_the_split_is_by_episode_and_exhaustive(snapshot: Snapshot, fraction: float, want: int) -> None:
+    training, validation = snapshot.split(fraction, seed=3)
+    assert validation.num_episodes == want
+    assert sorted([*training.selection, *validation.selection]) == list(range(6))
+    assert snapshot.split(fraction, seed=3)[0].digest == training.digest
+    assert training.selection.tolist() == sorted(training.selection)
+
+
+def test_the_split_of_few_episodes(fill: Fill) -> None:
+    training, validation = fill([3, 3]).snapshot().split(0.01, seed=0)
+    assert (training.num_episodes, validation.num_episodes) == (1, 1)
+    training, validation = fill([3], name="single").snapshot().split(0.5, seed=0)
+    assert (training.num_episodes, validation.num_episodes) == (1, 0)
+    with pytest.raises(InputError, match="less than 1"):
+        training.split(1.0, seed=0)
+
+
+def test_batches_are_those_of_a_sampler(snapshot: Snapshot) -> None:
+    batches = list(snapshot.batches(batch_size=6, seed=0, obs_horizon=2, chunk=3, num_batches=5))
+    assert [batch.actions.shape for batch in batches] == [(6, 3, 1)] * 5
+    assert batches[0].observations["obs"].shape == (6, 2, 2)

@@ -1,0 +1,120 @@
+"""Progress on a terminal, in a log, and quiet."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from distil.console import Console, duration, number
+from distil.types import Progress
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_is_a_progress() -> None:
+    console: Progress = Console(io.StringIO())
+    console("collect", 0, 1)
+
+
+def test_log_lines_are_plain_and_get_rarer() -> None:
+    out, clock = io.StringIO(), Clock()
+    with Console(out, clock=clock) as console:
+        for second in range(3601):
+            clock.now = float(second)
+            console("update", second, 3600, loss=0.25)
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "update     2/3,600 (0 %) in 2.0 s, 59 min 58 s left  loss=0.25"
+    assert lines[-1] == "update     3,600/3,600 in 1 h 0 min  loss=0.25"
+    assert 10 <= len(lines) <= 25
+    assert "\x1b" not in out.getvalue()
+
+
+def test_short_work_in_a_log_is_one_line() -> None:
+    out, clock = io.StringIO(), Clock()
+    console = Console(out, clock=clock)
+    for done in range(5):
+        clock.now += 0.1
+        console("evaluate", done, 4)
+    assert out.getvalue() == "evaluate   4/4 in 0.4 s\n"
+
+
+def test_a_name_that_starts_over_is_new_work() -> None:
+    out, clock = io.StringIO(), Clock()
+    console = Console(out, clock=clock)
+    for _ in range(2):
+        console("collect", 0, 10)
+        clock.now += 1.0
+        console("collect", 10, 10)
+    clock.now = 50.0
+    console("collect", 5, 10)
+    clock.now = 60.0
+    console("collect", 1, 10)  # the one before was abandoned
+    clock.now = 61.0
+    console("collect", 10, 10)
+    assert out.getvalue().splitlines() == ["collect    10/10 in 1.0 s"] * 3
+
+
+def test_quiet_writes_nothing() -> None:
+    out = Terminal()
+    with Console(out, quiet=True) as console:
+        console("collect", 0, 2)
+        console("collect", 2, 2)
+        console.say("hello")
+    assert out.getvalue() == ""
+
+
+def test_terminal_shows_a_bar_and_leaves_one_line() -> None:
+    out, clock = Terminal(), Clock()
+    with Console(out, clock=clock) as console:
+        console("collect", 0, 200)
+        console("collect", 50, 200, return_mean=251.3)
+        console.say("a [bold] remark")
+        clock.now = 12.0
+        console("collect", 200, 200, return_mean=260.0)
+        assert console._bars is not None
+        assert console._bars.tasks == []  # its bar is gone
+    text = out.getvalue()
+    assert "━" in text
+    assert "a [bold] remark\n" in text
+    assert "collect    200/200 in 12 s  return_mean=260\n" in text
+
+
+def test_closing_with_work_under_way_gives_the_cursor_back() -> None:
+    out = Terminal()
+    console = Console(out)
+
+    def work() -> None:
+        with console:
+            console("update", 1, 10)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert out.getvalue().count("\x1b[?25l") == out.getvalue().count("\x1b[?25h") == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(12345.0, "12,345"), (3.14159, "3.142"), (1234.5, "1,234"), (0.0001234, "0.0001234"), (float("nan"), "nan")],
+)
+def test_numbers_are_short(value: float, text: str) -> None:
+    assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.44, "0.4 s"), (9.97, "10 s"), (59.97, "1 min 0 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")]
+)
+def test_durations_read_as_spoken(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

@@ -1,0 +1,94 @@
+import json
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from distil.errors import InputError
+from distil.spaces import action_spec, observation_spec, space_from_json, stack
+
+LEAVES = st.one_of(
+    st.builds(lambda n, hi: spaces.Box(-hi, hi, (n,), np.float32), st.integers(1, 4), st.sampled_from([1.0, np.inf])),
+    st.builds(lambda h, w: spaces.Box(0, 255, (h, w, 3), np.uint8), st.integers(1, 4), st.integers(1, 4)),
+    st.builds(lambda n, start: spaces.Discrete(n, start=start), st.integers(1, 9), st.integers(-3, 3)),
+    st.builds(lambda n: spaces.MultiDiscrete(n), st.lists(st.integers(1, 5), min_size=1, max_size=4)),
+    st.builds(lambda n: spaces.MultiBinary(n), st.integers(1, 5)),
+)
+SPACES = st.recursive(
+    LEAVES,
+    lambda sub: st.one_of(
+        st.dictionaries(st.sampled_from(["a", "b", "c"]), sub, min_size=1, max_size=3).map(spaces.Dict),
+        st.lists(sub, min_size=1, max_size=3).map(lambda parts: spaces.Tuple(parts)),
+    ),
+    max_leaves=6,
+)
+
+
+@given(SPACES, st.integers(0, 10**6))
+@settings(max_examples=60, deadline=None)
+def test_any_nesting_round_trips(space, seed):
+    spec = observation_spec(space)
+    assert space_from_json(json.loads(json.dumps(spec.to_json()))) == spec
+    space.seed(seed)
+    value = space.sample()
+    leaves = spec.flatten(value)
+    assert list(leaves) == [leaf.name for leaf in spec.leaves]
+    for leaf in spec.leaves:
+        assert leaves[leaf.name].shape == leaf.shape
+        assert leaves[leaf.name].dtype == leaf.dtype
+    assert spec.flatten(spec.unflatten(leaves)).keys() == leaves.keys()
+    for name, array in spec.flatten(spec.unflatten(leaves)).items():
+        np.testing.assert_array_equal(array, leaves[name])
+    assert all(array.shape[0] == 2 for array in stack([leaves, leaves]).values())
+
+
+def test_names_follow_the_tree():
+    space = spaces.Dict(
+        image=spaces.Box(0, 255, (4, 4), np.uint8), state=spaces.Tuple((spaces.Discrete(3), spaces.MultiBinary(2)))
+    )
+    spec = observation_spec(space)
+    assert [leaf.name for leaf in spec.leaves] == ["obs/image", "obs/state/0", "obs/state/1"]
+    assert [leaf.is_image for leaf in spec.leaves] == [True, False, False]
+    assert observation_spec(spaces.Discrete(2)).tree == "obs"
+
+
+def test_bounds_keep_each_dimension():
+    low, high = np.array([-1, -2], np.float32), np.array([1, np.inf], np.float32)
+    leaf = action_spec(spaces.Box(low, high)).leaf
+    np.testing.assert_array_equal(leaf.bounds()[0], low)
+    np.testing.assert_array_equal(leaf.bounds()[1], high)
+    low, high = action_spec(spaces.Box(-1, 1, (2, 3))).leaf.bounds()
+    assert low.shape == high.shape == (2, 3)
+
+
+def test_describe_names_what_differs():
+    assert observation_spec(spaces.Box(-1, 1, (8,), np.float32)).describe() == "Box(8) float32"
+    assert action_spec(spaces.Discrete(4)).describe() == "Discrete(4)"
+    both = observation_spec(spaces.Dict(a=spaces.Discrete(2), b=spaces.MultiBinary(2)))
+    assert both.describe() == "obs/a: Discrete(2), obs/b: MultiBinary(2, 2)"
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: observation_spec(spaces.Dict(a=spaces.Dict(b=spaces.Text(3)))), "obs/a/b: space Text"),
+        (lambda: observation_spec(spaces.Dict()), "empty"),
+        (lambda: observation_spec(spaces.Graph(spaces.Discrete(2), None)), "obs: space Graph"),
+        (lambda: action_spec(spaces.Dict(a=spaces.Discrete(2))), "flatten it"),
+        (lambda: action_spec(spaces.MultiDiscrete([2, 2], start=[1, 0])), "start"),
+    ],
+)
+def test_unsupported_spaces_say_so_by_name(make, words):
+    with pytest.raises(InputError, match=words):
+        make()
+
+
+def test_registered_environments_are_described():
+    for name in ("CartPole-v1", "Pendulum-v1", "Blackjack-v1", "FrozenLake-v1"):
+        env = gym.make(name)
+        observation_spec(env.observation_space)
+        action_spec(env.action_space)
+        env.close()

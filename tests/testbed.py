@@ -1,0 +1,150 @@
+"""Environments and experts made for tests: they count, fail and die on request. Ray actors import this module too."""
+
+import os
+import time
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+
+from distil.types import Labels
+
+
+class Toy(gym.Env):
+    """The observation is (seed, step, last action); the reward is 1. Length and fault are arguments.
+
+    Args:
+        lengths: an episode's length is lengths[seed % len(lengths)].
+        end: "terminated" or "truncated".
+        fault: what happens at (bad_seed, bad_step): raise, nan, nan_reward, shape, dtype, exit (the process dies), exit_once
+            (dies unless the file `marker` exists, which it makes), sleep.
+    """
+
+    def __init__(self, lengths=(5,), end="terminated", fault="", bad_seed=-1, bad_step=0, marker="", success=False, sleep=0.0):
+        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (3,), np.float64)
+        self.action_space = gym.spaces.Discrete(3, start=1)
+        self.lengths, self.end, self.success, self.sleep = lengths, end, success, sleep
+        self.fault, self.bad_seed, self.bad_step, self.marker = fault, bad_seed, bad_step, marker
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.seed = int(self.np_random.integers(10**6)) + 10**9 if seed is None else seed  # a seed of its own is recognisable
+        self.count, self.total = 0, 0
+        return self._obs(0), {}
+
+    def _obs(self, action):
+        return np.array([self.seed, self.count, action], np.float64)
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        time.sleep(self.sleep)
+        here = self.fault and self.seed == self.bad_seed and self.count == self.bad_step
+        self.count += 1
+        over = self.count >= self.lengths[self.seed % len(self.lengths)]
+        obs, reward = self._obs(action), 1.0
+        if here:
+            obs, reward = self._misbehave(obs, reward)
+        info = {"is_success": self.seed % 2 == 0, "count": np.int64(self.count)} if self.success else {}
+        return obs, reward, over and self.end == "terminated", over and self.end == "truncated", info
+
+    def _misbehave(self, obs, reward):
+        if self.fault == "raise":
+            raise ValueError("the wheel\nfell off")
+        if self.fault == "exit" or (self.fault == "exit_once" and not Path(self.marker).exists()):
+            if self.marker:
+                Path(self.marker).touch()
+            os._exit(1)
+        values = {"nan": np.full(3, np.nan), "shape": obs[:2], "inf": np.array([1.0, np.inf, 0.0])}
+        return values.get(self.fault, obs), np.nan if self.fault == "nan_reward" else reward
+
+
+class Nested(gym.Env):
+    """Every supported kind of observation at once, MultiDiscrete actions; three steps."""
+
+    def __init__(self):
+        self.observation_space = gym.spaces.Dict(
+            image=gym.spaces.Box(0, 255, (4, 4, 3), np.uint8),
+            state=gym.spaces.Tuple((gym.spaces.Box(-1, 1, (2,), np.float32), gym.spaces.Discrete(5))),
+            flags=gym.spaces.MultiBinary(3),
+        )
+        self.action_space = gym.spaces.MultiDiscrete([2, 3])
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.observation_space.seed(seed)
+        self.count = 0
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        self.count += 1
+        return self.observation_space.sample(), 0.5, self.count == 3, False, {}
+
+
+class NotAnEnv:
+    pass
+
+
+class Unsupported(gym.Env):
+    observation_space = gym.spaces.Dict(text=gym.spaces.Text(3))
+    action_space = gym.spaces.Discrete(2)
+
+
+class PlainVector(gym.vector.VectorEnv):
+    """A vector environment of somebody's own: no partial reset, autoresets as it likes."""
+
+    def __init__(self, num_envs, mode, **kwargs):
+        self.inner = vector(num_envs, mode, **kwargs)
+        self.num_envs, self.metadata = num_envs, {"autoreset_mode": AutoresetMode(mode)}
+        self.single_observation_space, self.single_action_space = (
+            self.inner.single_observation_space,
+            self.inner.single_action_space,
+        )
+        self.observation_space, self.action_space = self.inner.observation_space, self.inner.action_space
+
+    def reset(self, *, seed=None, options=None):
+        assert not options
+        return self.inner.reset(seed=seed)
+
+    def step(self, actions):
+        return self.inner.step(actions)
+
+
+def vector(num_envs, mode="NextStep", kind="sync", env="Toy", shared_memory=True, **kwargs):
+    makers = [lambda: globals()[env](**kwargs)] * num_envs
+    if kind == "async":
+        return AsyncVectorEnv(makers, shared_memory=shared_memory, autoreset_mode=AutoresetMode(mode))
+    return SyncVectorEnv(makers, autoreset_mode=AutoresetMode(mode))
+
+
+class CountingExpert:
+    """Acts on the step counter of `Toy`; stateful, so that it sees its `begin` calls. Faults on request."""
+
+    name = "counting"
+    needs_env = False
+    stateful = True
+
+    def __init__(self, fault="", bad_step=0):
+        self.fault, self.bad_step, self.begun = fault, bad_step, []
+
+    def begin(self, slot, seed):
+        self.begun.append((slot, seed))
+
+    def act(self, observations, *, envs=None):
+        steps = observations["obs"][:, 1].astype(np.int64)
+        mask = np.ones(len(steps), np.bool_)
+        if self.fault and (steps == self.bad_step).any():
+            if self.fault == "raise":
+                raise KeyError("lost")
+            mask = steps != self.bad_step
+        return Labels(actions=1 + steps % 3, mask=mask)
+
+
+class PeekingExpert(CountingExpert):
+    """Reads the simulator."""
+
+    needs_env = True
+
+    def act(self, observations, *, envs=None):
+        return Labels(actions=np.array([1 + getattr(env, "count", 0) % 3 for env in envs]), mask=np.ones(len(envs), np.bool_))
