@@ -31,11 +31,11 @@ class DeterministicHead(Head):
     def loss(self, context_BD: Tensor, actions_BTA: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Return the squared (or absolute) error, mean over the action's dimensions: [B, T]."""
         distance = mse_loss if self._squared else l1_loss
-        return distance(self.mode(context_BD).float(), actions_BTA, reduction="none").mean(-1)
+        return distance(self.mode(context_BD), actions_BTA, reduction="none").mean(-1)
 
     def mode(self, context_BD: Tensor) -> Tensor:
         """Return the action, [B, T, A] in [-1, 1]."""
-        out: Tensor = self.linear(context_BD)
+        out: Tensor = self.linear(context_BD).float()  # bf16 is too coarse for an action
         return out.tanh().view(-1, *self._shape)
 
     def sample_from(self, context_BD: Tensor, noise_BK: Tensor) -> Tensor:

@@ -82,10 +82,11 @@ class Mailbox:
                 await self._wait(timeout_s)
         return True
 
-    async def tell(self, done: int, total: int, figures: Mapping[str, float]) -> None:
-        """Rank 0: how far the update has come."""
+    async def tell(self, done: int, total: int, figures: Mapping[str, float]) -> bool:
+        """Rank 0: how far the update has come; return whether to go on."""
         self.progress = (done, total, figures)
         self._wake()
+        return not self.closed
 
     async def report(self, index: int, result: Done) -> None:
         """Rank 0: job `index` is done, and durable."""

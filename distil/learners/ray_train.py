@@ -34,6 +34,11 @@ _POLL_S = 1.0
 _MAX_STARTS = 4  # of a group on one plan
 _START_TIMEOUT_S = 300.0
 _CLOSE_TIMEOUT_S = 30.0
+_ABORT_TIMEOUT_S = 1.0
+
+
+class _Closed(BaseException):
+    """The run closed the mailbox while a rank was inside an update."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +55,7 @@ class RayLearner:
         """Start the group in the background; Ray must be running, with a CPU (or GPU) a rank to spare."""
         self._progress, self._config = progress, setup.config
         self._ref = Rank(setup).policy  # removes old checkpoints, or checks those to resume from, before anything starts
-        self._index = -1
+        self._index, self._idle = -1, True
         self._mailbox: Any = ray.remote(num_cpus=0, max_concurrency=64)(Mailbox).remote()
         self._fault: BaseException | None = None
         use_gpu = _use_gpu(setup.config)
@@ -89,6 +94,7 @@ class RayLearner:
             version=snapshot.version,
             selection=tuple(snapshot.selection.tolist()),
         )
+        self._idle = False
         ray.get(self._mailbox.post.remote(job))
         posted_s = time.monotonic()
         while True:
@@ -97,7 +103,7 @@ class RayLearner:
                 done, total, figures = status.progress
                 self._progress("update", done, total, **figures)
             if status.result is not None:
-                self._ref = status.result.policy
+                self._ref, self._idle = status.result.policy, True
                 return status.result.metrics
             self._check(status, time.monotonic() - posted_s)
 
@@ -106,10 +112,9 @@ class RayLearner:
         return dict(ray.get(self._mailbox.status.remote(self._index, 0)).pids)
 
     def close(self) -> None:
-        """End the group."""
+        """End the group. One that is inside an update is told to stop, and not waited for longer than a second."""
         ray.get(self._mailbox.close.remote())
-        self._thread.join(_CLOSE_TIMEOUT_S)
-        ray.kill(self._mailbox)
+        self._thread.join(_CLOSE_TIMEOUT_S if self._idle else _ABORT_TIMEOUT_S)
 
     def _run_group(self) -> None:
         try:
@@ -153,6 +158,8 @@ def _rank_main(config: dict[str, _RankSetup]) -> None:
         _serve(Rank(setup, ranks=ranks, progress=_teller(mailbox, number)), ranks, mailbox)
     except (InputError, RunError) as error:
         ray.get(mailbox.fail.remote(type(error)(str(error))))
+    except _Closed:
+        os._exit(1)  # the other ranks wait inside a collective: only a closed connection tells them
     except Exception as error:
         ray.get(mailbox.stumble.remote(f"{type(error).__name__}: {error}"))
         raise
@@ -174,7 +181,12 @@ def _serve(rank: Rank, ranks: Ranks, mailbox: Any) -> None:
 
 
 def _teller(mailbox: Any, number: int) -> Progress:
+    """Return the progress of rank 0, which also notices (one report late, so that nothing waits) that the run has closed."""
+    replies: list[Any] = []
+
     def tell(what: str, done: int, total: int, /, **figures: float) -> None:
-        mailbox.tell.remote(done, total, figures)
+        if replies and not ray.get(replies.pop()):
+            raise _Closed
+        replies.append(mailbox.tell.remote(done, total, figures))
 
     return tell if number == 0 else silent

@@ -54,7 +54,7 @@ class Acting:
 
     def begin(self, slot: int, seed: int) -> None:
         """Start a new episode in `slot`: its history and queued actions are dropped, its noise follows `seed`."""
-        pass
+        self._fresh[slot] = self._any_fresh = True
         self._used[slot] = self._execute
         if self._noise is not None:
             self._noise.begin(slot, seed)

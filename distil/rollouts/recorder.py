@@ -65,19 +65,19 @@ class Recorder:
 
     def finish(self, slot: int, final: Observations) -> dict[str, Array]:
         """Return the columns of the slot's episode: observations [T+1, ...] with the `final` row, the others [T, ...]."""
-        self._keep(slot)
-        del self._first[slot]
+        rows = slice(self._first.pop(slot), self._at)
         parts = self._parts.pop(slot)
-        for name in self._names:
-            parts[name].append(np.asarray(final[name][slot], self._block[name].dtype)[None])
-        columns = {name: pieces[0] if len(pieces) == 1 else np.concatenate(pieces) for name, pieces in parts.items()}
-        unlabelled = columns["labelled"] == 0
-        if unlabelled.any():
-            columns["expert_action"][unlabelled] = 0
+        columns: dict[str, Array] = {}
+        for name, column in self._block.items():
+            pieces = [*parts[name], column[rows, slot]]
+            if name in final:
+                pieces.append(final[name][slot][None])
+            columns[name] = np.concatenate(pieces, dtype=column.dtype, casting="same_kind")
+        if not columns["labelled"].all():
+            columns["expert_action"][columns["labelled"] == 0] = 0
         return columns
 
     def _keep(self, slot: int) -> None:
         rows = slice(self._first[slot], self._at)
-        if rows.start < rows.stop:
-            for name, column in self._block.items():
-                self._parts[slot][name].append(column[rows, slot].copy())
+        for name, column in self._block.items():
+            self._parts[slot][name].append(column[rows, slot].copy())

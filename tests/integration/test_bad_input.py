@@ -13,9 +13,8 @@ BASE = ["rollouts.num_workers=0", "learner.num_steps=20", "evaluation.episodes=2
 def distil(*args: str, cwd: Path, code: int, timeout_s: float = 120) -> str:
     """Run the command line; return stderr's only line (stdout when all is well)."""
     env = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-m", "distil", *args], cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout_s, check=False
-    )
+    command = [sys.executable, "-m", "distil", *args]
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout_s, check=False)
     assert done.returncode == code, done.stderr or done.stdout
     if code == 0:
         return done.stdout
@@ -33,7 +32,7 @@ def distil(*args: str, cwd: Path, code: int, timeout_s: float = 120) -> str:
         (["env.id=CartPol-v1"], "CartPole-v1"),
         (["expert.kind=scriptd"], "did you mean scripted?"),
         (["expert.name=lunarlander"], "lunarlander"),
-        (["policy.head.kind=gaussian"], "Discrete"),
+        (["policy.head.kind=gaussian"], "policy.head.kind=gaussian"),
         (["nonsense"], "key.path=value"),
         (["evaluation.episodes=-1"], "evaluation.episodes"),
         (["name=../elsewhere"], "name"),

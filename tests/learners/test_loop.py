@@ -36,6 +36,31 @@ def test_early_stopping_restores_the_best(bed, monkeypatch):
     assert all(np.array_equal(learner.policy.arrays[name], value.numpy()) for name, value in weights[1].items())
 
 
+def test_a_best_from_before_a_kill_is_restored(bed, monkeypatch):
+    """CORRECTNESS 11: the best weights and their loss are in the checkpoint."""
+    settings = {"validation_fraction": 0.2, "validate_every": 5, "patience": 2}
+    weights = scripted_validation(monkeypatch, [3.0, 1.0])
+    learner = bed.learner(**settings)
+    step, calls = Supervised.step, []
+
+    def dying(self, batches):
+        calls.append(1)
+        if len(calls) == 13:
+            raise SystemExit
+        return step(self, batches)
+
+    monkeypatch.setattr(Supervised, "step", dying)
+    with pytest.raises(SystemExit):
+        learner.update(UpdatePlan(num_steps=100), bed.snapshot)
+    best = weights[1]
+    monkeypatch.undo()
+    scripted_validation(monkeypatch, [2.0, 1.5])
+    resumed = bed.learner(resume=True, **settings)
+    metrics = resumed.update(UpdatePlan(num_steps=100), bed.snapshot)
+    assert (metrics["train/steps"], metrics["train/validation_loss"]) == (20, 1.0)
+    assert all(np.array_equal(resumed.policy.arrays[name], value.numpy()) for name, value in best.items())
+
+
 def test_without_patience_the_last_weights_stay(bed, monkeypatch):
     learner = bed.learner(validation_fraction=0.2, validate_every=5)
     weights = scripted_validation(monkeypatch, [3.0, 1.0, 2.0, 4.0])

@@ -55,7 +55,7 @@ def test_a_restarted_group_gets_the_job_that_nobody_reported():
 def test_progress_is_told_once():
     async def talk():
         box = Mailbox()
-        await box.tell(5, 10, {"loss": 1.0})
+        assert await box.tell(5, 10, {"loss": 1.0})
         assert (await box.status(0, 0.01)).progress == (5, 10, {"loss": 1.0})
         assert (await box.status(0, 0.01)).progress is None
 
@@ -83,5 +83,6 @@ def test_closing_ends_the_ranks(waiting):
             await asyncio.sleep(0)
         await box.close()
         assert await asked is False
+        assert not await box.tell(1, 2, {})
 
     run(talk())

@@ -12,9 +12,9 @@ def train(objective: Supervised, make_batch, steps: range, **kwargs) -> None:
         objective.step({"demos": make_batch(step, **kwargs)})
 
 
-def gradient(policy, batch) -> dict[str, torch.Tensor]:
+def gradient(policy, batch, world_size: int = 1) -> dict[str, torch.Tensor]:
     """The gradient of one step, seen through a first step without clipping: AdamW's first moment is 0.1 of it."""
-    objective = Supervised(policy, OptimiserConfig(grad_clip=None))
+    objective = Supervised(policy, OptimiserConfig(grad_clip=None), world_size=world_size)
     objective.begin(10)
     objective.step({"demos": batch})
     moments = objective.state_dict().tensors
@@ -47,6 +47,29 @@ def test_doubling_a_demonstration_equals_doubling_its_weight(make_policy, make_b
     for name, value in by_rows.items():
         torch.testing.assert_close(value, by_weight[name], rtol=1e-4, atol=1e-7)
     assert any(not torch.allclose(value, unweighted[name], rtol=1e-2) for name, value in by_rows.items())
+
+
+def test_weights_on_two_ranks_have_one_denominator(make_policy, make_batch, monkeypatch):
+    """CORRECTNESS 28 and 29: the ranks' average is the gradient of the global weighted mean."""
+    weights = torch.tensor([1.0, 1.0, 2.0, 6.0])
+    whole = make_batch(0, 4, weights=weights)
+    expected = gradient(make_policy(), whole)
+    halves = []
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda total: total.fill_(weights.sum()))  # with the other rank's
+    try:
+        for rows in (slice(0, 2), slice(2, 4)):
+            batch = type(whole)(
+                observations={"obs": whole.observations["obs"][rows]},
+                actions=whole.actions[rows],
+                is_pad=whole.is_pad[rows],
+                weights=weights[rows],
+            )
+            halves.append(gradient(make_policy(), batch, world_size=2))
+    finally:
+        torch.distributed.destroy_process_group()
+    for name, value in expected.items():
+        torch.testing.assert_close((halves[0][name] + halves[1][name]) / 2, value, rtol=1e-4, atol=1e-7)
 
 
 def test_pads_count_in_neither_numerator_nor_denominator(make_policy, make_batch):

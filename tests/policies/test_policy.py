@@ -158,3 +158,13 @@ def test_generator_samples(world: Callable) -> None:
     ]
     assert torch.equal(acts[0], acts[1])
     assert not torch.equal(acts[0], acts[2])
+
+
+@pytest.mark.parametrize("head", ["deterministic", "gaussian", "categorical"])
+def test_autocast_keeps_the_loss_in_float32(world: Callable, head: str) -> None:
+    made = world("vector", "multi_discrete" if head == "categorical" else "box", chunk=2, head={"kind": head})
+    batch = made.batch(8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = made.policy(batch)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, made.policy(batch), rtol=0.1, atol=0.05)

@@ -38,7 +38,7 @@ def test_columns_are_what_was_written(lengths):
             if left[slot]:
                 left[slot] -= 1
                 if not left[slot]:
-                    check(recorder.finish(slot, {"obs/a": -np.ones((num, 2)), "obs/b": -code}), slot, began[slot], t)
+                    check(recorder.finish(slot, {"obs/a": -np.ones((num, 2), np.float32), "obs/b": -code}), slot, began[slot], t)
 
 
 def check(columns, slot, began, ended):
@@ -64,7 +64,7 @@ def check(columns, slot, began, ended):
 def test_without_an_expert_nothing_is_labelled():
     recorder = Recorder(SPEC, 1)
     recorder.start(0)
-    obs = {"obs/a": np.zeros((1, 2)), "obs/b": np.zeros(1, np.int64)}
+    obs = {"obs/a": np.zeros((1, 2), np.float32), "obs/b": np.zeros(1, np.int64)}
     recorder.add(obs, Acted(actions=np.array([7]), acted_by_expert=np.array([False])), np.zeros(1))
     columns = recorder.finish(0, obs)
     assert columns["labelled"].tolist() == columns["expert_action"].tolist() == [0]

@@ -1,0 +1,72 @@
+"""`distil experts ...` and `distil recipes ...`: what there is to learn from, and with."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from distil.cli.common import JSON, OVERRIDES, RECIPE, console, read_overrides, show
+
+
+@click.group()
+def experts() -> None:
+    """Experts that demonstrate."""
+
+
+@experts.command("list")
+def experts_list() -> None:
+    """The kinds of experts and the scripted ones."""
+    from distil.experts import catalogue
+
+    for kind, text in catalogue().items():
+        click.echo(f"{kind:<42}{text}")
+
+
+@experts.command("evaluate")
+@RECIPE
+@OVERRIDES
+@JSON
+def experts_evaluate(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Measure a recipe's expert, beside a random policy, on the held-out episodes."""
+    from distil import api
+
+    with console(as_json) as progress:
+        outcome = api.evaluate_expert(recipe, read_overrides(overrides), progress=progress)
+    show(as_json, outcome.to_json(), outcome.text)
+
+
+@click.group()
+def recipes() -> None:
+    """Recipes that ship with distil."""
+
+
+@recipes.command("list")
+def recipes_list() -> None:
+    """Names and what they do."""
+    from importlib import resources
+
+    from distil.config import recipe_names
+
+    for name in recipe_names():
+        first = (resources.files("distil.recipes") / f"{name}.yaml").read_text().splitlines()[0]
+        click.echo(f"{name:<20}{first.lstrip('# ')}")
+
+
+@recipes.command("show")
+@RECIPE
+@OVERRIDES
+def recipesshow(recipe: str, overrides: tuple[str, ...]) -> None:
+    """The whole configuration of a recipe, defaults and overrides resolved."""
+    from distil.config import to_yaml
+    from distil.runconfig import load_config
+
+    click.echo(to_yaml(load_config(recipe, read_overrides(overrides))), nl=False)
+
+
+@recipes.command("schema")
+def recipes_schema() -> None:
+    """The JSON schema of a recipe, for editors."""
+    from distil.runconfig import RunConfig
+
+    click.echo(json.dumps(RunConfig.model_json_schema(), indent=2))

@@ -1,0 +1,41 @@
+"""What the commands share: arguments, overrides, output."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from distil.console import Console
+
+RECIPE = click.argument("recipe")
+OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print machine-readable results.")
+
+
+def console(as_json: bool) -> Console:
+    """Return the progress display: bars, lines, or nothing with --json."""
+    from distil.console import Console
+
+    return Console(quiet=as_json)
+
+
+def read_overrides(texts: tuple[str, ...]) -> dict[str, Any]:
+    """Return dotted key -> value of the command line's key=value words."""
+    from distil.config import parse_override
+
+    return dict(parse_override(text) for text in texts)
+
+
+def show(as_json: bool, data: Mapping[str, Any], text: Callable[[], str]) -> None:
+    """Print a result for machines or for people."""
+    click.echo(json.dumps(data, indent=2) if as_json else text())
+
+
+def pairs(data: Mapping[str, Any]) -> str:
+    """Return one line a key, values aligned."""
+    width = max(len(key) for key in data) + 2
+    return "\n".join(f"{key:<{width}}{f'{value:.4g}' if isinstance(value, float) else value}" for key, value in data.items())

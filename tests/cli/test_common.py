@@ -1,0 +1,13 @@
+import pytest
+
+from distil.cli.common import pairs, read_overrides
+
+
+def test_words_become_overrides() -> None:
+    assert read_overrides(("learner.num_steps=5", "data.path=x/y")) == {"learner.num_steps": 5, "data.path": "x/y"}
+    with pytest.raises(ValueError, match=r"key\.path=value"):
+        read_overrides(("nonsense",))
+
+
+def test_pairs_are_aligned_and_rounded() -> None:
+    assert pairs({"a": 1.23456, "long": "b"}) == "a     1.235\nlong  b"
