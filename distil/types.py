@@ -39,6 +39,7 @@ class Episode:
     seed: int = 0
     uid: str = ""  # unique in a store; its order is the canonical order of episodes
     source: str = ""  # who made it, such as "expert:scripted"
+    success: bool | None = None  # None: the environment doesn't say
     infos: tuple[str, ...] | None = None  # [T] JSON of the infos the user named, or None
 
     @property
