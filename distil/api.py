@@ -207,8 +207,4 @@ def evaluate(
     described = {"id": env} if isinstance(env, str) else dict(env)
     config = validate(RunConfig, {"env": described, "rollouts": {"num_workers": num_workers}})
     with Session(config, progress) as session:
-        for what in ("observation", "action"):
-            has, wants = getattr(session.spec, what), getattr(policy, what)
-            if has != wants:
-                raise InputError(f"{session.spec.name}: {what}s are {has.describe()}, the policy takes {wants.describe()}")
         return session.evaluate("policy", episodes, policy.ref)

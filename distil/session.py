@@ -5,6 +5,7 @@ from __future__ import annotations
 from distil.envs import describe
 from distil.errors import InputError
 from distil.plans import Who
+from distil.policies.checkpoint import require_spaces
 from distil.rollouts import Baselines, Collector, EvalResult, Fleet, evaluate
 from distil.runconfig import RunConfig
 from distil.seeding import Purpose, episode_seeds
@@ -35,7 +36,9 @@ class Session:
         return self._scores[key]
 
     def evaluate(self, who: Who, num_episodes: int, policy: PolicyRef | None = None) -> EvalResult:
-        """Return how `who` does on the first `num_episodes` held-out episodes."""
+        """Return how `who` does on the first `num_episodes` held-out episodes; InputError if the policy is for other spaces."""
+        if policy is not None:
+            require_spaces(policy, self.spec.observation, self.spec.action, self.spec.name)
         seeds = episode_seeds(Purpose.EVALUATE, num_episodes)
         return evaluate(self.fleet, who, seeds, policy=policy, progress=self.progress, what=f"evaluate {who}")
 

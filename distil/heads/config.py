@@ -22,11 +22,15 @@ class DeterministicConfig(Config):
     kind: Literal["deterministic"] = "deterministic"
     loss: Literal["mse", "l1"] = Field(default="mse", description="mse finds the labels' mean, l1 their median")
 
+    def resolve(self, action: Leaf) -> DeterministicConfig:
+        """Return itself; InputError if the action space isn't a Box."""
+        _require(self.kind, action, ("box",))
+        return self
+
     def build(self, action: Leaf, context_dim: int, chunk: int, *, generator: torch.Generator) -> Head:
-        """Return the head; InputError if the action space isn't a Box."""
+        """Return the head."""
         from distil.heads.deterministic import DeterministicHead
 
-        _require(self.kind, action, ("box",))
         return DeterministicHead(self, action, context_dim, chunk, generator)
 
 
@@ -37,11 +41,15 @@ class GaussianConfig(Config):
     min_log_std: float = Field(default=-5.0, description="lower clamp of the log deviation before the squashing")
     max_log_std: float = Field(default=2.0, description="upper clamp")
 
+    def resolve(self, action: Leaf) -> GaussianConfig:
+        """Return itself; InputError if the action space isn't a Box."""
+        _require(self.kind, action, ("box",))
+        return self
+
     def build(self, action: Leaf, context_dim: int, chunk: int, *, generator: torch.Generator) -> Head:
-        """Return the head; InputError if the action space isn't a Box."""
+        """Return the head."""
         from distil.heads.gaussian import GaussianHead
 
-        _require(self.kind, action, ("box",))
         return GaussianHead(self, action, context_dim, chunk, generator)
 
 
@@ -50,11 +58,15 @@ class CategoricalConfig(Config):
 
     kind: Literal["categorical"] = "categorical"
 
+    def resolve(self, action: Leaf) -> CategoricalConfig:
+        """Return itself; InputError if the action space is a Box."""
+        _require(self.kind, action, ("discrete", "multi_discrete", "multi_binary"))
+        return self
+
     def build(self, action: Leaf, context_dim: int, chunk: int, *, generator: torch.Generator) -> Head:
-        """Return the head; InputError if the action space is a Box."""
+        """Return the head."""
         from distil.heads.categorical import CategoricalHead
 
-        _require(self.kind, action, ("discrete", "multi_discrete", "multi_binary"))
         return CategoricalHead(action, context_dim, chunk, generator)
 
 

@@ -6,7 +6,9 @@ Legend: B batch.
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,10 @@ from distil.objectives.config import OptimiserConfig, learning_rate
 from distil.objectives.ema import Average
 from distil.policies.policy import Policy
 from distil.types import Batch
+
+_PARALLEL = inspect.signature(nn.parallel.DistributedDataParallel).parameters
+# Statistics are frozen and equal on all ranks: nothing to send each step. Newer versions of torch renamed the argument.
+_OPTIONS: dict[str, Any] = {"forward_sync_buffers" if "forward_sync_buffers" in _PARALLEL else "broadcast_buffers": False}
 
 
 class _Loss(nn.Module):
@@ -62,7 +68,7 @@ class Supervised:
         if self._config.compile:
             module.compile()
         if self._world_size > 1:
-            module = nn.parallel.DistributedDataParallel(module, broadcast_buffers=False)
+            module = nn.parallel.DistributedDataParallel(module, **_OPTIONS)
         if self._config.precision == "fp32":
             return module
         return torch.autocast(self._device.type, dtype=torch.bfloat16)(module)  # type: ignore[no-any-return]

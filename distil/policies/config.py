@@ -83,7 +83,7 @@ class PolicyConfig(Config):
     def resolve(self, observation: SpaceSpec, action: SpaceSpec) -> PolicyConfig:
         """Return the configuration with every `auto` replaced by its choice for these spaces."""
         encoder = self.encoder.resolve(observation) if isinstance(self.encoder, AutoEncoderConfig) else self.encoder
-        head = self.head.resolve(action.leaf) if isinstance(self.head, AutoHeadConfig) else self.head
+        head = self.head.resolve(action.leaf)
         if isinstance(encoder, CnnConfig) and not any(leaf.is_image for leaf in observation.leaves):
             raise InputError(f"policy.encoder.kind=cnn: the observation {observation.describe()} has no uint8 image; use mlp")
         return self.model_copy(update={"encoder": encoder, "head": head})

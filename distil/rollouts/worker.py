@@ -94,7 +94,6 @@ class Worker:
         self._job = ""
         self._actor: Actor | None = None
         self._writer: ShardWriter | None = None
-        self._adding = False
         self._unsealed: list[EpisodeStats] = []
         self._sealed: list[Sealed] = []
 
@@ -149,7 +148,6 @@ class Worker:
     def _prepare(self, job: Job, policy: PolicyRef | None) -> Actor:
         if job.key != self._job or self._actor is None:
             self._actor, self._writer, self._unsealed, self._sealed = None, None, [], []
-            self._adding = False
             if job.target:
                 name = f"w{secrets.token_hex(4)}"
                 self._writer = ShardWriter(Path(job.target.path), job.target.spec, name, job.target.shard_bytes)
@@ -185,15 +183,13 @@ class Worker:
             num_labels=int(episode.labelled.sum()) if episode else 0,
         )
         if self._writer and episode:
-            self._adding = True
             self._writer.add(episode)
-            self._adding = False
             self._unsealed.append(stats)
         return stats
 
     def _seal(self) -> None:
-        if self._writer is None or self._adding:
-            return  # an interrupt came while an episode was added: what is buffered can't be trusted
+        if self._writer is None:
+            return
         entry = self._writer.seal()
         if entry is not None:
             self._sealed.append(Sealed(entry=entry, stats=tuple(self._unsealed)))

@@ -1,6 +1,5 @@
 import gymnasium as gym
 import pytest
-import torch
 
 from distil.config import Config, validate
 from distil.errors import InputError
@@ -32,4 +31,4 @@ def test_auto_follows_the_action_space() -> None:
 )
 def test_a_head_that_does_not_fit_the_space_is_refused(config: GaussianConfig, leaf: object) -> None:
     with pytest.raises(InputError, match="leave it at auto"):
-        config.build(leaf, 4, 1, generator=torch.Generator())
+        config.resolve(leaf)

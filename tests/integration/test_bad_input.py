@@ -32,7 +32,7 @@ def distil(*args: str, cwd: Path, code: int, timeout_s: float = 120) -> str:
         (["env.id=CartPol-v1"], "CartPole-v1"),
         (["expert.kind=scriptd"], "did you mean scripted?"),
         (["expert.name=lunarlander"], "lunarlander"),
-        (["policy.head.kind=gaussian"], "policy.head.kind=gaussian"),
+        (["policy.head.kind=gaussian"], "policy.head.kind=gaussian doesn't fit a discrete action space"),
         (["nonsense"], "key.path=value"),
         (["evaluation.episodes=-1"], "evaluation.episodes"),
         (["name=../elsewhere"], "name"),
@@ -93,8 +93,8 @@ class Breaks(gym.Wrapper):
             obs = obs[:2]
         return obs, reward, terminated, truncated, info
 
-def bad_expert(how):
-    return lambda obs: np.zeros((len(obs), 3)) if how == "shape" else np.full(len(obs), np.nan)
+def bad_expert(obs, how):
+    return np.zeros((len(obs), 3)) if how == "shape" else np.full((len(obs), 1), np.nan, np.float32)
 """
 
 
@@ -116,12 +116,14 @@ def test_an_environment_that_breaks_names_seed_and_step_and_keeps_what_was_commi
     assert '"episodes": 2' in distil("store", "info", "data/cartpole-bc", "--json", cwd=tmp_path, code=0)
 
 
-@pytest.mark.parametrize(("how", "expected"), [("nan", "NaN"), ("shape", "(16, 3)")])
+@pytest.mark.parametrize(("how", "expected"), [("nan", "[nan]"), ("shape", "shape (32, 3)")])
 def test_an_expert_that_answers_nonsense(tmp_path: Path, how: str, expected: str) -> None:
     (tmp_path / "mine.py").write_text(USERS_MODULE)
-    overrides = ["expert.kind=import", "expert.target=mine:bad_expert", f"expert.kwargs.how={how}"]
+    overrides = ["env.id=Pendulum-v1", "expert.kind=import", "expert.target=mine:bad_expert", f"expert.kwargs.how={how}"]
     line = distil("collect", "cartpole-bc", *BASE, *overrides, cwd=tmp_path, code=1)
     assert expected in line
+    assert "mine:bad_expert" in line
+    assert "step 0" in line
 
 
 def test_a_run_that_is_none(tmp_path: Path) -> None:
@@ -131,8 +133,18 @@ def test_a_run_that_is_none(tmp_path: Path) -> None:
 
 def test_a_policy_of_another_shape(tmp_path: Path) -> None:
     distil("train", "cartpole-bc", *BASE, cwd=tmp_path, code=0)
-    run = tmp_path / "runs/cartpole-bc-001"
-    text = (run / "policy/policy.json").read_text()
-    (run / "policy/policy.json").write_text(text.replace("256", "128"))
-    line = distil("evaluate", str(run), cwd=tmp_path, code=2)
-    assert "policy" in line
+    distil("train", "lunarlander-bc", *BASE, "data.episodes=1", cwd=tmp_path, code=0)
+    weights = "policy/policy.safetensors"
+    (tmp_path / "runs/lunarlander-bc-001" / weights).replace(tmp_path / "runs/cartpole-bc-001" / weights)
+    line = distil("evaluate", "runs/cartpole-bc-001", cwd=tmp_path, code=2)
+    assert "Box(8)" in line
+    assert "Box(4)" in line
+
+
+def test_a_damaged_policy(tmp_path: Path) -> None:
+    distil("train", "cartpole-bc", *BASE, cwd=tmp_path, code=0)
+    path = tmp_path / "runs/cartpole-bc-001/policy/policy.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-9] ^= 1
+    path.write_bytes(data)
+    assert "policy.safetensors" in distil("evaluate", "runs/cartpole-bc-001", cwd=tmp_path, code=2)

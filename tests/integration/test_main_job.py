@@ -64,6 +64,11 @@ def start_training(folder: Path, *more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def finish(process: subprocess.Popen[str]) -> None:
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+
+
 def wait_for_checkpoint(folder: Path, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 60
     while not list(folder.glob("runs/cartpole-bc-001/checkpoints/*.safetensors")):
@@ -78,14 +83,14 @@ def test_a_killed_run_resumes_to_the_same_policy(tmp_path: Path) -> None:
     for folder in (undisturbed, killed):
         folder.mkdir()
     process = start_training(undisturbed)
-    assert process.wait(120) == 0, process.communicate()
+    finish(process)
     process = start_training(killed)
     wait_for_checkpoint(killed, process)
     process.send_signal(signal.SIGKILL)
-    process.wait(30)
+    process.communicate(timeout=30)
     assert not (killed / "runs/cartpole-bc-001/policy").exists()
     process = start_training(killed, "--resume")
-    assert process.wait(120) == 0, process.communicate()
+    finish(process)
     assert not (killed / "runs/cartpole-bc-002").exists()
     one, two = (distil.open_run(folder / "runs/cartpole-bc-001") for folder in (undisturbed, killed))
     assert one.metrics["budget/env_steps"] == two.metrics["budget/env_steps"]

@@ -9,6 +9,7 @@ from distil.rollouts.loop import Item
 from distil.rollouts.worker import Job, Setup, Target, Worker, WorkReport
 from distil.store.schema import StoreSpec
 from distil.store.store import Store
+from distil.store.writer import ShardWriter
 
 
 def setup(expert=None, vectorised=False, **kwargs):
@@ -91,18 +92,21 @@ def test_an_expert_may_look_into_the_simulator():
     assert report.is_input_error
 
 
-def test_a_buffer_that_an_interrupt_tore_is_not_sealed(tmp_path, monkeypatch):
+def test_an_interrupt_while_adding_keeps_what_is_complete(tmp_path, monkeypatch):
     ready = setup(CountingExpert())
     store = store_for(ready, tmp_path)
-    worker = Worker(ready)
+    worker, add = Worker(ready), ShardWriter.add
 
     def interrupted(self, episode):
-        raise KeyboardInterrupt
+        if episode.uid == "u002":
+            raise KeyboardInterrupt
+        add(self, episode)
 
-    monkeypatch.setattr("distil.store.writer.ShardWriter.add", interrupted)
+    monkeypatch.setattr(ShardWriter, "add", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        worker.run(job(store), items(0, 2), None)
-    assert worker.seal().sealed == ()
+        worker.run(job(store), items(0, 3), None)
+    (sealed,) = worker.seal().sealed
+    assert store.commit([sealed.entry]).episodes.uid.tolist() == ["u000", "u001"]
 
 
 def test_a_disk_that_refuses_is_reported(tmp_path):
