@@ -7,6 +7,7 @@ from distil.errors import InputError
 from distil.plans import Who
 from distil.policies.checkpoint import require_spaces
 from distil.rollouts import Baselines, Collector, EvalResult, Fleet, evaluate
+from distil.rollouts.session import ensure_ray
 from distil.runconfig import RunConfig
 from distil.seeding import Purpose, episode_seeds
 from distil.store import Store, StoreSpec
@@ -24,6 +25,8 @@ class Session:
         self.spec = describe(config.env)
         expert = config.expert.build(config.env, self.spec) if config.expert else None
         config.policy.resolve(self.spec.observation, self.spec.action)
+        if config.learner.num_learners:  # a session of Ray started for the workers alone would have no room for the learners
+            ensure_ray(config.rollouts.address, config.rollouts.num_workers + config.learner.num_learners)
         self.fleet = Fleet(env=config.env, spec=self.spec, config=config.rollouts, expert=expert)
         self.progress = progress
         self._scores: dict[tuple[Who, int], EvalResult] = {}
