@@ -2,8 +2,8 @@
 
 The limit of one environment at a time is the bare loop: `gym.make`, actions sampled beforehand, no policy, nothing kept. distil
 runs an MLP policy, records every step, and writes and commits the store; CPU time is that of its workers (Ray's constant
-processes are excluded). Peers step without a policy and keep nothing. Every row is measured in turn, `--repeats` times; a ratio
-is the median of the ratios to the bare loop of the same turn.
+processes are excluded). Peers step without a policy and keep nothing; they run before Ray starts. Rows take turns, `--repeats`
+times; a ratio is the median of the ratios to the bare loop, turn by turn.
 
     python benchmarks/rollouts.py            about four minutes on two cores
     python benchmarks/rollouts.py --quick    one short turn

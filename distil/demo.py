@@ -6,6 +6,7 @@ the same held-out episodes; table, plot and video show what came out.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,9 +16,7 @@ from typing import Any
 from distil import api
 from distil.plans import CollectPlan
 from distil.report import Score, plot_scores, score_table, text
-from distil.rollouts.video import record_video
-from distil.runconfig import load_config
-from distil.seeding import Purpose, episode_seeds
+from distil.runconfig import RunConfig, load_config
 from distil.session import Session
 from distil.types import Progress, silent
 
@@ -42,7 +41,7 @@ class DemoResult:
 
     def text(self) -> str:
         """Return the table, the files, and what to do next."""
-        table = text(score_table(self.scores, f"{self.scores[0].name} of LunarLander-v3 and its clones, 50 held-out episodes"))
+        table = text(score_table(self.scores, "LunarLander-v3: an expert and its clones on 50 held-out episodes"))
         return (
             f"{table}\nplot   {self.plot}\nvideo  {self.video}\n\n"
             f"{self.wall_s:.0f} seconds. Next:\n"
@@ -75,6 +74,7 @@ def run_demo(
         "data.episodes": max(demonstrations),
         "runs": str(out / "runs"),
         "tracking.experiment": "distil-demo",
+        "evaluation.video": True,
         **(overrides or {}),
     }
     config = load_config(RECIPE, common)
@@ -98,7 +98,8 @@ def run_demo(
         title=f"{session.spec.name}: score against demonstrations",
         subtitle=f"mean return over {num} held-out episodes with its 95 % interval, one training run each",
     )
-    video = record_video(config.env, best.policy().ref, episode_seeds(Purpose.EVALUATE, 1)[0], out / "best.mp4")
+    video = Path(shutil.copyfile(best.path / "video.mp4", out / "best.mp4"))
+    _track(config, plot, video, clones)
     return DemoResult(
         scores=[levels["random"], levels["expert"], *clones],
         plot=plot,
@@ -106,6 +107,18 @@ def run_demo(
         best=best.path,
         wall_s=time.perf_counter() - started,
     )
+
+
+def _track(config: RunConfig, plot: Path, video: Path, clones: Sequence[Score]) -> None:
+    """Put the comparison into MLflow, beside the runs that it compares."""
+    tracker = config.tracking.build(config.name)
+    tracker.start("comparison", {"recipe": RECIPE, "seed": config.seed})
+    for clone in clones:
+        metrics = {"eval/return_mean": clone.mean, "eval/return_ci_low": clone.low, "eval/return_ci_high": clone.high}
+        tracker.log(metrics, step=clone.num_demonstrations or 0)
+    for path in (plot, video):
+        tracker.artifact(path)
+    tracker.finish()
 
 
 def _score(number: int, run: api.Run) -> Score:

@@ -11,7 +11,7 @@ episodes. What is reported in the run's journal is durable: a run that was kille
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
@@ -21,7 +21,9 @@ from distil.algorithms.base import Algorithm
 from distil.learners import Learner, make_learner
 from distil.plans import CollectPlan, EvaluatePlan, Round, RoundReport
 from distil.policies.checkpoint import save_policy
+from distil.report import Curve, plot_curves
 from distil.rollouts import Collector
+from distil.rollouts.video import record_video
 from distil.runconfig import RunConfig
 from distil.rundir import RunDir
 from distil.seeding import Purpose, episode_seeds
@@ -41,6 +43,7 @@ class Parts:
     collector: Collector
     learner: Learner
     tracker: Tracker
+    losses: Mapping[str, Mapping[int, float]]  # name -> gradient step -> value, of this process
 
 
 def train(config: RunConfig, rundir: RunDir, session: Session) -> None:
@@ -59,13 +62,7 @@ def train(config: RunConfig, rundir: RunDir, session: Session) -> None:
             last = carry_out(todo, parts, started)
             rundir.append("reported", round=todo.index, report=last.to_json())
             parts.tracker.log(last.metrics, step=todo.index)
-        parts.tracker.artifact(rundir.path / "config.yaml")
-        parts.tracker.artifact(rundir.policy, "policy")
-        if config.evaluation.video:
-            from distil.rollouts.video import record_video
-
-            seed = episode_seeds(Purpose.EVALUATE, 1)[0]
-            parts.tracker.artifact(record_video(config.env, parts.learner.policy, seed, rundir.path / "video.mp4"))
+        _keep_results(parts)
 
 
 def carry_out(todo: Round, parts: Parts, started: float) -> RoundReport:
@@ -129,6 +126,19 @@ def _evaluate(plan: EvaluatePlan, parts: Parts) -> dict[str, float]:
     return metrics
 
 
+def _keep_results(parts: Parts) -> None:
+    """Copy configuration, policy, loss curve and video to the tracker."""
+    rundir, tracker = parts.rundir, parts.tracker
+    tracker.artifact(rundir.path / "config.yaml")
+    tracker.artifact(rundir.policy, "policy")
+    curves = {name: Curve(x=list(points), y=list(points.values())) for name, points in parts.losses.items() if len(points) > 1}
+    if curves:
+        tracker.artifact(plot_curves(curves, rundir.path / "loss.png", ylabel="loss", title=rundir.name, log_y=True))
+    if parts.config.evaluation.video:
+        seed = episode_seeds(Purpose.EVALUATE, 1)[0]
+        tracker.artifact(record_video(parts.config.env, parts.learner.policy, seed, rundir.path / "video.mp4"))
+
+
 @contextmanager
 def _assemble(config: RunConfig, rundir: RunDir, session: Session) -> Iterator[Parts]:
     store = session.store(config)
@@ -139,9 +149,13 @@ def _assemble(config: RunConfig, rundir: RunDir, session: Session) -> Iterator[P
     if earlier is None:
         rundir.append("tracked", round=0, run_id=run_id)
 
+    losses: dict[str, dict[int, float]] = {}
+
     def progress(what: str, done: int, total: int, /, **figures: float) -> None:
         session.progress(what, done, total, **figures)
         if what == "update" and figures:
+            for name in figures.keys() & {"loss", "validation_loss"}:
+                losses.setdefault(name, {})[done] = figures[name]
             tracker.log({f"train/{name}": value for name, value in figures.items()}, step=done)
 
     resume = rundir.checkpoints.exists()
@@ -159,6 +173,7 @@ def _assemble(config: RunConfig, rundir: RunDir, session: Session) -> Iterator[P
                 collector=session.collector(config, store),
                 learner=learner,
                 tracker=tracker,
+                losses=losses,
             )
         status = "FINISHED"
     except KeyboardInterrupt:

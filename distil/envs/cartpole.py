@@ -67,10 +67,11 @@ class CartPoleSlots:
         self._steps += 1
         if not active.all():
             state[:, ~active] = 0.0  # idle poles would fall to infinity
+        outside = np.abs(state[0::2]) > _BOUNDS  # [2, N]
         return StepResult(
             observations={"obs": state.T.astype(np.float32, order="C")},
             rewards=self._ones.copy(),
-            terminated=(np.abs(state[0::2]) > _BOUNDS).any(axis=0),
+            terminated=outside[0] | outside[1],
             truncated=self._steps >= self._limit,
             infos=None,
         )

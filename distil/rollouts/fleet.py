@@ -133,14 +133,17 @@ class _Counter:
         self._total, self._progress, self._what = total, progress, what
         self._seen: set[int] = set()
         self._env_steps, self._sum = 0, 0.0
+        if total:
+            progress(what, 0, total)
 
     def __call__(self, stats: Sequence[EpisodeStats]) -> None:
+        before = len(self._seen)
         for item in stats:
             if item.index not in self._seen:
                 self._seen.add(item.index)
                 self._env_steps += item.length
                 self._sum += item.total_reward
-        if self._seen:
+        if len(self._seen) > before:
             mean = self._sum / len(self._seen)
             self._progress(self._what, len(self._seen), self._total, env_steps=self._env_steps, return_mean=mean)
 

@@ -36,7 +36,7 @@ def test_groups_hold_every_item_once(num_workers, num):
 def test_progress_counts_each_episode_once():
     seen = []
     outcome = fleet().run(JOB, items(9), progress=lambda *args, **figures: seen.append((*args, figures)), what="work")
-    assert [entry[1] for entry in seen] == list(range(1, 10))
+    assert [entry[1] for entry in seen] == list(range(10))
     assert seen[-1] == ("work", 9, 9, {"env_steps": 45, "return_mean": 5.0})
     assert sorted(outcome.stats) == list(range(9))
 

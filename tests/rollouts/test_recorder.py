@@ -38,7 +38,8 @@ def test_columns_are_what_was_written(lengths):
             if left[slot]:
                 left[slot] -= 1
                 if not left[slot]:
-                    check(recorder.finish(slot, {"obs/a": -np.ones((num, 2), np.float32), "obs/b": -code}), slot, began[slot], t)
+                    final = {"obs/a": -np.ones((num, 2), np.float32), "obs/b": -code}
+                    check(recorder.finish(slot, final), slot, began[slot], t)
 
 
 def check(columns, slot, began, ended):
