@@ -1,14 +1,15 @@
-"""The main job, end to end, on LunarLander: how a clone's score grows with the number of demonstrations.
+"""The main job, end to end, on LunarLander: how the score grows with the number of labels that the expert gives.
 
-One scripted expert fills one store; three clones learn from nested subsets of it; expert, random and clones are measured on
-the same held-out episodes; table, plot and video show what came out.
+One scripted expert fills one store. Clones learn from nested subsets of its demonstrations; DAgger gets as many episodes'
+labels, but after the first ones the learner flies and the expert only says what it would have done. Expert, random and
+learned policies are measured on the same held-out episodes; table, plot and video show what came out.
 """
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ from distil.runconfig import RunConfig, load_config
 from distil.session import Session
 from distil.types import Progress, silent
 
-RECIPE = "lunarlander-bc"
-DEMONSTRATIONS = (2, 20, 200)
+RECIPE, DAGGER = "lunarlander-bc", "lunarlander-dagger"
+EPISODES = (2, 10, 50)
+ROUNDS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +43,13 @@ class DemoResult:
 
     def text(self) -> str:
         """Return the table, the files, and what to do next."""
-        table = text(score_table(self.scores, "LunarLander-v3: an expert and its clones on 50 held-out episodes"))
+        title = "LunarLander-v3: an expert and those who learned from it, on 50 held-out episodes"
         return (
-            f"{table}\nplot   {self.plot}\nvideo  {self.video}\n\n"
+            f"{text(score_table(self.scores, title))}\nplot   {self.plot}\nvideo  {self.video}\n\n"
             f"{self.wall_s:.0f} seconds. Next:\n"
             f"  distil ui                                            compare the runs in MLflow\n"
             f"  distil train {RECIPE} learner.num_steps=20000   train longer, or change any other key\n"
+            f"  distil train {DAGGER}                      DAgger with 30,000 labels\n"
         )
 
 
@@ -54,7 +57,7 @@ def run_demo(
     out: Path,
     *,
     seed: int = 0,
-    demonstrations: Sequence[int] = DEMONSTRATIONS,
+    episodes: Sequence[int] = EPISODES,
     overrides: api.Overrides | None = None,
     progress: Progress = silent,
 ) -> DemoResult:
@@ -62,46 +65,34 @@ def run_demo(
 
     Args:
         out: gets the store, the runs, the plot and the video.
-        seed: root seed of demonstrations and learning.
-        demonstrations: number of episodes that each clone learns from.
+        seed: root seed of episodes and learning.
+        episodes: how many each clone, and each run of DAgger, gets labels for.
         overrides: of the recipe's keys.
         progress: told of the work's progress.
     """
     started = time.perf_counter()
-    common = {
-        "seed": seed,
-        "data.path": str(out / "demos"),
-        "data.episodes": max(demonstrations),
-        "runs": str(out / "runs"),
-        "tracking.experiment": "distil-demo",
-        "evaluation.video": True,
-        **(overrides or {}),
-    }
+    common = _common(out, seed, max(episodes)) | dict(overrides or {})
     config = load_config(RECIPE, common)
     with Session(config, progress) as session:
         store = session.store(config)
-        session.collector(config, store).collect(CollectPlan(num_episodes=max(demonstrations)))
+        session.collector(config, store).collect(CollectPlan(num_episodes=max(episodes)))
         num = config.evaluation.episodes
         baselines = session.baselines(num)
-        runs = {}
-        for number in demonstrations:
-            name = f"lunarlander-bc-{number}"
-            runs[number] = api.train(RECIPE, common | {"name": name, "data.episodes": number}, session=session)
+        runs = _train(episodes, common, config.learner.num_steps, session)
         levels = {who: api.score_of(who, session.score(who, num), baselines) for who in ("random", "expert")}
-    clones = [_score(number, run) for number, run in runs.items()]
-    best = max(runs.values(), key=lambda run: run.metrics["eval/return_mean"])
-    plot = plot_scores(
-        {"behavioural cloning": clones},
-        out / "score.png",
-        expert=levels["expert"],
-        random=levels["random"],
-        title=f"{session.spec.name}: score against demonstrations",
-        subtitle=f"mean return over {num} held-out episodes with its 95 % interval, one training run each",
-    )
+    methods = {
+        method: [_score(f"{short}, {number} episodes", run) for number, run in zip(episodes, runs[short], strict=True)]
+        for method, short in (("behavioural cloning", "BC"), ("DAgger", "DAgger"))
+    }
+    best = max([*runs["BC"], *runs["DAgger"]], key=lambda run: run.metrics["eval/return_mean"])
+    title = f"{session.spec.name}: score against expert labels"
+    subtitle = f"mean return over {num} held-out episodes with its 95 % interval, one training run each"
+    xlabel = "labels from the expert (steps)"
+    plot = plot_scores(methods, out / "score.png", **levels, title=title, subtitle=subtitle, xlabel=xlabel)
     video = Path(shutil.copyfile(best.path / "video.mp4", out / "best.mp4"))
-    _track(config, plot, video, clones)
+    _track(config, plot, video, methods)
     return DemoResult(
-        scores=[levels["random"], levels["expert"], *clones],
+        scores=[levels["random"], levels["expert"], *(score for scores in methods.values() for score in scores)],
         plot=plot,
         video=video,
         best=best.path,
@@ -109,27 +100,65 @@ def run_demo(
     )
 
 
-def _track(config: RunConfig, plot: Path, video: Path, clones: Sequence[Score]) -> None:
+def _common(out: Path, seed: int, num_episodes: int) -> dict[str, Any]:
+    """Return the settings that all runs share."""
+    return {
+        "seed": seed,
+        "data.path": str(out / "demos"),
+        "data.episodes": num_episodes,
+        "runs": str(out / "runs"),
+        "tracking.experiment": "distil-demo",
+        "evaluation.video": True,
+    }
+
+
+def _train(episodes: Sequence[int], common: Mapping[str, Any], num_steps: int, session: Session) -> dict[str, list[api.Run]]:
+    """Return the runs of both methods, one a number of episodes."""
+    runs: dict[str, list[api.Run]] = {"BC": [], "DAgger": []}
+    for number in episodes:
+        clone = {**common, "name": f"lunarlander-bc-{number}", "data.episodes": number}
+        runs["BC"].append(api.train(RECIPE, clone, session=session))
+        mixed = {**common, "name": f"lunarlander-dagger-{number}"} | _dagger(number, num_steps)
+        runs["DAgger"].append(api.train(DAGGER, mixed, session=session))
+    return runs
+
+
+def _dagger(num_episodes: int, num_steps: int) -> dict[str, Any]:
+    """Return the settings of a DAgger run with as many episodes and gradient steps as a clone has, over equal rounds."""
+    rounds = min(ROUNDS, num_episodes)
+    each = num_episodes // rounds
+    return {
+        "data.episodes": num_episodes - each * (rounds - 1),
+        "algorithm.rounds": rounds,
+        "algorithm.episodes_per_round": each,
+        "algorithm.stop.expert_labels": None,
+        "algorithm.tuning_episodes": 0,
+        "learner.num_steps": max(1, num_steps // rounds),
+    }
+
+
+def _track(config: RunConfig, plot: Path, video: Path, methods: Mapping[str, Sequence[Score]]) -> None:
     """Put the comparison into MLflow, beside the runs that it compares."""
-    tracker = config.tracking.build(config.name)
-    tracker.start("comparison", {"recipe": RECIPE, "seed": config.seed})
-    for clone in clones:
-        metrics = {"eval/return_mean": clone.mean, "eval/return_ci_low": clone.low, "eval/return_ci_high": clone.high}
-        tracker.log(metrics, step=clone.num_demonstrations or 0)
-    for path in (plot, video):
-        tracker.artifact(path)
-    tracker.finish()
+    for name, scores in methods.items():
+        tracker = config.tracking.build(config.name)
+        tracker.start(f"comparison: {name}", {"recipe": RECIPE, "seed": config.seed})
+        for score in scores:
+            metrics = {"eval/return_mean": score.mean, "eval/return_ci_low": score.low, "eval/return_ci_high": score.high}
+            tracker.log(metrics, step=score.num_demonstrations or 0)
+        for path in (plot, video):
+            tracker.artifact(path)
+        tracker.finish()
 
 
-def _score(number: int, run: api.Run) -> Score:
+def _score(name: str, run: api.Run) -> Score:
     metrics = run.metrics
     return Score(
-        name=f"BC, {number} episodes",
+        name=name,
         mean=metrics["eval/return_mean"],
         low=metrics["eval/return_ci_low"],
         high=metrics["eval/return_ci_high"],
         normalised=metrics.get("eval/normalised"),
-        num_demonstrations=number,
-        num_transitions=int(metrics["budget/env_steps"]),
+        num_demonstrations=int(metrics["budget/expert_labels"]),
+        num_transitions=int(metrics["budget/expert_labels"]),
         wall_s=metrics["budget/wall_s"],
     )

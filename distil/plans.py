@@ -13,6 +13,15 @@ from distil.types import PolicyRef
 
 Metrics = Mapping[str, float]
 Who = Literal["expert", "policy", "random"]
+Unit = Literal["episode", "step"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckPlan:
+    """Episodes on which the expert has to prove itself before anything is learned from it."""
+
+    num_episodes: int
+    min_return: float | None = None  # a mean below this ends the run; None: only the random policy's does
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +30,11 @@ class CollectPlan:
 
     num_episodes: int
     round: int = 0
-    actor: Who = "expert"  # who acts
+    actor: Who = "expert"  # who acts; the expert's own episodes are always labelled
+    beta: float = 0.0  # where a policy acts: the chance that the expert acts in its place
+    beta_unit: Unit = "episode"  # what the chance is drawn for
+    label: bool = False  # where a policy acts: ask the expert what it would have done at each visited state
+    max_unlabelled: float = 1.0  # fraction of the steps that may stay without a label when they were to have one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,22 +44,26 @@ class UpdatePlan:
     num_steps: int
     round: int = 0
     num_episodes: int | None = None  # train on the first so many episodes, in uid order; None: all
+    num_rounds: int | None = None  # train on the episodes of the last so many rounds; None: all
+    from_scratch: bool = False  # new weights, moments and statistics; otherwise those that the last update ended with
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatePlan:
-    """Held-out episodes to score the policy (and, as the baselines of `eval/normalised`, expert and random) on."""
+    """Episodes to score the policy (and, as the baselines of the normalised score, expert and random) on."""
 
     num_episodes: int
     round: int = 0
     baselines: bool = True
+    held_out: bool = True  # the reported score, `eval/*`; otherwise episodes to decide by, `tune/*`
 
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """One turn of the loop; a part that is None is left out."""
+    """One turn of the loop, its parts in their order; one that is None is left out."""
 
     index: int
+    check: CheckPlan | None = None
     collect: CollectPlan | None = None
     update: UpdatePlan | None = None
     evaluate: EvaluatePlan | None = None
@@ -60,6 +77,7 @@ class CollectReport:
     num_episodes: int  # new ones
     env_steps: int
     expert_labels: int
+    stream: str  # which episodes are the plan's: uids are <stream>-<round>-<index>
     metrics: Metrics = field(default_factory=dict)
 
 
@@ -82,4 +100,16 @@ class RoundReport:
         }
 
 
-__all__ = ["CollectPlan", "CollectReport", "EvaluatePlan", "Metrics", "PolicyRef", "Round", "RoundReport", "UpdatePlan", "Who"]
+__all__ = [
+    "CheckPlan",
+    "CollectPlan",
+    "CollectReport",
+    "EvaluatePlan",
+    "Metrics",
+    "PolicyRef",
+    "Round",
+    "RoundReport",
+    "Unit",
+    "UpdatePlan",
+    "Who",
+]

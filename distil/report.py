@@ -126,6 +126,7 @@ def plot_scores(
     random: Score | None = None,
     title: str = "",
     subtitle: str = "",
+    xlabel: str = "demonstrations (episodes)",
 ) -> Path:
     """Draw score against demonstrations: log x axis, 95 % intervals as bands, expert and random as lines; return `path`.
 
@@ -136,6 +137,7 @@ def plot_scores(
         random: the floor.
         title: what this is about, such as the environment's id.
         subtitle: how it was measured, in small print.
+        xlabel: what `num_demonstrations` counts.
     """
     import matplotlib as mpl
     from matplotlib.ticker import FixedLocator, NullLocator
@@ -162,7 +164,7 @@ def plot_scores(
         for score, colour, dashes in ((expert, _EXPERT, (6, 3)), (random, _RANDOM, (2, 2))):
             if score is not None:
                 _level(axes, score, colour, dashes)
-        axes.set_xlabel("demonstrations (episodes)")
+        axes.set_xlabel(xlabel)
         axes.set_ylabel("return per episode")
         axes.margins(y=0.08)
         _legend(axes, len(methods))

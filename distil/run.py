@@ -1,7 +1,7 @@
 """THE loop: an algorithm decides the next round, and this file has it carried out. Read this file first.
 
-A round collects demonstrations into the store, updates the policy on a snapshot of it, and evaluates the policy on held-out
-episodes. What is reported in the run's journal is durable: a run that was killed goes on from there.
+A round collects episodes into the store, updates the policy on a snapshot of it, and evaluates the policy on other episodes.
+What is reported in the run's journal is durable: a run that was killed goes on from there.
 
     config ─▶ algorithm.next_round(last) ─▶ Round(collect, update, evaluate)
                      ▲                          │ collector ─▶ store ─▶ snapshot ─▶ learner ─▶ policy ─▶ evaluation
@@ -13,22 +13,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-
-import numpy as np
+from dataclasses import asdict, dataclass
 
 from distil.algorithms.base import Algorithm
 from distil.learners import Learner, make_learner
-from distil.plans import CollectPlan, EvaluatePlan, Round, RoundReport
+from distil.plans import CheckPlan, EvaluatePlan, Round, RoundReport, UpdatePlan
 from distil.policies.checkpoint import save_policy
 from distil.report import Curve, plot_curves
-from distil.rollouts import Collector
+from distil.rollouts import Collected, Collector, select, spent
 from distil.rollouts.video import record_video
 from distil.runconfig import RunConfig
 from distil.rundir import RunDir
 from distil.seeding import Purpose, episode_seeds
 from distil.session import Session
-from distil.store import Snapshot, Store
+from distil.store import Store
 from distil.tracking import DatasetInfo, Status, Tracker
 
 
@@ -53,11 +51,11 @@ def train(config: RunConfig, rundir: RunDir, session: Session) -> None:
         InputError: the configuration, the store and the environment don't fit; another process holds the run.
         RunError: an environment, an expert, a worker or the disk failed. What was committed is kept.
     """
-    started = time.perf_counter()
+    algorithm: Algorithm = config.algorithm.build(config.budget(session.spec.max_episode_steps))
     with rundir.lock(), _assemble(config, rundir, session) as parts:
-        algorithm: Algorithm = config.algorithm.build(config.budget())
         reports = rundir.reports()
         last = reports[-1] if reports else None
+        started = time.perf_counter() - (last.metrics["budget/wall_s"] if last else 0.0)
         while (todo := algorithm.next_round(last)) is not None:
             last = carry_out(todo, parts, started)
             rundir.append("reported", round=todo.index, report=last.to_json())
@@ -66,63 +64,67 @@ def train(config: RunConfig, rundir: RunDir, session: Session) -> None:
 
 
 def carry_out(todo: Round, parts: Parts, started: float) -> RoundReport:
-    """Collect, update, evaluate: carry out one round and report it."""
+    """Check the expert, collect, update, evaluate: carry out one round and report it."""
     metrics: dict[str, float] = {}
-    snapshot = _collect(todo, parts, metrics)
+    if todo.check is not None:
+        metrics |= _check(todo, todo.check, parts)
+    collected = _collect(todo, parts, metrics)
     if todo.update is not None:
-        metrics |= parts.learner.update(todo.update, snapshot)
-        save_policy(parts.learner.policy, parts.rundir.policy)
+        metrics |= _update(todo.update, collected, parts)
     if todo.evaluate is not None:
         metrics |= _evaluate(todo.evaluate, parts)
-    metrics |= {
-        "budget/demonstrations": snapshot.num_episodes,
-        "budget/env_steps": snapshot.num_transitions,
-        "budget/expert_labels": int(snapshot.episodes.num_labelled.sum()),
-        "budget/wall_s": time.perf_counter() - started,
-    }
+    metrics |= spent(select(parts.store, collected)) | {"budget/wall_s": time.perf_counter() - started}
     version = parts.learner.policy.version
-    return RoundReport(index=todo.index, snapshot=snapshot.version, policy_version=version, metrics=metrics)
+    return RoundReport(index=todo.index, snapshot=collected[-1].snapshot, policy_version=version, metrics=metrics)
 
 
-def _collect(todo: Round, parts: Parts, metrics: dict[str, float]) -> Snapshot:
-    """Return the episodes to train on. The version is pinned: a resumed round reads what it read before."""
-    pinned = parts.rundir.find("collected", todo.index)
-    if pinned is not None:
-        version = pinned["snapshot"]
-    elif todo.collect is not None:
-        report = parts.collector.collect(todo.collect, parts.learner.policy)
-        version = report.snapshot
+def _check(todo: Round, plan: CheckPlan, parts: Parts) -> dict[str, float]:
+    """Measure the expert, once a run."""
+    known = parts.rundir.find("checked", todo.index)
+    if known is not None:
+        return dict(known["metrics"])
+    metrics = parts.session.check_expert(plan)
+    parts.rundir.append("checked", round=todo.index, metrics=metrics)
+    return metrics
+
+
+def _collect(todo: Round, parts: Parts, metrics: dict[str, float]) -> list[Collected]:
+    """Return what the rounds up to this one have collected. Versions are pinned: a resumed round reads what it read before."""
+    lines = [entry for entry in parts.rundir.journal() if entry["kind"] == "collected" and entry["round"] <= todo.index]
+    collected = [Collected(**{name: value for name, value in line.items() if name != "kind"}) for line in lines]
+    plan = todo.collect
+    if collected and (plan is None or collected[-1].round == todo.index):
+        return collected
+    if plan is not None:
+        report = parts.collector.collect(plan, parts.learner.policy)
         metrics |= report.metrics
+        new = Collected(round=todo.index, snapshot=report.snapshot, stream=report.stream, num_episodes=plan.num_episodes)
     else:
-        version = None
-    snapshot = parts.store.snapshot(version)
-    if pinned is None:
-        parts.rundir.append("collected", round=todo.index, snapshot=snapshot.version)
-    chosen = select(snapshot, parts.collector, todo.collect)
-    path, episodes = str(parts.store.path.resolve()), chosen.num_episodes
-    facts = {"episodes": episodes, "transitions": chosen.num_transitions, "version": chosen.version}
-    parts.tracker.log(
-        {}, todo.index, dataset=DatasetInfo(name=parts.store.path.name, path=path, digest=chosen.digest, profile=facts)
-    )
-    return chosen
+        new = Collected(round=todo.index, snapshot=parts.store.snapshot().version)
+    parts.rundir.append("collected", **asdict(new))
+    return [*collected, new]
 
 
-def select(snapshot: Snapshot, collector: Collector, plan: CollectPlan | None) -> Snapshot:
-    """Return the plan's own episodes of a store that may hold others too; all of them without a plan."""
-    if plan is None:
-        return snapshot
-    wanted = [item.uid for item in collector.items(plan)]
-    return snapshot.select(np.flatnonzero(np.isin(snapshot.episodes.uid, wanted)))
+def _update(plan: UpdatePlan, collected: list[Collected], parts: Parts) -> dict[str, float]:
+    data = parts.config.data.select.resolve(select(parts.store, collected, plan.num_rounds))
+    path, episodes = str(parts.store.path.resolve()), data.num_episodes
+    facts = {"episodes": episodes, "transitions": data.num_transitions, "version": data.version}
+    dataset = DatasetInfo(name=parts.store.path.name, path=path, digest=data.digest, profile=facts)
+    parts.tracker.log({}, plan.round, dataset=dataset)
+    metrics = parts.learner.update(plan, data)
+    save_policy(parts.learner.policy, parts.rundir.policy)
+    return {**metrics, "train/episodes": episodes}
 
 
 def _evaluate(plan: EvaluatePlan, parts: Parts) -> dict[str, float]:
     session, num = parts.session, plan.num_episodes
-    baselines = session.baselines(num) if plan.baselines else None
+    purpose, prefix = (Purpose.EVALUATE, "eval") if plan.held_out else (Purpose.TUNE, "tune")
+    baselines = session.baselines(num, purpose) if plan.baselines else None
     started = time.perf_counter()
-    result = session.evaluate("policy", num, parts.learner.policy)
-    metrics = result.metrics(baselines) | {"time/evaluate_s": time.perf_counter() - started}
+    result = session.evaluate("policy", num, parts.learner.policy, purpose)
+    metrics = result.metrics(baselines, prefix) | {"time/evaluate_s": time.perf_counter() - started}
     if baselines is not None:
-        metrics |= {"eval/random_return_mean": baselines.random, "eval/expert_return_mean": baselines.expert}
+        metrics |= {f"{prefix}/random_return_mean": baselines.random, f"{prefix}/expert_return_mean": baselines.expert}
     return metrics
 
 
@@ -144,8 +146,7 @@ def _assemble(config: RunConfig, rundir: RunDir, session: Session) -> Iterator[P
     store = session.store(config)
     tracker = config.tracking.build(config.name)
     earlier = rundir.find("tracked", 0)
-    params = config.model_dump(mode="json")
-    run_id = tracker.start(rundir.name, params, run_id=earlier["run_id"] if earlier else None)
+    run_id = tracker.start(rundir.name, config.model_dump(mode="json"), run_id=earlier["run_id"] if earlier else None)
     if earlier is None:
         rundir.append("tracked", round=0, run_id=run_id)
 

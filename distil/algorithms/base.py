@@ -16,6 +16,8 @@ class Budget:
     num_steps: int
     num_evaluation_episodes: int
     baselines: bool = True
+    has_expert: bool = True
+    max_episode_steps: int | None = None  # None: an episode has no known limit
 
 
 class Algorithm(Protocol):

@@ -38,7 +38,7 @@ class BehaviouralCloning:
         return Round(
             index=0,
             collect=CollectPlan(num_episodes=budget.num_demonstrations) if budget.num_demonstrations else None,
-            update=UpdatePlan(num_steps=budget.num_steps, num_episodes=budget.num_demonstrations),
+            update=UpdatePlan(num_steps=budget.num_steps),
             evaluate=EvaluatePlan(num_episodes=budget.num_evaluation_episodes, baselines=budget.baselines)
             if budget.num_evaluation_episodes
             else None,

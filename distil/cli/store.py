@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from distil.cli.common import JSON, pairs, show
 from distil.errors import InputError, RunError
+
+if TYPE_CHECKING:
+    from distil.types import Episode
+
+VERSION = click.option("--version", default=None, help="A number or a tag; the newest version unless given.")
 
 
 @click.group()
@@ -16,21 +22,22 @@ def store() -> None:
 
 
 @store.command("info")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path")
+@VERSION
 @JSON
-def store_info(path: Path, as_json: bool) -> None:
+def store_info(path: str, version: str | None, as_json: bool) -> None:
     """Spaces, episodes, returns and lengths, versions."""
     from distil.store import Store
     from distil.store.view import info
 
-    result = info(Store.open(path))
+    result = info(Store.open(path), _version(version))
     show(as_json, result, lambda: pairs(result))
 
 
 @store.command("verify")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path")
 @JSON
-def store_verify(path: Path, as_json: bool) -> None:
+def store_verify(path: str, as_json: bool) -> None:
     """Check every shard and manifest against its checksum; faults are listed and the exit code is 1."""
     from distil.store import Store
 
@@ -41,20 +48,55 @@ def store_verify(path: Path, as_json: bool) -> None:
 
 
 @store.command("view")
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option("--episode", default=0, show_default=True, help="Which one, in the store's order.")
-@click.option("--steps", default=20, show_default=True, help="How many steps to print.")
-@click.option("--plot", type=click.Path(path_type=Path), default=None, help="Also draw the episode into this PNG.")
-def store_view(path: Path, episode: int, steps: int, plot: Path | None) -> None:
-    """Print an episode, and draw it."""
+@click.argument("path")
+@VERSION
+@click.option("--episode", type=int, default=None, help="Look at one episode, by its number in the store's order.")
+@click.option("--steps", type=click.IntRange(0), default=20, show_default=True, help="How many steps of it to print.")
+@click.option("--plot", type=click.Path(path_type=Path), default=None, help="Also draw what is printed into this PNG.")
+@click.option("--video", type=click.Path(path_type=Path), default=None, help="Write the episode's images to this MP4.")
+@click.option("--image", default=None, help="Which observation the video shows; the first image unless given.")
+@click.option("--fps", type=click.FloatRange(0, min_open=True), default=30, show_default=True, help="Frames a second.")
+def store_view(
+    path: str,
+    version: str | None,
+    episode: int | None,
+    steps: int,
+    plot: Path | None,
+    video: Path | None,
+    image: str | None,
+    fps: float,
+) -> None:
+    """Show how returns and lengths are spread, or with --episode (or --video) one episode, step by step."""
     from distil.store import Store
-    from distil.store.view import episode_text, plot_episode
+    from distil.store.plots import plot_distribution, plot_episode
+    from distil.store.view import distribution_text, episode_text
 
-    snapshot = Store.open(path).snapshot()
-    if not 0 <= episode < snapshot.num_episodes:
-        raise InputError(f"--episode {episode}: {path} has {snapshot.num_episodes} episodes, the first is 0")
-    found = snapshot.episode(episode)
-    click.echo(episode_text(found, max_steps=steps))
+    snapshot = Store.open(path).snapshot(_version(version))
+    if episode is None and video is None:
+        click.echo(distribution_text(snapshot))
+        if plot is not None:
+            plot_distribution(snapshot, plot)
+    else:
+        number = episode or 0
+        if not 0 <= number < snapshot.num_episodes:
+            raise InputError(f"--episode {number}: {path} has {snapshot.num_episodes} episodes, the first is 0")
+        found = snapshot.episode(number)
+        click.echo(episode_text(found, max_steps=steps))
+        if plot is not None:
+            plot_episode(found, plot)
+        if video is not None:
+            _film(found, video, image, fps)
+            click.echo(f"video: {video}")
     if plot is not None:
-        plot_episode(found, plot)
         click.echo(f"plot: {plot}")
+
+
+def _version(text: str | None) -> int | str | None:
+    return int(text) if text is not None and text.isdecimal() else text
+
+
+def _film(episode: Episode, path: Path, image: str | None, fps: float) -> None:
+    from distil.report import video
+    from distil.store.view import frames
+
+    video(frames(episode, image), path, fps)

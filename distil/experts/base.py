@@ -74,6 +74,25 @@ class Checked:
         Raises:
             RunError: an answer of the wrong shape or type, NaN or infinite, or no choice of a discrete space.
         """
+        labels = self._shaped(observations, envs)
+        bad = self._bad(labels.actions)
+        if (bad & labels.mask).any():
+            row = int(np.flatnonzero(bad & labels.mask)[0])
+            wanted = "finite numbers" if self._leaf.kind == "box" else f"{self._low.tolist()} to {self._high.tolist()}"
+            raise self._fault(f"{labels.actions[row].tolist()} in row {row}", wanted)
+        return self._cast(labels.actions, labels.mask, bad)
+
+    def label(self, observations: Observations, *, envs: Sequence[Any] | None = None) -> Labels:
+        """Return the expert's answers; one that is NaN, infinite, or no choice of a discrete space counts as none.
+
+        Raises:
+            RunError: answers of the wrong shape or type.
+        """
+        labels = self._shaped(observations, envs)
+        bad = self._bad(labels.actions)
+        return self._cast(labels.actions, labels.mask & ~bad, bad)
+
+    def _shaped(self, observations: Observations, envs: Sequence[Any] | None) -> Labels:
         num = len(next(iter(observations.values())))
         labels = self._expert.act(observations, envs=envs)
         actions, mask = labels.actions, labels.mask
@@ -82,32 +101,30 @@ class Checked:
             raise self._fault(f"actions of shape {actions.shape}", f"{shape}")
         if mask.shape != (num,) or mask.dtype != np.bool_:
             raise self._fault(f"a mask of shape {mask.shape} {mask.dtype}", f"({num},) bool")
-        if self._leaf.kind == "box":
-            return Labels(actions=self._box(actions, mask), mask=mask)
-        return Labels(actions=self._choices(actions, mask), mask=mask)
+        kinds, words = ("fiu", "numbers") if self._leaf.kind == "box" else ("iu", "integers")
+        if actions.dtype.kind not in kinds:
+            raise self._fault(f"actions of dtype {actions.dtype}", words)
+        return labels
 
-    def _box(self, actions: Array, mask: Array) -> Array:
-        if actions.dtype.kind not in "fiu":
-            raise self._fault(f"actions of dtype {actions.dtype}", "numbers")
-        if not np.isfinite(actions).all():
-            bad = ~np.isfinite(actions.reshape(len(actions), -1)).all(axis=1)
-            if (bad & mask).any():
-                row = int(np.flatnonzero(bad & mask)[0])
-                raise self._fault(f"{actions[row].tolist()} in row {row}", "finite numbers")
+    def _bad(self, actions: Array) -> Array:
+        """Return which rows [N] are no actions. A finite number outside a box is one: it is clipped."""
+        good = np.isfinite(actions) if self._leaf.kind == "box" else (actions >= self._low) & (actions <= self._high)
+        return np.logical_not(good.reshape(len(actions), -1).all(axis=1))
+
+    def _cast(self, actions: Array, mask: Array, bad: Array) -> Labels:
+        if self._leaf.kind == "box" and bad.any():
             actions = np.where(bad.reshape(-1, *[1] * (actions.ndim - 1)), 0, actions)
-        return np.clip(actions, self._low, self._high).astype(self._dtype, copy=False)
-
-    def _choices(self, actions: Array, mask: Array) -> Array:
-        if actions.dtype.kind not in "iu":
-            raise self._fault(f"actions of dtype {actions.dtype}", "integers")
-        bad = ((actions < self._low) | (actions > self._high)).reshape(len(actions), -1).any(axis=1)
-        if (bad & mask).any():
-            row = int(np.flatnonzero(bad & mask)[0])
-            raise self._fault(f"{actions[row].tolist()} in row {row}", f"{self._low.tolist()} to {self._high.tolist()}")
-        return np.clip(actions, self._low, self._high).astype(self._dtype, copy=False)
+        return Labels(actions=np.clip(actions, self._low, self._high).astype(self._dtype, copy=False), mask=mask)
 
     def _fault(self, came: str, wanted: str) -> RunError:
         return RunError(f"expert {self.name}: returned {came}, wanted {wanted} for {self._wanted}; mend the expert")
+
+
+def label(expert: Expert, observations: Observations, *, envs: Sequence[Any] | None = None) -> Labels:
+    """Return the expert's labels for the leaves [N, ...]: as it acts, but an answer that is no action counts as none."""
+    if isinstance(expert, Checked):
+        return expert.label(observations, envs=envs)
+    return expert.act(observations, envs=envs)
 
 
 def _limits(leaf: Leaf) -> tuple[Array, Array]:

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from distil.objectives.config import OptimiserConfig
+from distil.store.reading import ReadConfig
 
 
 class LearnerConfig(OptimiserConfig):
@@ -21,6 +22,7 @@ class LearnerConfig(OptimiserConfig):
     validate_every: int = Field(default=500, ge=1)
     patience: int | None = Field(default=None, ge=1)  # validations without a new best before it stops; the best is restored
     checkpoint_every: int = Field(default=2000, ge=1)
+    read: ReadConfig = ReadConfig()  # in memory if the demonstrations fit its budget, streamed otherwise
 
     @model_validator(mode="after")
     def _consistent(self) -> LearnerConfig:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +19,7 @@ from distil.learners.config import LearnerConfig
 from distil.learners.ranks import Ranks
 from distil.objectives.base import Objective
 from distil.seeding import integer
-from distil.store.sampler import Cursor, Sampler
+from distil.store.order import Cursor, SampleSource
 from distil.types import Batch, Progress
 
 _REPORT_EVERY_S = 0.5
@@ -79,8 +80,8 @@ class Fit:
 
     objective: Objective
     config: LearnerConfig
-    train: Sampler
-    validation: Sampler | None
+    train: SampleSource
+    validation: SampleSource | None
     num_steps: int
     seed: int  # of this update
     ranks: Ranks
@@ -94,21 +95,22 @@ class Fit:
     def run(self) -> dict[str, float]:
         """Take the steps that are left; return the update's metrics. The objective ends with the weights to keep."""
         start_s = time.perf_counter()
-        batches, stop = self._batches(), False
-        while self.state.step < self.num_steps and not stop:
-            if self.state.step % self.config.checkpoint_every == 0:
-                names = ("loss", self.ranks.rank, self.state.step)
-                self.objective.reseed(integer(self.seed, *names))
-            self._take(batches, self._next_stop() - self.state.step)
-            if self.validation is not None and (self._due(self.config.validate_every) or self.state.step == self.num_steps):
-                stop = self._validate(self.validation)
-            if not stop and self._due(self.config.checkpoint_every) and self.state.step < self.num_steps:
-                self.save()
+        stop = False
+        with closing(self._batches()) as batches:
+            while self.state.step < self.num_steps and not stop:
+                if self.state.step % self.config.checkpoint_every == 0:
+                    names = ("loss", self.ranks.rank, self.state.step)
+                    self.objective.reseed(integer(self.seed, *names))
+                self._take(batches, self._next_stop() - self.state.step)
+                if self.validation is not None and (self._due(self.config.validate_every) or self.state.step == self.num_steps):
+                    stop = self._validate(self.validation)
+                if not stop and self._due(self.config.checkpoint_every) and self.state.step < self.num_steps:
+                    self.save()
         if self.config.patience is not None and self.state.best is not None:
             self.objective.restore_policy(self.state.best)
         return self._metrics(time.perf_counter() - start_s)
 
-    def _batches(self) -> Iterator[Batch]:
+    def _batches(self) -> Generator[Batch, None, None]:
         size, num_samples = self.config.batch_size, self.train.num_samples
         return self.train.batches(
             batch_size=size,
@@ -141,7 +143,7 @@ class Fit:
                 self.progress("update", state.step, self.num_steps, loss=float(recent[-1]["loss"]))
         self.steps_here += num
 
-    def _validate(self, validation: Sampler) -> bool:
+    def _validate(self, validation: SampleSource) -> bool:
         """Measure the held-out loss; return whether to stop early."""
         policy, state, total, count = self.objective.evaluation_policy(), self.state, 0.0, 0
         generator = torch.Generator(self.ranks.device).manual_seed(integer(self.seed, "validation"))

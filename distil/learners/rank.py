@@ -17,7 +17,8 @@ from distil.objectives.supervised import Supervised
 from distil.plans import Metrics, UpdatePlan
 from distil.policies.policy import Policy
 from distil.seeding import integer
-from distil.store.sampler import Sampler
+from distil.store.order import SampleSource
+from distil.store.reading import Reader
 from distil.types import PolicyRef, Progress, silent
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Rank:
         self._progress = progress
         self._objective = _build(setup, ranks)
         self._checkpoints = Checkpoints(setup.folder)
+        self._reader = Reader(setup.config.read)
         self._version = 0
         self._fitted = False
         self._ref: PolicyRef | None = None
@@ -65,7 +67,8 @@ class Rank:
             RunError: the disk is full; the ranks don't share the folder.
         """
         data = snapshot if plan.num_episodes is None else snapshot.first(plan.num_episodes)
-        identity = {"round": plan.round, "num_steps": plan.num_steps, "data": data.digest}
+        names = ("round", "num_steps", "from_scratch")
+        identity = {name: getattr(plan, name) for name in names} | {"data": data.digest}
         found = next((c for c in self._checkpoints.newest_first() if identity.items() <= c.state.items()), None)
         self._load(found)
         step = found.state["step"] if found else 0
@@ -75,11 +78,20 @@ class Rank:
             )
         if found is not None and found.done:
             return dict(found.state["metrics"])
+        if found is None and plan.from_scratch:
+            self._objective, self._fitted = _build(self._setup, self._ranks), False
         return self._fit(plan, data, identity, found)
 
     def _fit(self, plan: UpdatePlan, data: Snapshot, identity: Mapping[str, Any], found: Checkpoint | None) -> Metrics:
         config, seed = self._setup.config, self._setup.seed
         train, validation = self._samplers(data)
+        reading = self._reading()
+        if found is not None and found.state["reading"] != reading:
+            raise InputError(
+                f"the update was begun with data {found.state['reading']}, here they are {reading}: batches would differ; "
+                "set learner.read.memory_budget as it was"
+            )
+        identity = {**identity, "reading": reading}
         if not self._fitted:
             self._objective.policy.fit_normaliser(train.columns)
             self._fitted = True
@@ -98,22 +110,30 @@ class Rank:
             save=lambda: self._save(identity, state, None),
             progress=self._progress,
         )
-        metrics = fit.run() | {"train/learning_rate": self._objective.learning_rate}
+        metrics = fit.run() | {"train/learning_rate": self._objective.learning_rate, "train/data_tier": float(train.tier)}
         self._version += 1
         self._save(identity, state, metrics)
         return metrics
 
-    def _samplers(self, data: Snapshot) -> tuple[Sampler, Sampler | None]:
-        """Return the samplers of the training and the held-out episodes; None if nothing is held out."""
+    def _samplers(self, data: Snapshot) -> tuple[SampleSource, SampleSource | None]:
+        """Return the sources of the training and the held-out episodes; None if nothing is held out."""
         policy = self._setup.policy
         parts = data.split(self._setup.config.validation_fraction, integer(self._setup.seed, "validation split"))
-        train, held_out = (
-            Sampler(part, obs_horizon=policy.obs_horizon, chunk=policy.chunk) if part.episodes.num_labelled.any() else None
-            for part in parts
-        )
-        if train is None:
+        labelled = [part for part in parts if part.episodes.num_labelled.any()]
+        if not parts[0].episodes.num_labelled.any():
             raise InputError(f"{data.path}: no labelled transition to train on; collect demonstrations first (distil collect)")
-        return train, held_out
+        train, *held_out = self._reader.samplers(labelled, obs_horizon=policy.obs_horizon, chunk=policy.chunk)
+        return train, held_out[0] if held_out else None
+
+    def _reading(self) -> str:
+        """What the order of batches depends on, besides data and seed."""
+        report = self._reader.report
+        assert report is not None
+        return "in memory" if report.tier == 1 else f"streamed with {report.budget_bytes} bytes"
+
+    def close(self) -> None:
+        """Give the data's memory back."""
+        self._reader.close()
 
     def _save(self, identity: Mapping[str, Any], fit: FitState, metrics: Metrics | None) -> None:
         """Write a checkpoint: inside the update if `metrics` is None, otherwise of its end."""

@@ -10,6 +10,7 @@ import os
 import threading
 import time
 import uuid
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -155,7 +156,8 @@ def _rank_main(config: dict[str, _RankSetup]) -> None:
     try:
         device = ray.train.torch.get_device() if config["rank"].use_gpu else choose_device("cpu")
         ranks = Ranks(rank=number, world_size=context.get_world_size(), device=device)
-        _serve(Rank(setup, ranks=ranks, progress=_teller(mailbox, number)), ranks, mailbox)
+        with closing(Rank(setup, ranks=ranks, progress=_teller(mailbox, number))) as rank:
+            _serve(rank, ranks, mailbox)
     except (InputError, RunError) as error:
         ray.get(mailbox.fail.remote(type(error)(str(error))))
     except _Closed:

@@ -5,10 +5,12 @@ from distil.rollouts.collector import Collector
 from distil.rollouts.config import NoiseConfig, RolloutConfig
 from distil.rollouts.evaluation import Baselines, EvalResult, evaluate
 from distil.rollouts.fleet import Fleet, Outcome
+from distil.rollouts.selection import Collected, select, spent
 
 __all__ = [
     "ActorSpec",
     "Baselines",
+    "Collected",
     "Collector",
     "EvalResult",
     "Fleet",
@@ -16,4 +18,6 @@ __all__ = [
     "Outcome",
     "RolloutConfig",
     "evaluate",
+    "select",
+    "spent",
 ]

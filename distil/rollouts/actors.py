@@ -15,7 +15,7 @@ import numpy as np
 from distil import seeding
 from distil.envs import EnvSpec
 from distil.errors import InputError
-from distil.experts.base import Expert
+from distil.experts.base import Expert, label
 from distil.experts.random import RandomExpert, sample
 from distil.plans import Who
 from distil.policies.acting import acting
@@ -52,7 +52,8 @@ class ActorSpec:
     """Which actor, as data."""
 
     who: Who
-    noise: NoiseConfig = field(default_factory=NoiseConfig)  # the expert's
+    noise: NoiseConfig = field(default_factory=NoiseConfig)  # the expert's, where it is the one that acts
+    beta: float | None = None  # the expert labels each step of the policy's, and acts in its place with this chance
     deterministic: bool = True  # the policy's: its mode, or a sample
 
     def build(self, env: EnvSpec, num_envs: int, expert: Expert | None, policy: PolicyRef | None) -> Actor:
@@ -63,7 +64,12 @@ class ActorSpec:
         """
         if self.who == "policy":
             assert policy is not None
-            return PolicyActor(acting(policy, num_envs, deterministic=self.deterministic), num_envs)
+            learner = acting(policy, num_envs, deterministic=self.deterministic)
+            if self.beta is None:
+                return PolicyActor(learner, num_envs)
+            if expert is None:
+                raise InputError("the expert is to label, but none is configured: set expert.kind")
+            return MixedActor(learner, expert, self.beta, num_envs)
         if self.who == "random":
             return RandomActor(env.action.leaf)
         if expert is None:
@@ -113,6 +119,28 @@ class PolicyActor:
     def act(self, observations: Observations, envs: Sequence[Any] | None) -> Acted:
         """Return the policy's actions."""
         return Acted(actions=self._policy.act(observations), acted_by_expert=self._nobody)
+
+
+class MixedActor:
+    """The policy acts, the expert labels each step, and by chance beta, drawn for each step, acts in the policy's place."""
+
+    def __init__(self, policy: Any, expert: Expert, beta: float, num_envs: int) -> None:
+        self._policy, self._expert, self._beta = policy, expert, beta
+        self._coins = _Stream("beta", lambda rng: rng.random(_BLOCK), num_envs)
+
+    def begin(self, slot: int, seed: int) -> None:
+        """Start a new episode in row `slot`."""
+        self._policy.begin(slot, seed)
+        self._expert.begin(slot, seed)
+        self._coins.begin(slot, seed)
+
+    def act(self, observations: Observations, envs: Sequence[Any] | None) -> Acted:
+        """Return the executed actions, and the expert's as labels whoever acts; where it has none, the policy acts."""
+        labels = label(self._expert, observations, envs=envs)
+        actions = self._policy.act(observations)
+        by_expert = (self._coins.next() < self._beta) & labels.mask
+        actions = np.where(by_expert.reshape(-1, *[1] * (actions.ndim - 1)), labels.actions, actions)
+        return Acted(actions=actions, expert_actions=labels.actions, labelled=labels.mask, acted_by_expert=by_expert)
 
 
 class RandomActor:

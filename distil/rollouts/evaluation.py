@@ -65,22 +65,22 @@ class EvalResult:
         )
         return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
-    def metrics(self, baselines: Baselines | None = None) -> dict[str, float]:
+    def metrics(self, baselines: Baselines | None = None, prefix: str = "eval") -> dict[str, float]:
         """Return `eval/*`; the normalised score only where there are baselines."""
         low, high = self.interval
         out = {
-            "eval/return_mean": self.mean,
-            "eval/return_iqm": self.iqm,
-            "eval/return_ci_low": low,
-            "eval/return_ci_high": high,
-            "eval/episode_length": float(self.lengths.mean()),
+            "return_mean": self.mean,
+            "return_iqm": self.iqm,
+            "return_ci_low": low,
+            "return_ci_high": high,
+            "episode_length": float(self.lengths.mean()),
         }
         score = baselines.normalise(self.mean) if baselines else None
         if score is not None:
-            out["eval/normalised"] = score
+            out["normalised"] = score
         if self.successes is not None:
-            out["eval/success_rate"] = float(self.successes.mean())
-        return out
+            out["success_rate"] = float(self.successes.mean())
+        return {f"{prefix}/{name}": value for name, value in out.items()}
 
     def table(self, baselines: Baselines | None = None) -> str:
         """Return the metrics as a text table."""

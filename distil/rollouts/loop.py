@@ -233,6 +233,7 @@ class _Loop:
                 seed=item.seed,
                 uid=item.uid,
                 source=record.source,
+                success=self._success[slot],
                 infos=tuple(self._infos[slot]) if record.infos else None,
             )
         return Finished(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
 from distil.envs import EnvSpec, GymEnvConfig, ImportEnvConfig, Slots, slots
 from distil.errors import InputError, RunError
 from distil.experts.base import Expert
 from distil.rollouts.actors import Actor, ActorSpec
+from distil.rollouts.labelling import label_episode
 from distil.rollouts.loop import Finished, Item, Record, run_episodes
+from distil.store.backend import location
 from distil.store.schema import StoreSpec
 from distil.store.shard import ShardEntry
 from distil.store.writer import ShardWriter
@@ -44,6 +45,7 @@ class Job:
     actor: ActorSpec
     record: Record = field(default_factory=Record)
     target: Target | None = None  # None: only returns and lengths
+    label: bool = False  # the expert labels each episode when it is over
     key: str = field(default_factory=lambda: secrets.token_hex(8))
 
 
@@ -121,7 +123,7 @@ class Worker:
             record = job.record if job.target else None
             places = self._places(job)
             for finished in run_episodes(places, actor, items, spec=self._setup.spec, record=record, stop=stop):
-                done.append(self._keep(finished))
+                done.append(self._keep(self._labelled(finished) if job.label else finished))
                 tell(done[-1])
             if self._writer and self._writer.is_full:
                 self._seal()
@@ -150,15 +152,16 @@ class Worker:
             self._actor, self._writer, self._unsealed, self._sealed = None, None, [], []
             if job.target:
                 name = f"w{secrets.token_hex(4)}"
-                self._writer = ShardWriter(Path(job.target.path), job.target.spec, name, job.target.shard_bytes)
+                self._writer = ShardWriter(location(job.target.path), job.target.spec, name, job.target.shard_bytes)
             setup = self._setup
             self._actor = job.actor.build(setup.spec, setup.num_envs, setup.expert, policy)
             self._job = job.key
         return self._actor
 
     def _places(self, job: Job) -> Slots:
-        expert = self._setup.expert
-        look_inside = job.actor.who == "expert" and expert is not None and expert.needs_env
+        expert, actor = self._setup.expert, job.actor
+        asked = actor.who == "expert" or actor.beta is not None
+        look_inside = asked and expert is not None and expert.needs_env
         if look_inside not in self._slots:
             setup = self._setup
             self._slots[look_inside] = slots(setup.env, setup.num_envs, native=not look_inside, spec=setup.spec)
@@ -168,6 +171,13 @@ class Worker:
                 f"expert {name} reads the simulator, but the vectorised {self._setup.spec.name} doesn't show its own"
             )
         return self._slots[look_inside]
+
+    def _labelled(self, finished: Finished) -> Finished:
+        expert = self._setup.expert
+        if expert is None:
+            raise InputError("the expert is to label, but none is configured: set expert.kind")
+        assert finished.episode is not None
+        return replace(finished, episode=label_episode(finished.episode, expert, self._setup.spec.name))
 
     def _keep(self, finished: Finished) -> EpisodeStats:
         episode = finished.episode

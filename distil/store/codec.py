@@ -31,7 +31,7 @@ def encoded_type() -> pa.DataType:
 
 def encode(values: Array) -> pa.Array:
     """Return `values` [rows, ...] as an Arrow array of `encoded_type`, one compressed block a row."""
-    rows = np.ascontiguousarray(values).reshape(len(values), -1).view(np.uint8)
+    rows = _bytes(np.ascontiguousarray(values))
     compress = _codec().compress
     blocks = []
     for row in rows:
@@ -66,8 +66,8 @@ def decode(offsets: NDArray[np.int64], data: NDArray[np.uint8], out: Array) -> N
 
 def decode_at(begins: list[int], ends: list[int], data: NDArray[np.uint8], out: Array) -> None:
     """Decompress block `data[begins[i] : ends[i]]` into `out[i]` for each i; ValueError if one is damaged."""
-    flat = out.reshape(len(out), -1).view(np.uint8)
-    size, decompress, view = flat.shape[1], _codec().decompress, memoryview(data)
+    flat = _bytes(out)
+    size, decompress, view = flat.shape[1], _codec().decompress, data.data
     for row, begin, end in zip(flat, begins, ends, strict=True):
         if end - begin == size:
             row[:] = data[begin:end]
@@ -76,3 +76,8 @@ def decode_at(begins: list[int], ends: list[int], data: NDArray[np.uint8], out: 
             row[:] = np.frombuffer(decompress(view[begin:end], size), np.uint8)
         except (pa.ArrowException, OSError, ValueError):
             raise ValueError("a compressed row is damaged") from None
+
+
+def _bytes(rows: Array) -> NDArray[np.uint8]:
+    """Return [rows, bytes of a row] over the same memory."""
+    return rows.reshape(len(rows), int(np.prod(rows.shape[1:]))).view(np.uint8)

@@ -8,6 +8,7 @@ import os
 import secrets
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +18,12 @@ MAX_JSON_BYTES = 1 << 28
 
 
 def dump_json(data: Mapping[str, Any]) -> bytes:
-    """Return canonical JSON of `data` with its own `crc32` added; `load_json` checks it."""
+    """Return canonical JSON of `data` with its own `crc32` added; `parse_json` checks it."""
     return _canonical({**data, "crc32": zlib.crc32(_canonical(data))})
 
 
-def load_json(path: Path) -> dict[str, Any]:
-    """Return what `dump_json` made, without the checksum.
-
-    Raises:
-        FileNotFoundError, NotADirectoryError: there is no such file.
-        RunError: it can't be read, or isn't byte for byte what was written.
-    """
-    try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise RunError(f"{path}: larger than any file of this kind; restore it from a copy")
-        raw = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        raise
-    except OSError as error:
-        raise os_fault(error, path) from None
+def parse_json(raw: bytes, where: object) -> dict[str, Any]:
+    """Return what `dump_json` made, without the checksum; RunError, naming `where`, unless it is byte for byte the same."""
     try:
         data: dict[str, Any] = json.loads(raw)
         assert isinstance(data, dict)
@@ -44,7 +32,7 @@ def load_json(path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, AssertionError, RecursionError):
         intact = False
     if not intact:
-        raise RunError(f"{path}: damaged (its checksum doesn't fit); restore it from a copy")
+        raise RunError(f"{where}: damaged (its checksum doesn't fit); restore it from a copy")
     return data
 
 
@@ -72,7 +60,13 @@ def create_durably(path: Path, content: bytes) -> None:
     except OSError as error:
         raise os_fault(error, path) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        discard(temporary)
+
+
+def discard(path: Path) -> None:
+    """Remove a file that may have stayed behind; where that can't be done (on a read-only disk), it never was there."""
+    with suppress(OSError):
+        path.unlink()
 
 
 def fsync_folder(path: Path) -> None:

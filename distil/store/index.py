@@ -28,6 +28,7 @@ class EpisodeIndex:
     num_labelled: NDArray[np.int64]  # [N] transitions with an expert's label
     num_acted_by_expert: NDArray[np.int64]  # [N]
     source: NDArray[np.str_]  # [N] who made it
+    success: NDArray[np.int8]  # [N] 1 yes, 0 no, -1: the environment doesn't say
     digest: Array  # [N] 16 raw bytes: xxh3-128 of the steps
     shard: NDArray[np.int64]  # [N] position in the snapshot's entries
     first_row: NDArray[np.int64]  # [N] in the shard

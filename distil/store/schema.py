@@ -2,9 +2,10 @@
 
 The format, version 1. A shard is an Arrow IPC file with one uncompressed record batch, so that every column is one block
 of memory at a known offset: it maps without a copy, and a range of rows is a range of bytes. An episode of T actions takes
-T + 1 rows; the last one has only an observation. The index of a shard's episodes is in the file's footer (`INDEX_KEY`): an
+T + 1 rows; the last one has only an observation. A column with a codec holds one compressed block a row instead (see
+`distil.store.codec`). The index of a shard's episodes is in the file's footer (`INDEX_KEY`): an
 Arrow IPC stream in base64, since the footer may hold only text, and its xxh3-64. Readers ignore index columns that they
-don't know, and refuse a higher format version.
+don't know, and refuse another format version.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ import pyarrow as pa
 
 from distil.errors import InputError
 from distil.spaces import Leaf, SpaceSpec, space_from_json
+from distil.store import codec
 from distil.types import Array
 
 FORMAT = 1
 FORMAT_KEY, INDEX_KEY, INDEX_HASH_KEY = b"distil.format", b"distil.episodes", b"distil.episodes.xxh3"
 MAX_ROW_BYTES = 1 << 30
 MAX_UID_LENGTH = 200  # characters; also of `source`
+_OFFSET_BYTES = 8  # that Arrow's large_binary takes a row, beside the block itself
 
 _STEP_COLUMNS: dict[str, np.dtype[Any]] = {
     "reward": np.dtype(np.float64),
@@ -51,30 +54,55 @@ INDEX_SCHEMA = pa.schema(
         ("num_acted_by_expert", pa.int64()),
         ("source", pa.string()),
         ("digest", pa.binary(16)),  # xxh3-128 of the episode's steps, wherever they lie
+        ("success", pa.int8()),  # -1: the environment doesn't say. Older shards have no such column
     ]
 )
+UNKNOWN_SUCCESS = -1
+
+
+def check_format(version: object, where: object) -> None:
+    """Raise InputError, with the command that mends it, unless `version` is the format that this code reads."""
+    if version == FORMAT and type(version) is int:
+        return
+    what = f"{where}: format version {version!r}, this distil reads {FORMAT}"
+    if type(version) is int and version < FORMAT:
+        raise InputError(
+            f"{what}; with the distil that wrote it: `distil store export parquet STORE FOLDER`, "
+            "then here: `distil store import parquet FOLDER NEW_STORE`"
+        )
+    raise InputError(f"{what}; upgrade distil: pip install --upgrade distil")
 
 
 @dataclass(frozen=True)
 class Column:
-    """A fixed-width column: `dtype` as stored, `shape` of one row."""
+    """A fixed-width column: `dtype` and `shape` of one row, which a codec other than "raw" packs into one block a row."""
 
     name: str
     dtype: np.dtype[Any]
     shape: tuple[int, ...] = ()
+    codec: str = codec.RAW
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one row."""
+        """Bytes of one row, decoded."""
         return self.dtype.itemsize * int(np.prod(self.shape, dtype=object))
 
+    @property
+    def min_row_bytes(self) -> int:
+        """The least that one row takes in a file."""
+        return self.row_bytes if self.codec == codec.RAW else _OFFSET_BYTES
+
     def arrow_type(self) -> pa.DataType:
-        """Return the Arrow type: a fixed-shape tensor, or a plain number."""
+        """Return the Arrow type: a fixed-shape tensor, a plain number, or the codec's."""
+        if self.codec != codec.RAW:
+            return codec.encoded_type()
         value = pa.from_numpy_dtype(self.dtype)
         return pa.fixed_shape_tensor(value, self.shape) if self.shape else value
 
     def to_arrow(self, values: Array) -> pa.Array:
-        """Return `values` [rows, *shape] as an Arrow array, without a copy."""
+        """Return `values` [rows, *shape] as an Arrow array, without a copy unless there is a codec."""
+        if self.codec != codec.RAW:
+            return codec.encode(values)
         flat = pa.array(values.reshape(-1))
         if not self.shape:
             return flat
@@ -82,7 +110,12 @@ class Column:
         return pa.ExtensionArray.from_storage(self.arrow_type(), storage)
 
     def to_numpy(self, array: pa.Array) -> Array:
-        """Return [rows, *shape] over the memory of an Arrow array; ValueError if that is too short."""
+        """Return [rows, *shape] over the memory of an Arrow array, or decoded; ValueError if that is too short or damaged."""
+        if self.codec != codec.RAW:
+            offsets, data = codec.blocks(array)
+            out = np.empty((len(array), *self.shape), self.dtype)
+            codec.decode(offsets, data, out)
+            return out
         values = array.storage.values if self.shape else array
         size = len(array) * int(np.prod(self.shape))
         return np.frombuffer(values.buffers()[1], self.dtype, count=size).reshape(len(array), *self.shape)
@@ -92,18 +125,20 @@ class Column:
 class StoreSpec:
     """What every episode of a store looks like.
 
-    Two specs are compatible when their spaces and their infos are equal; `env` is for information.
+    Two specs are compatible when their spaces and their infos are equal; `env` is for information, and `codecs` are a
+    matter of how, not of what.
     """
 
     observation: SpaceSpec
     action: SpaceSpec
     infos: tuple[str, ...] = ()  # keys of the environment's info dict that are kept, as JSON
     env: Mapping[str, Any] = field(default_factory=dict)  # JSON: how the environment was made
+    codecs: Mapping[str, str] = field(default_factory=dict)  # observation leaf -> how it is stored, unless raw
 
     def columns(self) -> tuple[Column, ...]:
         """Return the fixed-width columns, in the files' order."""
         action = _column(self.action.leaf)
-        leaves = [_column(leaf) for leaf in self.observation.leaves]
+        leaves = [_column(leaf, self.codecs.get(leaf.name, codec.RAW)) for leaf in self.observation.leaves]
         steps = [Column(name, dtype) for name, dtype in _STEP_COLUMNS.items()]
         return (*leaves, action, Column("expert_action", action.dtype, action.shape), *steps)
 
@@ -116,12 +151,23 @@ class StoreSpec:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one row's fixed-width columns."""
+        """Bytes of one row's fixed-width columns, decoded."""
         return sum(column.row_bytes for column in self.columns())
+
+    @property
+    def min_row_bytes(self) -> int:
+        """The least that one row takes in a shard: it bounds the counts that can be true."""
+        return sum(column.min_row_bytes for column in self.columns())
 
     def check(self) -> None:
         """Raise InputError for spaces that no store can hold."""
         names = [column.name for column in self.columns()]
+        leaves = {leaf.name for leaf in self.observation.leaves}
+        for name, chosen in self.codecs.items():
+            if name not in leaves or chosen not in codec.CODECS:
+                raise InputError(
+                    f"codec {chosen!r} of {name!r}: give one of {', '.join(codec.CODECS)} to one of {', '.join(sorted(leaves))}"
+                )
         for column in self.columns():
             if not 0 < column.row_bytes <= MAX_ROW_BYTES or min(column.shape, default=1) < 1:
                 raise InputError(
@@ -153,7 +199,9 @@ class StoreSpec:
             "action": self.action.to_json(),
             "infos": list(self.infos),
             "env": json.loads(json.dumps(dict(self.env))),
-            "columns": [{"name": c.name, "dtype": c.dtype.name, "shape": list(c.shape)} for c in self.columns()],
+            "columns": [
+                {"name": c.name, "dtype": c.dtype.name, "shape": list(c.shape), "codec": c.codec} for c in self.columns()
+            ],
         }
 
 
@@ -165,6 +213,7 @@ def spec_from_json(data: Mapping[str, Any], where: str) -> StoreSpec:
             action=space_from_json(data["action"]),
             infos=tuple(str(name) for name in data["infos"]),
             env=dict(data["env"]),
+            codecs={item["name"]: item["codec"] for item in data["columns"] if item.get("codec", codec.RAW) != codec.RAW},
         )
         spec.check()
         spec.schema()
@@ -175,6 +224,6 @@ def spec_from_json(data: Mapping[str, Any], where: str) -> StoreSpec:
     return spec
 
 
-def _column(leaf: Leaf) -> Column:
+def _column(leaf: Leaf, how: str = codec.RAW) -> Column:
     dtype = np.dtype(leaf.dtype)
-    return Column(leaf.name, np.dtype(np.uint8) if dtype == np.bool_ else dtype, leaf.shape)
+    return Column(leaf.name, np.dtype(np.uint8) if dtype == np.bool_ else dtype, leaf.shape, how)

@@ -2,121 +2,119 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
+import fcntl
+import io
 import os
-import re
-import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
 import xxhash
+from numpy.typing import NDArray
 
-from distil.errors import RunError
+from distil.errors import InputError, RunError
+from distil.store import codec
+from distil.store.backend import Location, backend
+from distil.store.entry import READ_FAULTS, ShardEntry, check_size, damaged, missing
 from distil.store.files import os_fault
-from distil.store.schema import FORMAT, FORMAT_KEY, INDEX_HASH_KEY, INDEX_KEY, INDEX_SCHEMA, MAX_UID_LENGTH, StoreSpec
+from distil.store.footer import footer_metadata, read_index
+from distil.store.schema import FORMAT_KEY, StoreSpec, check_format
 from distil.types import Array
 
-_PATH = re.compile(r"data/[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}\.arrow")
-_DIGEST = re.compile(r"[0-9a-f]{32}")
-_MEND = "run `distil store verify`, then restore the file from a copy or read an older snapshot"
-_READ_FAULTS = (
-    pa.ArrowException,
-    OSError,
-    ValueError,
-    KeyError,
-    IndexError,
-    TypeError,
-    OverflowError,
-    MemoryError,
-    AttributeError,
-)
+__all__ = ["Shard", "ShardEntry", "file_digest", "open_shard", "read_index", "write_shard"]
+
+_READ_BYTES, _SINK_BYTES = 1 << 22, 1 << 18
 
 
-@dataclass(frozen=True, kw_only=True)
-class ShardEntry:
-    """A sealed shard as manifests list it."""
+class _Sink(io.RawIOBase):
+    """A file that hashes what is written to it, while that is still in the processor's cache."""
 
-    path: str  # relative to the store: data/NAME.arrow
-    num_bytes: int
-    num_rows: int
-    num_episodes: int
-    num_transitions: int
-    digest: str  # xxh3-128 of the file, hex
+    def __init__(self, file: IO[bytes]) -> None:
+        self.digest, self.num_bytes, self._file = xxhash.xxh3_128(), 0, file
 
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON object; `from_json` reads it back."""
-        return asdict(self)
+    def writable(self) -> bool:
+        return True
 
-    @staticmethod
-    def from_json(data: Mapping[str, Any], row_bytes: int) -> ShardEntry:
-        """Return the entry, or ValueError when its path leaves data/ or its counts can't be true."""
-        path, digest = data["path"], data["digest"]
-        names = ("num_bytes", "num_rows", "num_episodes", "num_transitions")
-        counts = {name: data[name] for name in names}
-        if not isinstance(path, str) or not _PATH.fullmatch(path):
-            raise ValueError(f"shard path {path!r} isn't a file in data/")
-        if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
-            raise ValueError(f"{path} has no valid digest")
-        if any(type(count) is not int or not 0 < count < 1 << 62 for count in counts.values()):
-            raise ValueError(f"{path} has counts that can't be true")
-        entry = ShardEntry(path=path, digest=digest, **counts)
-        if entry.num_rows != entry.num_transitions + entry.num_episodes or entry.num_rows * row_bytes > entry.num_bytes:
-            raise ValueError(f"{path} has counts that can't be true")
-        return entry
+    def tell(self) -> int:
+        return self.num_bytes
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        for start in range(0, len(view), _SINK_BYTES):
+            block = view[start : start + _SINK_BYTES]
+            self.digest.update(block)
+            while len(block):
+                block = block[self._file.write(block) :]
+        self.num_bytes += len(view)
+        return len(view)
 
 
-def write_shard(path: Path, spec: StoreSpec, columns: Mapping[str, Array | list[str]], index: pa.RecordBatch) -> None:
-    """Write one shard to `path`, whole and flushed to disk; OSError when the disk refuses."""
-    arrays = [column.to_arrow(np.asarray(columns[column.name])) for column in spec.columns()]
+def write_shard(
+    path: Path, spec: StoreSpec, columns: Mapping[str, Array | pa.Array | list[str]], index: pa.RecordBatch
+) -> tuple[int, str]:
+    """Write one shard to the new file `path`, whole and flushed to disk; OSError when the disk refuses.
+
+    While that lasts the file is locked: `recover` sees that its writer lives.
+
+    Returns:
+        Its size in bytes and its xxh3-128 in hex.
+    """
+    arrays = []
+    for column in spec.columns():
+        values = columns[column.name]
+        arrays.append(values if isinstance(values, pa.Array) else column.to_arrow(np.asarray(values)))
     if spec.infos:
-        arrays.append(pa.array(columns["infos"], pa.large_string()))
-    stream = pa.BufferOutputStream()
-    with pa.ipc.new_stream(stream, index.schema) as writer:
-        writer.write_batch(index)
-    raw = stream.getvalue().to_pybytes()
-    footer = {
-        FORMAT_KEY: str(FORMAT).encode(),
-        INDEX_KEY: base64.b64encode(raw),
-        INDEX_HASH_KEY: xxhash.xxh3_64_hexdigest(raw).encode(),
-    }
+        infos = columns["infos"]
+        arrays.append(infos if isinstance(infos, pa.Array) else pa.array(infos, pa.large_string()))
     schema = spec.schema()
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema, metadata=footer) as writer:
-        writer.write_batch(pa.record_batch(arrays, schema=schema))
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with _create_locked(path) as file:
+        sink = _Sink(file)
+        with pa.PythonFile(sink, "w") as target, pa.ipc.new_file(target, schema, metadata=footer_metadata(index)) as writer:
+            writer.write_batch(pa.record_batch(arrays, schema=schema))
+        os.fsync(file.fileno())
+    return sink.num_bytes, str(sink.digest.hexdigest())
 
 
-def file_digest(path: Path) -> str:
-    """Return the xxh3-128 of a file, in hex."""
+def _create_locked(path: Path) -> IO[bytes]:
+    """Return a new file that is locked while it is open."""
+    while True:
+        file = open(path, "xb", buffering=0)  # noqa: SIM115 - the caller closes it
+        with suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()  # `recover` found it before it was locked, and removed it
+
+
+def file_digest(root: Location, entry: ShardEntry) -> str:
+    """Return the xxh3-128 of the file that `entry` names, in hex, from where it really lies (never from a cache)."""
     digest = xxhash.xxh3_128()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
+    for start in range(0, entry.num_bytes, _READ_BYTES):
+        for part in backend(root).get_ranges(entry.path, [start], [min(_READ_BYTES, entry.num_bytes - start)]):
+            digest.update(part)
+    return str(digest.hexdigest())
 
 
 class Shard:
     """An open shard. Its arrays are views of the mapped file: copy what must outlive the `with` block."""
 
-    def __init__(self, path: Path, spec: StoreSpec, batch: pa.RecordBatch) -> None:
+    def __init__(self, path: Location, spec: StoreSpec, batch: pa.RecordBatch) -> None:
         self._path, self._batch = path, batch
         self._columns = {column.name: column for column in spec.columns()}
 
     def column(self, name: str) -> Array:
-        """Return a fixed-width column, [rows, ...], read-only."""
+        """Return a fixed-width column, [rows, ...], read-only (or decoded, if it has a codec)."""
         try:
             return self._columns[name].to_numpy(self._batch.column(name))
-        except _READ_FAULTS as error:
-            raise _damaged(self._path, error) from None
+        except READ_FAULTS as error:
+            raise damaged(self._path, error) from None
+
+    def arrow(self, name: str) -> pa.Array:
+        """Return any column as Arrow holds it."""
+        return self._batch.column(name)
 
     def infos(self, first: int, num: int) -> tuple[str, ...]:
         """Return rows of the infos column."""
@@ -124,15 +122,25 @@ class Shard:
             values = self._batch.column("infos")
             values.validate(full=True)
             return tuple(values.slice(first, num).to_pylist())
-        except _READ_FAULTS as error:
-            raise _damaged(self._path, error) from None
+        except READ_FAULTS as error:
+            raise damaged(self._path, error) from None
+
+    def frames(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+        """Return (offsets [rows + 1], data [bytes]) of a column with a codec, as views, for `distil.store.codec.decode`."""
+        try:
+            return codec.blocks(self._batch.column(name))
+        except READ_FAULTS as error:
+            raise damaged(self._path, error) from None
 
 
 @contextmanager
-def open_shard(root: Path, entry: ShardEntry, spec: StoreSpec) -> Iterator[Shard]:
-    """Map the shard that `entry` names below the store's folder `root`; RunError if it isn't what was sealed."""
-    path = root / entry.path
-    with _open_file(path, entry) as reader:
+def open_shard(root: Location, entry: ShardEntry, spec: StoreSpec) -> Iterator[Shard]:
+    """Map the shard that `entry` names in the store at `root`; RunError if it isn't what was sealed.
+
+    A remote shard is downloaded whole, into the local cache.
+    """
+    where = root / entry.path
+    with _open_file(root, entry) as reader:
         try:
             if reader.num_record_batches != 1 or not reader.schema.equals(spec.schema()):
                 raise ValueError("its columns aren't the store's")
@@ -140,68 +148,29 @@ def open_shard(root: Path, entry: ShardEntry, spec: StoreSpec) -> Iterator[Shard
             batch.validate()
             if batch.num_rows != entry.num_rows:
                 raise ValueError(f"it has {batch.num_rows} rows, not {entry.num_rows}")
-        except _READ_FAULTS as error:
-            raise _damaged(path, error) from None
-        yield Shard(path, spec, batch)
-
-
-def read_index(root: Path, entry: ShardEntry) -> pa.RecordBatch:
-    """Return the index of a shard's episodes from its footer (columns of `INDEX_SCHEMA`), checked against `entry`."""
-    path = root / entry.path
-    with _open_file(path, entry) as reader:
-        try:
-            footer = reader.metadata
-            raw = base64.b64decode(footer[INDEX_KEY], validate=True)
-            if xxhash.xxh3_64_hexdigest(raw).encode() != footer[INDEX_HASH_KEY]:
-                raise ValueError("the index of its episodes is altered")
-            with pa.ipc.open_stream(raw) as stream:
-                index = stream.read_next_batch().select(INDEX_SCHEMA.names).cast(INDEX_SCHEMA)
-            index.validate(full=True)
-            _check_index(index, entry)
-        except (*_READ_FAULTS, binascii.Error, StopIteration) as error:
-            raise _damaged(path, error) from None
-    return index
-
-
-def _check_index(index: pa.RecordBatch, entry: ShardEntry) -> None:
-    if any(column.null_count for column in index.columns) or index.num_rows != entry.num_episodes:
-        raise ValueError("the index of its episodes doesn't fit the manifest")
-    rows = index.column("length").to_numpy() + 1
-    ends = np.cumsum(rows)
-    if rows.min() < 2 or rows.max() > entry.num_rows or ends[-1] != entry.num_rows:
-        raise ValueError("the lengths of its episodes can't be true")
-    if not np.array_equal(index.column("first_row").to_numpy(), ends - rows):
-        raise ValueError("its episodes don't follow one another")
-    for name in ("uid", "source"):
-        offsets = np.frombuffer(index.column(name).buffers()[1], np.int32, count=index.num_rows + 1)
-        if np.diff(offsets).max() > 4 * MAX_UID_LENGTH:
-            raise ValueError(f"an episode has an oversized {name}")
+        except READ_FAULTS as error:
+            raise damaged(where, error) from None
+        yield Shard(where, spec, batch)
 
 
 @contextmanager
-def _open_file(path: Path, entry: ShardEntry) -> Iterator[Any]:
+def _open_file(root: Location, entry: ShardEntry) -> Iterator[Any]:
+    where = root / entry.path
     try:
-        status = os.lstat(path)
-        if not stat.S_ISREG(status.st_mode):
-            raise RunError(f"{path}: not a plain file; {_MEND}")
-        if status.st_size != entry.num_bytes:
-            raise RunError(f"{path}: {status.st_size} bytes, not {entry.num_bytes}: truncated or altered; {_MEND}")
+        if isinstance(root, Path):
+            check_size(root, entry)
+        path = backend(root).local(entry.path, entry.num_bytes, entry.digest)
         file = pa.memory_map(str(path), "r")
     except FileNotFoundError:
-        raise RunError(f"{path}: the shard is missing; {_MEND}") from None
+        raise missing(where) from None
     except OSError as error:
-        raise os_fault(error, path) from None
+        raise os_fault(error, Path(str(where))) from None
     with file:
         try:
             reader = pa.ipc.open_file(file)
-            version = int((reader.metadata or {})[FORMAT_KEY])
-        except _READ_FAULTS as error:
-            raise _damaged(path, error) from None
-        if version != FORMAT:
-            raise RunError(f"{path}: format version {version}, this distil reads {FORMAT}; upgrade distil to read it")
+            check_format(int((reader.metadata or {})[FORMAT_KEY]), where)
+        except InputError as error:
+            raise RunError(str(error)) from None
+        except READ_FAULTS as error:
+            raise damaged(where, error) from None
         yield reader
-
-
-def _damaged(path: Path, error: BaseException) -> RunError:
-    detail = str(error).split("\n", 1)[0][:200] or type(error).__name__
-    return RunError(f"{path}: damaged ({detail}); {_MEND}")

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,11 @@ from numpy.typing import NDArray
 
 from distil.errors import InputError
 from distil.seeding import generator
+from distil.store.backend import Location
 from distil.store.index import EpisodeIndex
-from distil.store.sampler import Cursor, Sampler
+from distil.store.order import Cursor
+from distil.store.rows import RowReader, Runs
+from distil.store.sampler import Sampler
 from distil.store.schema import StoreSpec
 from distil.store.shard import ShardEntry, open_shard
 from distil.types import Array, Batch, Episode
@@ -32,7 +34,7 @@ class Snapshot:
     `selection`, and rebuild it as `Store.open(path).snapshot(version).select(selection)`.
     """
 
-    path: Path  # the store's folder
+    path: Location  # the store's folder or URL
     version: int
     spec: StoreSpec
     entries: tuple[ShardEntry, ...]  # of the whole version
@@ -97,30 +99,30 @@ class Snapshot:
         """Return a copy of the episode at `index`."""
         if not 0 <= index < self.num_episodes:
             raise InputError(f"{self.path}: episodes are numbered 0 to {self.num_episodes - 1}; there is no {index}")
-        facts = self.episodes
-        first, num = int(facts.first_row[index]), int(facts.length[index])
-        with open_shard(self.path, self.entries[facts.shard[index]], self.spec) as shard:
-
-            def rows(name: str, count: int) -> Array:
-                return shard.column(name)[first : first + count].copy()
-
-            leaves = self.spec.observation.leaves
-            return Episode(
-                observations={leaf.name: rows(leaf.name, num + 1).astype(leaf.dtype, copy=False) for leaf in leaves},
-                actions=rows("action", num),
-                rewards=rows("reward", num),
-                terminated=bool(facts.terminated[index]),
-                truncated=bool(facts.truncated[index]),
-                expert_actions=rows("expert_action", num),
-                labelled=rows("labelled", num),
-                acted_by_expert=rows("acted_by_expert", num),
-                policy_version=int(facts.policy_version[index]),
-                round=int(facts.round[index]),
-                seed=int(facts.seed[index]),
-                uid=str(facts.uid[index]),
-                source=str(facts.source[index]),
-                infos=shard.infos(first, num) if self.spec.infos else None,
-            )
+        facts, first, num = self.episodes, int(self.episodes.first_row[index]), int(self.episodes.length[index])
+        leaves = {leaf.name: leaf for leaf in self.spec.observation.leaves}
+        values = self.select([index]).columns([*leaves, "action", "reward", "expert_action", "labelled", "acted_by_expert"])
+        infos = None
+        if self.spec.infos:
+            with open_shard(self.path, self.entries[facts.shard[index]], self.spec) as shard:
+                infos = shard.infos(first, num)
+        return Episode(
+            observations={name: values[name].astype(leaf.dtype, copy=False) for name, leaf in leaves.items()},
+            actions=values["action"][:num],
+            rewards=values["reward"][:num],
+            terminated=bool(facts.terminated[index]),
+            truncated=bool(facts.truncated[index]),
+            expert_actions=values["expert_action"][:num],
+            labelled=values["labelled"][:num],
+            acted_by_expert=values["acted_by_expert"][:num],
+            policy_version=int(facts.policy_version[index]),
+            round=int(facts.round[index]),
+            seed=int(facts.seed[index]),
+            uid=str(facts.uid[index]),
+            source=str(facts.source[index]),
+            success=None if facts.success[index] < 0 else bool(facts.success[index]),
+            infos=infos,
+        )
 
     def columns(self, names: Sequence[str], dtypes: Mapping[str, Any] | None = None) -> dict[str, Array]:
         """Return fixed-width columns as contiguous arrays [rows, ...] of all episodes, T+1 rows each, in order.
@@ -141,20 +143,10 @@ class Snapshot:
         return out
 
     def copy_rows(self, out: Mapping[str, Array], *, first: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
-        """Copy the first `rows[i]` rows of episode i to `out[name][first[i]:]`, cast to the type of `out[name]`.
-
-        Each shard is mapped once, and unmapped again.
-        """
+        """Copy the first `rows[i]` rows of episode i to `out[name][first[i]:]`, cast to the type of `out[name]`."""
         facts = self.episodes
-        for number in np.unique(facts.shard):
-            chosen = np.flatnonzero(facts.shard == number)
-            chosen = chosen[np.argsort(facts.first_row[chosen])]
-            source, target, count = _runs(facts.first_row[chosen], first[chosen], rows[chosen])
-            with open_shard(self.path, self.entries[number], self.spec) as shard:
-                for name, values in out.items():
-                    column = shard.column(name)
-                    for a, b, n in zip(source, target, count, strict=True):
-                        values[b : b + n] = column[a : a + n]
+        runs = Runs(shard=facts.shard, source=facts.first_row, target=first, count=rows)
+        RowReader(self.path, self.entries, self.spec).copy(runs, out)
 
     def batches(
         self,
@@ -169,10 +161,3 @@ class Snapshot:
         """Yield shuffled batches, as `Sampler.batches` does; endless unless `num_batches` is given."""
         sampler = Sampler(self, obs_horizon=obs_horizon, chunk=chunk)
         return sampler.batches(batch_size=batch_size, seed=seed, cursor=cursor or Cursor(), num_batches=num_batches)
-
-
-def _runs(source: Array, target: Array, count: Array) -> tuple[list[int], list[int], list[int]]:
-    """Merge copies that follow one another at both ends."""
-    joins = (source[1:] == source[:-1] + count[:-1]) & (target[1:] == target[:-1] + count[:-1])
-    starts = np.flatnonzero(np.concatenate([[True], ~joins]))
-    return source[starts].tolist(), target[starts].tolist(), np.add.reduceat(count, starts).tolist()

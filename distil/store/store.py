@@ -4,75 +4,86 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from distil.errors import InputError, RunError
-from distil.store.files import create_durably, dump_json, load_json, os_fault
+from distil.store.backend import Location, backend, location, read_json
+from distil.store.files import dump_json
 from distil.store.index import gather_index
 from distil.store.manifest import Manifest, list_versions, read_manifest, write_manifest
-from distil.store.schema import FORMAT, StoreSpec, spec_from_json
+from distil.store.schema import FORMAT, StoreSpec, check_format, spec_from_json
 from distil.store.shard import ShardEntry, read_index
 from distil.store.snapshot import Snapshot
+from distil.store.tags import read_tag
 from distil.store.verify import find_faults
 from distil.store.writer import ShardWriter
 
+_NUM_REQUESTS = 16  # at a time, to an object store
 _HEADER = "store.json"
+
+
+class _TwiceError(RunError):
+    """An episode would be in a version twice."""
 
 
 class Store:
     """An open store. Holds no lock and no file: any number of processes may have one open, and commit."""
 
-    def __init__(self, path: Path, spec: StoreSpec, store_uuid: str) -> None:
+    def __init__(self, path: Location, spec: StoreSpec, store_uuid: str) -> None:
         """Hold a store that exists; use `create`, `open` or `open_or_create`."""
         self.path, self.spec, self.uuid = path, spec, store_uuid
         self._indices: dict[ShardEntry, pa.RecordBatch] = {}  # shards never change
 
     @staticmethod
-    def create(path: str | Path, spec: StoreSpec) -> Store:
+    def create(path: str | Location, spec: StoreSpec) -> Store:
         """Make a new, empty store; InputError if there is one already."""
-        root = Path(path)
+        root = location(path)
         spec.check()
         header = dump_json({"format": FORMAT, "uuid": uuid.uuid4().hex, **spec.to_json()})
         try:
-            for folder in ("data", "manifests"):
-                (root / folder).mkdir(parents=True, exist_ok=True)
-            create_durably(root / _HEADER, header)
+            backend(root).put_if_absent(_HEADER, header)
         except FileExistsError:
-            what = "a store is there already" if (root / _HEADER).exists() else "a file is in the way"
-            raise InputError(f"{root}: {what}; open it, or choose another folder") from None
+            raise InputError(f"{root}: a store is there already; open it, or choose another folder") from None
         except NotADirectoryError:
             raise InputError(f"{root}: a file is in the way; choose another folder") from None
-        except OSError as error:
-            raise os_fault(error, root) from None
         return Store.open(root)
 
     @staticmethod
-    def open(path: str | Path) -> Store:
+    def open(path: str | Location) -> Store:
         """Open an existing store; InputError if there is none, RunError if its header is damaged."""
-        root = Path(path)
-        header = root / _HEADER
+        root = location(path)
         try:
-            data = load_json(header)
-        except (FileNotFoundError, NotADirectoryError):
+            data = read_json(root, _HEADER)
+        except FileNotFoundError:
             raise InputError(
                 f"{root}: no store there (no {_HEADER}); collect demonstrations first, or check the path"
             ) from None
-        if data.get("format") != FORMAT:
-            raise InputError(f"{root}: format version {data.get('format')!r}, this distil reads {FORMAT}; upgrade distil")
-        return Store(root, spec_from_json(data, str(header)), str(data.get("uuid")))
+        check_format(data.get("format"), root)
+        return Store(root, spec_from_json(data, str(root / _HEADER)), str(data.get("uuid")))
 
     @staticmethod
-    def open_or_create(path: str | Path, spec: StoreSpec) -> Store:
+    def exists(path: str | Location) -> bool:
+        """Return whether there is a store."""
+        try:
+            backend(location(path)).size(_HEADER)
+        except FileNotFoundError:
+            return False
+        return True
+
+    @staticmethod
+    def open_or_create(path: str | Location, spec: StoreSpec) -> Store:
         """Open the store, or make it; InputError, naming both spaces, if the existing one is for others."""
-        if not (Path(path) / _HEADER).exists():
+        if not Store.exists(path):
             try:
                 return Store.create(path, spec)
             except InputError:
-                if not (Path(path) / _HEADER).exists():  # another process made it meanwhile
+                if not Store.exists(path):  # else another process made it meanwhile
                     raise
         store = Store.open(path)
         store.spec.require_equal(spec, str(path))
@@ -83,16 +94,14 @@ class Store:
         return ShardWriter(self.path, self.spec, name, target_bytes)
 
     def versions(self) -> list[int]:
-        """Return the committed versions, ascending; empty before the first commit."""
-        try:
-            return list_versions(self.path)
-        except OSError as error:
-            raise os_fault(error, self.path / "manifests") from None
+        """Return the committed versions, ascending, without those that were dropped; empty before the first commit."""
+        return list_versions(self.path)
 
     def commit(self, entries: Sequence[ShardEntry], message: str = "") -> Snapshot:
         """Add sealed shards as one new version; when this returns, they are durable and visible.
 
-        Other writers may commit at the same time: the one that comes second goes on top of the first.
+        Other writers may commit at the same time: the one that comes second goes on top of the first. Committing what is
+        committed already changes nothing, so a commit can be repeated.
 
         Args:
             entries: what writers' `seal` returned; when empty, nothing is committed.
@@ -105,31 +114,86 @@ class Store:
             RunError: an episode's uid is in the store already, a shard isn't what was sealed, or the disk refuses.
         """
         for entry in entries:
-            ShardEntry.from_json(entry.to_json(), self.spec.row_bytes)  # never write what readers refuse
+            ShardEntry.from_json(entry.to_json(), self.spec.min_row_bytes)  # never write what readers refuse
+        rest, touched = list(entries), dict[ShardEntry, ShardEntry]()
         while True:
-            head = self._manifest(None)
-            if not entries:
+            head = self.manifest()
+            known = {entry.digest for entry in head.entries}
+            rest = [entry for entry in rest if entry.digest not in known]
+            if not rest:
                 return self._load(head)
-            manifest = replace(head, version=head.version + 1, entries=(*head.entries, *entries), message=message)
-            snapshot = self._load(manifest)
+            touched |= {entry: self._touch(entry) for entry in rest if entry not in touched}
+            added = tuple(touched[entry] for entry in rest)
             try:
-                write_manifest(self.path, manifest)
-            except FileExistsError:
-                continue
-            return snapshot
+                manifest = replace(head, version=head.version + 1, entries=(*head.entries, *added), message=message)
+                if (snapshot := self.publish(manifest)) is not None:
+                    return snapshot
+            except _TwiceError:
+                new = [entry for entry in rest if not self.holds(head, entry)]
+                if len(new) == len(rest):
+                    raise
+                rest = new
 
-    def snapshot(self, version: int | None = None) -> Snapshot:
-        """Return version `version`, or the newest (version 0, without episodes, before the first commit)."""
-        return self._load(self._manifest(version))
+    def holds(self, manifest: Manifest, entry: ShardEntry) -> bool:
+        """Return whether a version has every episode of a shard already, with the same steps (compacted, for one)."""
+        episodes, index = self._load(manifest).episodes, self.index(entry)
+        have = dict(zip(episodes.uid.tolist(), episodes.digest.tolist(), strict=True))
+        return all(
+            have.get(uid) == digest for uid, digest in zip(*index.select(["uid", "digest"]).to_pydict().values(), strict=True)
+        )
 
-    def verify(self, version: int | None = None) -> list[str]:
+    def index(self, entry: ShardEntry) -> pa.RecordBatch:
+        """Return the index of a shard's episodes (columns of `INDEX_SCHEMA`), committed or not."""
+        if entry not in self._indices:
+            self._indices[entry] = read_index(self.path, entry)
+        return self._indices[entry]
+
+    def publish(self, manifest: Manifest) -> Snapshot | None:
+        """Make `manifest` the newest version if its number is free; None if another writer took it.
+
+        This is what commits are made of. The caller has read the version below, and touched the shards that are new.
+        """
+        snapshot = self._load(manifest)
+        try:
+            write_manifest(self.path, manifest)
+        except FileExistsError:
+            return None
+        return snapshot
+
+    def snapshot(self, version: int | str | None = None) -> Snapshot:
+        """Return a version (default: the newest; version 0, without episodes, before the first commit).
+
+        Args:
+            version: its number, or the name of a tag.
+        """
+        return self._load(self.manifest(self.resolve(version)))
+
+    def resolve(self, version: int | str | None) -> int | None:
+        """Return the number of the version that a tag names (numbers and None stay); InputError without such a tag."""
+        return read_tag(self.path, version).version if isinstance(version, str) else version
+
+    def verify(self, version: int | str | None = None) -> list[str]:
         """Read every byte of a version (default: the newest readable one), and all manifests; return the faults.
 
         Each fault is one line that names the file. An intact store returns an empty list.
         """
-        if version is not None:
-            self._require(version)
-        return find_faults(self.path, self.spec, self.uuid, self.versions(), version)
+        number = self.resolve(version)
+        if number is not None:
+            self._require(number)
+        return find_faults(self.path, self.spec, self.uuid, self.versions(), number)
+
+    def manifest(self, version: int | None = None) -> Manifest:
+        """Return the list of shards of a version (default: the newest)."""
+        while True:
+            number = max(self.versions(), default=0) if version is None else version
+            if version is not None:
+                self._require(version)
+            if number == 0:
+                return Manifest(version=0, store=self.uuid)
+            try:
+                return read_manifest(self.path, number, store=self.uuid, row_bytes=self.spec.min_row_bytes)
+            except FileNotFoundError:
+                continue  # it was dropped a moment ago
 
     def _require(self, version: int) -> None:
         versions = self.versions()
@@ -137,24 +201,24 @@ class Store:
             has = f"{versions[0]} to {versions[-1]}" if versions else "none yet"
             raise InputError(f"{self.path}: no version {version}; there is {has}")
 
-    def _manifest(self, version: int | None) -> Manifest:
-        if version is None:
-            version = max(self.versions(), default=0)
-        else:
-            self._require(version)
-        if version == 0:
-            return Manifest(version=0, store=self.uuid)
-        return read_manifest(self.path, version, store=self.uuid, row_bytes=self.spec.row_bytes)
+    def _touch(self, entry: ShardEntry) -> ShardEntry:
+        try:
+            return replace(entry, path=backend(self.path).touch(entry.path))
+        except FileNotFoundError:
+            raise RunError(
+                f"{self.path / entry.path}: the shard is missing, so it can't be committed; collect its episodes again"
+            ) from None
 
     def _load(self, manifest: Manifest) -> Snapshot:
-        for entry in manifest.entries:
-            if entry not in self._indices:
-                self._indices[entry] = read_index(self.path, entry)
+        unknown = [entry for entry in manifest.entries if entry not in self._indices]
+        with ThreadPoolExecutor(1 if isinstance(self.path, Path) else _NUM_REQUESTS) as pool:
+            run = map if isinstance(self.path, Path) else pool.map
+            self._indices.update(zip(unknown, run(partial(read_index, self.path), unknown), strict=True))
         episodes = gather_index([self._indices[entry] for entry in manifest.entries])
         twice = np.flatnonzero(episodes.uid[1:] == episodes.uid[:-1])
         if twice.size:
             uid = episodes.uid[twice[0]]
-            raise RunError(f"{self.path}: episode {uid} would be in the store twice; give new episodes new uids")
+            raise _TwiceError(f"{self.path}: episode {uid} would be in the store twice; give new episodes new uids")
         return Snapshot(
             path=self.path,
             version=manifest.version,

@@ -1,20 +1,24 @@
-"""Looking at data: a summary of a store, and an episode as a text table or a figure."""
+"""Looking at data: a summary of a store, its returns and lengths, an episode as a text table, its images as RGB frames."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from distil.errors import InputError
+from distil.store.snapshot import Snapshot
 from distil.store.store import Store
 from distil.types import Array, Episode
 
-_MAX_LINES = 8  # dimensions drawn in one panel
+_BAR = 40  # characters of a histogram's longest bar
+_MIN_SIDE = 8  # pixels: uint8 arrays that are smaller are no pictures
+_VIDEO_SIDE = 256  # pixels that a video has at least
 
 
-def info(store: Store, version: int | None = None) -> dict[str, Any]:
-    """Return a summary of one version (default: the newest) as plain data, from the episode index alone."""
+def info(store: Store, version: int | str | None = None) -> dict[str, Any]:
+    """Return a summary of one version (a number or a tag; default: the newest) as plain data, from the episode index alone."""
     snapshot = store.snapshot(version)
     episodes = snapshot.episodes
     return {
@@ -35,6 +39,7 @@ def info(store: Store, version: int | None = None) -> dict[str, Any]:
         "acted_by_expert": int(episodes.num_acted_by_expert.sum()),
         "terminated": int(episodes.terminated.sum()),
         "truncated": int(episodes.truncated.sum()),
+        "successes": int(np.sum(episodes.success == 1)) if np.any(episodes.success >= 0) else None,
         "return": _spread(episodes.total_reward),
         "length": _spread(episodes.length),
         "rounds": {str(key): int(count) for key, count in zip(*np.unique(episodes.round, return_counts=True), strict=True)},
@@ -80,42 +85,79 @@ def _cell(value: Array) -> str:
     return " ".join(f"{v:.3g}" if isinstance(v, float) else str(v) for v in flat.tolist())
 
 
-def plot_episode(episode: Episode, path: Path) -> None:
-    """Draw observations, executed and expert actions, and rewards over time into an image file.
+def distribution_text(snapshot: Snapshot, bins: int = 10) -> str:
+    """Return how the episodes' returns and lengths are spread, as two histograms in text, and a line a source."""
+    facts = snapshot.episodes
+    lines = [f"{snapshot.path}: version {snapshot.version}, episodes: {len(facts)}, transitions: {snapshot.num_transitions}"]
+    if not len(facts):
+        return lines[0]
+    for name, values in (("return", facts.total_reward), ("length", facts.length)):
+        lines += ["", *_histogram(name, values.astype(np.float64), bins)]
+    lines += ["", f"{'source':<{_source_width(facts.source)}}  episodes  mean return  mean length"]
+    for source in np.unique(facts.source):
+        mask = facts.source == source
+        mean_return, mean_length = facts.total_reward[mask].mean(), facts.length[mask].mean()
+        lines.append(
+            f"{source or '-':<{_source_width(facts.source)}}  {mask.sum():>8}  {mean_return:>11.6g}  {mean_length:>11.6g}"
+        )
+    return "\n".join(lines)
 
-    Observations of more than one dimension are drawn as their mean.
+
+def _source_width(sources: Array) -> int:
+    return max(len("source"), *(len(str(source)) for source in np.unique(sources)))
+
+
+def _histogram(name: str, values: Array, bins: int) -> list[str]:
+    spread = _spread(values)
+    head = f"{name}: mean {spread['mean']:.6g}, min {spread['min']:.6g}, median {spread['median']:.6g}, max {spread['max']:.6g}"
+    if spread["min"] == spread["max"]:
+        return [head]
+    counts, edges = np.histogram(values, bins=bins)
+    width = max(len(f"{edge:.4g}") for edge in edges)
+    bars = np.ceil(counts / counts.max() * _BAR).astype(np.int64)
+    rows = zip(edges, edges[1:], counts, bars, strict=False)
+    return [head] + [
+        f"  {low:>{width}.4g} .. {high:>{width}.4g}  {count:>6}  {'#' * bar}".rstrip() for low, high, count, bar in rows
+    ]
+
+
+def image_leaves(observations: Mapping[str, Array]) -> list[str]:
+    """Return the names of the leaves that are images: uint8, two or three dimensions a step, at least 8 pixels each way."""
+    out = []
+    for name, values in observations.items():
+        if values.dtype == np.uint8 and values.ndim in (3, 4) and sorted(values.shape[1:])[-2] >= _MIN_SIDE:
+            out.append(name)
+    return out
+
+
+def as_image(frame: Array) -> Array:
+    """Return one image observation as RGB, [height, width, 3] uint8.
+
+    Channels may be first or last; one channel is grey, three are RGB, any other number is shown as its mean.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    panels = len(episode.observations) + 2
-    figure = Figure(figsize=(9, 2.2 * panels), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(panels, 1, sharex=True)
-    for axis, (name, values) in zip(axes, episode.observations.items(), strict=False):
-        _lines(axis, values, "-")
-        axis.set_ylabel(name)
-    _lines(axes[-2], episode.actions, "-")
-    labels = np.where(episode.labelled.astype(bool)[:, None], _flat(episode.expert_actions).astype(np.float64), np.nan)
-    axes[-2].set_prop_cycle(None)
-    _lines(axes[-2], labels, ":")
-    axes[-2].set_ylabel("action (expert's dotted)")
-    axes[-1].plot(episode.rewards)
-    axes[-1].set_ylabel("reward")
-    axes[-1].set_xlabel("step")
-    expert = np.flatnonzero(episode.acted_by_expert)
-    if 0 < expert.size < episode.length:
-        axes[-1].plot(expert, np.full(expert.size, np.nanmin(episode.rewards)), "|", color="black", label="the expert acted")
-        axes[-1].legend(loc="upper right")
-    axes[0].set_title(f"{episode.uid}: {episode.length} steps, return {episode.total_reward:.6g}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100)
+    if frame.ndim == 3 and frame.shape[0] < min(frame.shape[1:]):
+        frame = np.moveaxis(frame, 0, -1)
+    if frame.ndim == 3 and frame.shape[2] == 3:
+        return frame
+    grey = frame if frame.ndim == 2 else frame.mean(axis=2).round().astype(np.uint8)
+    return np.repeat(grey[:, :, None], 3, axis=2)
 
 
-def _flat(values: Array) -> Array:
-    return values.reshape(len(values), -1)
+def frames(episode: Episode, leaf: str | None = None) -> Iterator[Array]:
+    """Yield an episode's image observations as RGB frames, small ones enlarged without blur, for a video.
 
+    Args:
+        episode: T + 1 frames come from it.
+        leaf: which observation; the first image unless given.
 
-def _lines(axis: Any, values: Array, style: str) -> None:
-    flat = _flat(values) if values.ndim <= 2 else _flat(values).mean(axis=1, keepdims=True)
-    axis.plot(flat[:, :_MAX_LINES], style)
+    Raises:
+        InputError: there is no such image.
+    """
+    images = image_leaves(episode.observations)
+    name = leaf or (images[0] if images else "")
+    if name not in images:
+        has = f"the images are {', '.join(images)}" if images else f"episode {episode.uid} has no image observation"
+        raise InputError(f"{leaf or 'video'}: {has}")
+    scale = max(1, _VIDEO_SIDE // min(as_image(episode.observations[name][0]).shape[:2]))
+    for frame in episode.observations[name]:
+        yield as_image(frame).repeat(scale, axis=0).repeat(scale, axis=1)

@@ -3,7 +3,7 @@ import pytest
 from gymnasium import spaces
 
 from distil.errors import InputError, RunError
-from distil.experts.base import Checked, Stateless, check_spaces, every
+from distil.experts.base import Checked, Stateless, check_spaces, every, label
 from distil.spaces import action_spec, observation_spec
 from distil.types import Labels
 
@@ -69,3 +69,15 @@ def test_spaces_that_do_not_fit_are_both_named():
     check_spaces("x", (vector, BOX), (wide, BOX))
     with pytest.raises(InputError, match=r"expert x: made for actions Box\(2\) float32, the environment has Discrete\(4\)"):
         check_spaces("x", (vector, BOX), (vector, FOUR))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_as_a_label_what_is_no_action_counts_as_none(value):
+    labels = label(Checked(Fixed([[0, 0], [9, value], [9, 1]]), BOX), OBS)
+    assert labels.mask.tolist() == [True, False, True]
+    np.testing.assert_array_equal(labels.actions, [[0, 0], [0, 0], [1, 1]])
+    choices = label(Checked(Fixed([0, 1, 5]), FOUR), OBS)
+    assert choices.mask.tolist() == [False, True, False]
+    assert choices.actions[1] == 1
+    with pytest.raises(RunError, match="wanted integers"):
+        label(Checked(Fixed([0.0, 0, 0]), FOUR), OBS)

@@ -21,14 +21,21 @@ FAST = {"evaluation.episodes": 4, "tracking.enabled": False, "data.episodes": 3,
 def test_the_demo_on_ray_workers(tmp_path: Path, ray_session: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     overrides = {"learner.num_steps": 50, "evaluation.episodes": 4, "rollouts.num_envs": 4}
-    result = run_demo(Path("demo"), demonstrations=(2, 4), overrides=overrides)
-    assert [score.name for score in result.scores] == ["random", "expert", "BC, 2 episodes", "BC, 4 episodes"]
+    result = run_demo(Path("demo"), episodes=(2, 4), overrides=overrides)
+    assert [score.name for score in result.scores] == [
+        "random",
+        "expert",
+        "BC, 2 episodes",
+        "BC, 4 episodes",
+        "DAgger, 2 episodes",
+        "DAgger, 4 episodes",
+    ]
     assert result.plot.stat().st_size > 10_000
     assert result.video.stat().st_size > 1_000
     assert Path("mlflow.db").exists()
     assert "BC, 4 episodes" in result.text()
     store = distil.Store.open("demo/demos")
-    assert store.snapshot().num_episodes == 4  # one store, nested subsets
+    assert np.bincount(store.snapshot().episodes.round).tolist() == [4, 2, 1, 1]  # one store, nested demonstrations
     assert store.verify() == []
 
 
@@ -125,3 +132,13 @@ def test_a_finished_run_is_not_run_again(tmp_path: Path, monkeypatch: pytest.Mon
     assert again.path == run.path
     assert (run.path / "journal.jsonl").read_text() == lines
     assert json.loads(lines.splitlines()[-1])["kind"] == "reported"
+
+
+def test_only_the_selected_demonstrations_are_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    noisy = {"data.noise.kind": "epsilon", "data.noise.level": 0.9, "data.episodes": 10}  # returns differ
+    run = distil.train("cartpole-bc", FAST | noisy | {"rollouts.num_workers": 0, "data.select.top_percent": 20})
+    assert run.metrics["train/episodes"] == 2
+    assert run.metrics["budget/demonstrations"] == 10
+    with pytest.raises(ValueError, match=r"none of its 10 episodes fits \(min_return=1000.0\)"):
+        distil.train("cartpole-bc", FAST | noisy | {"rollouts.num_workers": 0, "data.select.min_return": 1000})

@@ -10,6 +10,7 @@ from distil.objectives.supervised import Supervised
 from distil.plans import UpdatePlan
 from distil.policies.config import MlpConfig, PolicyConfig
 from distil.policies.policy import Policy
+from distil.store.reading import ReadConfig
 
 
 class Killed(BaseException):
@@ -192,3 +193,58 @@ def test_no_gpu_is_bad_input(bed, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match=r"learner\.device: torch sees no GPU"):
         bed.learner(device="cuda")
+
+
+def test_from_scratch_forgets_and_warm_goes_on(bed):
+    """The update from scratch is that of a new learner; the warm one isn't, and continues from the weights it had."""
+    more = bed.more(num_episodes=5, first=10)
+    plans = {"scratch": {"from_scratch": True}, "warm": {}}
+    ends = {}
+    for name, changes in plans.items():
+        learner = bed.learner(name)
+        learner.update(UpdatePlan(num_steps=15), bed.snapshot)
+        learner.update(UpdatePlan(num_steps=15, round=1, **changes), more)
+        ends[name] = learner.policy
+    fresh = bed.learner("fresh")
+    fresh.update(UpdatePlan(num_steps=15, round=1), more)
+    assert same(ends["scratch"], fresh.policy)
+    assert not same(ends["warm"], fresh.policy)
+    assert ends["scratch"].version == 2
+
+
+@pytest.mark.parametrize("changes", [{}, {"from_scratch": True}])
+@pytest.mark.parametrize("step", [3, 17])
+def test_a_later_round_killed_and_resumed_equals_undisturbed(bed, monkeypatch, changes, step):
+    """CORRECTNESS 11 and 14: warm and from scratch; before its first checkpoint and after."""
+    more = bed.more(num_episodes=5, first=10)
+    first, second = UpdatePlan(num_steps=12), UpdatePlan(num_steps=25, round=1, **changes)
+    undisturbed = bed.learner("undisturbed")
+    undisturbed.update(first, bed.snapshot)
+    undisturbed.update(second, more)
+    killed = bed.learner("killed")
+    killed.update(first, bed.snapshot)
+    kill_at(monkeypatch, step)
+    with pytest.raises(Killed):
+        killed.update(second, more)
+    resumed = bed.learner("killed", resume=True)
+    resumed.update(second, more)
+    assert same(resumed.policy, undisturbed.policy)
+
+
+def test_data_beyond_the_budget_is_streamed_and_resumes_exactly(bed, monkeypatch):
+    """CORRECTNESS 11 in tier 2."""
+    snapshot, plan = bed.more(num_episodes=60, first=100, length=600), UpdatePlan(num_steps=55)
+    streamed = {"read": ReadConfig(memory_budget=1_500_000)}
+    undisturbed = bed.learner("undisturbed", **streamed)
+    assert undisturbed.update(plan, snapshot)["train/data_tier"] == 2
+    kill_at(monkeypatch, 33)
+    with pytest.raises(Killed):
+        bed.learner("killed", **streamed).update(plan, snapshot)
+    other = {**streamed, "read": ReadConfig(memory_budget="1GB")}
+    with pytest.raises(InputError, match=r"streamed with 1500000 bytes, here they are in memory.*learner\.read\.memory_budget"):
+        bed.learner("killed", resume=True, **other).update(plan, snapshot)
+    resumed = bed.learner("killed", resume=True, **streamed)
+    resumed.update(plan, snapshot)
+    assert same(undisturbed.policy, resumed.policy)
+    for learner in (undisturbed, resumed):
+        learner.close()

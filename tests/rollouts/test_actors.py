@@ -6,7 +6,7 @@ from testbed import CountingExpert
 from distil.envs import EnvSpec
 from distil.errors import InputError
 from distil.rollouts import ActorSpec, NoiseConfig
-from distil.rollouts.actors import ExpertActor, RandomActor, make_noise
+from distil.rollouts.actors import ExpertActor, MixedActor, RandomActor, make_noise
 from distil.spaces import action_spec, observation_spec
 
 BOX = action_spec(gym.spaces.Box(np.array([-1, 0], np.float32), np.array([1, 10], np.float32))).leaf
@@ -95,3 +95,52 @@ def test_chance_needs_no_expert_but_an_expert_does():
     assert not acted.acted_by_expert.any()
     with pytest.raises(InputError, match=r"set expert\.kind"):
         ActorSpec(who="expert").build(spec(action_spec(gym.spaces.Discrete(2))), 2, None, None)
+
+
+class Constant:
+    """A policy that always does the same."""
+
+    def __init__(self, action):
+        self.action = action
+
+    def begin(self, slot, seed):
+        pass
+
+    def act(self, observations):
+        return np.full(len(observations["obs"]), self.action)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.3, 1.0])
+def test_in_a_mixture_the_expert_labels_all_and_acts_in_its_share_of_steps(beta):
+    """CORRECTNESS 12 and 13: labels are the expert's whoever acted; beta a step, within its binomial bound."""
+    num, steps = 64, 60
+    actor = MixedActor(Constant(3), CountingExpert(), beta, num)
+    for slot in range(num):
+        actor.begin(slot, slot)
+    acted = [actor.act({"obs": np.full((num, 3), step)}, None) for step in range(steps)]
+    for step, one in enumerate(acted):
+        assert (one.expert_actions == 1 + step % 3).all()
+        assert one.labelled.all()
+        np.testing.assert_array_equal(one.actions, np.where(one.acted_by_expert, 1 + step % 3, 3))
+    share = np.mean([one.acted_by_expert for one in acted])
+    assert abs(share - beta) <= 4 * np.sqrt(beta * (1 - beta) / (num * steps))
+    if 0 < beta < 1:  # drawn for each step, not for an episode
+        assert all(0 < np.mean([one.acted_by_expert[slot] for one in acted]) < 1 for slot in range(num))
+
+
+def test_the_mixture_depends_on_the_episodes_seed_only():
+    """CORRECTNESS 5."""
+    runs = []
+    for slot, num in ((0, 1), (3, 5)):
+        actor = MixedActor(Constant(3), CountingExpert(), 0.5, num)
+        actor.act(observations(num), None)
+        actor.begin(slot, 77)
+        runs.append([bool(actor.act(observations(num), None).acted_by_expert[slot]) for _ in range(300)])
+    assert runs[0] == runs[1]
+
+
+def test_where_the_expert_has_no_answer_the_policy_acts_and_the_step_is_unlabelled():
+    actor = MixedActor(Constant(3), CountingExpert(fault="mask", bad_step=0), 1.0, 2)
+    acted = actor.act({"obs": np.array([[0, 0, 0], [0, 1, 0]])}, None)
+    assert acted.actions.tolist() == [3, 2]
+    assert acted.acted_by_expert.tolist() == acted.labelled.tolist() == [False, True]

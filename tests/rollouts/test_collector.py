@@ -1,9 +1,12 @@
+import numpy as np
 import pytest
 from testbed import CountingExpert
 
 from distil.envs import ImportEnvConfig, describe
 from distil.errors import RunError
 from distil.plans import CollectPlan
+from distil.policies.config import MlpConfig, PolicyConfig
+from distil.policies.policy import Policy
 from distil.rollouts import Collector, Fleet, NoiseConfig, RolloutConfig
 from distil.seeding import Purpose, episode_seeds
 from distil.store.schema import StoreSpec
@@ -105,3 +108,55 @@ def test_an_error_or_interrupt_commits_what_is_complete(tmp_path, interrupt):
     report = Collector(mended, store, seed=2).collect(CollectPlan(num_episodes=20))
     assert report.num_episodes == 20 - kept
     assert store.snapshot().num_episodes == 20
+
+
+def policy(fleet, seed=0, version=3):
+    made = Policy(PolicyConfig(encoder=MlpConfig(hidden=(4,))), fleet.spec.observation, fleet.spec.action, seed=seed)
+    made.fit_normaliser({"obs": np.arange(6.0).reshape(2, 3), "action": np.array([1, 2])})
+    return made.ref(version)
+
+
+@pytest.mark.parametrize("unit", ["episode", "step"])
+def test_beta_is_drawn_in_its_unit(tmp_path, unit):
+    """CORRECTNESS 12 and 13: within the binomial bound; labels everywhere, whoever acted."""
+    some, num, beta = fleet(lengths=[4]), 300, 0.3
+    store = store_for(some, tmp_path)
+    plan = CollectPlan(num_episodes=num, round=1, actor="policy", beta=beta, beta_unit=unit, label=True)
+    report = Collector(some, store, seed=0).collect(plan, policy(some))
+    episodes = store.snapshot().episodes
+    assert store.versions() == [1]
+    assert report.expert_labels == report.env_steps == 4 * num
+    counts = episodes.num_acted_by_expert
+    draws = num if unit == "episode" else 4 * num
+    assert abs(counts.sum() / (4 * num) - beta) < 4 * np.sqrt(beta * (1 - beta) / draws)
+    assert (set(counts) <= {0, 4}) == (unit == "episode")
+    versions = set(episodes.policy_version[counts == 4]) if unit == "episode" else set(episodes.policy_version)
+    assert versions == ({-1} if unit == "episode" else {3})
+    for i in range(20):
+        episode = store.snapshot().episode(i)
+        np.testing.assert_array_equal(episode.expert_actions, 1 + np.arange(4) % 3)
+        theirs = episode.acted_by_expert == 1
+        np.testing.assert_array_equal(episode.actions[theirs], episode.expert_actions[theirs])
+
+
+def test_episodes_are_named_after_the_policy_that_made_them(tmp_path):
+    """CORRECTNESS 14: other weights, other episodes; the same weights, none again, whatever version they call themselves."""
+    some = fleet()
+    store = store_for(some, tmp_path)
+    collector = Collector(some, store, seed=2)
+    plan = CollectPlan(num_episodes=3, round=1, actor="policy", label=True)
+    assert collector.collect(plan, policy(some)).num_episodes == 3
+    assert collector.collect(plan, policy(some, version=4)).num_episodes == 0
+    assert collector.collect(plan, policy(some, seed=1)).num_episodes == 3
+    assert collector.collect(CollectPlan(num_episodes=3, round=1, actor="policy"), policy(some)).num_episodes == 3
+    assert set(store.snapshot().episodes.source) == {"policy", "policy+expert:counting"}
+
+
+def test_too_few_labels_end_the_plan_after_the_commit(tmp_path):
+    some = fleet(lengths=[4])
+    some.expert = CountingExpert(fault="mask", bad_step=2)
+    store = store_for(some, tmp_path)
+    plan = CollectPlan(num_episodes=3, round=1, actor="policy", label=True, max_unlabelled=0.2)
+    with pytest.raises(RunError, match="expert counting: left 3 of 12 steps of round 1 without a usable label"):
+        Collector(some, store, seed=2).collect(plan, policy(some))
+    assert store.snapshot().num_episodes == 3

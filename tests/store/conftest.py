@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import subprocess
+import sys
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -66,3 +71,72 @@ def fill(tmp_path: Path, spec: StoreSpec, make_episode: MakeEpisode) -> Callable
         return store
 
     return make
+
+
+def _every_type(codecs: Mapping[str, str]) -> tuple[StoreSpec, list[Episode]]:
+    """Return a spec with every kind of leaf, and episodes with each way to end."""
+    space = spaces.Dict(
+        image=spaces.Box(0, 255, (4, 5, 3), np.uint8),
+        parts=spaces.Tuple((spaces.Discrete(3), spaces.MultiBinary(2), spaces.Box(-1, 1, (), np.float32))),
+        on=spaces.Box(0, 1, (2,), np.bool_),
+    )
+    spec = StoreSpec(
+        observation=observation_spec(space), action=action_spec(spaces.Discrete(4, start=1)), infos=("success",), codecs=codecs
+    )
+    space.seed(0)
+    episodes = []
+    for number, (terminated, truncated) in enumerate([(True, False), (False, True), (True, True)]):
+        observations = [spec.observation.flatten(space.sample()) for _ in range(4)]
+        episodes.append(
+            Episode(
+                observations={leaf: np.stack([o[leaf] for o in observations]) for leaf in observations[0]},
+                actions=np.array([1, 2, 3]),
+                rewards=np.array([0.5, np.nan, -1.0]),
+                terminated=terminated,
+                truncated=truncated,
+                expert_actions=np.array([4, 0, 1]),
+                labelled=np.array([1, 0, 1], np.uint8),
+                acted_by_expert=np.array([0, 0, 1], np.uint8),
+                policy_version=3,
+                round=2,
+                seed=(1 << 31) - 1,
+                uid=f"e{number}",
+                source="expert:é",
+                success=(None, True, False)[number],
+                infos=('{"success": false}', "", '{"success": true}'),
+            )
+        )
+    return spec, episodes
+
+
+@pytest.fixture
+def every_type() -> Callable[[Mapping[str, str]], tuple[StoreSpec, list[Episode]]]:
+    return _every_type
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """The address of a local S3 server."""
+    pytest.importorskip("moto", reason="moto isn't installed")
+    script = Path(__file__).parents[1] / "s3server.py"
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
+        assert server.stdout is not None
+        yield f"http://127.0.0.1:{int(server.stdout.readline())}"
+        server.kill()
+
+
+@pytest.fixture
+def s3(s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a new bucket; local copies go to a folder of the test's own."""
+    name = f"b{uuid.uuid4().hex}"
+    request = urllib.request.Request(f"{s3_endpoint}/{name}", method="PUT")
+    request.add_header("Authorization", "AWS4-HMAC-SHA256 Credential=a/20300101/us-east-1/s3/aws4_request")
+    with urllib.request.urlopen(request) as answer:
+        assert answer.status == 200
+    for key in [key for key in os.environ if key.startswith("AWS_")]:
+        monkeypatch.delenv(key)
+    names = {"ENDPOINT_URL": s3_endpoint, "ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "REGION": "us-east-1"}
+    for key, value in names.items():
+        monkeypatch.setenv(f"AWS_{key}", value)
+    monkeypatch.setenv("DISTIL_CACHE", str(tmp_path / "cache"))
+    return f"s3://{name}"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from distil.errors import RunError
 from distil.store.files import dump_json
-from distil.store.manifest import Manifest, list_versions, manifest_path, read_manifest, write_manifest
+from distil.store.manifest import Manifest, list_versions, manifest_key, read_manifest, write_manifest
 from distil.store.shard import ShardEntry
 
 ENTRY = ShardEntry(path="data/a.arrow", num_bytes=1000, num_rows=12, num_episodes=2, num_transitions=10, digest="0" * 32)
@@ -23,7 +23,7 @@ def root(tmp_path: Path) -> Path:
 
 def put(root: Path, **changes: Any) -> None:
     data = Manifest(version=1, store="s", entries=(ENTRY,)).to_json() | changes
-    manifest_path(root, 1).write_bytes(dump_json(data))
+    (root / manifest_key(1)).write_bytes(dump_json(data))
 
 
 def test_round_trip_and_exclusive_versions(root: Path) -> None:

@@ -107,13 +107,6 @@ def discrete_episode(number: int, length: int, **changes: Any) -> Episode:
     return Episode(**(facts | changes))
 
 
-def test_cursors_add_up() -> None:
-    """CORRECTNESS 11."""
-    assert Cursor().advance(7, 25) == Cursor(epoch=0, offset=7)
-    assert Cursor(epoch=2, offset=20).advance(30, 25) == Cursor(epoch=4, offset=0)
-    assert Cursor().advance(10, 25).advance(40, 25) == Cursor().advance(50, 25)
-
-
 @pytest.mark.parametrize(("horizon", "chunk"), [(1, 1), (2, 3)])
 @pytest.mark.parametrize("world_size", [1, 2, 3, 6])
 def test_ranks_share_the_same_global_batches(fill: Fill, world_size: int, horizon: int, chunk: int) -> None:
@@ -220,9 +213,3 @@ def test_batches_own_their_memory(fill: Fill) -> None:
 def test_windows_of_nothing(fill: Fill, sizes: dict[str, int]) -> None:
     with pytest.raises(InputError, match="should be at least 1"):
         Sampler(fill([3]).snapshot(), **sizes)
-
-
-@pytest.mark.parametrize(("batch_size", "world_size"), [(0, 1), (10, 3)])
-def test_batches_that_ranks_cannot_share(fill: Fill, batch_size: int, world_size: int) -> None:
-    with pytest.raises(InputError, match="should be a multiple of the number of learners"):
-        Sampler(fill([3]).snapshot()).batches(batch_size=batch_size, seed=0, world_size=world_size)

@@ -14,6 +14,8 @@ from gymnasium import spaces
 from distil.errors import InputError, RunError
 from distil.spaces import observation_spec
 from distil.store import ShardEntry, Store, StoreSpec
+from distil.store.backend import read_json
+from distil.store.files import dump_json
 
 Fill = Callable[..., Store]
 
@@ -31,7 +33,9 @@ def test_create_open_and_their_errors(tmp_path: Path, spec: StoreSpec) -> None:
     path = tmp_path / "runs" / "demos"
     with pytest.raises(InputError, match="no store there"):
         Store.open(path)
+    assert not Store.exists(path)
     created = Store.create(path, spec)
+    assert Store.exists(path)
     assert Store.open(str(path)).uuid == Store.open_or_create(path, spec).uuid == created.uuid
     assert created.spec == spec
     with pytest.raises(InputError, match="a store is there already"):
@@ -47,13 +51,14 @@ def test_create_open_and_their_errors(tmp_path: Path, spec: StoreSpec) -> None:
             Store.open_or_create(taken, spec)
 
 
-def test_a_newer_format_is_refused(tmp_path: Path, spec: StoreSpec) -> None:
-    from distil.store.files import dump_json, load_json
-
-    header = Store.create(tmp_path / "demos", spec).path / "store.json"
-    header.write_bytes(dump_json(load_json(header) | {"format": 2}))
-    with pytest.raises(InputError, match="format version 2, this distil reads 1; upgrade distil"):
-        Store.open(tmp_path / "demos")
+def test_other_formats_are_refused_with_the_command_that_mends_it(tmp_path: Path, spec: StoreSpec) -> None:
+    path = Store.create(tmp_path / "demos", spec).path
+    (path / "store.json").write_bytes(dump_json(read_json(path, "store.json") | {"format": 2}))
+    with pytest.raises(InputError, match="format version 2, this distil reads 1; upgrade distil: pip install --upgrade distil"):
+        Store.open(path)
+    (path / "store.json").write_bytes(dump_json(read_json(path, "store.json") | {"format": 0}))
+    with pytest.raises(InputError, match=r"format version 0.*`distil store import parquet FOLDER NEW_STORE`"):
+        Store.open(path)
 
 
 def test_a_damaged_header_is_named(fill: Fill) -> None:

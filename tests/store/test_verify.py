@@ -7,7 +7,7 @@ import pytest
 
 from distil.errors import InputError
 from distil.store import Store
-from distil.store.manifest import manifest_path
+from distil.store.manifest import manifest_key
 
 Fill = Callable[..., Store]
 
@@ -19,7 +19,7 @@ def test_an_intact_store_has_no_faults(fill: Fill) -> None:
 def test_every_flipped_bit_is_found_and_the_file_named(fill: Fill) -> None:
     store = fill([3, 4], [0, 1])
     rng = random.Random(0)
-    files = [store.path / entry.path for entry in store.snapshot().entries] + [manifest_path(store.path, 1)]
+    files = [store.path / entry.path for entry in store.snapshot().entries] + [(store.path / manifest_key(1))]
     for path in files:
         content = path.read_bytes()
         for _ in range(100):
@@ -50,7 +50,7 @@ def test_a_damaged_manifest_is_named_and_the_one_below_still_checked(fill: Fill,
     entry = writer.seal()
     assert entry
     store.commit([entry])
-    manifest_path(store.path, 2).write_text("{}")
+    (store.path / manifest_key(2)).write_text("{}")
     shard = store.path / store.snapshot(1).entries[0].path
     shard.write_bytes(shard.read_bytes() + b"x")
     faults = store.verify()

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from distil.errors import InputError
 from distil.store import Store, StoreSpec
-from distil.store.view import episode_text, info, plot_episode
+from distil.store.view import as_image, distribution_text, episode_text, frames, info
 
 
 def test_info_is_plain_data(fill: Callable[..., Store]) -> None:
@@ -35,9 +36,35 @@ def test_the_table_says_who_acted_and_what_the_label_is(make_episode: Any) -> No
     assert lines[7] == "... 1 more"
 
 
-@pytest.mark.parametrize("images", [False, True])
-def test_the_figure_is_drawn(make_episode: Any, tmp_path: Path, images: bool) -> None:
-    changes = {"observations": {"obs": np.zeros((5, 8, 8, 3), np.uint8)}} if images else {}
-    mixed = make_episode(1, 4, acted_by_expert=np.array([1, 0, 0, 1], np.uint8), **changes)
-    plot_episode(mixed, tmp_path / "plots" / "episode.png")
-    assert (tmp_path / "plots" / "episode.png").stat().st_size > 5000
+def test_the_spread_in_text(fill: Callable[..., Store]) -> None:
+    lines = distribution_text(fill([3, 9, 4]).snapshot(), bins=3).split("\n")
+    assert lines[0].endswith("store: version 1, episodes: 3, transitions: 16")
+    assert lines[2] == "return: mean 5.66667, min 0, median 8, max 9"
+    assert [line.split()[3:] for line in lines[3:6]] == [["1", "#" * 20], ["0"], ["2", "#" * 40]]
+    assert lines[-1].split() == ["expert:test", "3", "5.66667", "5.33333"]
+
+
+def test_the_spread_of_nothing_and_of_equal_episodes(fill: Callable[..., Store]) -> None:
+    snapshot = fill([3]).snapshot()
+    assert "\n" not in distribution_text(snapshot.first(0))
+    assert "length: mean 3, min 3, median 3, max 3\n\nsource" in distribution_text(snapshot)
+
+
+@pytest.mark.parametrize("shape", [(16, 12), (16, 12, 3), (3, 16, 12), (16, 12, 1), (4, 16, 12)])
+def test_images_of_any_layout_become_rgb_frames(make_episode: Any, shape: tuple[int, ...]) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, *shape), dtype=np.uint8)
+    episode = make_episode(1, 4, observations={"obs/state": np.zeros((5, 2)), "obs/image": images})
+    shown = list(frames(episode))
+    assert len(shown) == 5
+    assert {frame.shape for frame in shown} == {(16 * 21, 12 * 21, 3)}  # enlarged to 256 pixels
+    first = shown[0][::21, ::21]
+    expected = {(3, 16, 12): lambda: images[0].transpose(1, 2, 0), (16, 12, 3): lambda: images[0]}
+    np.testing.assert_array_equal(first, expected.get(shape, lambda: as_image(images[0]))())
+
+
+def test_what_is_no_image_is_said(make_episode: Any) -> None:
+    with pytest.raises(InputError, match="episode test-0001 has no image observation"):
+        next(frames(make_episode(1, 4)))
+    episode = make_episode(1, 4, observations={"obs/image": np.zeros((5, 8, 8, 3), np.uint8)})
+    with pytest.raises(InputError, match="obs/depth: the images are obs/image"):
+        next(frames(episode, "obs/depth"))

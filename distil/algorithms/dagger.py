@@ -1,0 +1,197 @@
+"""DAgger: the learner acts, the expert labels what the learner visits, the data grow (Ross, Gordon and Bagnell, 2011).
+
+In round i an expert acts with chance beta_i in the learner's place (algorithm 3.1: pi_i = beta_i pi* + (1 - beta_i) pi^_i). The
+policy is trained on all that was labelled so far, so its cost grows linearly in the horizon where cloning's may grow with its
+square (theorem 3.2). Round 0 is the expert's own demonstrations: beta_0 = 1, whatever the schedule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from distil.algorithms.base import Budget
+from distil.config import Config
+from distil.errors import InputError
+from distil.plans import CheckPlan, CollectPlan, EvaluatePlan, Round, RoundReport, Unit, UpdatePlan
+
+
+class FirstBeta(Config):
+    """The expert acts in the first round only: the choice without parameters of the paper's section 3.3."""
+
+    kind: Literal["first"] = "first"
+
+    def at(self, round_index: int) -> float:
+        """Return beta of a round."""
+        return float(round_index == 0)
+
+
+class ConstantBeta(Config):
+    """The same chance in all rounds after the first."""
+
+    kind: Literal["constant"] = "constant"
+    value: float = Field(ge=0, le=1)
+
+    def at(self, round_index: int) -> float:
+        """Return beta of a round."""
+        return self.value if round_index else 1.0
+
+
+class LinearBeta(Config):
+    """From 1 in the first round down to 0, reached after `rounds` rounds."""
+
+    kind: Literal["linear"] = "linear"
+    rounds: int = Field(default=10, ge=1)
+
+    def at(self, round_index: int) -> float:
+        """Return beta of a round."""
+        return max(0.0, 1.0 - round_index / self.rounds)
+
+
+class ExponentialBeta(Config):
+    """beta_i = decay^i (the paper's section 3.1)."""
+
+    kind: Literal["exponential"] = "exponential"
+    decay: float = Field(default=0.5, ge=0, le=1)
+
+    def at(self, round_index: int) -> float:
+        """Return beta of a round."""
+        return float(self.decay**round_index)
+
+
+BetaConfig = Annotated[FirstBeta | ConstantBeta | LinearBeta | ExponentialBeta, Field(discriminator="kind")]
+
+
+class StopConfig(Config):
+    """`algorithm.stop:` what ends a run before its last round. Budgets of steps and labels are never exceeded."""
+
+    env_steps: int | None = Field(default=None, ge=1)
+    expert_labels: int | None = Field(default=None, ge=1)
+    wall_s: float | None = Field(default=None, gt=0)  # looked at between rounds
+    normalised: float | None = None  # score on the tuning episodes, 1: the expert
+
+
+class DaggerConfig(Config):
+    """`algorithm: {kind: dagger}`. Round 0 has `data.episodes` demonstrations; `learner.num_steps` is of each round."""
+
+    kind: Literal["dagger"] = "dagger"
+    rounds: int = Field(default=20, ge=1)  # at most, round 0 included
+    episodes_per_round: int = Field(default=5, ge=1)
+    beta: BetaConfig = FirstBeta()
+    beta_unit: Unit = "episode"  # who acts is drawn for a whole episode, or for each step
+    from_scratch: bool = False  # each update begins with new weights and statistics; otherwise with the last ones
+    last_rounds: int | None = Field(default=None, ge=1)  # train on so many rounds' data; null: all
+    stop: StopConfig = StopConfig()
+    tuning_episodes: int = Field(default=10, ge=0)  # score each round on so many episodes (`tune/*`), not the held-out ones
+    check_episodes: int = Field(default=10, ge=0)  # the expert proves itself on so many episodes first; 0: it is trusted
+    min_expert_return: float | None = None  # what it must reach there; at the least it must beat a random policy
+    max_unlabelled: float = Field(default=0.05, ge=0, le=1)  # fraction of a round's steps that the expert may fail to label
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DaggerConfig:
+        if self.stop.normalised is not None and not self.tuning_episodes:
+            raise ValueError("stop.normalised needs episodes to measure it on: set algorithm.tuning_episodes, such as 10")
+        if self.min_expert_return is not None and not self.check_episodes:
+            raise ValueError("min_expert_return needs episodes to measure it on: set algorithm.check_episodes, such as 10")
+        return self
+
+    def build(self, budget: Budget) -> Dagger:
+        """Return the algorithm under `budget`; InputError if there is no expert, or not one episode fits the budget."""
+        if not budget.has_expert:
+            raise InputError("algorithm.kind=dagger: DAgger asks an expert, and none is configured: set expert.kind")
+        algorithm = Dagger(config=self, budget=budget)
+        algorithm.check_budget()
+        return algorithm
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dagger:
+    """Rounds of demonstrate or mix, label, aggregate, update, score; at the end one evaluation on the held-out episodes."""
+
+    config: DaggerConfig
+    budget: Budget
+
+    def next_round(self, last: RoundReport | None) -> Round | None:
+        """Return the round after `last`, or None when the held-out evaluation is done."""
+        index = 0 if last is None else last.index + 1
+        if last is not None and "eval/return_mean" in last.metrics:
+            return None
+        if last is not None and self._is_over(last):
+            return self._evaluation(index)
+        config, budget = self.config, self.budget
+        return Round(
+            index=index,
+            check=CheckPlan(num_episodes=config.check_episodes, min_return=config.min_expert_return)
+            if config.check_episodes and index == 0
+            else None,
+            collect=self._collection(index, {} if last is None else last.metrics),
+            update=UpdatePlan(
+                num_steps=budget.num_steps,
+                round=index,
+                num_rounds=config.last_rounds,
+                from_scratch=config.from_scratch,
+            ),
+            evaluate=EvaluatePlan(num_episodes=config.tuning_episodes, round=index, baselines=budget.baselines, held_out=False)
+            if config.tuning_episodes
+            else None,
+        )
+
+    def check_budget(self) -> None:
+        """Raise InputError if a budget can't be kept, or isn't enough for one episode."""
+        stop, longest = self.config.stop, self.budget.max_episode_steps
+        for name, value in (("env_steps", stop.env_steps), ("expert_labels", stop.expert_labels)):
+            if value is None:
+                continue
+            if longest is None:
+                raise InputError(
+                    f"algorithm.stop.{name}={value}: an episode of this environment has no limit, so the budget can't be "
+                    "kept: set env.max_episode_steps"
+                )
+            if value < longest:
+                raise InputError(
+                    f"algorithm.stop.{name}={value}: below one episode, which may take {longest} steps: raise it, or lower "
+                    "env.max_episode_steps"
+                )
+
+    def _collection(self, index: int, metrics: Mapping[str, float]) -> CollectPlan | None:
+        config = self.config
+        if index == 0:
+            demonstrations = self.budget.num_demonstrations
+            if demonstrations is None:  # the store as it is
+                return None
+            return CollectPlan(num_episodes=self._affordable(demonstrations, metrics))
+        return CollectPlan(
+            num_episodes=self._affordable(config.episodes_per_round, metrics),
+            round=index,
+            actor="policy",
+            beta=config.beta.at(index),
+            beta_unit=config.beta_unit,
+            label=True,
+            max_unlabelled=config.max_unlabelled,
+        )
+
+    def _affordable(self, wanted: int, metrics: Mapping[str, float]) -> int:
+        """Return how many of the `wanted` episodes fit the budgets, even if each takes as many steps as it may."""
+        stop, longest = self.config.stop, self.budget.max_episode_steps
+        for name, value in (("env_steps", stop.env_steps), ("expert_labels", stop.expert_labels)):
+            if value is not None and longest is not None:
+                wanted = min(wanted, (value - int(metrics.get(f"budget/{name}", 0))) // longest)
+        return max(0, wanted)
+
+    def _is_over(self, last: RoundReport) -> bool:
+        stop, metrics = self.config.stop, last.metrics
+        return (
+            last.index + 1 >= self.config.rounds
+            or self._affordable(1, metrics) == 0
+            or (stop.wall_s is not None and metrics["budget/wall_s"] >= stop.wall_s)
+            or (stop.normalised is not None and metrics.get("tune/normalised", float("-inf")) >= stop.normalised)
+        )
+
+    def _evaluation(self, index: int) -> Round | None:
+        num = self.budget.num_evaluation_episodes
+        if not num:
+            return None
+        return Round(index=index, evaluate=EvaluatePlan(num_episodes=num, round=index, baselines=self.budget.baselines))

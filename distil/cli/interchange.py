@@ -1,0 +1,113 @@
+"""`distil store import | export | formats`: other formats of demonstrations, into a store and out of one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from distil.cli.common import JSON, OVERRIDES, pairs, read_overrides, show
+
+if TYPE_CHECKING:
+    from distil.store import StoreSpec
+    from distil.store.interchange.base import Exporter, Importer
+    from distil.store.interchange.episodes import Finding
+
+
+@click.command("import")
+@click.argument("format_name", metavar="FORMAT")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("path", metavar="STORE")
+@OVERRIDES
+@click.option("--skip-bad", is_flag=True, help="Leave out episodes with bad rows instead of stopping at the first.")
+@click.option("--env", "env_id", help="Gymnasium id of the environment whose spaces a new store gets; see below.")
+@JSON
+def store_import(
+    format_name: str, source: Path, path: str, overrides: tuple[str, ...], skip_bad: bool, env_id: str | None, as_json: bool
+) -> None:
+    """Read SOURCE, data in FORMAT, into STORE, which is made if it isn't there.
+
+    It's one commit: all or nothing. KEY=VALUE sets the format's options (`distil store formats`). To import the same data
+    again adds nothing. Few formats say the bounds of their spaces; a new store gets them from --env, else none.
+    """
+    from distil.store.interchange.formats import importer
+    from distil.store.interchange.transfer import import_store
+
+    chosen = importer(format_name, read_overrides(overrides))
+    spec = _env_spec(env_id) if env_id else None
+    result = import_store(chosen, source, path, skip_bad=skip_bad, spec=spec, report=_report(as_json))
+    snapshot = result.snapshot
+    data = {
+        "store": path,
+        "snapshot": snapshot.version,
+        "added": result.num_added,
+        "there_already": result.num_present,
+        "skipped": result.num_skipped,
+        "episodes": snapshot.num_episodes,
+        "transitions": snapshot.num_transitions,
+    }
+    show(as_json, data | {"findings": [str(finding) for finding in result.findings]}, lambda: pairs(data))
+
+
+@click.command("export")
+@click.argument("format_name", metavar="FORMAT")
+@click.argument("path", metavar="STORE")
+@click.argument("target", type=click.Path(path_type=Path))
+@OVERRIDES
+@click.option("--snapshot", "version", type=int, help="Which version of the store.  [default: the newest]")
+@JSON
+def store_export(
+    format_name: str, path: str, target: Path, overrides: tuple[str, ...], version: int | None, as_json: bool
+) -> None:
+    """Write the episodes of STORE to TARGET, which must not exist, in FORMAT. KEY=VALUE sets the format's options."""
+    from distil.store import Store
+    from distil.store.interchange.formats import exporter
+    from distil.store.interchange.transfer import export_store
+
+    chosen = exporter(format_name, read_overrides(overrides))
+    snapshot = Store.open(path).snapshot(version)
+    findings = export_store(chosen, snapshot, target, report=_report(as_json))
+    data = {"target": str(target), "episodes": snapshot.num_episodes, "transitions": snapshot.num_transitions}
+    show(as_json, data | {"findings": [str(finding) for finding in findings]}, lambda: pairs(data))
+
+
+@click.command("formats")
+@JSON
+def store_formats(as_json: bool) -> None:
+    """List the formats and their options."""
+    from distil.store.interchange.formats import EXPORTERS, IMPORTERS, kind_of
+
+    words = (("import", IMPORTERS), ("export", EXPORTERS))
+    data = {word: {kind_of(c): {"what": c.summary, "options": _options(c)} for c in classes} for word, classes in words}
+    show(as_json, data, lambda: "\n".join(line for word, formats in data.items() for line in _lines(word, formats)))
+
+
+def _lines(word: str, formats: dict[str, dict[str, Any]]) -> list[str]:
+    lines = []
+    for kind, about in formats.items():
+        lines.append(f"{word} {kind:<11}{about['what']}")
+        lines += [f"{'':<18}{key}={value}" for key, value in about["options"].items()]
+    return lines
+
+
+def _options(format_class: type[Importer] | type[Exporter]) -> dict[str, Any]:
+    fields = {name: field for name, field in format_class.model_fields.items() if name != "kind"}
+    return {name: list(f.default) if isinstance(f.default, tuple) else f.default for name, f in fields.items()}
+
+
+def _report(as_json: bool) -> Any:
+    def report(finding: Finding) -> None:
+        if not as_json:
+            click.echo(f"{'skipped' if finding.skipped else 'note'}: {finding}", err=True)
+
+    return report
+
+
+def _env_spec(env_id: str) -> StoreSpec:
+    from distil.envs import GymEnvConfig, describe
+    from distil.store import StoreSpec
+
+    config = GymEnvConfig(id=env_id)
+    spec = describe(config)
+    return StoreSpec(observation=spec.observation, action=spec.action, env=config.model_dump(mode="json"))

@@ -1,0 +1,176 @@
+"""`distil store ...`: versions, tags, recovery after a crash, and housekeeping."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+
+import click
+
+from distil.cli.common import JSON, show
+from distil.errors import InputError
+
+STORE = click.argument("path", metavar="STORE")
+_DAY_S = 86_400.0
+
+
+def _version(text: str | None) -> int | str | None:
+    return int(text) if text is not None and text.isdecimal() else text
+
+
+def _mb(num_bytes: int) -> str:
+    return f"{num_bytes / 1e6:.1f} MB"
+
+
+def _list(title: str, lines: tuple[str, ...]) -> list[str]:
+    return [f"{title}: {len(lines)}", *(f"  {line}" for line in lines)] if lines else []
+
+
+@click.command("snapshots")
+@STORE
+@JSON
+def snapshots(path: str, as_json: bool) -> None:
+    """List the versions of a store, oldest first."""
+    from distil.store import Store
+    from distil.store.history import summaries
+
+    found = summaries(Store.open(path))
+
+    def text() -> str:
+        rows = [("version", "date", "episodes", "transitions", "shards", "size", "tags", "message")]
+        for item in found:
+            date = time.strftime("%Y-%m-%d %H:%M", time.localtime(item.created_s))
+            counts = (str(item.num_episodes), str(item.num_transitions), str(item.num_shards), _mb(item.num_bytes))
+            rows.append((str(item.version), date, *counts, " ".join(item.tags), item.message))
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+    show(as_json, {"path": path, "versions": [asdict(item) for item in found]}, text)
+
+
+@click.command("tag")
+@STORE
+@click.argument("name", required=False)
+@click.option("--version", default=None, help="A number or another tag; the newest version unless given.")
+@click.option("--move", is_flag=True, help="The tag may exist: it then goes to this version.")
+@click.option("--delete", is_flag=True, help="Remove the tag; the version stays.")
+@JSON
+def tag(path: str, name: str | None, version: str | None, move: bool, delete: bool, as_json: bool) -> None:
+    """Give a version a NAME that keeps it from being dropped; without NAME, list the tags."""
+    from distil.store import Store
+    from distil.store.tags import delete_tag, list_tags, set_tag
+
+    store = Store.open(path)
+    if name is None:
+        if delete or move or version is not None:
+            raise InputError("which tag? give its NAME")
+    elif delete:
+        delete_tag(store.path, name)
+    else:
+        set_tag(store, name, _version(version), move=move)
+    tags = {item.name: item.version for item in list_tags(store.path)}
+    show(as_json, {"path": path, "tags": tags}, lambda: "\n".join(f"{key}  {at}" for key, at in tags.items()) or "no tags")
+
+
+@click.command("diff")
+@STORE
+@click.argument("old")
+@click.argument("new", required=False)
+@JSON
+def diff(path: str, old: str, new: str | None, as_json: bool) -> None:
+    """Show which episodes came between two versions or tags (NEW: the newest version unless given)."""
+    from distil.store import Store
+    from distil.store.history import diff as compare
+
+    found = compare(Store.open(path), _version(old), _version(new))
+    lines = [
+        f"{sign} {uid}" for sign, kind in (("+", "added"), ("-", "removed"), ("~", "changed")) for uid in getattr(found, kind)
+    ]
+    show(as_json, {"path": path} | asdict(found), lambda: "\n".join(lines) or "the same episodes")
+
+
+@click.command("drop")
+@STORE
+@click.argument("versions", nargs=-1, type=int)
+@click.option("--keep", type=click.IntRange(1), default=None, help="Drop all untagged versions but so many of the newest.")
+@JSON
+def drop(path: str, versions: tuple[int, ...], keep: int | None, as_json: bool) -> None:
+    """Forget old VERSIONS. `distil store gc` then frees the space of shards that no other version has."""
+    from distil.store import Store
+    from distil.store.history import drop as forget
+    from distil.store.history import droppable
+
+    if (keep is None) == (not versions):
+        raise InputError("which versions? give their numbers, or --keep N")
+    store = Store.open(path)
+    chosen = list(versions) if keep is None else droppable(store, keep)
+    forget(store, chosen)
+    show(as_json, {"path": path, "dropped": chosen}, lambda: f"dropped: {', '.join(map(str, chosen)) or 'none'}")
+
+
+@click.command("gc")
+@STORE
+@click.option(
+    "--grace-days",
+    type=click.FloatRange(0),
+    default=7.0,
+    show_default=True,
+    help="Spare what is younger; 0 only if nobody writes.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@JSON
+def gc(path: str, grace_days: float, dry_run: bool, as_json: bool) -> None:
+    """Delete shards that no version lists and nobody has touched for a while."""
+    from distil.store import Store
+    from distil.store.gc import collect_garbage
+
+    report = collect_garbage(Store.open(path), grace_s=grace_days * _DAY_S, dry_run=dry_run)
+
+    def text() -> str:
+        what = "would be deleted" if dry_run else "deleted"
+        lines = [*_list(what, report.deleted), *_list("too young", report.kept), *_list("put back", report.restored)]
+        return "\n".join([*lines, f"{_mb(report.num_bytes)} {what}"])
+
+    show(as_json, {"path": path, "dry_run": dry_run} | asdict(report), text)
+
+
+@click.command("compact")
+@STORE
+@click.option("--target-mb", type=click.IntRange(1), default=128, show_default=True, help="Size of the merged shards.")
+@JSON
+def compact(path: str, target_mb: int, as_json: bool) -> None:
+    """Merge small shards into large ones, as a new version with the same episodes."""
+    from distil.store import Store
+    from distil.store.compact import compact as merge
+
+    report = merge(Store.open(path), target_bytes=target_mb << 20)
+    show(
+        as_json,
+        {"path": path} | asdict(report),
+        lambda: f"version {report.version}: {report.num_before} shards are now {report.num_after}",
+    )
+
+
+@click.command("recover")
+@STORE
+@click.option("--discard", is_flag=True, help="Remove unfinished files and commit nothing.")
+@click.option("--dry-run", is_flag=True, help="Only say what was found.")
+@JSON
+def recover(path: str, discard: bool, dry_run: bool, as_json: bool) -> None:
+    """After a crash: commit what killed writers had sealed, and clear away what they hadn't finished."""
+    from distil.store import Store
+    from distil.store.recover import recover as salvage
+
+    report = salvage(Store.open(path), discard=discard, dry_run=dry_run)
+
+    def text() -> str:
+        lines = [
+            line
+            for name in ("salvaged", "discarded", "writing", "refused", "restored")
+            for line in _list(name, getattr(report, name))
+        ]
+        would = "would be " if dry_run else ""
+        done = f"{report.num_episodes} episodes of {len(report.committed)} shards {would}committed; version {report.version}"
+        return "\n".join([*lines, done])
+
+    show(as_json, {"path": path, "dry_run": dry_run} | asdict(report), text)

@@ -1,0 +1,106 @@
+"""Garbage collection: what no version lists any more, and nobody has touched for a while, is deleted."""
+
+from __future__ import annotations
+
+import re
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distil.store.backend import Item, backend
+from distil.store.manifest import FOLDER, bury_manifest, dropped_versions, read_manifest
+
+if TYPE_CHECKING:
+    from distil.store.store import Store
+
+GRACE_S = 7 * 86_400.0
+_SHARD = re.compile(r"data/[^./][^/]*\.arrow")
+_TRASH = re.compile(r"data/\.([^/]+\.arrow)\.trash")
+_TEMPORARY = re.compile(r"(?:.*/)?\.[^/]+\.[0-9a-f]{16}\.tmp")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GcReport:
+    """What a collection did."""
+
+    deleted: tuple[str, ...]  # keys of shards
+    num_bytes: int  # that they took
+    kept: tuple[str, ...]  # shards that no version lists, but too young
+    restored: tuple[str, ...]  # shards in use that an interrupted collection had put aside
+
+
+def referenced(store: Store) -> set[str]:
+    """Return the keys of all shards that any version lists; RunError if one can't be read, since then nobody knows."""
+    paths = set[str]()
+    for version in store.versions():
+        with suppress(FileNotFoundError):  # dropped meanwhile
+            manifest = read_manifest(store.path, version, store=store.uuid, row_bytes=store.spec.min_row_bytes)
+            paths.update(entry.path for entry in manifest.entries)
+    return paths
+
+
+def collect_garbage(store: Store, *, grace_s: float = GRACE_S, dry_run: bool = False) -> GcReport:
+    """Delete shards that no version lists.
+
+    Readers that have such a shard mapped keep it. A commit that runs at the same time is safe: it touches its shards
+    first, and what was touched within the grace period is never deleted.
+
+    Args:
+        store: whose.
+        grace_s: how long a shard must have been left alone. Choose more than the longest time between sealing a shard and
+            committing it (for a run: a round); less than two days only while nobody writes.
+        dry_run: only report.
+    """
+    files, before_s = backend(store.path), time.time() - grace_s
+    items = files.list("data")  # before the manifests are read: what is committed in between is then listed by them
+    wanted = referenced(store)
+    restored = () if dry_run else restore_trash(store, items, wanted, before_s)
+    orphans = [item for item in items if _SHARD.fullmatch(item.key) and item.key not in wanted]
+    deleted = [item for item in orphans if item.modified_s < before_s]
+    if not dry_run:
+        deleted = [item for item in deleted if files.withdraw(item.key, older_than_s=before_s)]
+        _tidy(store, before_s)
+    gone = {item.key for item in deleted}
+    return GcReport(
+        deleted=tuple(sorted(gone)),
+        num_bytes=sum(item.num_bytes for item in deleted),
+        kept=tuple(sorted(item.key for item in orphans if item.key not in gone)),
+        restored=restored,
+    )
+
+
+def restore_trash(store: Store, items: list[Item], wanted: set[str], before_s: float) -> tuple[str, ...]:
+    """Finish what an interrupted collection began: put back shards that are in use, delete the others.
+
+    Args:
+        store: whose.
+        items: what is in data/.
+        wanted: shards that are in use.
+        before_s: Unix time; what was touched later is in use too.
+    """
+    files, restored = backend(store.path), []
+    for item in items:
+        match = _TRASH.fullmatch(item.key)
+        if match is None:
+            continue
+        key = f"data/{match[1]}"
+        if key in wanted or item.modified_s >= before_s:
+            files.publish(files.staging() / item.key.removeprefix("data/"), key)
+            restored.append(key)
+        else:
+            files.delete(item.key)
+    return tuple(restored)
+
+
+def _tidy(store: Store, before_s: float) -> None:
+    """Remove the temporary files of killed processes, and what a killed `drop` left of its manifests."""
+    files = backend(store.path)
+    for folder in ("data", FOLDER, "tags", ".") if isinstance(store.path, Path) else ():
+        for item in files.list(folder):
+            if _TEMPORARY.fullmatch(item.key) and item.modified_s < before_s:
+                files.delete(item.key)
+    for version, buried in dropped_versions(store.path):
+        if not buried:
+            bury_manifest(store.path, version)

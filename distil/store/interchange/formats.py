@@ -1,0 +1,63 @@
+"""All formats: which class reads or writes which, and a user's words made into one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from distil.config import Config, nearest, validate
+from distil.errors import InputError
+from distil.store.interchange.base import Exporter, Importer
+from distil.store.interchange.imitation import ImitationExport, ImitationImport
+from distil.store.interchange.lerobot import LeRobotImport
+from distil.store.interchange.lerobot_writer import LeRobotExport
+from distil.store.interchange.minari import MinariExport, MinariImport
+from distil.store.interchange.parquet import ParquetExport, ParquetImport
+from distil.store.interchange.rlds import RldsImport
+from distil.store.interchange.rlds_writer import RldsExport
+from distil.store.interchange.rllib import RLlibExport, RLlibImport
+from distil.store.interchange.robomimic import RobomimicExport, RobomimicImport
+from distil.store.interchange.zarr import ZarrImport
+
+IMPORTERS: tuple[type[Importer], ...] = (
+    ImitationImport,
+    LeRobotImport,
+    MinariImport,
+    ParquetImport,
+    RldsImport,
+    RLlibImport,
+    RobomimicImport,
+    ZarrImport,
+)
+EXPORTERS: tuple[type[Exporter], ...] = (
+    ImitationExport,
+    LeRobotExport,
+    MinariExport,
+    ParquetExport,
+    RldsExport,
+    RLlibExport,
+    RobomimicExport,
+)
+F = TypeVar("F", bound=Importer | Exporter)
+
+
+def kind_of(format_class: type[Config]) -> str:
+    """Return the format's name."""
+    return str(format_class.model_fields["kind"].default)
+
+
+def importer(kind: str, options: Mapping[str, Any]) -> Importer:
+    """Return the importer of a format with its options; InputError names the nearest right word."""
+    return _build(IMPORTERS, kind, options, "import")
+
+
+def exporter(kind: str, options: Mapping[str, Any]) -> Exporter:
+    """Return the exporter of a format with its options; InputError names the nearest right word."""
+    return _build(EXPORTERS, kind, options, "export")
+
+
+def _build(classes: tuple[type[F], ...], kind: str, options: Mapping[str, Any], what: str) -> F:
+    known = {kind_of(format_class): format_class for format_class in classes}
+    if kind not in known:
+        raise InputError(f"{what}: no format {kind!r}{nearest(kind, list(known))}; one of {', '.join(known)}")
+    return validate(known[kind], {"kind": kind, **options}, f"{what} {kind}")

@@ -1,0 +1,330 @@
+"""LeRobot datasets, format v3 (Parquet and MP4, many episodes a file), read without LeRobot.
+
+A frame is an observation and the action that followed it; the format has no observation after the last action. What distil
+adds (spaces, uids, that last observation) is in `meta/distil/`, which LeRobot passes over.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from distil.config import nearest
+from distil.errors import InputError, RunError
+from distil.spaces import Leaf, SpaceSpec
+from distil.store.interchange.base import WithoutFinalObservation
+from distil.store.interchange.columns import Rows, batches, parquet_files, runs, to_numpy
+from distil.store.interchange.episodes import (
+    BadEpisodeError,
+    Finding,
+    Report,
+    check_episode,
+    demonstration,
+    fit,
+    read_facts,
+    sift,
+)
+from distil.store.interchange.mp4 import Mp4Reader
+from distil.store.interchange.pictures import decode_images
+from distil.store.interchange.spaces import action_of, leaf_of, observation_of
+from distil.store.schema import StoreSpec, spec_from_json
+from distil.types import Array, Episode
+
+IMAGES = ("video", "image")
+_ENDS = ("next.terminated", "next.truncated")
+
+
+class LeRobotImport(WithoutFinalObservation):
+    """Reads a LeRobot v3 dataset from its folder. Images and videos become uint8 observations, [height, width, 3]."""
+
+    summary: ClassVar[str] = "LeRobot v3 dataset folder: Parquet and MP4"
+    kind: Literal["lerobot"] = "lerobot"
+    observations: tuple[str, ...] = ()  # features; default: those that begin with "observation"
+    action: str = "action"
+    done: Literal["terminated", "truncated"] = "terminated"  # what a feature next.done means, which doesn't say
+
+    def read(self, source: Path, *, skip_bad: bool, report: Report) -> tuple[StoreSpec, Iterator[Episode]]:
+        """See `Importer.read`."""
+        dataset = Dataset(self, source)
+        spec = dataset.spec
+        if not dataset.own:
+            report(self.finding(str(source)))
+            report(Finding(file=str(source), what=dataset.said_of_ends()))
+        if any(dataset.features[name]["dtype"] == "video" for name in dataset.names.values()):
+            report(Finding(file=str(source), what="its videos are compressed with loss; images are taken as decoded"))
+        episodes = sift(dataset.loaders(), spec=spec, file=str(source), stem=source.name, skip_bad=skip_bad, report=report)
+        return spec, _closing(episodes, dataset)
+
+
+def _closing(episodes: Iterator[Episode], dataset: Dataset) -> Iterator[Episode]:
+    try:
+        yield from episodes
+    finally:
+        dataset.close()
+
+
+class Dataset:
+    """An open dataset: its features, its spaces, and its episodes in order."""
+
+    def __init__(self, options: LeRobotImport, source: Path) -> None:
+        """Read the metadata; InputError if this isn't LeRobot's format v3 or a chosen feature isn't there."""
+        self._options, self._source = options, source
+        self.info = _info(source)
+        self.features: dict[str, Any] = self.info["features"]
+        self._files = parquet_files(source / "data")
+        self._meta = _episodes(source)
+        self._films: dict[str, tuple[Path, Mp4Reader]] = {}
+        self.own = _own(source, self._meta)
+        if self.own:
+            about = json.loads((source / "meta" / "distil" / "spec.json").read_bytes())
+            self.spec = spec_from_json(about["spec"], str(source / "meta" / "distil" / "spec.json"))
+            self.names = dict(about["features"])  # leaf -> feature
+        else:
+            self.names = self._choose()
+            self.spec = self._guess()
+
+    def said_of_ends(self) -> str:
+        """Return what the report says about how episodes end."""
+        if all(name in self.features for name in _ENDS):
+            return "says how its episodes end (next.terminated, next.truncated)"
+        if "next.done" in self.features:
+            return f"doesn't say whether next.done is terminated or truncated: taken as {self._options.done} (done=...)"
+        return "doesn't say how its episodes end: taken as truncated"
+
+    def loaders(self) -> Iterator[tuple[str, Callable[[], Episode]]]:
+        """Yield each episode's number and how to get it, in the files' order."""
+        columns = [name for name, feature in self.features.items() if feature["dtype"] != "video" and name != "episode_index"]
+        for rows in runs(self._files, "episode_index", columns):
+            yield str(rows.key), partial(self._load, rows)
+
+    def close(self) -> None:
+        """Close the videos."""
+        for _, film in self._films.values():
+            film.close()
+        self._films.clear()
+
+    def _choose(self) -> dict[str, str]:
+        options, known = self._options, list(self.features)
+        chosen = options.observations or tuple(name for name in known if name.startswith("observation"))
+        for name in (*chosen, options.action):
+            if name not in self.features:
+                raise InputError(f"{self._source}: no feature {name!r}{nearest(name, known)}; there are {', '.join(known)}")
+        if not chosen:
+            raise InputError(f"{self._source}: no feature begins with 'observation'; name them: observations=[...]")
+        if len(chosen) == 1:
+            return {"obs": chosen[0]}
+        return {f"obs/{name.removeprefix('observation.')}": name for name in chosen}
+
+    def _guess(self) -> StoreSpec:
+        shapes = {leaf: _shape(self.features[name]) for leaf, name in self.names.items()}
+        kinds = {leaf: self._dtype(name) for leaf, name in self.names.items()}
+        if list(self.names) == ["obs"]:
+            observation = SpaceSpec(tree="obs", leaves=(leaf_of("obs", shapes["obs"], kinds["obs"]),))
+        else:
+            observation = observation_of({leaf.removeprefix("obs/"): (shapes[leaf], kinds[leaf]) for leaf in self.names})
+        shape = _shape(self.features[self._options.action])
+        names = [self._options.action]
+        try:
+            tables = (
+                pa.Table.from_batches([batch]) for file in self._files for batch in batches(file, names) if batch.num_rows
+            )
+            action = action_of(_column(table, names[0], shape) for table in tables)
+        except BadEpisodeError as bad:
+            raise InputError(f"{self._source}: {bad.what}; the actions must be numbers") from None
+        env = {"lerobot": {key: self.info.get(key) for key in ("robot_type", "fps")}}
+        return StoreSpec(observation=observation, action=action, infos=self._options.infos, env=env)
+
+    def _dtype(self, name: str) -> str:
+        kind = str(self.features[name]["dtype"])
+        return "uint8" if kind in IMAGES else kind
+
+    def _load(self, rows: Rows) -> Episode:
+        meta = self._meta.get(int(rows.key))
+        table, num = rows.table, rows.table.num_rows
+        if meta is None or meta["length"] != num:
+            has = "isn't in meta/episodes" if meta is None else f"has {num} frames, meta/episodes says {meta['length']}"
+            raise BadEpisodeError(has, file=str(rows.file))
+        try:
+            frames = to_numpy(table["frame_index"])
+            if not np.array_equal(frames, np.arange(num)):
+                raise BadEpisodeError("its frames aren't in order", step=int(np.argmax(frames != np.arange(num))))
+            observations = {}
+            for leaf in self.spec.observation.leaves:
+                observations[leaf.name] = self._observation(leaf, self.names[leaf.name], table, meta)
+            episode = self._own_episode(table, observations, meta) if self.own else self._episode(table, observations)
+            check_episode(self.spec, episode)
+            return episode
+        except BadEpisodeError as bad:
+            raise BadEpisodeError(bad.what, step=bad.step, file=bad.file or str(rows.file)) from None
+
+    def _observation(self, leaf: Leaf, name: str, table: pa.Table, meta: Mapping[str, Any]) -> Array:
+        kind, num = self.features[name]["dtype"], table.num_rows
+        if kind not in IMAGES:
+            return fit(_column(table, name, _shape(self.features[name])), leaf, num)
+        images = self._video(name, num, meta) if kind == "video" else _rgb(table[name], name)
+        if leaf.shape[0] == 3 and images.shape[1:] != leaf.shape:  # stored with its channels last, kept with them first
+            images = np.moveaxis(images, -1, 1)
+        return fit(images, leaf, num)
+
+    def _video(self, name: str, num: int, meta: Mapping[str, Any]) -> Array:
+        chunk, file = (int(meta[f"videos/{name}/{part}_index"]) for part in ("chunk", "file"))
+        start = round(float(meta[f"videos/{name}/from_timestamp"]) * float(self.info["fps"]))
+        path = self._source / str(self.info["video_path"]).format(video_key=name, chunk_index=chunk, file_index=file)
+        if not path.resolve().is_relative_to(self._source.resolve()) or not path.is_file():
+            raise BadEpisodeError("its video is missing", file=str(path))
+        opened = self._films.get(name)
+        if opened is None or opened[0] != path or opened[1].position > start:
+            if opened is not None:
+                opened[1].close()
+            self._films[name] = opened = (path, Mp4Reader(path))
+        opened[1].skip(start - opened[1].position)
+        frames = opened[1].take(num)
+        if len(frames) < num:
+            raise BadEpisodeError(f"its video ends {num - len(frames)} frames too early", step=len(frames), file=str(path))
+        return frames
+
+    def _episode(self, table: pa.Table, observations: dict[str, Array]) -> Episode:
+        num = table.num_rows
+        whole, kept = self._options.ended(observations, num)
+        if kept < 1:
+            raise BadEpisodeError("has no actions")
+        action = self.spec.action.leaf
+        values = _column(table, self._options.action, _shape(self.features[self._options.action]))
+        rewards = _column(table, "next.reward", ()) if "next.reward" in self.features else np.zeros(num)
+        terminated, truncated = self._ends(table) if kept == num else (False, True)
+        success = bool(np.any(_column(table, "next.success", ()))) if "next.success" in self.features else None
+        return demonstration(
+            observations=whole,
+            actions=fit(values[:kept], action, kept),
+            rewards=rewards[:kept],
+            terminated=terminated,
+            truncated=truncated,
+            labelled=self._options.demonstrations,
+            success=success,
+            source=f"lerobot:{self._source.name}",
+            infos=self._infos(table, kept) if self.spec.infos else None,
+        )
+
+    def _ends(self, table: pa.Table) -> tuple[bool, bool]:
+        def last(name: str) -> bool:
+            flags = _column(table, name, ()).astype(bool)
+            if np.any(flags[:-1]) and name != "next.done":
+                raise BadEpisodeError(f"{name} before its last frame", step=int(np.argmax(flags)))
+            return bool(flags[-1])
+
+        if all(name in self.features for name in _ENDS):
+            return last(_ENDS[0]), last(_ENDS[1])
+        over = "next.done" in self.features and last("next.done")
+        return over and self._options.done == "terminated", not over or self._options.done == "truncated"
+
+    def _infos(self, table: pa.Table, num: int) -> tuple[str, ...]:
+        for name in self.spec.infos:
+            if name not in table.column_names:
+                raise BadEpisodeError(f"has no feature {name!r} for infos; there are {', '.join(table.column_names)}")
+        return tuple(json.dumps(row) for row in table.select(list(self.spec.infos)).slice(0, num).to_pylist())
+
+    def _own_episode(self, table: pa.Table, observations: Mapping[str, Array], meta: Mapping[str, Any]) -> Episode:
+        """Return an episode that `LeRobotExport` wrote: the last observation and what LeRobot has no field for come back."""
+        num, action = table.num_rows, self.spec.action.leaf
+        executed = "executed_action" if "executed_action" in self.features else "action"
+        finals = _finals(self.spec, meta["distil"]["final"])
+        try:
+            facts = read_facts(json.loads(meta["distil"]["facts"]))
+        except ValueError:
+            raise BadEpisodeError("its distil facts are damaged") from None
+        return Episode(
+            observations={name: np.concatenate([values, finals[name][None]]) for name, values in observations.items()},
+            actions=fit(_column(table, executed, action.shape), action, num),
+            expert_actions=fit(_column(table, "expert_action", action.shape), action, num),
+            labelled=_column(table, "labelled", ()).astype(np.uint8),
+            acted_by_expert=_column(table, "acted_by_expert", ()).astype(np.uint8),
+            rewards=_column(table, "next.reward", ()).astype(np.float64),
+            terminated=bool(_column(table, "next.terminated", ())[-1]),
+            truncated=bool(_column(table, "next.truncated", ())[-1]),
+            infos=tuple(table["infos"].to_pylist()) if self.spec.infos else None,
+            **facts,
+        )
+
+
+def _info(source: Path) -> dict[str, Any]:
+    path = source / "meta" / "info.json"
+    try:
+        info = json.loads(path.read_bytes())
+        version, _ = str(info["codebase_version"]), (info["features"], info["fps"])
+    except FileNotFoundError:
+        raise InputError(f"{source}: no LeRobot dataset there (no meta/info.json); give its folder") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: can't be read: {error}") from None
+    if not version.startswith("v3."):
+        raise InputError(
+            f"{source}: LeRobot format {version}, only v3 is read; convert it with LeRobot's own converter to v3.0"
+        )
+    return dict(info)
+
+
+def _episodes(source: Path) -> dict[int, dict[str, Any]]:
+    """Return episode number -> its row of meta/episodes, without the statistics."""
+    out: dict[int, dict[str, Any]] = {}
+    for file in parquet_files(source / "meta" / "episodes"):
+        try:
+            names = [name for name in pq.read_schema(file).names if not name.startswith("stats/")]
+            rows = pq.read_table(file, columns=names, use_threads=False, partitioning=None).to_pylist()
+            out |= {int(row["episode_index"]): row for row in rows}
+        except (pa.ArrowException, OSError, KeyError) as error:
+            raise RunError(f"{file}: can't be read ({str(error).splitlines()[0][:200]}); restore it from a copy") from None
+    return out
+
+
+def _own(source: Path, meta: dict[int, dict[str, Any]]) -> bool:
+    """Add what distil wrote beside the format to `meta`; False when there is none, or the dataset was edited since."""
+    folder = source / "meta" / "distil"
+    if not (folder / "spec.json").is_file():
+        return False
+    rows = pq.read_table(folder / "episodes.parquet", use_threads=False, partitioning=None).to_pylist()
+    if {row["episode_index"]: row["length"] for row in rows} != {number: row["length"] for number, row in meta.items()}:
+        return False
+    for row in rows:
+        meta[row["episode_index"]]["distil"] = row
+    return True
+
+
+def _finals(spec: StoreSpec, raw: bytes) -> dict[str, Array]:
+    out, at = {}, 0
+    for leaf in spec.observation.leaves:
+        dtype = np.dtype(leaf.dtype)
+        size = int(np.prod(leaf.shape))
+        if at + size * dtype.itemsize > len(raw):
+            raise BadEpisodeError("its final observation is damaged")
+        out[leaf.name] = np.frombuffer(raw, dtype, size, at).reshape(leaf.shape)
+        at += size * dtype.itemsize
+    return out
+
+
+def _shape(feature: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return one frame's shape; images are decoded with their channels last, whatever the feature says."""
+    shape = tuple(int(size) for size in feature["shape"])
+    names: Any = feature.get("names") or []
+    if feature["dtype"] in IMAGES and isinstance(names, Sequence) and names and str(names[0]).startswith("channel"):
+        return (*shape[1:], shape[0])
+    return shape
+
+
+def _column(table: pa.Table, name: str, shape: tuple[int, ...]) -> Array:
+    if name not in table.column_names:
+        raise BadEpisodeError(f"has no column {name!r}")
+    values = to_numpy(table[name], table.schema.field(name))
+    if values.size != len(values) * int(np.prod(shape)):
+        raise BadEpisodeError(f"{name} is {list(values.shape[1:])} a frame, should be {list(shape)}")
+    return values.reshape(len(values), *shape)
+
+
+def _rgb(column: pa.ChunkedArray, name: str) -> Array:
+    frames = decode_images(((item or {}).get("bytes") for item in column.to_pylist()), name)
+    return frames[..., :3] if frames.shape[-1] >= 3 else np.repeat(frames[..., :1], 3, axis=-1)

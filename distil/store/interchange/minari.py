@@ -1,0 +1,245 @@
+"""Minari datasets, through the minari package: read from its HDF5, Arrow and Parquet storage, written to any of them.
+
+What Minari has no field for travels in its infos (labels, who acted) and in metadata (seed, uid, spaces); other readers
+pass over it. Images are written losslessly; Minari's own default, JPEG, comes back as it was decoded.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from distil.errors import InputError
+from distil.spaces import action_spec, observation_spec
+from distil.store.interchange.base import Exporter, Importer, fresh, require
+from distil.store.interchange.episodes import (
+    BadEpisodeError,
+    Finding,
+    Report,
+    demonstration,
+    facts,
+    fit,
+    one_line,
+    read_facts,
+    sift,
+)
+from distil.store.interchange.spaces import gym_space
+from distil.store.schema import StoreSpec, spec_from_json
+from distil.store.snapshot import Snapshot
+from distil.types import Array, Episode
+
+_ID = re.compile(r"([-_\w]+/)*[-_\w]+-v\d+")
+_FAULTS = (OSError, KeyError, ValueError, TypeError, IndexError, AssertionError, AttributeError, RuntimeError)
+
+
+class MinariImport(Importer):
+    """Options to read a Minari dataset: a folder, or the id of one in Minari's local root."""
+
+    summary: ClassVar[str] = "Minari dataset: folder or local id"
+    kind: Literal["minari"] = "minari"
+
+    def read(self, source: Path, *, skip_bad: bool, report: Report) -> tuple[StoreSpec, Iterator[Episode]]:
+        """See `Importer.read`. Nothing is downloaded, and no environment is made."""
+        folder = _folder(source)
+        storage_module = require("minari.dataset.minari_storage", "minari")
+        raw = _raw_metadata(folder)
+        try:
+            storage = storage_module.MinariStorage.read(folder)
+        except (ImportError, *_FAULTS) as error:
+            raise InputError(f"{folder}: minari can't read it: {one_line(error)}") from None
+        if "distil" in raw:
+            spec = _own_spec(raw, folder)
+        else:
+            observation, action = observation_spec(storage.observation_space), action_spec(storage.action_space)
+            spec = StoreSpec(observation=observation, action=action, infos=self.infos, env=_env(raw))
+        if raw.get("jpeg_encoding", True) and any(leaf.is_image for leaf in spec.observation.leaves):
+            report(Finding(file=str(folder), what="its images may have been coded as JPEG, with loss; taken as decoded"))
+        stem, own = str(raw.get("dataset_id", source.name)), "distil" in raw
+        load = partial(_load, storage, spec=spec, own=own, source=f"minari:{stem}", labelled=self.demonstrations)
+        loaders = ((f"episode_{index}", partial(load, index)) for index in range(int(raw["total_episodes"])))
+        return spec, sift(loaders, spec=spec, file=str(folder), stem=stem, skip_bad=skip_bad, report=report, faults=_FAULTS)
+
+
+def _folder(source: Path) -> Path:
+    """Return the folder with metadata.json."""
+    for folder in (source, source / "data"):
+        if (folder / "metadata.json").is_file():
+            return folder
+    if not source.exists() and _ID.fullmatch(source.as_posix()):
+        root = require("minari.storage.datasets_root_dir", "minari")
+        folder = Path(root.get_dataset_path(source.as_posix())) / "data"
+        if (folder / "metadata.json").is_file():
+            return folder
+        raise InputError(f"{source}: no such folder or local dataset; see `minari list local`, `minari download {source}`")
+    raise InputError(f"{source}: no Minari dataset there (no metadata.json); give its folder or its id")
+
+
+def _raw_metadata(folder: Path) -> dict[str, Any]:
+    try:
+        raw = json.loads((folder / "metadata.json").read_bytes())
+        missing = {"observation_space", "action_space", "data_format", "total_episodes"} - set(raw)
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{folder / 'metadata.json'}: can't be read: {error}") from None
+    if missing:  # minari would make the environment that the file names, which runs code
+        raise InputError(f"{folder}: metadata.json has no {', '.join(sorted(missing))}; write the dataset with a newer minari")
+    return dict(raw)
+
+
+def _own_spec(raw: Mapping[str, Any], folder: Path) -> StoreSpec:
+    try:
+        data = json.loads(raw["distil"])
+    except (ValueError, TypeError):
+        data = {}
+    return spec_from_json(data, str(folder))
+
+
+def _env(raw: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        data = json.loads(raw["env_spec"])
+        return {"kind": "gym", "id": str(data["id"]), "kwargs": dict(data.get("kwargs") or {})}
+    except (KeyError, ValueError, TypeError):
+        return {}
+
+
+def _load(storage: Any, index: int, *, spec: StoreSpec, own: bool, source: str, labelled: bool) -> Episode:
+    try:
+        data = next(iter(storage.get_episodes([index])))
+        about = next(iter(storage.get_episode_metadata([index])))
+    except StopIteration:
+        raise BadEpisodeError("has no data") from None
+    num = len(data["rewards"])
+    if int(about.get("total_steps", num)) != num:
+        raise BadEpisodeError(f"has {num} steps where its metadata says {int(about['total_steps'])}")
+    ends = {name: np.asarray(data[name]).astype(bool).reshape(-1) for name in ("terminations", "truncations")}
+    for name, flags in ends.items():
+        if len(flags) != num or np.any(flags[:-1]):
+            raise BadEpisodeError(f"{name} is set before the last step", step=int(np.argmax(flags)))
+    try:
+        leaves = spec.observation.flatten(data["observations"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadEpisodeError(f"its observations don't have the space's keys ({error})") from None
+    episode = demonstration(
+        observations={leaf.name: fit(leaves[leaf.name], leaf, num + 1) for leaf in spec.observation.leaves},
+        actions=fit(data["actions"], spec.action.leaf, num),
+        rewards=np.asarray(data["rewards"], np.float64).reshape(-1),
+        terminated=bool(num and ends["terminations"][-1]),
+        truncated=bool(num and ends["truncations"][-1]),
+        labelled=labelled,
+        seed=int(about.get("seed") or 0),
+        source=source,
+        infos=_infos(data.get("infos") or {}, spec.infos, num) if spec.infos and not own else None,
+    )
+    return _with_own(episode, data["infos"], about, spec) if own else episode
+
+
+def _infos(infos: Mapping[str, Any], names: tuple[str, ...], num: int) -> tuple[str, ...]:
+    """Return each step's chosen infos as JSON; Minari's first row is the reset's, so row t + 1 is step t's."""
+    for name in names:
+        if name not in infos or len(infos[name]) != num + 1:
+            raise BadEpisodeError(f"has no infos {name!r} for each step; there are {', '.join(sorted(infos)) or 'none'}")
+    return tuple(json.dumps({name: np.asarray(infos[name][t + 1]).tolist() for name in names}) for t in range(num))
+
+
+def _with_own(episode: Episode, infos: Mapping[str, Any], about: Mapping[str, Any], spec: StoreSpec) -> Episode:
+    """Return the episode with what `MinariExport` put beside Minari's fields."""
+    try:
+        num, texts = episode.length, [_text(text) for text in infos["distil_infos"][:-1]] if spec.infos else None
+        extra = {"infos": tuple(texts)} if texts is not None else {}
+        names = ("actions", "expert_actions") if "distil_actions" in infos else ("expert_actions",)
+        stored = {name: np.asarray(infos[f"distil_{name}"])[:-1] for name in names}
+        marks = {name: np.asarray(infos[f"distil_{name}"], np.uint8)[:-1] for name in ("labelled", "acted_by_expert")}
+        arrays = {name: fit(rows, spec.action.leaf, num) for name, rows in stored.items()}
+        return Episode(**(vars(episode) | arrays | marks | extra | read_facts(json.loads(about["distil"]))))
+    except (KeyError, ValueError, TypeError) as error:
+        raise BadEpisodeError(f"what distil wrote beside it is damaged ({error})") from None
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+class MinariExport(Exporter):
+    """Options to write a Minari dataset folder; `minari.load_dataset(id)` finds it below MINARI_DATASETS_PATH."""
+
+    summary: ClassVar[str] = "Minari dataset folder"
+    kind: Literal["minari"] = "minari"
+    storage: Literal["hdf5", "arrow", "parquet"] = "hdf5"
+    dataset_id: str = ""  # default: the target's name, with -v0 if it has no version
+
+    def write(self, snapshot: Snapshot, target: Path, *, report: Report) -> None:
+        """See `Exporter.write`."""
+        minari = require("minari", "minari")
+        storage_module = require("minari.dataset.minari_storage", "minari")
+        buffer = require("minari.data_collector.episode_buffer", "minari").EpisodeBuffer
+        name = self.dataset_id or (target.name if _ID.fullmatch(target.name) else f"{target.name}-v0")
+        if not _ID.fullmatch(name):
+            raise InputError(f"dataset_id {name!r}: write it as (namespace/)name-v0, of letters, digits, '-' and '_'")
+        spec = snapshot.spec
+        with fresh(target) as part:
+            (part / "data").mkdir(parents=True)
+            storage = storage_module.MinariStorage.new(
+                part / "data",
+                observation_space=gym_space(spec.observation),
+                action_space=gym_space(spec.action),
+                env_spec=_env_spec(spec.env),
+                data_format=self.storage,
+                jpeg_encoding=False,
+            )
+            whole = {"dataset_id": name, "minari_version": minari.__version__, "distil": json.dumps(spec.to_json())}
+            storage.update_metadata(whole)
+            episodes = (snapshot.episode(index) for index in range(snapshot.num_episodes))
+            storage.update_episodes(self._buffer(buffer, spec, episode) for episode in episodes)
+            about = [{"distil": json.dumps(facts(snapshot.episode(i)))} for i in range(snapshot.num_episodes)]
+            storage.update_episode_metadata(about)
+
+    def _buffer(self, make: Callable[..., Any], spec: StoreSpec, episode: Episode) -> Any:
+        num = episode.length
+        last = np.zeros(num, bool)
+        ends = {}
+        for name, flag in (("terminations", episode.terminated), ("truncations", episode.truncated)):
+            ends[name] = last.copy()
+            ends[name][-1] = flag
+        infos: dict[str, Any] = {
+            "distil_expert_actions": _padded(episode.expert_actions),
+            "distil_labelled": [*episode.labelled.tolist(), 0],
+            "distil_acted_by_expert": [*episode.acted_by_expert.tolist(), 0],
+        }
+        if self.actions == "expert":
+            infos["distil_actions"] = _padded(episode.actions)
+        if spec.infos:
+            infos["distil_infos"] = [*(episode.infos or ()), ""]
+        return make(
+            seed=episode.seed,
+            observations=spec.observation.unflatten(episode.observations),
+            actions=self.chosen_actions(episode),
+            rewards=episode.rewards,
+            infos=infos,
+            **ends,
+        )
+
+
+def _padded(actions: Array) -> Any:
+    rows = np.concatenate([actions, np.zeros_like(actions[:1])])
+    return rows if rows.ndim > 1 else rows.tolist()  # minari's Arrow storage can't read arrays of one dimension back
+
+
+def _env_spec(env: Mapping[str, Any]) -> Any:
+    """Return Gymnasium's spec of the environment where its id is registered here, without wrappers of the user's own."""
+    import copy
+
+    import gymnasium
+
+    if not env.get("id") or env.get("wrappers"):
+        return None
+    try:
+        spec = copy.deepcopy(gymnasium.spec(str(env["id"])))
+    except gymnasium.error.Error:
+        return None
+    spec.kwargs.update(env.get("kwargs") or {})
+    return spec

@@ -1,0 +1,155 @@
+"""Mixtures: batches that draw from several stores in given proportions, each store in its own shuffled order.
+
+Positions of the mixed stream come in cycles. A cycle gives each part a fixed number of positions, its weight's share by
+largest remainders, in an order that is a permutation of (seed, cycle). So a part's own position follows from the mixed one by
+arithmetic: any cursor resumes, and ranks take slices, as for a single store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from distil.config import Config
+from distil.errors import InputError
+from distil.seeding import generator, integer
+from distil.store.order import SampleSource, Stream
+from distil.store.selection import SelectionConfig
+from distil.types import Array, Batch
+
+if TYPE_CHECKING:
+    from distil.store.snapshot import Snapshot
+
+_CYCLE = 1000
+
+
+class PartConfig(Config):
+    """One store of a mixture."""
+
+    path: str  # folder or URL
+    version: int | str | None = None  # or tag; None: the newest
+    weight: float = Field(default=1.0, gt=0)  # share of the samples, relative to the other parts'
+    select: SelectionConfig = SelectionConfig()
+
+
+class MixtureConfig(Config):
+    """`mix:` several stores with equal spaces, sampled in proportion to their weights."""
+
+    parts: tuple[PartConfig, ...] = Field(min_length=1)
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """The parts' weights."""
+        return tuple(part.weight for part in self.parts)
+
+    def resolve(self) -> list[Snapshot]:
+        """Return each part's chosen episodes; InputError, naming both spaces, if they differ."""
+        from distil.store.store import Store
+
+        stores = [Store.open(part.path) for part in self.parts]
+        for store, part in zip(stores[1:], self.parts[1:], strict=True):
+            store.spec.require_equal(stores[0].spec, part.path)
+        return [part.select.resolve(store.snapshot(part.version)) for store, part in zip(stores, self.parts, strict=True)]
+
+
+class MixedSampler(SampleSource):
+    """Samples of several sources. An epoch of it is as many samples as all of them have; small parts repeat in it."""
+
+    def __init__(self, sources: Sequence[SampleSource], weights: Sequence[float]) -> None:
+        """Mix `sources` (of equal spaces and windows) in proportion to `weights`, all positive."""
+        assert len(sources) == len(weights) > 0
+        self._sources = tuple(sources)
+        self._counts = _shares(weights, _CYCLE)
+        if (self._counts == 0).any():
+            raise InputError(f"mixture weights {list(weights)}: the smallest is below 1/{_CYCLE} of the sum; raise it")
+        self.tier = max(source.tier for source in sources)
+
+    @property
+    def num_samples(self) -> int:
+        """Number of samples of all sources."""
+        return sum(source.num_samples for source in self._sources)
+
+    @property
+    def columns(self) -> Mapping[str, Array]:
+        """Leaf name and "action" -> transitions of all sources, one after another."""
+        return _Joined([source.columns for source in self._sources])
+
+    def stream(self, seed: int) -> Stream:
+        """Return the stream whose order `seed` gives."""
+        return _Mixed(self._sources, self._counts, seed)
+
+    def scan(self, batch_size: int) -> Iterator[Batch]:
+        """Yield every sample of every source once; the last batch of each source may be smaller."""
+        for source in self._sources:
+            yield from source.scan(batch_size)
+
+
+class _Mixed:
+    def __init__(self, sources: Sequence[SampleSource], counts: NDArray[np.int64], seed: int) -> None:
+        self._streams = [source.stream(integer(seed, "part", i)) for i, source in enumerate(sources)]
+        self._counts, owners = counts, np.repeat(np.arange(len(counts)), counts)
+        self._cycle = lru_cache(maxsize=4)(lambda cycle: generator(seed, "cycle", cycle).permutation(owners))
+
+    def take(self, position: int, num: int) -> Batch:
+        cycle, offset = divmod(position, _CYCLE)
+        cycles = range(cycle, (position + num - 1) // _CYCLE + 1)
+        owners = np.concatenate([self._cycle(c) for c in cycles])
+        before = cycle * self._counts + np.bincount(owners[:offset], minlength=len(self._counts))
+        owners = owners[offset : offset + num]
+        parts = []
+        for part, stream in enumerate(self._streams):
+            rows = np.flatnonzero(owners == part)
+            if len(rows):
+                parts.append((rows, stream.take(int(before[part]), len(rows))))
+        return _interleave(parts, num)
+
+    def close(self) -> None:
+        for stream in self._streams:
+            stream.close()
+
+
+class _Joined(Mapping[str, Array]):
+    def __init__(self, parts: Sequence[Mapping[str, Array]]) -> None:
+        self._parts = parts
+
+    def __getitem__(self, name: str) -> Array:
+        return np.concatenate([part[name] for part in self._parts])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts[0])
+
+    def __len__(self) -> int:
+        return len(self._parts[0])
+
+
+def _interleave(parts: Sequence[tuple[NDArray[np.int64], Batch]], num: int) -> Batch:
+    """Return one batch with each part's samples at its rows."""
+
+    def join(values: Sequence[Array]) -> Array:
+        out = np.empty((num, *values[0].shape[1:]), values[0].dtype)
+        for (rows, _), value in zip(parts, values, strict=True):
+            out[rows] = value
+        return out
+
+    batches = [batch for _, batch in parts]
+    fields: dict[str, Any] = {}
+    for name, value in batches[0].__dict__.items():
+        values = [getattr(batch, name) for batch in batches]
+        if isinstance(value, Mapping):
+            fields[name] = {key: join([item[key] for item in values]) for key in value}
+        else:
+            fields[name] = None if value is None else join(values)
+    return type(batches[0])(**fields)
+
+
+def _shares(weights: Sequence[float], total: int) -> NDArray[np.int64]:
+    """Return integers that sum to `total`, in proportion to `weights`, by largest remainders."""
+    exact = np.asarray(weights, np.float64) / np.sum(weights) * total
+    out: NDArray[np.int64] = np.floor(exact).astype(np.int64)
+    out[np.argsort(out - exact, kind="stable")[: total - int(out.sum())]] += 1
+    return out

@@ -1,0 +1,154 @@
+"""The order of samples: positions in an endless stream of epochs, and which of them a rank's batches hold."""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from distil.errors import InputError
+from distil.types import Array, Batch
+
+_STATISTICS_ROWS = 1 << 14
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cursor:
+    """A position in the stream of samples: `offset` samples into epoch `epoch`, whatever the world size."""
+
+    epoch: int = 0
+    offset: int = 0
+
+    def advance(self, num: int, num_samples: int) -> Cursor:
+        """Return the position `num` samples later, where an epoch has `num_samples`."""
+        epochs, offset = divmod(self.offset + num, num_samples)
+        return Cursor(epoch=self.epoch + epochs, offset=offset)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moments:
+    """Statistics of a column over all samples, each [*shape] float64."""
+
+    mean: Array
+    std: Array
+    minimum: Array
+    maximum: Array
+    count: int
+
+
+class Stream(Protocol):
+    """A reader's state in one order of samples."""
+
+    def take(self, position: int, num: int) -> Batch:
+        """Return `num` samples from `position` on (counted over all epochs). Ascending positions are cheapest."""
+
+    def close(self) -> None:
+        """Free what it holds."""
+
+
+class SampleSource(ABC):
+    """Samples of a snapshot, in memory (`Sampler`), streamed (`StreamSampler`) or mixed: the same contract."""
+
+    tier: int  # 1: in memory, 2: streamed
+
+    @property
+    @abstractmethod
+    def num_samples(self) -> int:
+        """Number of samples of an epoch: one starts at each labelled transition."""
+
+    @property
+    @abstractmethod
+    def columns(self) -> Mapping[str, Array]:
+        """Leaf name and "action" -> [rows, ...]: transitions that start samples, to compute statistics from.
+
+        In memory all of them; streamed, a part spread evenly over the data. Each array is a copy, made when asked for.
+        """
+
+    @abstractmethod
+    def stream(self, seed: int) -> Stream:
+        """Return the stream whose order `seed` gives."""
+
+    @abstractmethod
+    def scan(self, batch_size: int) -> Iterator[Batch]:
+        """Yield every sample once, in the snapshot's order; the last batch may be smaller."""
+
+    def batches(
+        self,
+        *,
+        batch_size: int,
+        seed: int,
+        cursor: Cursor | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+        num_batches: int | None = None,
+    ) -> Generator[Batch, None, None]:
+        """Yield this rank's part of each global batch of the endless stream that starts at `cursor`.
+
+        The stream is one shuffled order of all samples after another, so batches are always full and each epoch has every
+        sample once. The same content, seed and cursor give the same batches at any world size.
+
+        Args:
+            batch_size: of the global batch, B.
+            seed: of the order.
+            cursor: where to start; None: at the beginning.
+            rank: which slice of each global batch to take.
+            world_size: number of slices; InputError unless it divides `batch_size`.
+            num_batches: stop after so many; None: never.
+        """
+        if batch_size < 1 or world_size < 1 or batch_size % world_size:
+            raise InputError(f"batch_size {batch_size}: should be a multiple of the number of learners, {world_size}")
+        assert 0 <= rank < world_size
+        start, part = cursor or Cursor(), batch_size // world_size
+        position = start.epoch * self.num_samples + start.offset + rank * part
+        return self._batches(seed, position, part, batch_size, num_batches)
+
+    def _batches(self, seed: int, position: int, part: int, size: int, num: int | None) -> Generator[Batch, None, None]:
+        stream = self.stream(seed)
+        try:
+            for _ in itertools.count() if num is None else range(num):
+                yield stream.take(position, part)
+                position += size
+        finally:
+            stream.close()
+
+    def statistics(self) -> dict[str, Moments]:
+        """Return leaf name and "action" -> exact moments over all samples (of images: over the values as they are).
+
+        One pass in a fixed order; sums are combined as in Chan et al., 1979 (updating formulae, equation 2.1).
+        """
+        return self._statistics(_STATISTICS_ROWS)
+
+    def _statistics(self, batch_size: int) -> dict[str, Moments]:
+        found: dict[str, Moments] = {}
+        for batch in self.scan(batch_size):
+            for name, rows in self._transitions(batch).items():
+                new = _moments(rows)
+                found[name] = _combine(found[name], new) if name in found else new
+        return found
+
+    def _transitions(self, batch: Batch) -> dict[str, Array]:
+        """Return the current observations, and the labels, of a batch of `scan`."""
+        values = {name: rows[:, -1] for name, rows in batch.observations.items() if not name.startswith("goal/")}
+        return values | {"action": batch.actions[:, 0]}
+
+
+def _moments(rows: Array) -> Moments:
+    wide = rows.astype(np.float64)
+    return Moments(mean=wide.mean(0), std=wide.std(0), minimum=wide.min(0), maximum=wide.max(0), count=len(rows))
+
+
+def _combine(a: Moments, b: Moments) -> Moments:
+    count = a.count + b.count
+    delta = b.mean - a.mean
+    variance = (a.count * a.std**2 + b.count * b.std**2) / count + delta**2 * (a.count / count) * (b.count / count)
+    return Moments(
+        mean=a.mean + delta * (b.count / count),
+        std=np.sqrt(variance),
+        minimum=np.minimum(a.minimum, b.minimum),
+        maximum=np.maximum(a.maximum, b.maximum),
+        count=count,
+    )

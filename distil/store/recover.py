@@ -1,0 +1,152 @@
+"""Recovery after a crash: what killed writers left is committed where it is whole, and cleared away where it isn't."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distil.errors import RunError
+from distil.store.backend import Item, Location, backend
+from distil.store.files import os_fault
+from distil.store.footer import describe
+from distil.store.gc import referenced, restore_trash
+from distil.store.shard import ShardEntry
+from distil.store.verify import check_shard, check_steps, digest_of
+
+if TYPE_CHECKING:
+    from distil.store.store import Store
+
+_OPEN, _SHARD = ".open", ".arrow"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecoverReport:
+    """What was found. With `dry_run`, what would be done."""
+
+    salvaged: tuple[str, ...]  # shards that were written to their end, and only lacked their name
+    discarded: tuple[str, ...]  # "file: why" of those that weren't
+    writing: tuple[str, ...]  # files that a live writer is writing just now: left alone
+    committed: tuple[str, ...]  # sealed shards, whole, that no version listed
+    refused: tuple[str, ...]  # "shard: why" of sealed shards that can't be committed: left alone
+    restored: tuple[str, ...]  # shards in use that an interrupted `gc` had put aside
+    num_episodes: int  # in what was committed
+    version: int  # of the store afterwards
+
+
+def recover(store: Store, *, discard: bool = False, dry_run: bool = False) -> RecoverReport:
+    """Salvage what writers left that were killed before their commit.
+
+    Safe beside live writers: a file that is being written is left alone, and a writer whose sealed shards this commits
+    finds them committed.
+
+    Args:
+        store: whose.
+        discard: commit nothing; remove unsealed files, and leave sealed shards to `gc`.
+        dry_run: change nothing.
+    """
+    items = backend(store.path).list("data")
+    wanted = referenced(store)
+    restored = () if dry_run else restore_trash(store, items, wanted, float("inf") if discard else 0.0)
+    salvaged, discarded, writing = _unsealed(store, discard=discard, dry_run=dry_run)
+    orphans = [item for item in backend(store.path).list("data") if _is_orphan(item, wanted)]
+    sound, refused = _sound(store, [] if discard else orphans)
+    if sound and not dry_run:
+        store.commit(sound, "recovered")
+    return RecoverReport(
+        salvaged=tuple(salvaged),
+        discarded=tuple(discarded),
+        writing=tuple(writing),
+        committed=tuple(entry.path for entry in sound),
+        refused=tuple(refused),
+        restored=restored,
+        num_episodes=sum(entry.num_episodes for entry in sound),
+        version=store.manifest().version,
+    )
+
+
+def _is_orphan(item: Item, wanted: set[str]) -> bool:
+    name = item.key.removeprefix("data/")
+    return name.endswith(_SHARD) and not name.startswith(".") and item.key not in wanted
+
+
+def _unsealed(store: Store, *, discard: bool, dry_run: bool) -> tuple[list[str], list[str], list[str]]:
+    """Seal or remove `.open` files; return (salvaged, discarded, being written)."""
+    files = backend(store.path)
+    salvaged, discarded, writing = list[str](), list[str](), list[str]()
+    for path in sorted(files.staging().glob(f".*{_OPEN}")):
+        with _lock(path) as free:
+            if not free:
+                writing.append(path.name)
+            elif (fault := "as asked" if discard else _fault(store, path)) is not None:
+                discarded.append(f"{path.name}: {fault}")
+                if not dry_run:
+                    path.unlink(missing_ok=True)
+            else:
+                salvaged.append(f"data/{path.name.removeprefix('.').removesuffix(_OPEN)}{_SHARD}")
+                if not dry_run:
+                    files.publish(path, salvaged[-1])
+    return salvaged, discarded, writing
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[bool]:
+    """Lock an `.open` file; yields whether that worked: while a process writes it, it doesn't (see `write_shard`)."""
+    try:
+        file = open(path, "r+b")  # noqa: SIM115 - closed below
+    except FileNotFoundError:  # sealed a moment ago
+        yield False
+        return
+    except OSError as error:
+        raise os_fault(error, path) from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield path.exists()
+
+
+def _fault(store: Store, path: Path) -> str | None:
+    """Return what is wrong with an unsealed file, after reading every byte of it; None if it is whole."""
+    try:
+        _examine(store, path.parent.parent, f"{path.parent.name}/{path.name}", path.stat().st_size)
+    except RunError as error:
+        return str(error).removeprefix(f"{path}: ")
+    return None
+
+
+def _examine(store: Store, root: Location, key: str, num_bytes: int) -> ShardEntry:
+    """Return the entry of a file that nobody vouches for, after reading every byte; RunError says what is wrong with it."""
+    entry = describe(root, key, num_bytes)
+    entry = replace(entry, digest=digest_of(root, entry))
+    check_shard(root, store.spec, entry, {})
+    check_steps(root, store.spec, entry)
+    return entry
+
+
+def _sound(store: Store, orphans: Sequence[Item]) -> tuple[list[ShardEntry], list[str]]:
+    """Return the entries that can be committed together, and "shard: why" of the others."""
+    sound, refused, head = list[ShardEntry](), list[str](), store.manifest()
+    taken = set(store.snapshot(head.version).episodes.uid.tolist())
+    for item in sorted(orphans, key=lambda item: item.key):
+        try:
+            entry = _examine(store, store.path, item.key, item.num_bytes)
+        except FileNotFoundError:
+            continue  # another recovery or gc was here
+        except RunError as error:
+            refused.append(str(error))
+            continue
+        if store.holds(head, entry):
+            continue  # compacted or committed again: for gc
+        uids = set(store.index(entry).column("uid").to_pylist())
+        if uids & taken:
+            refused.append(f"{store.path / item.key}: the store has another episode {min(uids & taken)}")
+            continue
+        taken |= uids
+        sound.append(entry)
+    return sound, refused

@@ -1,0 +1,266 @@
+"""Reading rows of shards by `pread` into memory of a fixed size: what is read never counts as the process's own memory.
+
+A column of a shard is one range of bytes (see `distil.store.schema`), so rows are too. Runs of rows that lie near each other
+in a file are read at once, with the rows between them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from distil.errors import RunError
+from distil.store.backend import Location, backend
+from distil.store.codec import RAW, check_offsets, decode
+from distil.store.files import os_fault
+from distil.store.heap import BLOCK, Heap
+from distil.store.schema import Column, StoreSpec
+from distil.store.shard import ShardEntry, open_shard
+from distil.types import Array
+
+_SCRATCH_BYTES = 1 << 18
+_HOLE_BYTES = 1 << 15  # reading over a hole of so many bytes is cheaper than a second call
+_MAX_OPEN = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runs:
+    """N ranges of rows to copy: row `source + i` of shard `shard` becomes row `target + i`, for i < count."""
+
+    shard: NDArray[np.int64]  # [N]
+    source: NDArray[np.int64]  # [N]
+    target: NDArray[np.int64]  # [N]
+    count: NDArray[np.int64]  # [N]
+
+
+@dataclass(frozen=True)
+class _Opened:
+    path: Path
+    descriptor: int
+    places: Mapping[str, tuple[int, int]]  # column -> where its values lie; of a compressed one: its offsets, its blocks
+
+
+class _Schema:
+    """A spec that can be part of a cache's key."""
+
+    def __init__(self, spec: StoreSpec) -> None:
+        self.spec, self._text = spec, json.dumps(spec.to_json() | {"env": {}}, sort_keys=True)
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Schema) and other._text == self._text
+
+
+class RowReader:
+    """Copies rows out of the shards of one version of a store. Not for two threads at a time."""
+
+    def __init__(self, root: Location, entries: Sequence[ShardEntry], spec: StoreSpec) -> None:
+        """Prepare to read `entries` below the store's folder `root`; nothing is opened yet."""
+        self._root, self._entries, self._spec = root, entries, spec
+        self._columns = {column.name: column for column in spec.columns()}
+        self._row_bytes = {name: column.row_bytes for name, column in self._columns.items()}
+        self._scratch = np.empty(_SCRATCH_BYTES, np.uint8)
+        self._schema = _Schema(spec)
+        self._open: OrderedDict[int, _Opened] = OrderedDict()
+        self.num_bytes = 0  # read so far
+
+    def close(self) -> None:
+        """Close the files; reading again opens them again."""
+        while self._open:
+            os.close(self._open.popitem()[1].descriptor)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_open"):
+            self.close()
+
+    def copy(self, runs: Runs, out: Mapping[str, Array], heaps: Mapping[str, Heap] | None = None) -> None:
+        """Copy rows of the columns in `out`, cast to the types there.
+
+        Args:
+            runs: which rows, and where they go; targets don't overlap.
+            out: column -> [rows, ...]. Of a column in `heaps`: [rows] of `BLOCK`, where the compressed rows lie in the heap.
+            heaps: column -> where the blocks of a compressed column are appended, to be decoded later.
+
+        Raises:
+            RunError: a shard is missing or damaged.
+        """
+        columns = [(self._columns[name], values, (heaps or {}).get(name)) for name, values in out.items()]
+        sizes = [self._row_bytes[name] for name in out]
+        for span in _spans(runs, most=max(1, _SCRATCH_BYTES // max(sizes)), hole=_HOLE_BYTES // sum(sizes)):
+            opened = self._file(span.shard)
+            for column, values, heap in columns:
+                if column.codec == RAW:
+                    self._copy_raw(opened, column, span, values)
+                else:
+                    self._copy_compressed(opened, column, span, values, heap)
+
+    def blocks_bytes(self, name: str) -> int:
+        """Return the bytes of a compressed column in all shards."""
+        return sum(self._file(number).places[f"{name}:bytes"][0] for number in range(len(self._entries)))
+
+    def _copy_raw(self, opened: _Opened, column: Column, span: _Span, out: Array) -> None:
+        size = self._row_bytes[column.name]
+        raw = self._read(opened, opened.places[column.name][0] + span.first * size, span.num * size)
+        rows = raw.view(column.dtype)
+        _place(rows.reshape(span.num, *column.shape) if column.shape else rows, span, out)
+
+    def _copy_compressed(self, opened: _Opened, column: Column, span: _Span, out: Array, heap: Heap | None) -> None:
+        where, data = opened.places[column.name]
+        raw = self._read(opened, where + 8 * span.first, 8 * (span.num + 1))
+        offsets = raw.view(np.int64).copy()
+        try:
+            check_offsets(offsets, opened.places[f"{column.name}:bytes"][0])
+            blocks = self._read(opened, data + int(offsets[0]), int(offsets[-1] - offsets[0]))
+            offsets -= offsets[0]
+            if heap is None:
+                rows = np.empty((span.num, *column.shape), column.dtype)
+                decode(offsets, blocks, rows)
+            else:
+                offsets += heap.append(blocks)
+                rows = np.empty(span.num, BLOCK)
+                rows["begin"], rows["end"] = offsets[:-1], offsets[1:]
+        except ValueError as error:
+            raise RunError(f"{opened.path}: damaged ({error}); restore the file from a copy") from None
+        _place(rows, span, out)
+
+    def _read(self, opened: _Opened, offset: int, num_bytes: int) -> NDArray[np.uint8]:
+        """Return bytes of the file, in the scratch memory where they fit."""
+        out = self._scratch[:num_bytes] if num_bytes <= _SCRATCH_BYTES else np.empty(num_bytes, np.uint8)
+        done, view = 0, out.data
+        self.num_bytes += num_bytes
+        while done < num_bytes:
+            try:
+                got = os.preadv(opened.descriptor, [view[done:]], offset + done)
+            except OSError as error:
+                raise os_fault(error, opened.path) from None
+            if not got:
+                raise RunError(f"{opened.path}: it has become shorter; restore the file from a copy")
+            done += got
+        return out
+
+    def _file(self, number: int) -> _Opened:
+        opened = self._open.get(number)
+        if opened is not None:
+            self._open.move_to_end(number)
+            return opened
+        entry = self._entries[number]
+        try:
+            places = _checked_places(self._root, entry, self._schema)
+            path = backend(self._root).local(entry.path, entry.num_bytes, entry.digest)
+            opened = _Opened(path, os.open(path, os.O_RDONLY | os.O_CLOEXEC), places)
+        except FileNotFoundError:
+            raise RunError(f"{self._root / entry.path}: the shard is missing; restore it from a copy") from None
+        except OSError as error:
+            raise os_fault(error, Path(entry.path)) from None
+        self._open[number] = opened
+        if len(self._open) > _MAX_OPEN:
+            os.close(self._open.popitem(last=False)[1].descriptor)
+        return opened
+
+
+@dataclass(frozen=True)
+class _Span:
+    """Rows that are read at once: `num` from `first` on; of them `count` from the wanted runs, N of them."""
+
+    shard: int
+    first: int
+    num: int
+    source: NDArray[np.int64]  # [N] ascending
+    target: NDArray[np.int64]  # [N]
+    count: NDArray[np.int64]  # [N]
+
+
+def _spans(runs: Runs, most: int, hole: int) -> Iterator[_Span]:
+    """Yield what is read at once: runs of one shard with holes of at most `hole` rows between, and at most `most` rows."""
+    shard, source, target, count = (getattr(runs, name) for name in ("shard", "source", "target", "count"))
+    if len(count) and (count.max() > most or count.min() < 1):
+        shard, source, target, count = _cut(shard, source, target, count, most)
+    if not len(count):
+        return
+    order = np.lexsort((source, shard))
+    shard, source, target, count = shard[order], source[order], target[order], count[order]
+    ends = source + count
+    apart = shard * (int(ends.max()) + hole + 1)  # lays the shards behind one another
+    reach = np.maximum.accumulate(apart + ends)  # runs may overlap
+    far = np.flatnonzero(apart[1:] + source[1:] > reach[:-1] + hole) + 1
+    begins = [0, *far.tolist()]
+    for begin, end in zip(begins, [*begins[1:], len(source)], strict=True):
+        while begin < end:
+            limit, stop = apart[begin] + source[begin] + most, end
+            if reach[end - 1] > limit:
+                stop = begin + max(1, int(np.searchsorted(reach[begin:end], limit, side="right")))
+            part, first = slice(begin, stop), int(source[begin])
+            last = int(ends[begin]) if stop - begin == 1 else int(ends[part].max())
+            yield _Span(int(shard[begin]), first, last - first, source[part], target[part], count[part])
+            begin = stop
+
+
+def _cut(shard: Array, source: Array, target: Array, count: Array, most: int) -> tuple[Array, Array, Array, Array]:
+    """Cut long runs, and leave out empty ones."""
+    pieces = -(-count // most)
+    owner = np.repeat(np.arange(len(count)), pieces)
+    skip = most * (np.arange(len(owner)) - np.repeat(np.cumsum(pieces) - pieces, pieces))
+    return shard[owner], source[owner] + skip, target[owner] + skip, np.minimum(count[owner] - skip, most)
+
+
+def _place(rows: Array, span: _Span, out: Array) -> None:
+    """Put the wanted ones of the rows that were read where they go."""
+    if len(span.count) == 1:
+        target = int(span.target[0])
+        out[target : target + span.num] = rows
+        return
+    if int(span.count.sum()) > 16 * len(span.count):
+        for a, b, n in zip((span.source - span.first).tolist(), span.target.tolist(), span.count.tolist(), strict=True):
+            out[b : b + n] = rows[a : a + n]
+        return
+    chosen, ends = ranges(span.source - span.first, span.count), span.target + span.count
+    if np.array_equal(span.target[1:], ends[:-1]):
+        out[span.target[0] : ends[-1]] = rows.take(chosen, 0)
+    else:
+        out[ranges(span.target, span.count)] = rows.take(chosen, 0)
+
+
+def ranges(first: NDArray[np.int64], count: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return first[0], first[0] + 1, ... (count[0] of them), first[1], ..."""
+    ends = np.cumsum(count)
+    total = int(ends[-1]) if len(ends) else 0
+    rows: NDArray[np.int64] = np.arange(total, dtype=np.int64) + np.repeat(first - (ends - count), count)
+    return rows
+
+
+@lru_cache(maxsize=1 << 14)
+def _checked_places(root: Location, entry: ShardEntry, schema: _Schema) -> Mapping[str, tuple[int, int]]:
+    """Return where each column's values lie, of a shard that is what the manifest says; shards never change."""
+    with open_shard(root, entry, schema.spec):
+        path = backend(root).local(entry.path, entry.num_bytes, entry.digest)
+        return _places(path, {column.name: column for column in schema.spec.columns()})
+
+
+def _places(path: Path, columns: Mapping[str, Column]) -> dict[str, tuple[int, int]]:
+    """Return where each column's values lie in a sound shard."""
+    out: dict[str, tuple[int, int]] = {}
+    with pa.memory_map(str(path), "r") as file:
+        base = file.read_buffer(1).address
+        batch = pa.ipc.open_file(file).get_batch(0)
+        for name, column in columns.items():
+            array: Any = batch.column(name)
+            if column.codec == RAW:
+                values = array.storage.values if column.shape else array
+                out[name] = (values.buffers()[1].address - base, 0)
+            else:
+                _, offsets, data = array.buffers()
+                out[name] = (offsets.address - base, data.address - base if data is not None else 0)
+                out[f"{name}:bytes"] = (data.size if data is not None else 0, 0)
+    return out

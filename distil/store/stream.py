@@ -1,0 +1,306 @@
+"""Tier 2: samples of a snapshot that is larger than its memory, streamed in blocks of a shuffled order.
+
+The transitions of the snapshot, in its order, are cut into blocks of R. An epoch takes the blocks in a permuted order, some
+hundred at a time: such a group is read into memory, its samples are permuted, and while they are used the next group is read
+in the background. Blocks and groups follow from the content and the budget alone, not from shards, ranks or speed, so
+the order is a function of (content, budget, seed, cursor), and every sample comes once an epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distil.errors import InputError
+from distil.seeding import generator
+from distil.store.order import SampleSource, Stream
+from distil.store.rows import RowReader, Runs
+from distil.store.sampler import Copies, whole_episodes
+from distil.store.table import Gather, Table
+from distil.store.windows import LABELLED, Layout, Pieces, WindowOptions, Windows, place
+from distil.types import Array, Batch
+
+if TYPE_CHECKING:
+    from distil.store.snapshot import Snapshot
+
+_MAX_BLOCK = 4096  # transitions: larger ones aren't faster to read
+_BLOCKS_IN_GROUP = 64  # at least, where blocks needn't get too small for it
+_MIN_BLOCK = 64
+_INDEX_BYTES = 24  # of a sample, while its group is permuted
+_SHARES = 2.2  # two groups and a scan, in groups
+_LABEL_ROWS = 1 << 20
+_RESERVED_BYTES = 1 << 20  # for reading, here and in a scan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blocks:
+    """The blocks of a snapshot that have samples."""
+
+    number: NDArray[np.int64]  # [N] block k is transitions [k * size, (k + 1) * size)
+    samples: NDArray[np.int64]  # [N] number of samples in it
+    size: int
+    in_group: int  # blocks that are in memory together
+    most_rows: NDArray[np.int64]  # rows that 1, 2, ... blocks take in memory at most
+
+
+class StreamSampler(SampleSource):
+    """Windows of a snapshot's labelled transitions, streamed through `memory_budget` bytes."""
+
+    tier = 2
+
+    def __init__(self, snapshot: Snapshot, *, memory_budget: int, **windows: Unpack[WindowOptions]) -> None:
+        """Look at the index of episodes, and at the labels of episodes that are labelled in part.
+
+        Args:
+            snapshot: what to sample from.
+            memory_budget: bytes for one stream of batches beside a scan; the order depends on it.
+            windows: the fields of `Windows`.
+
+        Raises:
+            InputError: no transition is labelled, a size is below 1, or the budget is too small.
+            RunError: a shard is damaged.
+        """
+        self._snapshot = snapshot
+        self._layout = Layout(snapshot.spec, Windows(**windows))
+        self._episodes = whole_episodes(snapshot, self._layout.windows)
+        self._ends = np.cumsum(self._episodes.length)  # [episodes]
+        self._blocks = self._cut(memory_budget)
+
+    @property
+    def num_samples(self) -> int:
+        """Number of windows: one starts at each labelled transition."""
+        return int(self._blocks.samples.sum())
+
+    @property
+    def columns(self) -> Mapping[str, Array]:
+        """Leaf name and "action" -> transitions that start samples: those of as many blocks as a scan holds, evenly spread.
+
+        For exact figures over all of them there is `statistics`.
+        """
+        num = len(self._blocks.number)
+        chosen = np.unique(np.linspace(0, num - 1, min(num, self._scan_blocks)).astype(np.int64))
+        loader = _Loader(self, len(chosen), self.reader())
+        samples, _ = loader.load(chosen)
+        return Copies(loader.table, samples)
+
+    def stream(self, seed: int) -> Stream:
+        """Return the stream whose order `seed` gives."""
+        return _Streamed(self, self._blocks, seed)
+
+    def scan(self, batch_size: int) -> Iterator[Batch]:
+        """Yield every sample once, in the snapshot's order; the last batch may be smaller."""
+        loader = _Loader(self, self._scan_blocks, self.reader())
+        rest: list[Batch] = []
+        waiting = 0
+        for begin in range(0, len(self._blocks.number), self._scan_blocks):
+            end = min(begin + self._scan_blocks, len(self._blocks.number))
+            samples, gather = loader.load(np.arange(begin, end))
+            at = 0
+            while at < len(samples):
+                num = min(batch_size - waiting, len(samples) - at)
+                rest.append(gather(samples[at : at + num]))
+                at, waiting = at + num, waiting + num
+                if waiting == batch_size:
+                    yield concatenate(rest)
+                    rest, waiting = [], 0
+        if rest:
+            yield concatenate(rest)
+
+    @property
+    def _scan_blocks(self) -> int:
+        return max(1, min(self._blocks.in_group // 8, len(self._blocks.number)))
+
+    def reader(self) -> RowReader:
+        """Return a new reader of the snapshot's shards."""
+        return RowReader(self._snapshot.path, self._snapshot.entries, self._snapshot.spec)
+
+    def pieces(self, chosen: NDArray[np.int64]) -> Pieces:
+        """Return the parts of episodes that blocks `chosen` (positions in `Blocks`) are made of, in the snapshot's order."""
+        blocks, episodes, ends = self._blocks, self._episodes, self._ends
+        return _pieces(np.sort(blocks.number[chosen]), blocks.size, episodes, ends)[0]
+
+    def _cut(self, budget: int) -> Blocks:
+        """Choose the sizes: two groups, a scan of an eighth, and what reading needs share the budget."""
+        layout, windows = self._layout, self._layout.windows
+        row_bytes = layout.row_bytes + _INDEX_BYTES + self._compressed_bytes()
+        rows = int((budget - _RESERVED_BYTES) / _SHARES / row_bytes) - windows.gap
+        size = max(min(_MAX_BLOCK, rows // _BLOCKS_IN_GROUP), _MIN_BLOCK)
+        total = int(self._ends[-1])
+        number = np.arange(-(-total // size))
+        pieces, owner, _ = _pieces(number, size, self._episodes, self._ends)
+        places = place(pieces, windows)
+        lies = np.diff(places.first + pieces.num + places.after + places.extra, prepend=0)  # rows that each piece takes
+        most = np.cumsum(np.sort(np.bincount(owner, weights=lies).astype(np.int64))[::-1])
+        in_group = int(np.searchsorted(most, rows, side="right"))
+        if in_group < min(2, len(number)):
+            need = int((most[min(1, len(number) - 1)] + windows.gap + 1) * row_bytes * _SHARES) + _RESERVED_BYTES + row_bytes
+            raise InputError(
+                f"memory_budget {budget}: too small to shuffle rows of {row_bytes} bytes; give it at least {need} bytes"
+            )
+        samples = np.minimum((number + 1) * size, total) - number * size
+        if not windows.every:
+            samples = self._labelled(number, size)
+        keep = samples > 0
+        return Blocks(number=number[keep], samples=samples[keep], size=size, in_group=in_group, most_rows=most + windows.gap)
+
+    def _compressed_bytes(self) -> int:
+        """Return the mean bytes of a row's compressed columns, rounded up."""
+        snapshot = self._snapshot
+        if not self._layout.compressed:
+            return 0
+        reader = self.reader()
+        rows = sum(entry.num_rows for entry in snapshot.entries)
+        return -(-sum(reader.blocks_bytes(name) for name in self._layout.compressed) // rows)
+
+    def _labelled(self, number: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+        """Return how many labelled transitions each block has; reads labels only where an episode has some but not all."""
+        pieces, owner, episode = _pieces(number, size, self._episodes, self._ends)
+        labels, length = self._snapshot.episodes.num_labelled[episode], pieces.length
+        counts = np.where(labels == length, pieces.num, 0)
+        partial = np.flatnonzero((labels > 0) & (labels < length))
+        reader = self.reader()
+        ends = np.cumsum(pieces.num[partial])
+        cuts = np.unique(np.searchsorted(ends, np.arange(0, ends[-1] if len(ends) else 0, _LABEL_ROWS)))
+        for begin, end in pairwise([*cuts.tolist(), len(partial)]):
+            part = pieces.take(partial[begin:end])
+            starts = np.cumsum(part.num) - part.num
+            labelled = np.empty(int(part.num.sum()), np.uint8)
+            reader.copy(
+                Runs(shard=part.shard, source=part.row + part.begin, target=starts, count=part.num), {LABELLED: labelled}
+            )
+            counts[partial[begin:end]] = np.add.reduceat(labelled != 0, starts, dtype=np.int64)
+        return np.bincount(owner, weights=counts, minlength=len(number)).astype(np.int64)
+
+
+def _pieces(
+    number: NDArray[np.int64], size: int, episodes: Pieces, ends: NDArray[np.int64]
+) -> tuple[Pieces, NDArray[np.int64], NDArray[np.int64]]:
+    """Return the parts of episodes in blocks `number`; the position in `number`, and the episode, of each part."""
+    begin, end = number * size, np.minimum((number + 1) * size, ends[-1])
+    first, last = np.searchsorted(ends, begin, side="right"), np.searchsorted(ends, end - 1, side="right")
+    count = last - first + 1
+    owner = np.repeat(np.arange(len(number)), count)
+    episode = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count - first, count)
+    start = ends[episode] - episodes.length[episode]
+    pieces = Pieces(
+        shard=episodes.shard[episode],
+        row=episodes.row[episode],
+        length=episodes.length[episode],
+        begin=np.maximum(begin[owner] - start, 0),
+        end=np.minimum(end[owner] - start, episodes.length[episode]),
+        full=episodes.full[episode],
+    )
+    return pieces, owner, episode
+
+
+class _Loader:
+    """Reads groups of blocks, each into the same memory."""
+
+    def __init__(self, source: StreamSampler, num_blocks: int, reader: RowReader) -> None:
+        self._source, self._reader = source, reader
+        self.table = Table.allocate(source._layout, int(source._blocks.most_rows[num_blocks - 1]))
+
+    def load(self, chosen: NDArray[np.int64]) -> tuple[NDArray[np.int64], Gather]:
+        """Return the samples of blocks `chosen`, in the snapshot's order, and what gathers them until the next call."""
+        layout = self._source._layout
+        pieces = self._source.pieces(chosen)
+        places = place(pieces, layout.windows)
+        for heap in self.table.heaps.values():
+            heap.clear()
+        self.table.fill(self._reader, pieces, places)
+        return self.table.samples(places.first, pieces.num, pieces.full), self.table.gather()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Group:
+    key: tuple[int, int]  # epoch, number
+    begin: int  # position of its first sample in the epoch
+    order: NDArray[np.int64]  # [samples] in the order of the stream
+    gather: Gather
+
+
+class _Streamed:
+    """A stream of groups; the next one is read while this one is used."""
+
+    def __init__(self, source: StreamSampler, blocks: Blocks, seed: int) -> None:
+        self._source, self._blocks, self._seed = source, blocks, seed
+        self._num_samples = source.num_samples
+        reader = source.reader()  # one thread uses it
+        self._loaders = [_Loader(source, min(blocks.in_group, len(blocks.number)), reader) for _ in range(2)]
+        self._plan = lru_cache(maxsize=2)(self._plan_epoch)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="distil-stream")
+        self._group: _Group | None = None
+        self._coming: tuple[tuple[int, int], Future[_Group]] | None = None
+        self._turn = 0
+
+    def take(self, position: int, num: int) -> Batch:
+        parts = []
+        while num:
+            epoch, offset = divmod(position, self._num_samples)
+            group = self._group
+            if group is None or group.key[0] != epoch or not group.begin <= offset < group.begin + len(group.order):
+                group = self._advance(epoch, offset)
+            at = offset - group.begin
+            order = group.order[at : at + num]
+            parts.append(group.gather(order))
+            position, num = position + len(order), num - len(order)
+        return parts[0] if len(parts) == 1 else concatenate(parts)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._group = self._coming = None
+        self._loaders = []
+
+    def _advance(self, epoch: int, offset: int) -> _Group:
+        """Make the group of a position the current one, and start to read the one after it."""
+        _, begins = self._plan(epoch)
+        number = int(np.searchsorted(begins, offset, side="right")) - 1
+        key = (epoch, number)
+        self._group = None
+        if self._coming is None or self._coming[0] != key:
+            if self._coming is not None:
+                self._coming[1].exception()  # wait: it fills the memory that is taken next
+            self._coming = (key, self._submit(key))
+        self._group = group = self._coming[1].result()
+        after = (epoch, number + 1) if number + 2 < len(begins) else (epoch + 1, 0)
+        self._coming = (after, self._submit(after))
+        return group
+
+    def _submit(self, key: tuple[int, int]) -> Future[_Group]:
+        self._turn ^= 1
+        return self._pool.submit(self._load, key, self._loaders[self._turn])
+
+    def _load(self, key: tuple[int, int], loader: _Loader) -> _Group:
+        order, begins = self._plan(key[0])
+        size = self._blocks.in_group
+        samples, gather = loader.load(order[key[1] * size : (key[1] + 1) * size])
+        shuffled = generator(self._seed, "epoch", key[0], "group", key[1]).permutation(samples)
+        return _Group(key=key, begin=int(begins[key[1]]), order=shuffled, gather=gather)
+
+    def _plan_epoch(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the order of the blocks, and where each group's samples begin; the number of samples comes last."""
+        order = generator(self._seed, "epoch", epoch).permutation(len(self._blocks.number))
+        ends = np.cumsum(self._blocks.samples[order])
+        size = self._blocks.in_group
+        return order, np.concatenate([[0], ends[size - 1 : -1 : size], ends[-1:]])
+
+
+def concatenate(batches: list[Batch]) -> Batch:
+    """Return one batch of several, in their order."""
+    if len(batches) == 1:
+        return batches[0]
+    fields: dict[str, Any] = {}
+    for name, value in batches[0].__dict__.items():
+        parts = [getattr(batch, name) for batch in batches]
+        if isinstance(value, Mapping):
+            fields[name] = {key: np.concatenate([part[key] for part in parts]) for key in value}
+        else:
+            fields[name] = None if value is None else np.concatenate(parts)
+    return type(batches[0])(**fields)

@@ -1,0 +1,86 @@
+"""Tags: names for versions. A tagged version can't be dropped, so its shards stay."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from distil.errors import InputError, RunError
+from distil.store.backend import Location, backend, read_json
+from distil.store.files import dump_json
+
+if TYPE_CHECKING:
+    from distil.store.store import Store
+
+_FOLDER = "tags"
+_NAME = re.compile(r"(?=.*[^0-9])[A-Za-z0-9_][A-Za-z0-9_.-]{0,80}")
+_FILE = re.compile(rf"{_FOLDER}/({_NAME.pattern})\.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tag:
+    """A name for a version."""
+
+    name: str
+    version: int
+    created_s: int  # Unix time
+
+
+def _key(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise InputError(f"tag {name!r}: use up to 80 letters, digits, '_', '-' and '.', and not only digits")
+    return f"{_FOLDER}/{name}.json"
+
+
+def read_tag(root: Location, name: str) -> Tag:
+    """Return a tag of the store at `root`; InputError if it has none of that name, RunError if the file is damaged."""
+    key = _key(name)
+    try:
+        data = read_json(root, key)
+    except FileNotFoundError:
+        known = ", ".join(tag.name for tag in list_tags(root)) or "none yet"
+        raise InputError(f"{root}: no tag {name!r}; there is {known}") from None
+    version, created_s = data.get("version"), data.get("created_s")
+    if type(version) is not int or version < 0 or type(created_s) is not int:
+        raise RunError(f"{root / key}: makes no sense; delete it and tag again")
+    return Tag(name=name, version=version, created_s=created_s)
+
+
+def list_tags(root: Location) -> list[Tag]:
+    """Return the tags of the store at `root`, by name."""
+    matches = (_FILE.fullmatch(item.key) for item in backend(root).list(_FOLDER))
+    return [read_tag(root, name) for name in sorted(match[1] for match in matches if match)]
+
+
+def set_tag(store: Store, name: str, version: int | str | None = None, *, move: bool = False) -> Tag:
+    """Name a version.
+
+    Args:
+        store: whose.
+        name: of the tag.
+        version: a number, another tag's name, or None for the newest.
+        move: whether a tag of that name may be moved here; otherwise that is InputError.
+    """
+    number = store.manifest(store.resolve(version)).version
+    tag = Tag(name=name, version=number, created_s=int(time.time()))
+    content, files = dump_json({"version": number, "created_s": tag.created_s}), backend(store.path)
+    try:
+        if move:
+            files.put(_key(name), content)
+        else:
+            files.put_if_absent(_key(name), content)
+    except FileExistsError:
+        at = read_tag(store.path, name).version
+        raise InputError(f"{store.path}: tag {name!r} is at version {at}; delete it, or --move it") from None
+    if number and number not in store.versions():  # dropped meanwhile: a drop that comes later will see the tag
+        files.delete(_key(name))
+        raise InputError(f"{store.path}: version {number} has just been dropped")
+    return tag
+
+
+def delete_tag(root: Location, name: str) -> None:
+    """Remove a tag; the version stays. InputError if there is none of that name."""
+    read_tag(root, name)
+    backend(root).delete(_key(name))

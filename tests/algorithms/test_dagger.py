@@ -1,0 +1,141 @@
+import pytest
+
+from distil.algorithms.base import Budget
+from distil.algorithms.dagger import ConstantBeta, DaggerConfig, ExponentialBeta, FirstBeta, LinearBeta, StopConfig
+from distil.errors import InputError
+from distil.plans import RoundReport
+
+BUDGET = Budget(num_demonstrations=3, num_steps=100, num_evaluation_episodes=50, max_episode_steps=200)
+
+
+def report(index, **metrics):
+    spent = {"budget/env_steps": 0, "budget/expert_labels": 0, "budget/wall_s": 0.0}
+    return RoundReport(index=index, snapshot=1, policy_version=1, metrics=spent | metrics)
+
+
+def test_demonstrations_then_rounds_of_the_learner_then_the_held_out_score():
+    algorithm = DaggerConfig(rounds=3, episodes_per_round=4, min_expert_return=7.0).build(BUDGET)
+    rounds, last = [], None
+    while (todo := algorithm.next_round(last)) is not None:
+        rounds.append(todo)
+        last = report(todo.index, **({"eval/return_mean": 1.0} if todo.collect is None else {}))
+    assert [todo.index for todo in rounds] == [0, 1, 2, 3]
+    assert [todo.check is not None for todo in rounds] == [True, False, False, False]
+    assert rounds[0].check.min_return == 7.0
+    plans = [todo.collect for todo in rounds[:3]]
+    assert [(p.num_episodes, p.round, p.actor, p.label) for p in plans] == [
+        (3, 0, "expert", False),
+        (4, 1, "policy", True),
+        (4, 2, "policy", True),
+    ]
+    assert [todo.update.round for todo in rounds[:3]] == [0, 1, 2]
+    assert [todo.evaluate.held_out for todo in rounds] == [False, False, False, True]
+    assert rounds[3].collect is rounds[3].update is None
+    assert rounds[3].evaluate.num_episodes == 50
+
+
+def test_it_is_pure():
+    """CORRECTNESS 14: equal reports give equal rounds, whoever asks and however often."""
+    config = DaggerConfig(beta=ExponentialBeta(decay=0.5), stop=StopConfig(expert_labels=1000))
+    last = report(2, **{"budget/expert_labels": 500})
+    one, two = config.build(BUDGET), config.build(BUDGET)
+    one.next_round(None)
+    assert one.next_round(last) == one.next_round(last) == two.next_round(last)
+
+
+@pytest.mark.parametrize(
+    ("beta", "values"),
+    [
+        (FirstBeta(), [1, 0, 0, 0]),
+        (ConstantBeta(value=0.3), [1, 0.3, 0.3, 0.3]),
+        (LinearBeta(rounds=2), [1, 0.5, 0, 0]),
+        (ExponentialBeta(decay=0.5), [1, 0.5, 0.25, 0.125]),
+    ],
+)
+def test_beta_follows_its_schedule_and_begins_at_one(beta, values):
+    """CORRECTNESS 13: in round 0 the expert acts, whatever the schedule."""
+    assert [beta.at(i) for i in range(4)] == pytest.approx(values)
+    algorithm = DaggerConfig(beta=beta, beta_unit="step").build(BUDGET)
+    assert algorithm.next_round(None).collect.actor == "expert"
+    plans = [algorithm.next_round(report(i)).collect for i in range(3)]
+    assert [plan.beta for plan in plans] == pytest.approx(values[1:])
+    assert {plan.beta_unit for plan in plans} == {"step"}
+
+
+@pytest.mark.parametrize("name", ["env_steps", "expert_labels"])
+def test_a_budget_is_never_exceeded(name):
+    """CORRECTNESS 16: only as many episodes as fit even if each takes as long as it may."""
+    algorithm = DaggerConfig(rounds=99, episodes_per_round=4, stop=StopConfig(**{name: 1500})).build(BUDGET)
+    sizes = []
+    for spent in (0, 600, 900, 1100, 1300):
+        todo = algorithm.next_round(report(1, **{f"budget/{name}": spent}))
+        sizes.append(todo.collect.num_episodes)
+        assert spent + 200 * sizes[-1] <= 1500
+    assert sizes == [4, 4, 3, 2, 1]
+    last = algorithm.next_round(report(1, **{f"budget/{name}": 1301}))
+    assert last.collect is None
+    assert last.evaluate.held_out
+
+
+def test_demonstrations_count_against_the_budget():
+    """CORRECTNESS 16."""
+    algorithm = DaggerConfig(stop=StopConfig(expert_labels=500)).build(BUDGET)
+    assert algorithm.next_round(None).collect.num_episodes == 2
+
+
+@pytest.mark.parametrize(
+    ("stop", "metrics", "ends"),
+    [
+        ({"wall_s": 10.0}, {"budget/wall_s": 9.9}, False),
+        ({"wall_s": 10.0}, {"budget/wall_s": 10.0}, True),
+        ({"normalised": 0.95}, {"tune/normalised": 0.94}, False),
+        ({"normalised": 0.95}, {"tune/normalised": 0.96}, True),
+        ({"normalised": 0.95}, {}, False),
+    ],
+)
+def test_it_stops_on_time_and_target(stop, metrics, ends):
+    todo = DaggerConfig(stop=StopConfig(**stop)).build(BUDGET).next_round(report(1, **metrics))
+    assert (todo.collect is None) == ends
+
+
+def test_without_evaluation_it_ends_after_the_last_round():
+    quiet = Budget(num_demonstrations=3, num_steps=1, num_evaluation_episodes=0)
+    algorithm = DaggerConfig(rounds=1, tuning_episodes=0, check_episodes=0).build(quiet)
+    first = algorithm.next_round(None)
+    assert first.check is first.evaluate is None
+    assert algorithm.next_round(report(0)) is None
+
+
+def test_what_to_train_on_is_passed_on():
+    plan = DaggerConfig(last_rounds=2, from_scratch=True).build(BUDGET).next_round(report(4)).update
+    assert (plan.num_rounds, plan.from_scratch, plan.num_steps) == (2, True, 100)
+
+
+def test_a_store_of_ones_own_stands_for_the_demonstrations():
+    own = Budget(num_demonstrations=None, num_steps=1, num_evaluation_episodes=5)
+    algorithm = DaggerConfig().build(own)
+    assert algorithm.next_round(None).collect is None
+    assert algorithm.next_round(report(0)).collect.actor == "policy"
+
+
+@pytest.mark.parametrize(
+    ("stop", "longest", "words"),
+    [
+        ({"expert_labels": 199}, 200, r"stop\.expert_labels=199: below one episode, which may take 200 steps"),
+        ({"env_steps": 10}, 200, r"stop\.env_steps=10: below one episode"),
+        ({"expert_labels": 10**6}, None, r"no limit, so the budget can't be kept: set env\.max_episode_steps"),
+    ],
+)
+def test_a_budget_that_is_none_is_bad_input(stop, longest, words):
+    budget = Budget(num_demonstrations=3, num_steps=1, num_evaluation_episodes=5, max_episode_steps=longest)
+    with pytest.raises(InputError, match=words):
+        DaggerConfig(stop=StopConfig(**stop)).build(budget)
+
+
+def test_settings_that_contradict_each_other_are_bad_input():
+    with pytest.raises(InputError, match=r"set expert\.kind"):
+        DaggerConfig().build(Budget(num_demonstrations=None, num_steps=1, num_evaluation_episodes=1, has_expert=False))
+    with pytest.raises(ValueError, match=r"set algorithm\.tuning_episodes"):
+        DaggerConfig(tuning_episodes=0, stop=StopConfig(normalised=0.9))
+    with pytest.raises(ValueError, match=r"set algorithm\.check_episodes"):
+        DaggerConfig(check_episodes=0, min_expert_return=1.0)

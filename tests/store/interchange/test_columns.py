@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from distil.errors import RunError
+from distil.store.interchange import columns
+from distil.store.interchange.columns import runs, to_numpy
+from distil.store.interchange.episodes import BadEpisodeError
+
+
+@pytest.mark.parametrize("part", [1, 2, 100])
+def test_runs_cross_pieces_and_files(tmp_path: Path, monkeypatch: Any, part: int) -> None:
+    monkeypatch.setattr(columns, "_BATCH_ROWS", part)
+    pq.write_table(pa.table({"key": ["a", "a", "b"], "x": [0, 1, 2]}), tmp_path / "0.parquet")
+    pq.write_table(pa.table({"key": ["b", "c"], "x": [3, 4]}), tmp_path / "1.parquet")
+    found = [(rows.key, rows.file.name, rows.table["x"].to_pylist()) for rows in runs(sorted(tmp_path.iterdir()), "key")]
+    assert found == [("a", "0.parquet", [0, 1]), ("b", "0.parquet", [2, 3]), ("c", "1.parquet", [4])]
+
+
+def test_files_of_two_kinds_are_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"key": ["a"], "x": [0]}), tmp_path / "0.parquet")
+    pq.write_table(pa.table({"key": ["a"], "x": ["text"]}), tmp_path / "1.parquet")
+    with pytest.raises(RunError, match="aren't those of the other files"):
+        list(runs(sorted(tmp_path.iterdir()), "key"))
+
+
+@pytest.mark.parametrize("kind", ["list", "fixed", "tensor", "ray", "nested"])
+def test_every_way_to_hold_an_array_in_a_row_is_read(kind: str) -> None:
+    values = np.arange(24, dtype=np.float32).reshape(4, 2, 3)
+    field = pa.field("x", pa.list_(pa.float32()))
+    if kind == "tensor":
+        array: Any = pa.FixedShapeTensorArray.from_numpy_ndarray(values)
+    elif kind == "nested":
+        array = pa.array(values.tolist(), pa.list_(pa.list_(pa.float32())))
+    else:
+        array = pa.array(
+            values.reshape(4, 6).tolist(), pa.list_(pa.float32(), 6) if kind == "fixed" else pa.list_(pa.float32())
+        )
+    if kind == "ray":
+        name, metadata = b"ray.data.arrow_tensor_v2", b"[2, 3]"
+        field = field.with_metadata({b"ARROW:extension:name": name, b"ARROW:extension:metadata": metadata})
+    out = to_numpy(pa.chunked_array([array.slice(0, 1), array.slice(1)]), field)
+    np.testing.assert_array_equal(out, values.reshape(4, 6) if kind in ("list", "fixed") else values)
+
+
+@pytest.mark.parametrize(
+    ("array", "what", "step"),
+    [
+        (pa.array([[1.0], [1.0, 2.0]]), "has 2 and 1 entries", 1),
+        (pa.array([1.0, None]), "has no value", 1),
+        (pa.array([[1.0, 2.0], [1.0, None]]), "has no value", 1),
+        (pa.array(["a"]), "isn't numbers", None),
+    ],
+)
+def test_what_is_no_array_is_said_with_its_step(array: Any, what: str, step: int | None) -> None:
+    with pytest.raises(BadEpisodeError, match=what) as error:
+        to_numpy(array)
+    assert error.value.step == step

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from distil.errors import RunError
+from distil.spaces import Leaf, action_spec, observation_spec
+from distil.store import StoreSpec
+from distil.store.interchange.episodes import (
+    BadEpisodeError,
+    Finding,
+    check_episode,
+    content_digest,
+    demonstration,
+    facts,
+    fit,
+    read_facts,
+    sift,
+)
+from distil.types import Episode
+
+SPEC = StoreSpec(
+    observation=observation_spec(spaces.Dict(a=spaces.Box(-1, 1, (2,)), b=spaces.Discrete(3, start=1))),
+    action=action_spec(spaces.MultiDiscrete([2, 3])),
+)
+FLOAT32 = Leaf(name="x", kind="box", shape=(2,), dtype="float32")
+UINT8 = Leaf(name="x", kind="box", shape=(1,), dtype="uint8")
+
+
+def episode(**changes: Any) -> Episode:
+    made = demonstration(
+        observations={"obs/a": np.zeros((4, 2), np.float32), "obs/b": np.full(4, 2, np.int64)},
+        actions=np.array([[0, 2], [1, 0], [1, 1]], np.int64),
+        rewards=np.arange(3),
+        terminated=True,
+        truncated=False,
+    )
+    return replace(made, **changes)
+
+
+def test_fit_changes_no_value() -> None:
+    assert fit(np.array([[1.5, 2], [3, 4]]), FLOAT32, 2).dtype == np.float32
+    assert fit([[[1], [2]]], FLOAT32, 1).shape == (1, 2)  # a dimension of 1 is nothing
+    np.testing.assert_array_equal(fit(np.array([0.0, 255.0]), UINT8, 2), [[0], [255]])
+    np.testing.assert_array_equal(fit(np.array([True, False]), UINT8, 2), [[1], [0]])
+    for values, step in (([0.0, 0.5], 1), ([256, 0], 0), ([0, -1], 1), ([0.0, np.nan], 1)):
+        with pytest.raises(BadEpisodeError, match="x holds values that uint8 can't") as caught:
+            fit(np.array(values), UINT8, 2)
+        assert caught.value.step == step
+    with pytest.raises(BadEpisodeError, match=r"x is \[3, 2\], should be \[2, 2\]"):
+        fit(np.zeros((3, 2)), FLOAT32, 2)
+    with pytest.raises(BadEpisodeError, match=r"x is \[2, 2\], should be \[1, 2\]"):
+        fit(np.zeros((2, 2)), FLOAT32, 1)
+    with pytest.raises(BadEpisodeError, match="isn't numbers but object"):
+        fit(np.array([None, None]), UINT8, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text", "step"),
+    [
+        ({"rewards": np.array([0, np.nan, 0])}, "reward is NaN", 1),
+        ({"observations": {"obs/a": np.full((4, 2), np.inf, np.float32), "obs/b": np.ones(4, np.int64)}}, "obs/a is NaN", 0),
+        ({"observations": {"obs/a": np.zeros((4, 2), np.float32), "obs/b": np.arange(4)}}, "obs/b is not one of its 3", 0),
+        ({"actions": np.array([[0, 2], [1, 0], [2, 0]])}, "action is not one of its 2, 3 choices", 2),
+        ({"actions": np.zeros((3, 2))}, "action is float64", None),
+        ({"expert_actions": np.zeros((2, 2), np.int64)}, "action is int64", None),
+        ({"rewards": np.zeros(0)}, "has no actions", None),
+    ],
+)
+def test_what_is_wrong_is_said(changes: dict[str, Any], text: str, step: int | None) -> None:
+    check_episode(SPEC, episode())
+    with pytest.raises(BadEpisodeError, match=text) as caught:
+        check_episode(SPEC, episode(**changes))
+    assert caught.value.step == step
+
+
+def test_a_missing_label_may_hold_anything() -> None:
+    labels = np.array([[0, 2], [9, 9], [1, 1]])
+    check_episode(SPEC, episode(expert_actions=labels, labelled=np.array([1, 0, 1], np.uint8)))
+    with pytest.raises(BadEpisodeError, match="not one of"):
+        check_episode(SPEC, episode(expert_actions=labels))
+
+
+def test_uids_come_from_content() -> None:
+    def uids(*episodes: Episode) -> list[str]:
+        loaders = [(str(i), lambda value=value: value) for i, value in enumerate(episodes)]
+        found = sift(loaders, spec=SPEC, file="f", stem="my data/x", skip_bad=False, report=pytest.fail)
+        return [value.uid for value in found]
+
+    first, second, named = uids(episode(), episode(seed=5), episode(uid="kept"))
+    assert first.startswith("my-data-x-00000000-")
+    assert (named, first[-12:] == second[-12:]) == ("kept", False)
+    assert uids(episode()) == [first]
+    assert content_digest(episode()) != content_digest(episode(truncated=True)) != content_digest(episode(infos=("a",) * 3))
+
+
+def test_a_bad_episode_stops_or_is_reported() -> None:
+    def broken() -> Episode:
+        raise BadEpisodeError("is broken", step=3, file="part.bin")
+
+    loaders = [("e0", broken), ("e1", episode)]
+    found: list[Finding] = []
+    (kept,) = sift(loaders, spec=SPEC, file="f", stem="s", skip_bad=True, report=found.append)
+    assert kept.uid.startswith("s-00000001-")  # its place in the data, whatever was left out
+    assert (str(found[0]), found[0].skipped) == ("part.bin: episode e0, step 3: is broken", True)
+    with pytest.raises(RunError, match=r"part\.bin: episode e0, step 3: is broken; mend the data"):
+        list(sift(loaders, spec=SPEC, file="f", stem="s", skip_bad=False, report=found.append))
+
+
+def test_facts_come_back() -> None:
+    known = episode(uid="u", seed=1, round=2, policy_version=3, source="s", success=True)
+    assert read_facts(facts(known)) == facts(known)
+    for damaged in ({}, [], facts(known) | {"seed": "1"}, facts(known) | {"round": True}):
+        with pytest.raises(BadEpisodeError, match="damaged"):
+            read_facts(damaged)
+
+
+def test_what_a_library_raises_names_the_episode() -> None:
+    def broken() -> Episode:
+        raise OSError("bad\nchecksum")
+
+    with pytest.raises(RunError, match=r"f: episode e0: can't be read: bad checksum; mend"):
+        list(sift([("e0", broken)], spec=SPEC, file="f", stem="s", skip_bad=False, report=pytest.fail, faults=(OSError,)))

@@ -1,0 +1,149 @@
+"""`data/lerobot_v3` was made by LeRobot 0.4.4 with `lerobot_real.py`; where LeRobot is importable, it makes it anew."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from gymnasium import spaces
+
+from distil.errors import InputError, RunError
+from distil.store import Snapshot
+from distil.store.interchange.lerobot import LeRobotImport
+from distil.store.interchange.lerobot_writer import LeRobotExport
+from distil.store.interchange.transfer import export_store, import_store
+
+MakeStore = Callable[..., Snapshot]
+DATA = Path(__file__).parent / "data" / "lerobot_v3"
+LENGTHS = (5, 3, 4)
+WITH_LEROBOT = pytest.mark.skipif(
+    not importlib.util.find_spec("lerobot"), reason="LeRobot isn't installed (it needs a heavy environment)"
+)
+RGB = spaces.Box(0, 255, (34, 36, 3), np.uint8)
+
+
+def real_module() -> Any:
+    path = Path(__file__).parent / "lerobot_real.py"
+    spec = importlib.util.spec_from_file_location("lerobot_real", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def check_real(snapshot: Snapshot, tolerance: int) -> None:
+    assert tuple(snapshot.episodes.length) == LENGTHS
+    assert snapshot.spec.observation.describe() == "obs/state: Box(2) float32, obs/images.top: Box(64, 96, 3) uint8"
+    for number, length in enumerate(LENGTHS):
+        episode = snapshot.episode(number)
+        steps = np.minimum(np.arange(length + 1), length - 1)  # the last one stands in for what the format lacks
+        states, images = episode.observations["obs/state"], episode.observations["obs/images.top"]
+        np.testing.assert_array_equal(states, np.stack([100 * number + steps, -steps], 1))
+        colours = np.stack([np.full(length + 1, 40 * number + 20), 15 * steps + 20, np.full(length + 1, 100)], 1)
+        assert np.abs(images.astype(int) - colours[:, None, None, :]).max() <= tolerance
+        np.testing.assert_array_equal(episode.actions, np.stack([np.arange(length), np.full(length, number)], 1))
+        assert (episode.total_reward, episode.terminated, episode.truncated) == (1.0, True, False)
+        assert episode.success is (number == 0)
+        assert episode.labelled.all()
+
+
+def test_what_lerobot_made_is_read(tmp_path: Path) -> None:
+    result = import_store(LeRobotImport(), DATA, tmp_path / "store")
+    check_real(result.snapshot, tolerance=6)
+    said = " ".join(finding.what for finding in result.findings)
+    assert "no observation after an episode's last action" in said
+    assert "whether next.done is terminated or truncated" in said
+    assert "compressed with loss" in said
+    assert import_store(LeRobotImport(), DATA, tmp_path / "store").num_added == 0
+
+
+@WITH_LEROBOT
+@pytest.mark.parametrize("dtype", ["video", "image"])
+@pytest.mark.filterwarnings("default")
+def test_what_lerobot_makes_now_is_read(tmp_path: Path, dtype: str) -> None:
+    real_module().make(tmp_path / "made", dtype)
+    check_real(
+        import_store(LeRobotImport(), tmp_path / "made", tmp_path / "store").snapshot, tolerance=0 if dtype == "image" else 6
+    )
+
+
+def test_options_choose_features_and_the_meaning_of_done(tmp_path: Path) -> None:
+    """CORRECTNESS 1: what the format folds into `done` is the user's to tell apart."""
+    options = LeRobotImport(
+        observations=("observation.state",), done="truncated", final_observation="drop", infos=("task_index",)
+    )
+    snapshot = import_store(options, DATA, tmp_path / "store").snapshot
+    episode = snapshot.episode(1)
+    assert list(episode.observations) == ["obs"]
+    assert (episode.length, len(episode.observations["obs"]), episode.terminated, episode.truncated) == (2, 3, False, True)
+    assert episode.infos == ('{"task_index": 1}',) * 2
+    with pytest.raises(InputError, match=r"no feature 'observation.stat'; did you mean observation.state\?"):
+        import_store(LeRobotImport(observations=("observation.stat",)), DATA, tmp_path / "other")
+
+
+def test_an_edited_dataset_is_read_as_anybodys(make_store: MakeStore, tmp_path: Path) -> None:
+    export_store(LeRobotExport(), make_store(), tmp_path / "out")
+    path = tmp_path / "out" / "meta" / "distil" / "episodes.parquet"
+    pq.write_table(pq.read_table(path, partitioning=None).slice(1), path)
+    result = import_store(LeRobotImport(), tmp_path / "out", tmp_path / "again")
+    assert any("no observation after" in finding.what for finding in result.findings)
+    assert result.snapshot.episode(0).terminated is True
+
+
+def broken(tmp_path: Path, fault: str) -> Path:
+    root = tmp_path / "broken"
+    shutil.copytree(DATA, root)
+    data, film = root / "data/chunk-000/file-000.parquet", root / "videos/observation.images.top/chunk-000/file-000.mp4"
+    table = pq.read_table(data, partitioning=None)
+    if fault == "nan":
+        values = table["observation.state"].to_pylist()
+        values[6][1] = float("nan")
+        column = pa.array(values, table.schema.field("observation.state").type)
+        table = table.set_column(table.column_names.index("observation.state"), "observation.state", column)
+    elif fault == "short":
+        table = table.slice(0, 11)
+    elif fault == "order":
+        table = table.take([*range(5), 6, 5, *range(7, 12)])
+    elif fault == "torn":
+        film.write_bytes(film.read_bytes()[:600])
+    elif fault == "gone":
+        film.unlink()
+    pq.write_table(table, data)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("fault", "what", "kept"),
+    [
+        ("nan", r"file-000.parquet: episode 1, step 1: obs/state is NaN", 2),
+        ("short", r"file-000.parquet: episode 2: has 3 frames, meta/episodes says 4", 2),
+        ("order", r"episode 1, step 0: its frames aren't in order", 2),
+        ("torn", r"file-000.mp4: episode 0: the video can't be read", 0),
+        ("gone", r"file-000.mp4: episode 0: its video is missing", 0),
+    ],
+)
+def test_bad_rows_are_named_and_skipped_only_when_asked(tmp_path: Path, fault: str, what: str, kept: int) -> None:
+    root = broken(tmp_path, fault)
+    with pytest.raises(RunError, match=what):
+        import_store(LeRobotImport(), root, tmp_path / "one")
+    if kept:
+        result = import_store(LeRobotImport(), root, tmp_path / "two", skip_bad=True)
+        assert (result.snapshot.num_episodes, result.num_skipped) == (kept, 3 - kept)
+
+
+def test_what_is_no_v3_dataset_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no meta/info.json"):
+        import_store(LeRobotImport(), tmp_path, tmp_path / "store")
+    shutil.copytree(DATA / "meta", tmp_path / "meta")
+    info = tmp_path / "meta" / "info.json"
+    info.write_text(info.read_text().replace('"v3.0"', '"v2.1"'))
+    with pytest.raises(InputError, match=r"format v2.1, only v3 is read"):
+        import_store(LeRobotImport(), tmp_path, tmp_path / "store")

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from distil.errors import InputError, RunError
+from distil.store import Snapshot
+from distil.store.interchange.minari import MinariExport, MinariImport
+from distil.store.interchange.transfer import export_store, import_store
+from distil.types import Episode
+
+minari = pytest.importorskip("minari", reason="needs pip install 'distil[minari]'")
+MakeStore = Callable[..., Snapshot]
+STORAGES = ["hdf5", "arrow", "parquet"]
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    return tmp_path / "minari"
+
+
+def make_dataset(storage: str, buffers: Sequence[Any], observation: Any = None, name: str = "made/pole-v0") -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # minari's own, on what its metadata lacks
+        return minari.create_dataset_from_buffers(
+            dataset_id=name,
+            buffer=list(buffers),
+            env="CartPole-v1",
+            observation_space=observation,
+            action_space=spaces.Discrete(2),
+            data_format=storage,
+        )
+
+
+def episode_buffer(seed: int, num: int, **changes: Any) -> Any:
+    from minari.data_collector import EpisodeBuffer
+
+    rng = np.random.default_rng(seed)
+    fields = {
+        "seed": seed,
+        "observations": rng.normal(size=(num + 1, 4)).astype(np.float32),
+        "actions": rng.integers(0, 2, num),
+        "rewards": rng.normal(size=num),
+        "terminations": np.arange(num) == (num - 1 if seed % 2 else num),
+        "truncations": np.arange(num) == (num if seed % 2 else num - 1),
+        "infos": {"height": [0.5 * step for step in range(num + 1)]},
+    }
+    return EpisodeBuffer(**(fields | changes))
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_what_minari_made_comes_whole(root: Path, tmp_path: Path, storage: str) -> None:
+    """CORRECTNESS 1 and 2: terminated is not truncated, and the final observation is kept."""
+    buffers = [episode_buffer(seed, num) for seed, num in ((3, 5), (4, 1), (5, 9))]
+    dataset = make_dataset(storage, buffers)
+    result = import_store(MinariImport(infos=("height",)), Path("made/pole-v0"), tmp_path / "store")
+    assert (result.num_added, result.num_present, result.findings) == (3, 0, ())
+    snapshot = result.snapshot
+    assert snapshot.spec.action.describe() == "Discrete(2)"
+    assert snapshot.spec.observation.leaf.bounds()[1][2] == pytest.approx(0.41887903)  # CartPole's own bound
+    assert snapshot.spec.env["id"] == "CartPole-v1"
+    for index, (buffer, theirs) in enumerate(zip(buffers, dataset.iterate_episodes(), strict=True)):
+        ours = snapshot.episode(index)
+        np.testing.assert_array_equal(ours.observations["obs"], theirs.observations)
+        np.testing.assert_array_equal(ours.actions, theirs.actions)
+        np.testing.assert_array_equal(ours.rewards, buffer.rewards)
+        assert (ours.terminated, ours.truncated) == (bool(theirs.terminations[-1]), bool(theirs.truncations[-1]))
+        assert (ours.seed, ours.source, ours.labelled.all()) == (buffer.seed, "minari:made/pole-v0", True)
+        assert ours.infos is not None
+        assert json.loads(ours.infos[0]) == {"height": 0.5}
+    again = import_store(MinariImport(infos=("height",)), root / "made" / "pole-v0", tmp_path / "store")
+    assert (again.num_added, again.num_present, again.snapshot.digest) == (0, 3, snapshot.digest)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("mixed", [False, True])
+def test_round_trip(
+    root: Path, tmp_path: Path, make_store: MakeStore, same: Any, all_episodes: Any, storage: str, mixed: bool
+) -> None:
+    nested = spaces.Dict(
+        image=spaces.Box(0, 255, (36, 34, 3), np.uint8),
+        state=spaces.Tuple([spaces.Box(-np.inf, np.inf, (3,), np.float64), spaces.Discrete(5, start=2)]),
+    )
+    snapshot = make_store(nested, spaces.Discrete(3, start=1) if mixed else spaces.MultiDiscrete([3, 4]), mixed=mixed)
+    export_store(MinariExport(storage=storage), snapshot, root / "trip" / "it-v2")
+    back = import_store(MinariImport(), root / "trip" / "it-v2", tmp_path / "back").snapshot
+    assert back.spec == snapshot.spec
+    same(all_episodes(snapshot), all_episodes(back))
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_minari_reads_what_is_exported(root: Path, make_store: MakeStore, all_episodes: Any, storage: str) -> None:
+    snapshot = make_store(mixed=True)
+    export_store(MinariExport(storage=storage, dataset_id="ours/made-v3"), snapshot, root / "ours" / "made-v3")
+    dataset = minari.load_dataset("ours/made-v3")
+    assert (dataset.total_episodes, dataset.total_steps) == (3, 12)
+    for ours, theirs in zip(all_episodes(snapshot), dataset.iterate_episodes(), strict=True):
+        np.testing.assert_array_equal(theirs.observations, ours.observations["obs"])
+        np.testing.assert_array_equal(theirs.actions, ours.actions)
+        np.testing.assert_array_equal(theirs.rewards, ours.rewards)
+        assert (theirs.terminations[-1], theirs.truncations[-1]) == (ours.terminated, ours.truncated)
+        assert not theirs.truncations[:-1].any()
+        assert dataset.action_space == spaces.Box(np.float32([-1, -2.5]), np.float32([1, 2.5]))
+
+
+def test_the_expert_s_actions_need_all_labels(tmp_path: Path, make_store: MakeStore, all_episodes: Any) -> None:
+    with pytest.raises(
+        InputError, match=r"episode stream-000[0-2]: no expert's label at step \d; export with actions=executed"
+    ):
+        export_store(MinariExport(actions="expert"), make_store(mixed=True), tmp_path / "x-v0")
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_bad_episodes_are_named(root: Path, tmp_path: Path, storage: str) -> None:
+    poisoned = np.zeros((5, 4), np.float32)
+    poisoned[2, 1] = np.nan
+    early = np.array([False, True, False])
+    buffers = [
+        episode_buffer(1, 4),
+        episode_buffer(2, 4, observations=poisoned),
+        episode_buffer(3, 3, terminations=early),
+        episode_buffer(4, 3, actions=np.array([0, 1, 7])),
+    ]
+    make_dataset(storage, buffers)
+    with pytest.raises(RunError, match=r"pole-v0/data: episode episode_1, step 2: obs is NaN or infinite; .*--skip-bad"):
+        import_store(MinariImport(), root / "made" / "pole-v0", tmp_path / "a")
+    result = import_store(MinariImport(), root / "made" / "pole-v0", tmp_path / "b", skip_bad=True)
+    assert (result.num_added, result.num_skipped) == (1, 3)
+    assert "step 1: terminations is set before the last step" in str(result.findings[1])
+    assert "step 2: action is not one of its 2 choices" in str(result.findings[2])
+
+
+def test_lossy_images_are_reported(root: Path, tmp_path: Path) -> None:
+    space = spaces.Box(0, 255, (40, 40, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (4, 40, 40, 3)).astype(np.uint8)
+    dataset = make_dataset("hdf5", [episode_buffer(1, 3, observations=images)], observation=space)
+    result = import_store(MinariImport(), root / "made" / "pole-v0", tmp_path / "store")
+    assert "JPEG" in str(result.findings[0])
+    np.testing.assert_array_equal(result.snapshot.episode(0).observations["obs"], dataset[0].observations)
+
+
+def test_wrong_sources(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder or local dataset"):
+        import_store(MinariImport(), Path("none/such-v0"), tmp_path / "store")
+    with pytest.raises(InputError, match="no Minari dataset there"):
+        import_store(MinariImport(), tmp_path, tmp_path / "store")
+    make_dataset("arrow", [episode_buffer(1, 3)])
+    metadata = root / "made" / "pole-v0" / "data" / "metadata.json"
+    data = json.loads(metadata.read_text())
+    del data["observation_space"]
+    metadata.write_text(json.dumps(data))
+    with pytest.raises(InputError, match="has no observation_space"):
+        import_store(MinariImport(), root / "made" / "pole-v0", tmp_path / "store")
+
+
+def test_no_label_unless_demonstrations(root: Path, tmp_path: Path) -> None:
+    make_dataset("hdf5", [episode_buffer(1, 3)])
+    episode = import_store(MinariImport(demonstrations=False), Path("made/pole-v0"), tmp_path / "s").snapshot.episode(0)
+    assert isinstance(episode, Episode)
+    assert not episode.labelled.any()
+    assert not episode.acted_by_expert.any()
+
+
+def test_the_experts_actions_as_minaris_own(
+    root: Path, tmp_path: Path, make_store: MakeStore, same: Any, all_episodes: Any
+) -> None:
+    snapshot = make_store(action=spaces.Discrete(4))
+    export_store(MinariExport(actions="expert"), snapshot, root / "labels-v0")
+    same(all_episodes(snapshot), all_episodes(import_store(MinariImport(), Path("labels-v0"), tmp_path / "b").snapshot))

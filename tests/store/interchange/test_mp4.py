@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from distil.errors import RunError
+from distil.store.interchange.episodes import BadEpisodeError
+from distil.store.interchange.mp4 import Codec, Mp4Reader, Mp4Writer
+
+
+def numbered(num: int, size: tuple[int, int]) -> np.ndarray:
+    """Frames whose brightness is 7 times their number."""
+    return np.arange(num, dtype=np.uint8)[:, None, None, None] * np.full((*size, 3), 7, np.uint8)
+
+
+@pytest.mark.parametrize(("codec", "size"), [("h264", (36, 34)), ("h264", (17, 21)), ("av1", (64, 66))])
+def test_frames_come_back_in_order(tmp_path: Path, codec: Codec, size: tuple[int, int]) -> None:
+    frames = numbered(20, size)
+    writer = Mp4Writer(tmp_path / "a" / "film.mp4", size, 10, codec, 20)
+    writer.write(frames[:3])
+    writer.write(frames[3:])
+    writer.close()
+    with Mp4Reader(tmp_path / "a" / "film.mp4") as reader:
+        reader.skip(2)
+        first, rest = reader.take(3), reader.take(100)
+        assert reader.position == 20
+        assert len(reader.take(1)) == 0
+    both = np.concatenate([first, rest])
+    assert both.shape == (18, *size, 3)
+    assert np.abs(both.astype(int) - frames[2:]).max() <= 3
+
+
+def test_what_is_no_video_is_said(tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").write_bytes(b"nothing")
+    with Mp4Reader(tmp_path / "film.mp4") as reader, pytest.raises(BadEpisodeError, match="the video can't be read"):
+        reader.take(1)
+
+
+def write_much(writer: Mp4Writer) -> None:
+    for _ in range(50):
+        writer.write(numbered(20, (16, 16)))
+    writer.close()
+
+
+def test_a_video_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").mkdir()
+    writer = Mp4Writer(tmp_path / "film.mp4", (16, 16), 10, "h264", 20)
+    with pytest.raises(RunError, match=r"film.mp4: the video can't be written"):
+        write_much(writer)
+    writer.abort()

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from distil.errors import InputError
+from distil.store.interchange.episodes import BadEpisodeError
+from distil.store.interchange.rlds_features import Kind, features_json, read_kinds
+
+DATA = Path(__file__).parent / "data" / "rlds"
+
+
+def test_the_features_of_a_real_dataset_are_understood() -> None:
+    kinds = read_kinds(DATA)
+    assert kinds["observation/image"] == Kind("image", "uint8", (8, 10, 3), "none")
+    assert kinds["action"] == Kind("tensor", "float32", (3,), "none")
+    assert kinds["is_last"] == Kind("tensor", "bool")
+    assert kinds["language_instruction"].what == "text"
+
+
+def test_what_is_written_is_understood(tmp_path: Path) -> None:
+    kinds = {"observation/a/b": Kind("tensor", "float64", (2, 3), "bytes"), "x": Kind("image", "uint8", (8, 8, 1))}
+    (tmp_path / "features.json").write_text(json.dumps(features_json(kinds)))
+    assert read_kinds(tmp_path) == kinds | {"x": Kind("image", "uint8", (8, 8, 1), "none")}
+    (tmp_path / "features.json").write_text("{}")
+    with pytest.raises(InputError, match="not an RLDS dataset"):
+        read_kinds(tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["none", "bytes", "zlib"])
+def test_tensors_come_back_in_every_encoding(encoding: str) -> None:
+    kind, values = Kind("tensor", "float32", (2,), encoding), np.arange(6, dtype=np.float32).reshape(3, 2)
+    coded = kind.encode(values)
+    if encoding == "zlib":
+        coded = [zlib.compress(text) for text in coded]
+    np.testing.assert_array_equal(kind.decode(coded, "x"), values)
+
+
+@pytest.mark.parametrize("encoding", ["none", "bytes", "zlib"])
+def test_values_that_do_not_fit_are_said(encoding: str) -> None:
+    values = np.zeros(5, np.float32) if encoding == "none" else [b"abc"]
+    with pytest.raises(BadEpisodeError, match=r"x (isn't|can't)"):
+        Kind("tensor", "float32", (2,), encoding).decode(values, "x")

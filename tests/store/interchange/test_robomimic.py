@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import argparse
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from distil.errors import InputError, RunError
+from distil.store import Snapshot
+from distil.store.interchange.robomimic import RobomimicExport, RobomimicImport
+from distil.store.interchange.transfer import export_store, import_store
+
+h5py = pytest.importorskip("h5py", reason="needs pip install 'distil[robomimic]'")
+MakeStore = Callable[..., Snapshot]
+
+
+def robomimic(module: str = "utils.dataset") -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pytest.importorskip(f"robomimic.{module}", reason="needs pip install robomimic, which wants a compiler")
+
+
+def demos(path: Path, lengths: list[int], *, next_obs: bool = True, **changes: Any) -> Path:
+    """A file as robomimic lays it out, demonstrations in no order of number: observation = 100 * demo + step."""
+    with h5py.File(path, "w") as file:
+        for number, num in enumerate(lengths):
+            group = file.create_group(f"data/demo_{number}")
+            steps = 100.0 * number + np.arange(num + 1)
+            rows = np.stack([steps, -steps], axis=1)
+            arrays = {
+                "actions": rows[:-1] / 100,
+                "rewards": np.arange(num) == num - 1,
+                "dones": (np.arange(num) == num - 1).astype(np.int64) * (number % 2),
+                "states": rows[:-1],
+                "obs/pose": rows[:-1],
+                "obs/depth": rows[:-1, :1].astype(np.float32),
+            }
+            if next_obs:
+                arrays |= {"next_obs/pose": rows[1:], "next_obs/depth": rows[1:, :1].astype(np.float32)}
+            for name, values in (arrays | changes.get(f"demo_{number}", {})).items():
+                group.create_dataset(name, data=values)
+            group.attrs["num_samples"] = num
+        file["data"].attrs["env_args"] = json.dumps({"env_name": "Lift", "type": 1, "env_kwargs": {}})
+        file["mask/train"] = np.array(["demo_0", "demo_2"], dtype="S")
+    return path
+
+
+def test_a_file_comes_whole(tmp_path: Path) -> None:
+    """CORRECTNESS 2: the final observation is next_obs' last one."""
+    lengths = [3, 2, 4, *[1] * 9]
+    result = import_store(RobomimicImport(), demos(tmp_path / "lift.hdf5", lengths), tmp_path / "store")
+    snapshot = result.snapshot
+    assert snapshot.episodes.length.tolist() == lengths  # by number, demo_10 after demo_9
+    assert snapshot.spec.env["env_name"] == "Lift"
+    assert "read as terminated" in str(result.findings[0])
+    episode = snapshot.episode(2)
+    np.testing.assert_array_equal(episode.observations["obs/pose"][:, 0], [200, 201, 202, 203, 204])
+    assert episode.observations["obs/depth"].dtype == np.float32
+    assert (episode.total_reward, episode.terminated, episode.truncated) == (1.0, False, True)
+    assert snapshot.episode(1).terminated
+    assert not snapshot.episode(1).truncated
+    assert set(snapshot.episode(0).observations) == {"obs/pose", "obs/depth"}
+
+
+def test_options(tmp_path: Path) -> None:
+    path = demos(tmp_path / "lift.hdf5", [3, 2, 4])
+    options = RobomimicImport(filter_key="train", observations=("pose",), done="truncated", demonstrations=False)
+    snapshot = import_store(options, path, tmp_path / "store").snapshot
+    assert snapshot.episodes.length.tolist() == [3, 4]
+    assert snapshot.episodes.num_labelled.sum() == snapshot.episodes.terminated.sum() == 0
+    for bad, text in (
+        (RobomimicImport(filter_key="test"), "there are train"),
+        (RobomimicImport(observations=("x",)), "depth, pose"),
+    ):
+        with pytest.raises(InputError, match=text):
+            import_store(bad, path, tmp_path / "other")
+
+
+@pytest.mark.parametrize(("choice", "rows"), [("repeat", [100, 101, 101]), ("drop", [100, 101])])
+def test_without_next_obs_it_is_said_what_was_done(tmp_path: Path, choice: Any, rows: list[float]) -> None:
+    path = demos(tmp_path / "lift.hdf5", [3, 2], next_obs=False)
+    result = import_store(RobomimicImport(final_observation=choice), path, tmp_path / "store")
+    assert "holds no observation after an episode's last action" in str(result.findings[1])
+    episode = result.snapshot.episode(1)
+    assert episode.observations["obs/pose"][:, 0].tolist() == rows
+    assert (episode.terminated, episode.truncated) == (choice == "repeat", choice == "drop")  # a dropped end isn't the end
+
+
+def test_bad_rows_are_named(tmp_path: Path) -> None:
+    nan = np.array([[0.0, 0.0], [np.nan, 0.0]])
+    changes = {"demo_1": {"obs/pose": nan}, "demo_2": {"rewards": np.zeros(9)}, "demo_3": {"actions": np.array([b"x", b"y"])}}
+    path = demos(tmp_path / "lift.hdf5", [3, 2, 4, 2, 2], **changes)
+    with pytest.raises(RunError, match=r"lift.hdf5: episode demo_1, step 1: obs/pose is NaN or infinite; mend"):
+        import_store(RobomimicImport(), path, tmp_path / "a")
+    result = import_store(RobomimicImport(), path, tmp_path / "b", skip_bad=True)
+    assert (result.num_added, result.num_skipped) == (2, 3)
+    assert "demo_2: has 9 rewards for 4 actions" in str(result.findings[2])
+    assert "demo_3: actions isn't an array of numbers" in str(result.findings[3])
+
+
+def test_wrong_files(tmp_path: Path) -> None:
+    (tmp_path / "text.hdf5").write_text("no")
+    with h5py.File(tmp_path / "empty.hdf5", "w") as file:
+        file["data"] = 3.0
+    with h5py.File(tmp_path / "raw.hdf5", "w") as file:
+        file["data/demo_0/actions"] = np.zeros((3, 2))
+    for name, text in (
+        ("text", "can't be read as HDF5"),
+        ("empty", "no demonstrations in it"),
+        ("raw", "dataset_states_to_obs"),
+    ):
+        with pytest.raises(InputError, match=text):
+            import_store(RobomimicImport(), tmp_path / f"{name}.hdf5", tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    "action", [spaces.Box(-2, 2, (2, 3), np.float64), spaces.Discrete(3, start=1), spaces.MultiDiscrete([3, 4])]
+)
+def test_round_trip(tmp_path: Path, make_store: MakeStore, same: Any, all_episodes: Any, action: Any) -> None:
+    nested = spaces.Dict(
+        image=spaces.Box(0, 255, (36, 34, 3), np.uint8),
+        state=spaces.Tuple([spaces.Box(-np.inf, np.inf, (3,), np.float64), spaces.Discrete(5, start=2)]),
+    )
+    snapshot = make_store(nested, action, mixed=True, lengths=(4, 1, 5000))
+    findings = export_store(RobomimicExport(), snapshot, tmp_path / "out" / "trip.hdf5")
+    assert bool(findings) == (not isinstance(action, spaces.Box))
+    back = import_store(RobomimicImport(), tmp_path / "out" / "trip.hdf5", tmp_path / "back").snapshot
+    assert back.spec == snapshot.spec
+    same(all_episodes(snapshot), all_episodes(back))
+
+
+def test_robomimic_reads_what_is_exported(tmp_path: Path, make_store: MakeStore, all_episodes: Any) -> None:
+    dataset = robomimic()
+    obs_utils = robomimic("utils.obs_utils")
+    space = spaces.Dict(pose=spaces.Box(-9, 9, (3,), np.float32), gap=spaces.Box(-9, 9, (), np.float32))
+    snapshot = make_store(space, lengths=(4, 2, 6))
+    export_store(RobomimicExport(), snapshot, tmp_path / "trip.hdf5")
+    obs_utils.initialize_obs_utils_with_obs_specs({"obs": {"low_dim": ["pose", "gap"]}})
+    keys = {"obs_keys": ("pose", "gap"), "dataset_keys": ("actions", "rewards", "dones")}
+    for cache in ("all", None):
+        reader = dataset.SequenceDataset(str(tmp_path / "trip.hdf5"), **keys, hdf5_cache_mode=cache)
+        assert len(reader) == 12
+        at = 0
+        for episode in all_episodes(snapshot):
+            for step in range(episode.length):
+                item = reader[at]
+                at += 1
+                np.testing.assert_array_equal(item["actions"][0], episode.actions[step])
+                np.testing.assert_array_equal(item["obs"]["pose"][0], episode.observations["obs/pose"][step])
+                np.testing.assert_array_equal(item["next_obs"]["gap"][0, 0], episode.observations["obs/gap"][step + 1])
+                assert item["rewards"][0] == pytest.approx(episode.rewards[step])
+
+
+class StandIn:
+    """What robomimic asks of an environment: it counts its steps, ends after four, and keeps the rows that it showed."""
+
+    rollout_exceptions = ()
+    name = type = action_dimension = None
+    render = get_observation = get_reward = get_goal = set_goal = is_done = create_for_data_processing = None
+
+    def __init__(self) -> None:
+        self.made: list[list[np.ndarray[Any, Any]]] = []
+
+    def reset(self) -> Any:
+        self.made.append([np.array([len(self.made), 0.0])])
+        return {"flat": self.made[-1][0]}
+
+    def reset_to(self, state: Any) -> Any:
+        return {"flat": self.made[-1][0]}
+
+    def get_state(self) -> Any:
+        return {"states": self.made[-1][-1]}
+
+    def step(self, action: Any) -> Any:
+        rows = self.made[-1]
+        rows.append(np.array([len(self.made), float(len(rows))]))
+        return {"flat": rows[-1]}, 1.0, len(rows) > 4, {}
+
+    def is_success(self) -> Any:
+        return {"task": False}
+
+    def serialize(self) -> Any:
+        return {"env_name": "Stand-in", "type": 2, "env_kwargs": {}}
+
+
+class Eighth:
+    """What robomimic asks of a policy."""
+
+    def __init__(self) -> None: ...
+    def start_episode(self) -> None: ...
+    def __call__(self, ob: Any, goal: Any = None) -> Any:
+        return ob["flat"].astype(np.float32) / 8
+
+
+def roll_out(path: Path, env: Any, policy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """robomimic's own rollout script, then its own split into filter keys."""
+    script, split = robomimic("scripts.run_trained_agent"), robomimic("scripts.split_train_val").split_train_val_from_hdf5
+    robomimic("utils.obs_utils").initialize_obs_utils_with_obs_specs({"obs": {"low_dim": ["flat"]}})
+    monkeypatch.setattr(script.FileUtils, "policy_from_checkpoint", lambda **_: (policy, {}))
+    monkeypatch.setattr(script.FileUtils, "env_from_checkpoint", lambda **_: (env, {}))
+    words = {"agent": "-", "n_rollouts": 10, "horizon": 9, "env": None, "render": False, "video_path": None, "video_skip": 5}
+    words |= {"camera_names": ["x"], "dataset_path": str(path), "dataset_obs": True, "seed": None}
+    script.run_trained_agent(argparse.Namespace(**words))
+    split(str(path), val_ratio=0.3)
+
+
+def test_what_robomimic_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """robomimic's own rollout script, on a stand-in environment and policy, then its own split into filter keys."""
+    policy_class, env_class = robomimic("algo").RolloutPolicy, robomimic("envs.env_base").EnvBase
+    env: Any = type("Env", (StandIn, env_class), {})()
+    policy: Any = type("Policy", (Eighth, policy_class), {})()
+    path = tmp_path / "rollouts.hdf5"
+    roll_out(path, env, policy, monkeypatch)
+    capsys.readouterr()
+    snapshot = import_store(RobomimicImport(), path, tmp_path / "store").snapshot
+    assert snapshot.spec.observation.tree == "obs"
+    assert snapshot.num_episodes == len(env.made) == 10
+    for index, rows in enumerate(env.made):
+        episode = snapshot.episode(index)
+        np.testing.assert_array_equal(episode.observations["obs"], rows)
+        np.testing.assert_array_equal(episode.actions, np.float32(rows[:-1]) / 8)
+        assert (episode.total_reward, episode.terminated) == (4.0, True)
+    assert import_store(RobomimicImport(filter_key="valid"), path, tmp_path / "valid").snapshot.num_episodes == 3

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from distil.errors import InputError, RunError
+from distil.spaces import action_spec, observation_spec
+from distil.store import Snapshot, Store, StoreSpec
+from distil.store.interchange.episodes import Finding
+from distil.store.interchange.imitation import ImitationExport, ImitationImport
+from distil.store.interchange.transfer import export_store, import_store
+
+MakeStore = Callable[..., Snapshot]
+WIDE = spaces.Box(-np.inf, np.inf, (3,), np.float64)
+
+
+@pytest.fixture
+def exported(tmp_path: Path, make_store: MakeStore) -> Path:
+    export_store(ImitationExport(), make_store(WIDE, spaces.Discrete(2)), tmp_path / "data")
+    (tmp_path / "data" / "distil.json").unlink()  # as if imitation had written it
+    return tmp_path / "data"
+
+
+def spec(observation: Any, action: Any) -> StoreSpec:
+    return StoreSpec(observation=observation_spec(observation), action=action_spec(action), env={"id": "Known-v0"})
+
+
+def test_a_new_store_gets_the_environments_spaces(tmp_path: Path, exported: Path) -> None:
+    known = spec(spaces.Box(-5, 5, (3,), np.float32), spaces.Discrete(6))
+    result = import_store(ImitationImport(), exported, tmp_path / "known", spec=known)
+    assert result.snapshot.spec == known
+    episode = result.snapshot.episode(0)
+    assert episode.observations["obs"].dtype == np.float32
+    again = import_store(ImitationImport(), exported, tmp_path / "known")  # the store's spaces stay
+    assert (again.num_added, again.num_present, again.snapshot.version) == (0, 3, 1)
+    sole = spec(spaces.Dict(pose=WIDE), spaces.Discrete(2))
+    renamed = import_store(ImitationImport(), exported, tmp_path / "renamed", spec=sole).snapshot.episode(0)
+    np.testing.assert_array_equal(renamed.observations["obs/pose"].astype(np.float32), episode.observations["obs"])
+
+
+@pytest.mark.parametrize(
+    ("observation", "action"),
+    [
+        (spaces.Box(-1, 1, (4,)), spaces.Discrete(2)),
+        (WIDE, spaces.Box(-1, 1, (2,))),
+        (spaces.Dict(a=WIDE, b=WIDE), spaces.Discrete(2)),
+    ],
+)
+def test_spaces_that_dont_fit(tmp_path: Path, exported: Path, observation: Any, action: Any) -> None:
+    with pytest.raises(
+        InputError, match=r"data: observations Box\(3\) float64 and actions Discrete\(2\) don't fit the store's"
+    ):
+        import_store(ImitationImport(), exported, tmp_path / "other", spec=spec(observation, action))
+
+
+def test_values_that_dont_fit_are_named(tmp_path: Path, exported: Path) -> None:
+    with pytest.raises(RunError, match="step 0: obs holds values that uint8 can't"):
+        import_store(
+            ImitationImport(), exported, tmp_path / "x", spec=spec(spaces.Box(0, 9, (3,), np.uint8), spaces.Discrete(2))
+        )
+    assert Store.open(tmp_path / "x").snapshot().num_episodes == 0  # all or nothing
+
+
+def test_one_uid_with_other_content(tmp_path: Path, make_store: MakeStore) -> None:
+    snapshot = make_store()
+    export_store(ImitationExport(), snapshot, tmp_path / "data")
+    store = Store.create(tmp_path / "other", snapshot.spec)
+    writer = store.writer("w")
+    writer.add(replace(snapshot.episode(0), rewards=np.zeros(4)))
+    entry = writer.seal()
+    assert entry is not None
+    store.commit([entry])
+    with pytest.raises(RunError, match="stream-0000: the store has one of this uid with other content"):
+        import_store(ImitationImport(), tmp_path / "data", tmp_path / "other")
+    assert store.snapshot().num_episodes == 1
+
+
+def test_small_shards(tmp_path: Path, exported: Path) -> None:
+    result = import_store(ImitationImport(), exported, tmp_path / "made", target_bytes=1)
+    assert (len(result.snapshot.entries), result.snapshot.version) == (3, 1)
+    assert Store.open(tmp_path / "made").verify() == []
+
+
+def test_findings_are_told_at_once_and_kept(tmp_path: Path, exported: Path) -> None:
+    told: list[Finding] = []
+    result = import_store(ImitationImport(demonstrations=False), exported, tmp_path / "made", report=told.append)
+    assert tuple(told) == result.findings
+    assert result.snapshot.episodes.num_labelled.sum() == 0
+
+
+def test_infos_must_match(tmp_path: Path, exported: Path) -> None:
+    import_store(ImitationImport(), exported, tmp_path / "made")
+    with pytest.raises(InputError, match=r"the store has infos \[\], not \['distil'\]"):
+        import_store(ImitationImport(infos=("distil",)), exported, tmp_path / "made")
+
+
+def test_nothing_to_export_and_a_target_in_the_way(tmp_path: Path, make_store: MakeStore) -> None:
+    snapshot = make_store()
+    with pytest.raises(InputError, match="no episodes to export"):
+        export_store(ImitationExport(), snapshot.first(0), tmp_path / "x")
+    with pytest.raises(InputError, match="there already"):
+        export_store(ImitationExport(), snapshot, tmp_path / "store")

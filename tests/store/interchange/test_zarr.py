@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from distil.errors import InputError, RunError
+from distil.store.interchange.transfer import import_store
+from distil.store.interchange.zarr import ZarrImport
+
+zarr = pytest.importorskip("zarr", reason="needs pip install 'distil[zarr]'")
+numcodecs = pytest.importorskip("numcodecs")
+ENDS = np.array([4, 5, 11])
+
+
+class Bomb:
+    """Runs code when it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return (pytest.fail, ("unpickled",))
+
+
+def replay_buffer(path: Path, *, zarr_format: int = 2, ends: Any = ENDS, **changes: Any) -> Path:
+    """A buffer as diffusion_policy's ReplayBuffer.save_to_path lays one out: state = 100 * episode + step."""
+    episode = np.repeat(np.arange(3), [4, 1, 6])
+    state = np.stack([100 * episode + np.arange(11), -episode], axis=1).astype(np.float32)
+    images = np.random.default_rng(0).integers(0, 256, (11, 6, 5, 3)).astype(np.float32)
+    data = {"state": state, "action": state[:, ::-1] / 7, "img": images, "n_contacts": np.ones((11, 1), np.float32)} | changes
+    root = zarr.open_group(path, mode="w", zarr_format=zarr_format)
+    blosc = {"compressors": [numcodecs.Blosc("zstd", 5, numcodecs.Blosc.BITSHUFFLE)]} if zarr_format == 2 else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # zarr's, on types that only version 2 has
+        for name, values in data.items():
+            group = root.require_group("data")
+            group.create_array(name, data=values, chunks=(3, *values.shape[1:]), **blosc)
+        root.require_group("meta").create_array("episode_ends", data=np.asarray(ends), chunks=np.shape(ends))
+    return path
+
+
+def zipped(path: Path) -> Path:
+    target = path.with_suffix(".zarr.zip")
+    with zipfile.ZipFile(target, "w") as file:
+        for part in sorted(path.rglob("*")):
+            if part.is_file():
+                file.write(part, part.relative_to(path).as_posix())
+    return target
+
+
+@pytest.mark.parametrize("form", ["v2", "v3", "zip"])
+def test_a_buffer_comes_whole(tmp_path: Path, form: str) -> None:
+    path = replay_buffer(tmp_path / "pusht.zarr", zarr_format=3 if form == "v3" else 2)
+    source = zipped(path) if form == "zip" else path
+    result = import_store(ZarrImport(observations=("img", "state"), as_uint8=("img",)), source, tmp_path / "store")
+    told = [finding.what for finding in result.findings]
+    assert len(told) == 3  # the last observation, the ends, the rewards
+    assert "the last one stands in for it" in told[0]
+    assert "taken as truncated" in told[1]
+    assert result.snapshot.episodes.length.tolist() == [4, 1, 6]
+    episode = result.snapshot.episode(2)
+    root = zarr.open_group(path, mode="r")
+    assert episode.observations["obs/state"][:, 0].tolist() == [205, 206, 207, 208, 209, 210, 210]
+    np.testing.assert_array_equal(episode.actions, root["data/action"][5:11])
+    np.testing.assert_array_equal(episode.observations["obs/img"][:-1], root["data/img"][5:11])
+    assert episode.observations["obs/img"].dtype == np.uint8
+    assert (episode.terminated, episode.truncated, episode.total_reward) == (False, True, 0)
+
+
+def test_options(tmp_path: Path) -> None:
+    path = replay_buffer(tmp_path / "pusht.zarr", button=np.arange(11) % 3, terminal=np.ones((11, 1), bool))
+    options = ZarrImport(action="button", observations=("terminal",), reward="n_contacts", final_observation="drop")
+    result = import_store(options, path, tmp_path / "store", skip_bad=True)
+    assert result.snapshot.spec.action.describe() == "Discrete(3)"
+    assert result.snapshot.spec.observation.leaf.kind == "multi_binary"
+    assert result.snapshot.episodes.total_reward.tolist() == [3, 5]
+    assert "episode 1: has no actions" in str(result.findings[-1])  # it had one, which was dropped
+    for bad in (ZarrImport(action="x"), ZarrImport(observations=("x",)), ZarrImport(observations=("../meta",))):
+        with pytest.raises(InputError, match="there are action, button, img, n_contacts, state, terminal"):
+            import_store(bad, path, tmp_path / "other")
+
+
+def test_bad_rows_are_named(tmp_path: Path) -> None:
+    action = np.zeros((11, 2))
+    action[7, 0] = np.nan
+    path = replay_buffer(tmp_path / "a.zarr", action=action)
+    with pytest.raises(RunError, match=r"a.zarr: episode 2, step 2: action is NaN or infinite"):
+        import_store(ZarrImport(), path, tmp_path / "a")
+    assert import_store(ZarrImport(), path, tmp_path / "b", skip_bad=True).num_added == 2
+    img = path / "data" / "img"
+    for chunk in img.glob("1.*"):
+        chunk.write_bytes(b"damaged")
+    with pytest.raises(RunError, match="episode 0: data/img can't be read"):
+        import_store(ZarrImport(), path, tmp_path / "c")
+
+
+@pytest.mark.parametrize("ends", [[4, 5, 12], [5, 4, 11], np.zeros((1, 2), np.int64), [1.5, 11.0]])
+def test_wrong_ends(tmp_path: Path, ends: Any) -> None:
+    path = replay_buffer(tmp_path / "a.zarr", ends=ends)
+    with pytest.raises(InputError, match="episode_ends doesn't divide its 11 steps"):
+        import_store(ZarrImport(), path, tmp_path / "store")
+
+
+def test_nothing_is_unpickled(tmp_path: Path) -> None:
+    path = replay_buffer(tmp_path / "a.zarr")
+    array = path / "data" / "state"
+    metadata = json.loads((array / ".zarray").read_text())
+    bomb = numcodecs.Pickle().encode(np.array([Bomb()], dtype=object))
+    for change in (
+        {"dtype": "|O", "filters": [{"id": "pickle"}]},
+        {"filters": [{"id": "pickle"}]},
+        {"compressor": {"id": "pickle"}},
+    ):
+        (array / ".zarray").write_text(json.dumps(metadata | {"compressor": None} | change))
+        (array / "0.0").write_bytes(bomb)
+        with pytest.raises(InputError, match=r"data/state: (its elements are '\|O'|codec 'pickle')"):
+            import_store(ZarrImport(), path, tmp_path / "store")
+        with pytest.raises(InputError, match=r"data/state: (its elements are '\|O'|codec 'pickle')"):
+            import_store(ZarrImport(), zipped(path), tmp_path / "store")
+    assert import_store(ZarrImport(observations=("img",)), path, tmp_path / "store").num_added == 3
+
+
+def test_consolidated_metadata_is_not_trusted(tmp_path: Path) -> None:
+    path = replay_buffer(tmp_path / "a.zarr")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        zarr.consolidate_metadata(path)
+    whole = json.loads((path / ".zmetadata").read_text())
+    whole["metadata"]["data/state/.zarray"] |= {"filters": [{"id": "pickle"}], "compressor": None}
+    (path / ".zmetadata").write_text(json.dumps(whole))
+    (path / "data" / "state" / "0.0").write_bytes(numcodecs.Pickle().encode(np.array([Bomb()], dtype=object)))
+    with pytest.raises(RunError, match="data/state can't be read"):
+        import_store(ZarrImport(), path, tmp_path / "store")
+
+
+def test_wrong_sources(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no")
+    with pytest.raises(InputError, match="neither a zarr folder nor a zip"):
+        import_store(ZarrImport(), tmp_path / "text", tmp_path / "store")
+    path = replay_buffer(tmp_path / "a.zarr")
+    shutil.rmtree(path / "meta")
+    with pytest.raises(InputError, match="no array meta/episode_ends"):
+        import_store(ZarrImport(), path, tmp_path / "store")

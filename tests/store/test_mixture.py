@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+from storebed import starts
+
+from distil.config import validate
+from distil.errors import InputError
+from distil.spaces import action_spec
+from distil.store import Sampler, Store, StoreSpec
+from distil.store.mixture import MixedSampler, MixtureConfig
+from distil.store.order import Cursor
+from distil.store.stream import StreamSampler
+
+Fill = Callable[..., Store]
+
+
+@pytest.fixture
+def mixed(fill: Fill) -> MixedSampler:
+    """The first store has starts 0 to 99, the second one 0 to 9 of episode 0 and 1000 to 1299 of episode 1, streamed."""
+    one, other = fill([100], name="a").snapshot(), fill([10, 300], name="b").snapshot().select([1])
+    return MixedSampler([Sampler(one), StreamSampler(other, memory_budget=(1 << 20) + 40_000)], [3.0, 1.0])
+
+
+def test_proportions_are_exact_in_each_cycle(mixed: MixedSampler) -> None:
+    stream = [s for batch in mixed.batches(batch_size=100, seed=0, num_batches=20) for s in starts(batch)]
+    for cycle in (stream[:1000], stream[1000:]):
+        assert sum(start < 1000 for start in cycle) == 750
+    first = [start for start in stream if start < 1000]
+    assert [Counter(first[i : i + 100]).most_common(1)[0][1] for i in range(0, 1500, 100)] == [1] * 15  # epochs of the part
+    second = [start for start in stream if start >= 1000]
+    assert sorted(second[:300]) == [1000.0 + t for t in range(300)]
+    assert stream[:1000] != sorted(stream[:1000])
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 5])
+def test_ranks_and_resumption(mixed: MixedSampler, world_size: int) -> None:
+    """CORRECTNESS 11 and 28 (data): of mixtures too."""
+    whole = [starts(batch) for batch in mixed.batches(batch_size=90, seed=5, num_batches=40)]
+    cursor = Cursor().advance(13 * 90, mixed.num_samples)
+    ranks = [
+        [
+            starts(batch)
+            for batch in mixed.batches(batch_size=90, seed=5, cursor=cursor, rank=rank, world_size=world_size, num_batches=27)
+        ]
+        for rank in range(world_size)
+    ]
+    assert [sum(parts, []) for parts in zip(*ranks, strict=True)] == whole[13:]  # noqa: RUF017
+
+
+def test_scans_and_columns_have_all_parts(mixed: MixedSampler) -> None:
+    assert mixed.num_samples == 400
+    assert mixed.tier == 2
+    scanned = [s for batch in mixed.scan(64) for s in starts(batch)]
+    assert scanned == [*range(100), *range(1000, 1300)]
+    assert mixed.statistics()["obs"].count == 400
+    assert set(mixed.columns) == {"obs", "action"}
+    assert len(mixed.columns["obs"]) > 100
+
+
+def test_a_mixture_from_its_configuration(fill: Fill, tmp_path: Path, spec: StoreSpec) -> None:
+    one, other = fill([3, 4, 5], name="a"), fill([6], name="b")
+    data = {"parts": [{"path": str(one.path), "weight": 2.0, "select": {"min_length": 4}}, {"path": str(other.path)}]}
+    config = validate(MixtureConfig, data)
+    assert [part.episodes.length.tolist() for part in config.resolve()] == [[4, 5], [6]]
+    assert config.weights == (2.0, 1.0)
+    wide = action_spec(spaces.Box(-1, 1, (2,), np.float32))
+    Store.create(tmp_path / "c", StoreSpec(observation=spec.observation, action=wide))
+    bad = validate(MixtureConfig, {"parts": [{"path": str(one.path)}, {"path": str(tmp_path / "c")}]})
+    with pytest.raises(InputError, match=r"actions Box\(2\) float32, not Box\(1\) float32"):
+        bad.resolve()
+
+
+def test_weights_that_are_too_far_apart(fill: Fill) -> None:
+    source = Sampler(fill([3]).snapshot())
+    with pytest.raises(InputError, match="the smallest is below 1/1000"):
+        MixedSampler([source, source], [1.0, 1e-9])

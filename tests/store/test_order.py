@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from storebed import starts
+
+from distil.errors import InputError
+from distil.store import Cursor, Sampler, Store
+
+
+def test_cursors_add_up() -> None:
+    """CORRECTNESS 11."""
+    assert Cursor().advance(7, 25) == Cursor(epoch=0, offset=7)
+    assert Cursor(epoch=2, offset=20).advance(30, 25) == Cursor(epoch=4, offset=0)
+    assert Cursor().advance(10, 25).advance(40, 25) == Cursor().advance(50, 25)
+
+
+@pytest.mark.parametrize(("batch_size", "world_size"), [(0, 1), (10, 3)])
+def test_batches_that_ranks_cannot_share(fill: Callable[..., Store], batch_size: int, world_size: int) -> None:
+    with pytest.raises(InputError, match="should be a multiple of the number of learners"):
+        Sampler(fill([3]).snapshot()).batches(batch_size=batch_size, seed=0, world_size=world_size)
+
+
+def test_a_stream_goes_back_too(fill: Callable[..., Store]) -> None:
+    stream = Sampler(fill([3, 4]).snapshot()).stream(0)
+    first = starts(stream.take(2, 9))
+    assert starts(stream.take(40, 3)) != first
+    assert starts(stream.take(2, 9)) == first
+    stream.close()
+
+
+def test_statistics_of_large_offsets(fill: Callable[..., Store], monkeypatch: pytest.MonkeyPatch) -> None:
+    """CORRECTNESS 8: parts are combined without cancellation."""
+    monkeypatch.setattr("distil.store.order._STATISTICS_ROWS", 7)
+    sampler = Sampler(fill([50] * 30).snapshot(), float_dtype="float64")
+    found, rows = sampler.statistics()["obs"], sampler.columns["obs"]
+    np.testing.assert_allclose(found.mean, rows.mean(0), rtol=1e-13)
+    np.testing.assert_allclose(found.std, rows.std(0), rtol=1e-12)

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from collections import namedtuple
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from storebed import starts, transitions
+
+from distil.config import validate
+from distil.errors import InputError
+from distil.store import Sampler, Store
+from distil.store.reading import ReadConfig, Reader, available_bytes, needed_bytes, parse_bytes
+from distil.store.stream import StreamSampler
+from distil.store.windows import Layout, Windows
+
+Fill = Callable[..., Store]
+LENGTHS = [300] * 40
+
+
+@pytest.fixture
+def store(fill: Fill) -> Store:
+    return fill(LENGTHS, [i % 3 for i in range(40)])
+
+
+def reader(tmp_path: Path, budget: int | str | None = None, share: bool = True) -> Reader:
+    return Reader(ReadConfig(memory_budget=budget, share=share), shared_root=tmp_path / "shm")
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_what_fits_is_held_and_the_rest_streamed(store: Store, tmp_path: Path, share: bool) -> None:
+    snapshot = store.snapshot()
+    need = needed_bytes(snapshot, Layout(store.spec, Windows()))
+    assert need == 12_000 * (13 + 24)
+    whole = reader(tmp_path, need, share)
+    source = whole.sampler(snapshot)
+    assert (source.tier, type(source)) == (1, Sampler)
+    assert whole.report is not None
+    assert (whole.report.tier, whole.report.num_bytes, whole.report.shared) == (1, need, share)
+    assert "in memory (0.4 MB, budget 0.4 MB" in str(whole.report)
+    assert whole.report.bytes_read > 12_000 * 20
+    whole.sampler(snapshot)
+    assert whole.report.bytes_read == 0
+    whole.close()
+
+
+def test_a_snapshot_beyond_the_budget_is_streamed(fill: Fill, tmp_path: Path) -> None:
+    snapshot = fill([1000] * 400, name="large").snapshot()
+    budget = needed_bytes(snapshot, Layout(snapshot.spec, Windows())) - 1
+    small = reader(tmp_path, budget)
+    training, validation = snapshot.split(0.02, seed=0)
+    sources = small.samplers([training, validation])
+    assert [source.tier for source in sources] == [2, 1]
+    assert small.report is not None
+    assert "streamed" in str(small.report)
+    assert sources[0].num_samples + sources[1].num_samples == 400_000
+    batch = next(sources[0].batches(batch_size=256, seed=0))
+    held_out = set(validation.episodes.seed.tolist())
+    assert not held_out & {int(start) // 1000 for start in starts(batch)}
+    assert not (tmp_path / "shm").exists() or list((tmp_path / "shm").iterdir()) == []
+    large = small.samplers(snapshot.split(0.5, seed=0))
+    assert [type(source) for source in large] == [StreamSampler, StreamSampler]
+
+
+def test_training_and_validation_share_one_copy(store: Store, tmp_path: Path) -> None:
+    snapshot, whole = store.snapshot(), reader(tmp_path)
+    training, validation = whole.samplers(snapshot.split(0.25, seed=0))
+    seen = sorted([*(s for b in training.scan(999) for s in starts(b)), *(s for b in validation.scan(999) for s in starts(b))])
+    assert seen == transitions(LENGTHS)
+    assert training._table.columns["obs"].base is not None  # type: ignore[attr-defined]
+    other = snapshot.split(0.1, seed=1)
+    whole.samplers(other)
+    assert whole.report is not None
+    assert whole.report.bytes_read == 0
+    whole.close()
+    assert list((tmp_path / "shm").iterdir()) == []
+
+
+def test_what_is_not_wanted_any_more_makes_room(store: Store, tmp_path: Path) -> None:
+    snapshot = store.snapshot()
+    halves = snapshot.select(range(20)), snapshot.select(range(20, 40))
+    half = reader(tmp_path, needed_bytes(halves[0], Layout(store.spec, Windows())))
+    for part, begin in zip(halves, (0, 20), strict=True):
+        source = half.sampler(part)
+        assert source.tier == 1
+        assert next(iter(source.scan(1))).observations["obs"][0, 0, 0] == 1000.0 * begin
+    assert half._tables[next(iter(half._tables))].num_bytes < 20 * 300 * 14
+    half.close()
+
+
+def test_without_room_in_shared_memory_the_copy_is_private(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr("distil.store.cache.shutil.disk_usage", lambda path: usage(64 << 20, 0, 64 << 20))
+    alone = reader(tmp_path)
+    assert alone.sampler(store.snapshot()).num_samples == 12_000
+    assert alone.report is not None
+    assert not alone.report.shared
+    assert list((tmp_path / "shm").iterdir()) == []
+
+
+def test_ranks_of_one_node_get_the_same_batches(store: Store, tmp_path: Path) -> None:
+    """CORRECTNESS 28 (data)."""
+    snapshot, ranks = store.snapshot(), [reader(tmp_path), reader(tmp_path)]
+    sources = [rank.sampler(snapshot, chunk=4) for rank in ranks]
+    assert ranks[1].report is not None
+    assert ranks[1].report.bytes_read == 0
+    want = [starts(b) for b in Sampler(snapshot, chunk=4).batches(batch_size=8, seed=0, num_batches=9)]
+    parts = [
+        [starts(b) for b in source.batches(batch_size=8, seed=0, rank=rank, world_size=2, num_batches=9)]
+        for rank, source in enumerate(sources)
+    ]
+    assert [a + b for a, b in zip(*parts, strict=True)] == want
+    for rank in ranks:
+        rank.close()
+
+
+def test_budgets() -> None:
+    sizes = {"8GiB": 8 << 30, "500 MB": 500_000_000, "1.5kb": 1500, "77": 77, "x": 0, "3 bananas": 0}
+    assert {text: parse_bytes(text) for text in sizes} == sizes
+    assert validate(ReadConfig, {"memory_budget": "2MiB"}).budget_bytes == 2 << 20
+    assert 0 < ReadConfig().budget_bytes <= available_bytes()
+    with pytest.raises(InputError, match="write a number of bytes, or such as 500MB or 8GiB"):
+        validate(ReadConfig, {"memory_budget": "much"})
+    assert np.isfinite(available_bytes())

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from distil.errors import RunError
+from distil.store import Snapshot, Store
+from distil.store import rows as module
+from distil.store.rows import RowReader, Runs, ranges
+
+
+@pytest.fixture
+def snapshot(fill: Callable[..., Store]) -> Snapshot:
+    return fill([300, 2000, 50], [0, 1, 0]).snapshot()
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    wanted=st.lists(st.tuples(st.integers(0, 1), st.integers(0, 340), st.integers(0, 12)), max_size=30),
+    shuffle=st.booleans(),
+    scratch=st.sampled_from([1 << 20, 64]),
+)
+def test_any_runs_are_copied(snapshot: Snapshot, wanted: list[tuple[int, int, int]], shuffle: bool, scratch: int) -> None:
+    """Near and far, overlapping, empty, in any order, and larger than what is read at once."""
+    shard, source, count = np.array(wanted or np.empty((0, 3)), np.int64).reshape(-1, 3).T
+    target = np.cumsum(count) - count
+    order = np.random.default_rng(0).permutation(len(count)) if shuffle else np.arange(len(count))
+    runs = Runs(shard=shard[order], source=source[order], target=target[order], count=count[order])
+    out = {"obs": np.zeros((int(count.sum()), 2), np.float32), "step": np.zeros(int(count.sum()), np.int64)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_SCRATCH_BYTES", scratch)
+        RowReader(snapshot.path, snapshot.entries, snapshot.spec).copy(runs, out)
+    whole = [snapshot.select([i]).columns(["obs", "step"]) for i in range(3)]
+    parts = {"obs": [], "step": []}  # type: ignore[var-annotated]
+    names = [entry.path for entry in snapshot.entries]
+    for number, first, num in wanted:
+        episodes = [2, 0] if "w0-" in names[number] else [1]  # as the writer got them
+        for name, found in parts.items():
+            found.append(np.concatenate([whole[i][name] for i in episodes])[first : first + num])
+    for name, found in parts.items():
+        want = np.concatenate([*found, np.zeros((0, *out[name].shape[1:]))])
+        np.testing.assert_array_equal(out[name], want)
+
+
+def test_ranges() -> None:
+    assert ranges(np.array([5, 9, 1]), np.array([2, 0, 3])).tolist() == [5, 6, 1, 2, 3]
+    assert ranges(np.array([], np.int64), np.array([], np.int64)).tolist() == []
+
+
+def test_few_files_stay_open(snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MAX_OPEN", 1)
+    reader = RowReader(snapshot.path, snapshot.entries, snapshot.spec)
+    zeros = np.zeros(1, np.int64)
+    for number in (0, 1, 0):
+        runs = Runs(shard=zeros + number, source=zeros, target=zeros, count=zeros + 1)
+        reader.copy(runs, {"step": np.empty(1, np.int32)})
+        assert len(reader._open) == 1
+    assert reader.num_bytes == 3 * 4
+    reader.close()
+    assert not reader._open
+
+
+def test_a_missing_and_a_shorter_shard_are_named(snapshot: Snapshot) -> None:
+    reader = RowReader(snapshot.path, snapshot.entries, snapshot.spec)
+    zeros = np.zeros(1, np.int64)
+    runs = Runs(shard=zeros, source=zeros, target=zeros, count=zeros + 9)
+    reader.copy(runs, {"obs": np.empty((9, 2))})
+    path = Path(str(snapshot.path)) / snapshot.entries[0].path
+    path.write_bytes(b"")
+    with pytest.raises(RunError, match=rf"{path.name}: it has become shorter"):
+        reader.copy(runs, {"obs": np.empty((9, 2))})
+    path.unlink()
+    reader.close()
+    with pytest.raises(RunError, match=rf"{path.name}: the shard is missing"):
+        reader.copy(runs, {"obs": np.empty((9, 2))})
