@@ -27,12 +27,17 @@ EXPERTS = {
     "hopper-bc": "trpo-Hopper-v3/Hopper-v3.zip",
     "halfcheetah-bc": "tqc-HalfCheetah-v3/HalfCheetah-v3.zip",
 }
+EXPERTS |= {name.replace("-bc", "-dagger"): path for name, path in EXPERTS.items()}
 BARS = {  # metric and the least that counts
     "cartpole-bc": ("eval/return_mean", 490.0),
     "pendulum-bc": ("eval/normalised", 0.95),
     "hopper-bc": ("eval/normalised", 0.9),
     "halfcheetah-bc": ("eval/normalised", 0.45),
     "lunarlander-bc": ("eval/normalised", 0.9),
+    "pendulum-dagger": ("eval/normalised", 0.95),
+    "hopper-dagger": ("eval/normalised", 0.95),
+    "halfcheetah-dagger": ("eval/normalised", 0.95),
+    "lunarlander-dagger": ("eval/normalised", 0.95),
 }
 
 
@@ -60,7 +65,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "quality.json")
     args = parser.parse_args()
 
-    table = Table("recipe", "seed", "return", "95 % interval", "expert", "random", "normalised", "seconds")
+    table = Table("recipe", "seed", "return", "95 % interval", "expert", "random", "normalised", "labels", "seconds")
     results: dict[str, Any] = {}
     for recipe in args.only:
         runs = []
@@ -72,7 +77,11 @@ def main() -> None:
             table.add_row(
                 *(recipe, str(seed), f"{metrics['eval/return_mean']:.1f}", interval),
                 *(f"{metrics['eval/expert_return_mean']:.1f}", f"{metrics['eval/random_return_mean']:.1f}"),
-                *(f"{metrics['eval/normalised']:.3f}", f"{metrics['budget/wall_s']:.0f}"),
+                *(
+                    f"{metrics['eval/normalised']:.3f}",
+                    f"{metrics['budget/expert_labels']:,.0f}",
+                    f"{metrics['budget/wall_s']:.0f}",
+                ),
             )
         metric, bar = BARS[recipe]
         values = [run[metric] for run in runs]

@@ -34,11 +34,12 @@ from distil.plans import CollectPlan
 from distil.policies.config import MlpConfig, PolicyConfig
 from distil.policies.policy import Policy
 from distil.rollouts import Collector, Fleet, RolloutConfig
+from distil.rollouts.session import ensure_ray
 from distil.store.schema import StoreSpec
 from distil.store.store import Store
 from distil.types import PolicyRef
 
-EPISODES = {"HalfCheetah-v5": 64, "CartPole-v1": 1280}  # a turn of distil; each is about a thousand or five hundred steps
+EPISODES = {"HalfCheetah-v5": 128, "CartPole-v1": 5120}  # a turn of distil; each is about a thousand or five hundred steps
 BARE_STEPS = {"HalfCheetah-v5": 60_000, "CartPole-v1": 300_000}
 TARGETS = {"HalfCheetah-v5": 0.7, "CartPole-v1": 1.0}
 WALL_TARGET = 1.6
@@ -194,6 +195,7 @@ def measure(name: str, repeats: int, scale: float, num_envs: int) -> tuple[dict[
             except ImportError:
                 continue
             add(f"{'SB3' if kind.endswith('VecEnv') and 'Vector' not in kind else 'Gymnasium'} {kind}, 8, no policy", measured)
+    ensure_ray(None, 3)  # room for both fleets: a worker that waits for a CPU would make two look like one
     fleets = {workers: Distil(name, workers, num_envs) for workers in (1, 2)}
     for fleet in fleets.values():
         fleet.collect(policies["2x64"], num_envs)  # start the workers and make the environments
@@ -203,7 +205,7 @@ def measure(name: str, repeats: int, scale: float, num_envs: int) -> tuple[dict[
         walls = {}
         for workers, fleet in fleets.items():
             for label, policy in policies.items():
-                num = episodes if "untrained" not in label else episodes * 8
+                num = episodes if "untrained" not in label else episodes * 2
                 measured = fleet.collect(policy, num)
                 add(f"distil, {workers} worker{'s' * (workers > 1)}, MLP {label}", measured)
                 if label == "2x256":

@@ -22,7 +22,7 @@ from distil.session import Session
 from distil.types import Progress, silent
 
 RECIPE, DAGGER = "lunarlander-bc", "lunarlander-dagger"
-EPISODES = (2, 10, 50)
+EPISODES = (2, 20, 200)
 ROUNDS = 5
 
 

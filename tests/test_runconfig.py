@@ -1,12 +1,20 @@
 from importlib import resources
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from distil.algorithms.bc import BCConfig
 from distil.algorithms.dagger import DaggerConfig, LinearBeta
-from distil.config import recipe_names
+from distil.config import recipe_names, to_yaml, validate
 from distil.errors import InputError
-from distil.runconfig import load_config
+from distil.runconfig import RunConfig, load_config
+
+EXPERT = {"expert": {"kind": "scripted"}}
+
+
+def config(**keys: Any) -> RunConfig:
+    return validate(RunConfig, {"env": {"id": "CartPole-v1"}, **keys})
 
 
 def test_the_algorithm_is_chosen_by_its_kind():
@@ -31,3 +39,97 @@ def test_every_shipped_recipe_is_valid(name):
     config = load_config(name, {"expert.path": "x.zip"} if needs_path else {})
     assert config.name == name
     config.algorithm.build(config.budget(1000))
+
+
+@pytest.mark.parametrize("recipe", recipe_names())
+def test_a_resolved_configuration_reads_back_as_it_was(recipe: str, tmp_path: Path) -> None:
+    """What a run writes to its config.yaml repeats the run."""
+    overrides = {"name": "mine", "seed": 7, "data.path": str(tmp_path / "demos"), "expert": {"kind": "scripted"}}
+    first = load_config(recipe, overrides)
+    path = tmp_path / "config.yaml"
+    path.write_text(to_yaml(first))
+    assert load_config(path) == first
+    assert first.seed == 7
+
+
+def test_the_store_is_named_after_the_run_unless_it_has_a_path() -> None:
+    assert config(name="mine").store_path == Path("data/mine")
+    assert config(name="mine", data={"path": "elsewhere/demos"}).store_path == Path("elsewhere/demos")
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        (EXPERT | {"data": {"episodes": 5}}, 5),
+        (EXPERT | {"data": {"episodes": None}}, None),  # the store as it is
+        ({"data": {"episodes": 5}}, None),  # nobody to collect from
+    ],
+    ids=["collects", "as it is", "no expert"],
+)
+def test_demonstrations_are_granted_where_an_expert_gives_them(keys: dict[str, Any], expected: int | None) -> None:
+    budget = config(**keys).budget()
+    assert budget.num_demonstrations == expected
+    assert budget.has_expert == ("expert" in keys)
+
+
+def test_the_budget_is_what_the_components_say() -> None:
+    keys = {"learner": {"num_steps": 123}, "evaluation": {"episodes": 9, "baselines": False}}
+    budget = config(**keys).budget(max_episode_steps=77)
+    assert (budget.num_steps, budget.num_evaluation_episodes, budget.baselines, budget.max_episode_steps) == (123, 9, False, 77)
+    assert config().budget().max_episode_steps is None
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "", ".hidden", "a b"])
+def test_a_name_is_a_folder_s(name: str) -> None:
+    with pytest.raises(InputError, match="name"):
+        config(name=name)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "text"),
+    [
+        ({"evaluation.episode": 3}, r"evaluation\.episode; did you mean episodes\?"),
+        ({"data.episodes": 0}, r"data\.episodes"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_what_is_wrong_is_named(overrides: dict[str, Any], text: str) -> None:
+    with pytest.raises(InputError, match=text):
+        load_config("cartpole-bc", overrides)
+
+
+PARTS = [{"path": "a", "weight": 2}, {"path": "b"}]
+
+
+def test_a_mixture_stands_in_the_place_of_a_store(tmp_path: Path) -> None:
+    """From a recipe, from the command line's words, and read back from what a run writes."""
+    (tmp_path / "mine.yaml").write_text("env: {id: CartPole-v1}\nexpert: {kind: scripted}\n")
+    overrides = dict([parse_override("data.mixture.parts=[{path: a, weight: 2}, {path: b}]")])
+    made = load_config(tmp_path / "mine.yaml", overrides)
+    assert made.data.mixture is not None
+    assert [(part.path, part.weight) for part in made.data.mixture.parts] == [("a", 2.0), ("b", 1.0)]
+    assert made.data.episodes is None
+    assert made.budget().num_demonstrations is None  # nothing is collected
+    (tmp_path / "config.yaml").write_text(to_yaml(made))
+    assert load_config(tmp_path / "config.yaml") == made
+    assert config().data.episodes == 200
+    assert RunConfig.model_json_schema()["$defs"]["DataConfig"]["properties"]["episodes"]["default"] == 200
+
+
+@pytest.mark.parametrize(
+    ("keys", "text"),
+    [
+        ({"data": {"path": "x"}}, "data: path can't stand beside mixture; set data.path=null"),
+        ({"data": {"episodes": 5}}, "data: episodes can't stand beside mixture; set data.episodes=null"),
+        ({"data": {"select": {"min_return": 1.0}}}, "data: select can't stand beside mixture"),
+        (EXPERT | {"algorithm": {"kind": "dagger"}}, "dagger collects into one store.*: set data.path, or kind=bc"),
+        ({"data": {"mixture": {"parts": []}}}, "data.mixture.parts"),
+        ({"data": {"mixture": {"parts": [{"path": "a", "wait": 2}]}}}, "did you mean weight"),
+    ],
+    ids=["path", "episodes", "select", "dagger", "empty", "misspelt"],
+)
+def test_what_cannot_stand_beside_a_mixture(keys: dict[str, Any], text: str) -> None:
+    data = {"mixture": {"parts": PARTS}} | keys.get("data", {})
+    with pytest.raises(InputError, match=text) as error:
+        config(**keys | {"data": data})
+    assert "\n" not in str(error.value)

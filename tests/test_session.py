@@ -1,10 +1,16 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
 
 from distil.config import validate
 from distil.errors import InputError, RunError
-from distil.plans import CheckPlan
+from distil.plans import CheckPlan, CollectPlan
+from distil.policies.config import PolicyConfig
+from distil.policies.policy import Policy
 from distil.runconfig import RunConfig
-from distil.seeding import Purpose
+from distil.seeding import Purpose, episode_seeds
 from distil.session import Session
 
 BASE = {"env": {"id": "CartPole-v1", "max_episode_steps": 60}, "rollouts": {"num_workers": 0, "num_envs": 4}}
@@ -41,3 +47,90 @@ def test_tuning_episodes_are_not_the_held_out_ones():
 def test_what_the_algorithm_cannot_do_is_refused_at_once():
     with pytest.raises(InputError, match=r"set expert\.kind"):
         session(expert=None, algorithm={"kind": "dagger"})
+
+
+SCRIPTED = {"expert": {"kind": "scripted"}}
+
+
+def config(**keys: Any) -> RunConfig:
+    return validate(RunConfig, BASE | keys)
+
+
+def test_scores_are_measured_once_on_the_episodes_of_their_purpose() -> None:
+    told: list[tuple[str, int]] = []
+    with Session(config(**SCRIPTED), lambda what, done, total, /, **_: told.append((what, done))) as session:
+        expert = session.score("expert", 3)
+        num_told = len(told)
+        assert ("evaluate expert", 3) in told
+        assert session.score("expert", 3) is expert
+        assert len(told) == num_told
+        assert list(expert.seeds) == episode_seeds(Purpose.EVALUATE, 3)
+        tuning = session.score("expert", 3, Purpose.TUNE)
+        assert not set(tuning.seeds) & set(expert.seeds)
+
+
+def test_baselines_are_the_means_of_random_and_expert() -> None:
+    with Session(config(**SCRIPTED)) as session:
+        baselines = session.baselines(4)
+        assert baselines is not None
+        assert baselines.expert == session.score("expert", 4).mean == 60
+        assert baselines.random == session.score("random", 4).mean < 60
+
+
+def test_without_an_expert_there_are_no_baselines() -> None:
+    with Session(config()) as session:
+        assert session.baselines(4) is None
+        assert session.evaluate("random", 2).lengths.min() > 0
+
+
+def test_an_expert_worse_than_chance_is_refused_even_above_the_reference() -> None:
+    backwards = {"kind": "import", "target": "testbed:Balancer", "kwargs": {"backwards": True, "num_envs": 4}}
+    with Session(config(expert=backwards)) as session, pytest.raises(RunError, match=r"Balancer.*a random policy's is"):
+        session.check_expert(CheckPlan(num_episodes=8, min_return=1.0))
+
+
+def test_a_policy_of_other_spaces_is_refused() -> None:
+    with Session(config()) as session, Session(config(env={"id": "Pendulum-v1"})) as other:
+        policy = Policy(PolicyConfig(), other.spec.observation, other.spec.action).ref(0)
+        with pytest.raises(InputError, match=r"CartPole-v1"):
+            session.evaluate("policy", 2, policy)
+
+
+@pytest.mark.parametrize(
+    ("keys", "text"),
+    [
+        ({"expert": {"kind": "scripted", "name": "pendulum"}}, "pendulum"),
+        ({"policy": {"head": {"kind": "gaussian"}}}, "discrete"),
+        (SCRIPTED | {"algorithm": {"kind": "dagger", "stop": {"env_steps": 59}}}, "below one episode, which may take 60"),
+    ],
+    ids=["expert", "policy", "budget"],
+)
+def test_what_does_not_fit_is_refused_at_once(keys: dict[str, Any], text: str) -> None:
+    with pytest.raises(InputError, match=text):
+        Session(config(**keys))
+
+
+def test_a_store_is_made_where_there_is_an_expert_to_fill_it(tmp_path: Path) -> None:
+    data = {"data": {"path": str(tmp_path / "demos"), "episodes": 2}}
+    lonely, taught = config(**data), config(**data, **SCRIPTED)
+    with Session(lonely) as session, pytest.raises(InputError, match="no expert to fill it"):
+        session.store(lonely)
+    assert not (tmp_path / "demos").exists()
+    with Session(taught) as session:
+        store = session.store(taught)
+        session.collector(taught, store).collect(CollectPlan(num_episodes=2))
+        assert store.spec.env["id"] == "CartPole-v1"
+        again = session.collector(taught, store).collect(CollectPlan(num_episodes=2))
+        assert (again.num_episodes, store.snapshot().num_episodes) == (0, 2)
+    with Session(lonely) as session:  # now there is something to learn from
+        assert session.store(lonely).uuid == store.uuid
+
+
+def test_another_seed_or_noise_is_another_stream_of_the_same_store(tmp_path: Path) -> None:
+    data = {"path": str(tmp_path / "demos"), "episodes": 2}
+    noisy = data | {"noise": {"kind": "epsilon", "level": 0.5}}
+    with Session(config(data=data, **SCRIPTED)) as session:
+        for one in (config(data=data, **SCRIPTED), config(data=data, seed=1, **SCRIPTED), config(data=noisy, **SCRIPTED)):
+            assert session.collector(one, session.store(one)).collect(CollectPlan(num_episodes=2)).num_episodes == 2
+        episodes = session.store(one).snapshot().episodes
+        assert len(np.unique([uid.split("-")[0] for uid in episodes.uid])) == 3

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from typing import Any
 
 from distil.errors import RunError
 
+_REACH_S = 10.0
 OBJECT_STORE_BYTES = 256 * 2**20  # weights and plans pass through it, never data
 
 
@@ -28,6 +30,7 @@ def ensure_ray(address: str | None, num_cpus: int) -> Any:
     address = address or os.environ.get("RAY_ADDRESS")
     try:
         if address:
+            _reach(address)
             ray.init(address=address, **quiet)
         else:
             cpus = max(num_cpus, os.cpu_count() or 1)
@@ -39,3 +42,10 @@ def ensure_ray(address: str | None, num_cpus: int) -> Any:
             f"Ray: {where} can't be used: {' '.join(str(error).split())}; without Ray: rollouts.num_workers=0"
         ) from error
     return ray
+
+
+def _reach(address: str) -> None:
+    """Raise OSError at once when nobody listens at `address`; Ray itself would try for minutes."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_REACH_S).close()

@@ -28,6 +28,8 @@ class EpisodeSampler(SampleSource):
     Episodes are read from the shards when a batch is made, so no more than a batch is ever in memory.
     """
 
+    rows_are_alike = False  # padded to the longest of the batch
+
     tier = 2
 
     def __init__(self, snapshot: Snapshot, *, float_dtype: str = "float32") -> None:

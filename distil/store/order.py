@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from distil.errors import InputError
 from distil.types import Array, Batch
 
 _STATISTICS_ROWS = 1 << 14
+_AHEAD, _AHEAD_BYTES = 32, 1 << 20  # batches fetched in one go: at most so many, while they fit a core's cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +54,7 @@ class SampleSource(ABC):
     """Samples of a snapshot, in memory (`Sampler`), streamed (`StreamSampler`) or mixed: the same contract."""
 
     tier: int  # 1: in memory, 2: streamed
+    rows_are_alike = True  # a sample looks the same whichever others are fetched with it
 
     @property
     @abstractmethod
@@ -108,10 +109,19 @@ class SampleSource(ABC):
 
     def _batches(self, seed: int, position: int, part: int, size: int, num: int | None) -> Generator[Batch, None, None]:
         stream = self.stream(seed)
+        left, ahead = num, 1
         try:
-            for _ in itertools.count() if num is None else range(num):
-                yield stream.take(position, part)
-                position += size
+            while left is None or left > 0:
+                count = ahead if left is None else min(ahead, left)
+                block = stream.take(position, part * count)
+                for i in range(count):
+                    yield block if count == 1 else _rows(block, i * part, (i + 1) * part)
+                position += size * count
+                left = None if left is None else left - count
+                if (
+                    part == size and self.rows_are_alike
+                ):  # one rank's batches follow one another: fetch several small ones at once
+                    ahead = max(1, min(_AHEAD, _AHEAD_BYTES * count // _num_bytes(block)))
         finally:
             stream.close()
 
@@ -134,6 +144,21 @@ class SampleSource(ABC):
         """Return the current observations, and the labels, of a batch of `scan`."""
         values = {name: rows[:, -1] for name, rows in batch.observations.items() if not name.startswith("goal/")}
         return values | {"action": batch.actions[:, 0]}
+
+
+def _num_bytes(batch: Batch) -> int:
+    return int(sum(value.nbytes for value in batch.observations.values()) + batch.actions.nbytes)
+
+
+def _rows(batch: Batch, start: int, end: int) -> Batch:
+    """Return a view of some rows of a batch, or of a kind of batch with more fields."""
+    fields: dict[str, Any] = {}
+    for name, value in batch.__dict__.items():
+        if isinstance(value, Mapping):
+            fields[name] = {key: item[start:end] for key, item in value.items()}
+        else:
+            fields[name] = None if value is None else value[start:end]
+    return type(batch)(**fields)
 
 
 def _moments(rows: Array) -> Moments:

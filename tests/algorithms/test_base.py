@@ -1,0 +1,73 @@
+"""What holds of every algorithm."""
+
+import dataclasses
+import json
+
+import pytest
+
+from distil.algorithms.base import Algorithm, Budget
+from distil.algorithms.bc import BCConfig
+from distil.algorithms.dagger import DaggerConfig
+from distil.plans import Round, RoundReport
+
+BUDGET = Budget(num_demonstrations=4, num_steps=10, num_evaluation_episodes=3, max_episode_steps=20)
+CONFIGS = {"bc": BCConfig(), "dagger": DaggerConfig(rounds=3, episodes_per_round=2)}
+every = pytest.mark.parametrize("kind", CONFIGS)
+
+
+def build(kind: str, budget: Budget = BUDGET) -> Algorithm:
+    return CONFIGS[kind].build(budget)
+
+
+def report(todo: Round) -> RoundReport:
+    """What the round would have brought."""
+    metrics = {"budget/wall_s": 1.0 + todo.index, "budget/env_steps": 100.0, "budget/expert_labels": 100.0}
+    if todo.evaluate is not None:
+        metrics["eval/return_mean" if todo.evaluate.held_out else "tune/return_mean"] = 7.0
+    return RoundReport(index=todo.index, snapshot=1 + todo.index, policy_version=1, metrics=metrics)
+
+
+def rounds(algorithm: Algorithm) -> list[Round]:
+    done, last = list[Round](), None
+    while (todo := algorithm.next_round(last)) is not None:
+        done.append(todo)
+        last = report(todo)
+        assert len(done) < 100
+    return done
+
+
+@every
+def test_rounds_are_numbered_and_end(kind: str) -> None:
+    assert [todo.index for todo in rounds(build(kind))] == list(range(len(rounds(build(kind)))))
+
+
+@every
+def test_a_resumed_run_takes_the_same_way(kind: str) -> None:
+    """Equal reports give equal rounds, also to an algorithm that saw none of those before and reads them from the journal."""
+    for todo, following in zip(rounds(build(kind)), [*rounds(build(kind))[1:], None], strict=True):
+        written = json.loads(json.dumps(report(todo).to_json()))
+        assert build(kind).next_round(RoundReport(**written)) == following
+
+
+@every
+def test_demonstrations_come_first_and_there_are_as_many_as_granted(kind: str) -> None:
+    first = rounds(build(kind))[0]
+    assert first.collect is not None
+    assert (first.collect.actor, first.collect.num_episodes) == ("expert", 4)
+    store_as_it_is = rounds(build(kind, dataclasses.replace(BUDGET, num_demonstrations=None)))[0]
+    assert store_as_it_is.collect is None
+    assert store_as_it_is.update is not None
+
+
+@every
+def test_the_held_out_episodes_are_looked_at_once_at_the_end(kind: str) -> None:
+    scored = [todo.evaluate for todo in rounds(build(kind)) if todo.evaluate is not None and todo.evaluate.held_out]
+    assert scored == [rounds(build(kind))[-1].evaluate]
+    assert scored[0].num_episodes == 3
+
+
+@every
+def test_without_evaluation_episodes_nothing_is_held_out(kind: str) -> None:
+    done = rounds(build(kind, dataclasses.replace(BUDGET, num_evaluation_episodes=0)))
+    assert not [todo for todo in done if todo.evaluate is not None and todo.evaluate.held_out]
+    assert done[-1].update is not None

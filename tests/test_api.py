@@ -1,0 +1,118 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from distil import api
+from distil.errors import InputError
+from distil.rollouts import Baselines, EvalResult
+from distil.rundir import RunDir
+
+FAST: dict[str, Any] = {
+    "env.max_episode_steps": 40,
+    "rollouts.num_workers": 0,
+    "rollouts.num_envs": 4,
+    "tracking.enabled": False,
+    "data.episodes": 3,
+    "learner.num_steps": 10,
+    "evaluation.episodes": 3,
+}
+
+
+@pytest.fixture
+def overrides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.chdir(tmp_path)
+    return dict(FAST)
+
+
+def result(*returns: float) -> EvalResult:
+    num = len(returns)
+    return EvalResult(seeds=tuple(range(num)), returns=np.array(returns), lengths=np.full(num, 7), successes=None)
+
+
+def test_a_score_lies_between_random_and_expert() -> None:
+    score = api.score_of("clone", result(10.0, 20.0), Baselines(random=5.0, expert=25.0), num_demonstrations=3)
+    assert (score.name, score.mean, score.normalised, score.num_demonstrations) == ("clone", 15.0, 0.5, 3)
+    assert score.low <= score.mean <= score.high
+    assert api.score_of("clone", result(10.0), None).normalised is None
+
+
+def test_an_outcome_is_a_table_and_json(tmp_path: Path) -> None:
+    outcome = api.Outcome(
+        results={"policy": result(1.0, 3.0), "expert": result(4.0, 4.0)}, baselines=Baselines(random=0, expert=4)
+    )
+    assert json.loads(json.dumps(outcome.to_json()))["policy"]["eval/normalised"] == 0.5
+    assert "2 held-out episodes" in outcome.text()
+    assert "video" not in outcome.text()
+    filmed = api.Outcome(results=outcome.results, baselines=None, video=tmp_path / "video.mp4")
+    assert filmed.text().endswith("video.mp4")
+
+
+def test_demonstrations_are_collected_once_and_added_to(overrides: dict[str, Any]) -> None:
+    told: list[str] = []
+    store, report = api.collect_with_report("cartpole-bc", overrides, progress=lambda what, *_, **__: told.append(what))
+    assert (report.num_episodes, report.env_steps, store.snapshot().num_episodes) == (3, 120, 3)
+    assert "collect" in told
+    more, report = api.collect_with_report("cartpole-bc", overrides | {"data.episodes": 5})
+    assert (report.num_episodes, more.snapshot().num_episodes) == (2, 5)
+    assert api.collect("cartpole-bc", overrides).snapshot().num_episodes == 5  # fewer: nothing goes
+    first, all_five = store.snapshot(1).episodes, more.snapshot().episodes
+    assert set(first.uid.tolist()) <= set(all_five.uid.tolist())
+
+
+@pytest.mark.parametrize("call", [api.collect, api.evaluate_expert])
+def test_what_needs_an_expert_says_so(call: Any, overrides: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"cartpole-bc: .*set expert\.kind"):
+        call("cartpole-bc", overrides | {"expert": None})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_is_opened_scored_and_filmed(overrides: dict[str, Any]) -> None:
+    run = api.open_run(str(api.train("cartpole-bc", overrides).path))
+    assert run.config.learner.num_steps == 10
+    assert len(run.reports) == 1
+    outcome = api.evaluate_run(run.path, video=True)
+    assert list(outcome.results) == ["policy", "expert", "random"]
+    assert outcome.results["policy"].mean == run.metrics["eval/return_mean"]  # the same episodes again
+    assert outcome.results["expert"].mean == 40
+    assert outcome.video == run.path / "video.mp4"
+    assert outcome.video.is_file()
+    fewer = api.evaluate_run(run.path, episodes=2)
+    assert fewer.results["policy"].seeds == outcome.results["policy"].seeds[:2]
+    assert fewer.video is None
+
+
+def test_a_policy_is_loaded_from_its_run_or_its_own_folder(overrides: dict[str, Any]) -> None:
+    run = api.train("cartpole-bc", overrides)
+    for predictor in (run.policy(), api.load_policy(str(run.path)), api.load_policy(run.path / "policy")):
+        assert predictor.ref.version == 1
+    limited = {"id": "CartPole-v1", "max_episode_steps": 40}
+    assert api.evaluate(run.policy(), env=limited, episodes=3).mean == run.metrics["eval/return_mean"]
+    with pytest.raises(InputError, match="Pendulum-v1"):
+        api.evaluate(run.policy(), env="Pendulum-v1", episodes=1)
+
+
+def test_the_expert_is_scored_beside_a_random_policy(overrides: dict[str, Any]) -> None:
+    outcome = api.evaluate_expert("cartpole-bc", overrides)
+    figures = outcome.to_json()
+    assert (figures["expert"]["eval/normalised"], figures["random"]["eval/normalised"]) == (1, 0)
+
+
+def test_before_its_first_report_a_run_has_no_metrics(tmp_path: Path) -> None:
+    path = RunDir.create(tmp_path, "new", "env: {id: CartPole-v1}\n").path
+    run = api.open_run(path)
+    assert (run.reports, run.metrics) == ([], {})
+    with pytest.raises(InputError):
+        run.policy()
+    with pytest.raises(InputError, match="no run there"):
+        api.open_run(tmp_path / "elsewhere")
+
+
+def test_where_a_resumed_run_runs_may_change_and_what_it_computes_may_not(overrides: dict[str, Any]) -> None:
+    run = api.train("cartpole-bc", overrides)
+    elsewhere = {"rollouts.start_timeout_s": 5.0, "evaluation.video": True}
+    assert api.train("cartpole-bc", overrides | elsewhere, resume=True).path == run.path
+    with pytest.raises(InputError, match=r"rollouts\.num_envs \(4 then, 8 now\), seed \(0 then, 1 now\)"):
+        api.train("cartpole-bc", overrides | {"rollouts.num_envs": 8, "seed": 1}, resume=True)

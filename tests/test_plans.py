@@ -1,0 +1,51 @@
+import json
+import pickle
+from typing import Any
+
+import pytest
+
+from distil.plans import CheckPlan, CollectPlan, EvaluatePlan, Round, RoundReport, UpdatePlan
+
+ROUND = Round(
+    index=2,
+    check=CheckPlan(num_episodes=3, min_return=10.0),
+    collect=CollectPlan(num_episodes=5, round=2, actor="policy", beta=0.5, beta_unit="step", label=True),
+    update=UpdatePlan(num_steps=7, round=2, num_rounds=1, from_scratch=True),
+    evaluate=EvaluatePlan(num_episodes=4, round=2, held_out=False),
+)
+
+
+def test_a_report_survives_the_journal() -> None:
+    """A resumed run decides from what it reads, so nothing may get lost or rounded."""
+    metrics = {"eval/return_mean": 0.1 + 0.2, "budget/wall_s": 1e-17, "train/loss": -3.0}
+    report = RoundReport(index=1, snapshot=4, policy_version=2, metrics=metrics)
+    assert RoundReport(**json.loads(json.dumps(report.to_json()))) == report
+
+
+def test_a_report_of_a_store_that_was_not_read() -> None:
+    report = RoundReport(index=0, snapshot=None, policy_version=0, metrics={})
+    assert RoundReport(**json.loads(json.dumps(report.to_json()))) == report
+
+
+def test_plans_are_shipped_whole() -> None:
+    assert pickle.loads(pickle.dumps(ROUND)) == ROUND
+    assert hash(ROUND) == hash(pickle.loads(pickle.dumps(ROUND)))
+
+
+def test_parts_that_nobody_asked_for_are_left_out() -> None:
+    empty = Round(index=0)
+    assert empty.check is empty.collect is empty.update is empty.evaluate is None
+
+
+@pytest.mark.parametrize(
+    ("plan", "expected"),
+    [
+        (CollectPlan(num_episodes=1), {"actor": "expert", "beta": 0.0, "label": False, "max_unlabelled": 1.0}),
+        (UpdatePlan(num_steps=1), {"num_episodes": None, "num_rounds": None, "from_scratch": False}),
+        (EvaluatePlan(num_episodes=1), {"held_out": True, "baselines": True}),
+    ],
+    ids=["collect", "update", "evaluate"],
+)
+def test_a_plain_plan_is_that_of_behavioural_cloning(plan: Any, expected: dict[str, Any]) -> None:
+    """Demonstrations of the expert, all of them to learn from, the held-out score."""
+    assert {name: getattr(plan, name) for name in expected} == expected

@@ -1,0 +1,143 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from distil import run as loop
+from distil.config import to_yaml, validate
+from distil.errors import InputError, RunError
+from distil.plans import CollectPlan
+from distil.policies.checkpoint import load_policy_ref
+from distil.runconfig import RunConfig
+from distil.rundir import RunDir
+from distil.seeding import Purpose, episode_seeds
+from distil.session import Session
+from distil.store import Store
+
+
+def config(folder: Path, **keys: Any) -> RunConfig:
+    base = {
+        "env": {"id": "CartPole-v1", "max_episode_steps": 40},
+        "expert": {"kind": "scripted"},
+        "data": {"path": str(folder / "demos"), "episodes": 3},
+        "rollouts": {"num_workers": 0, "num_envs": 4},
+        "policy": {"encoder": {"kind": "mlp", "hidden": [8]}},
+        "learner": {"num_steps": 10, "batch_size": 16},
+        "evaluation": {"episodes": 3},
+        "tracking": {"enabled": False},
+        "runs": str(folder / "runs"),
+    }
+    return validate(RunConfig, base | keys)
+
+
+def start(settings: RunConfig) -> RunDir:
+    return RunDir.create(Path(settings.runs), settings.name, to_yaml(settings))
+
+
+def train(settings: RunConfig, rundir: RunDir | None = None) -> RunDir:
+    rundir = rundir or start(settings)
+    with Session(settings) as session:
+        loop.train(settings, rundir, session)
+    return rundir
+
+
+def kinds(rundir: RunDir) -> list[str]:
+    return [entry["kind"] for entry in rundir.journal() if entry["kind"] != "tracked"]
+
+
+def weights(rundir: RunDir) -> dict[str, np.ndarray]:
+    return dict(load_policy_ref(rundir.policy).arrays)
+
+
+def results(rundir: RunDir) -> dict[str, float]:
+    """What was learned and scored, without times; what was collected is reported by who collected it."""
+    metrics = rundir.reports()[-1].metrics
+    kinds = ("train/", "eval/", "budget/")
+    return {name: value for name, value in metrics.items() if name.startswith(kinds) and not name.endswith("_s")}
+
+
+def test_a_round_reports_what_it_did_in_the_shared_vocabulary(tmp_path: Path) -> None:
+    rundir = train(config(tmp_path))
+    (report,) = rundir.reports()
+    assert kinds(rundir) == ["collected", "reported"]
+    assert report.policy_version == load_policy_ref(rundir.policy).version == 1
+    metrics = report.metrics
+    assert metrics["budget/demonstrations"] == 3
+    assert metrics["budget/env_steps"] == metrics["budget/expert_labels"] == 3 * 40
+    assert metrics["budget/unlabelled_steps"] == 0
+    low, high = metrics["eval/random_return_mean"], metrics["eval/expert_return_mean"]
+    assert high == 40
+    assert metrics["eval/normalised"] == pytest.approx((metrics["eval/return_mean"] - low) / (high - low))
+
+
+def test_a_killed_round_reads_the_version_that_it_read_before(tmp_path: Path) -> None:
+    """CORRECTNESS 14: killed before its report, its checkpoints lost, and meanwhile others have filled the store."""
+    settings = config(tmp_path)
+    rundir = train(settings)
+    before, policy = results(rundir), weights(rundir)
+    journal = rundir.path / "journal.jsonl"
+    journal.write_text("".join(line for line in journal.read_text().splitlines(True) if '"reported"' not in line))
+    for path in rundir.checkpoints.iterdir():
+        path.unlink()
+    others = config(tmp_path, seed=5)
+    with Session(others) as session:
+        session.collector(others, session.store(others)).collect(CollectPlan(num_episodes=4))
+    assert Store.open(tmp_path / "demos").snapshot().num_episodes == 7
+    train(settings, rundir)
+    assert results(rundir) == before
+    assert all(np.array_equal(values, policy[name]) for name, values in weights(rundir).items())
+
+
+def test_a_store_of_ones_own_is_learned_from_without_an_expert(tmp_path: Path) -> None:
+    train(config(tmp_path))
+    rundir = train(config(tmp_path, expert=None, name="own"))
+    metrics = rundir.reports()[-1].metrics
+    assert Store.open(tmp_path / "demos").snapshot().version == rundir.reports()[-1].snapshot
+    assert metrics["budget/demonstrations"] == 3
+    assert "eval/return_mean" in metrics
+    assert not metrics.keys() & {"eval/normalised", "eval/expert_return_mean"}  # nothing to compare with
+
+
+def test_the_held_out_score_comes_once_and_decides_nothing(tmp_path: Path) -> None:
+    dagger = {"kind": "dagger", "rounds": 3, "episodes_per_round": 2, "tuning_episodes": 2, "check_episodes": 2}
+    rundir = train(config(tmp_path, algorithm=dagger))
+    reports = rundir.reports()
+    assert [report.index for report in reports] == list(range(len(reports)))
+    assert ["eval/return_mean" in report.metrics for report in reports] == [False] * (len(reports) - 1) + [True]
+    assert all("tune/return_mean" in report.metrics for report in reports[:-1])
+    assert kinds(rundir)[:3] == ["checked", "collected", "reported"]
+    assert kinds(rundir).count("checked") == 1
+    walls = [report.metrics["budget/wall_s"] for report in reports]
+    assert walls == sorted(walls)
+
+
+def test_one_process_holds_a_run(tmp_path: Path) -> None:
+    settings = config(tmp_path)
+    rundir = start(settings)
+    with rundir.lock(), pytest.raises(InputError, match="another process is running this run"):
+        train(settings, rundir)
+    assert not rundir.journal()
+
+
+def test_a_failure_keeps_what_is_complete_and_reports_nothing(tmp_path: Path) -> None:
+    """CORRECTNESS 4."""
+    seeds = episode_seeds(Purpose.COLLECT, 9, root=0, names=(0,))
+    kwargs = {"fault": "raise", "bad_seed": seeds[8], "bad_step": 2}
+    env = {"kind": "import", "target": "testbed:Toy", "kwargs": kwargs}
+    settings = config(tmp_path, env=env, expert={"kind": "random"}, data={"path": str(tmp_path / "demos"), "episodes": 9})
+    rundir = start(settings)
+    with pytest.raises(RunError, match=f"the wheel fell off .*seed {seeds[8]} step 2"):
+        train(settings, rundir)
+    kept = Store.open(tmp_path / "demos").snapshot().episodes
+    assert 4 <= len(kept.seed) < 9
+    assert set(kept.seed.tolist()) <= set(seeds[:8])
+    assert not rundir.reports()
+    assert not rundir.policy.exists()
+
+
+def test_loss_curve_and_video_stay_in_the_folder(tmp_path: Path) -> None:
+    settings = config(tmp_path, evaluation={"episodes": 2, "video": True, "baselines": False})
+    rundir = train(settings)
+    assert (rundir.path / "video.mp4").stat().st_size > 500
+    assert "eval/normalised" not in rundir.reports()[-1].metrics
