@@ -131,7 +131,7 @@ def main() -> None:
     except (RunError, OSError) as error:
         message, code = str(error), 1
     except (KeyboardInterrupt, click.Abort):
-        message, code = "interrupted; what was committed is kept, `distil train ... --resume` goes on", 130
+        message, code = "interrupted; what was committed is kept: the same command goes on (train: with --resume)", 130
     if debug:
         import traceback
 
