@@ -107,7 +107,7 @@ def collect_with_report(
     config = load_config(recipe, overrides)
     num_episodes = config.budget().num_demonstrations
     if num_episodes is None:
-        raise InputError(f"{recipe}: nothing to collect: set expert.kind and data.episodes")
+        raise InputError(f"{recipe}: nothing to collect: set expert.kind and data.episodes, and no data.mixture")
     with Session(config, progress) as session:
         store = session.store(config)
         return store, session.collector(config, store).collect(CollectPlan(num_episodes=num_episodes))

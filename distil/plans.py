@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from distil.types import PolicyRef
+
+if TYPE_CHECKING:
+    from distil.store.mixture import MixtureConfig
 
 Metrics = Mapping[str, float]
 Who = Literal["expert", "policy", "random"]
@@ -39,13 +42,14 @@ class CollectPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class UpdatePlan:
-    """Gradient steps on a snapshot."""
+    """Gradient steps on a snapshot, or on a mixture of several."""
 
     num_steps: int
     round: int = 0
     num_episodes: int | None = None  # train on the first so many episodes, in uid order; None: all
     num_rounds: int | None = None  # train on the episodes of the last so many rounds; None: all
     from_scratch: bool = False  # new weights, moments and statistics; otherwise those that the last update ended with
+    mixture: MixtureConfig | None = None  # with pinned versions: train on this, and on no snapshot of the run's own
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,21 +13,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from distil.algorithms.base import Algorithm
 from distil.learners import Learner, make_learner
 from distil.plans import CheckPlan, EvaluatePlan, Round, RoundReport, UpdatePlan
 from distil.policies.checkpoint import save_policy
 from distil.report import Curve, plot_curves
-from distil.rollouts import Collected, Collector, select, spent
 from distil.rollouts.video import record_video
 from distil.runconfig import RunConfig
+from distil.rundata import Gathered, RunData, open_data
 from distil.rundir import RunDir
 from distil.seeding import Purpose, episode_seeds
 from distil.session import Session
-from distil.store import Store
-from distil.tracking import DatasetInfo, Status, Tracker
+from distil.tracking import Status, Tracker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +36,7 @@ class Parts:
     config: RunConfig
     rundir: RunDir
     session: Session
-    store: Store
-    collector: Collector
+    data: RunData
     learner: Learner
     tracker: Tracker
     losses: Mapping[str, Mapping[int, float]]  # name -> gradient step -> value, of this process
@@ -68,14 +66,15 @@ def carry_out(todo: Round, parts: Parts, started: float) -> RoundReport:
     metrics: dict[str, float] = {}
     if todo.check is not None:
         metrics |= _check(todo, todo.check, parts)
-    collected = _collect(todo, parts, metrics)
+    data = parts.data.gather(todo, parts.learner.policy)
+    metrics |= data.metrics
     if todo.update is not None:
-        metrics |= _update(todo.update, collected, parts)
+        metrics |= _update(todo.update, data, parts)
     if todo.evaluate is not None:
         metrics |= _evaluate(todo.evaluate, parts)
-    metrics |= spent(select(parts.store, collected)) | {"budget/wall_s": time.perf_counter() - started}
+    metrics |= data.budget() | {"budget/wall_s": time.perf_counter() - started}
     version = parts.learner.policy.version
-    return RoundReport(index=todo.index, snapshot=collected[-1].snapshot, policy_version=version, metrics=metrics)
+    return RoundReport(index=todo.index, snapshot=data.version, policy_version=version, metrics=metrics)
 
 
 def _check(todo: Round, plan: CheckPlan, parts: Parts) -> dict[str, float]:
@@ -88,32 +87,12 @@ def _check(todo: Round, plan: CheckPlan, parts: Parts) -> dict[str, float]:
     return metrics
 
 
-def _collect(todo: Round, parts: Parts, metrics: dict[str, float]) -> list[Collected]:
-    """Return what the rounds up to this one have collected. Versions are pinned: a resumed round reads what it read before."""
-    lines = [entry for entry in parts.rundir.journal() if entry["kind"] == "collected" and entry["round"] <= todo.index]
-    collected = [Collected(**{name: value for name, value in line.items() if name != "kind"}) for line in lines]
-    plan = todo.collect
-    if collected and (plan is None or collected[-1].round == todo.index):
-        return collected
-    if plan is not None:
-        report = parts.collector.collect(plan, parts.learner.policy)
-        metrics |= report.metrics
-        new = Collected(round=todo.index, snapshot=report.snapshot, stream=report.stream, num_episodes=plan.num_episodes)
-    else:
-        new = Collected(round=todo.index, snapshot=parts.store.snapshot().version)
-    parts.rundir.append("collected", **asdict(new))
-    return [*collected, new]
-
-
-def _update(plan: UpdatePlan, collected: list[Collected], parts: Parts) -> dict[str, float]:
-    data = parts.config.data.select.resolve(select(parts.store, collected, plan.num_rounds))
-    path, episodes = str(parts.store.path.resolve()), data.num_episodes
-    facts = {"episodes": episodes, "transitions": data.num_transitions, "version": data.version}
-    dataset = DatasetInfo(name=parts.store.path.name, path=path, digest=data.digest, profile=facts)
-    parts.tracker.log({}, plan.round, dataset=dataset)
-    metrics = parts.learner.update(plan, data)
+def _update(plan: UpdatePlan, data: Gathered, parts: Parts) -> dict[str, float]:
+    for dataset in data.datasets():
+        parts.tracker.log({}, plan.round, dataset=dataset)
+    metrics = parts.learner.update(*data.plan(plan))
     save_policy(parts.learner.policy, parts.rundir.policy)
-    return {**metrics, "train/episodes": episodes}
+    return {**metrics, "train/episodes": data.num_episodes}
 
 
 def _evaluate(plan: EvaluatePlan, parts: Parts) -> dict[str, float]:
@@ -143,7 +122,7 @@ def _keep_results(parts: Parts) -> None:
 
 @contextmanager
 def _assemble(config: RunConfig, rundir: RunDir, session: Session) -> Iterator[Parts]:
-    store = session.store(config)
+    data = open_data(config, rundir, session)
     tracker = config.tracking.build(config.name)
     earlier = rundir.find("tracked", 0)
     run_id = tracker.start(rundir.name, config.model_dump(mode="json"), run_id=earlier["run_id"] if earlier else None)
@@ -161,7 +140,7 @@ def _assemble(config: RunConfig, rundir: RunDir, session: Session) -> Iterator[P
 
     resume = rundir.checkpoints.exists()
     learner = make_learner(
-        config.learner, config.policy, store.spec, rundir.checkpoints, seed=config.seed, resume=resume, progress=progress
+        config.learner, config.policy, data.spec, rundir.checkpoints, seed=config.seed, resume=resume, progress=progress
     )
     status: Status = "FAILED"
     try:
@@ -170,8 +149,7 @@ def _assemble(config: RunConfig, rundir: RunDir, session: Session) -> Iterator[P
                 config=config,
                 rundir=rundir,
                 session=session,
-                store=store,
-                collector=session.collector(config, store),
+                data=data,
                 learner=learner,
                 tracker=tracker,
                 losses=losses,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from distil.algorithms.base import Budget
 from distil.algorithms.bc import BCConfig
@@ -18,19 +18,42 @@ from distil.learners import LearnerConfig
 from distil.policies.config import PolicyConfig
 from distil.rollouts import NoiseConfig, RolloutConfig
 from distil.store.backend import Location, location
+from distil.store.mixture import MixtureConfig
 from distil.store.selection import SelectionConfig
 from distil.tracking import TrackingConfig
 
 AlgorithmConfig = Annotated[BCConfig | DaggerConfig, Field(discriminator="kind")]
 
 
+_NUM_EPISODES = 200
+
+
+def _num_episodes(data: dict[str, Any]) -> int | None:
+    return _NUM_EPISODES if data.get("mixture") is None else None
+
+
 class DataConfig(Config):
     """`data:` where the demonstrations are, and how many."""
 
     path: str | None = None  # the store's folder, or a URL such as s3://bucket/folder; None: data/<name>
-    episodes: int | None = Field(default=200, ge=1)  # collected if missing, and trained on; None: the store as it is
+    mixture: MixtureConfig | None = None  # several stores instead of one; they stay as they are
+    episodes: int | None = Field(default_factory=_num_episodes, ge=1, json_schema_extra={"default": _NUM_EPISODES})
+    """Collected if missing, and trained on; None: the store as it is. 200, but with a mixture None."""
     noise: NoiseConfig = NoiseConfig()
     select: SelectionConfig = SelectionConfig()  # which of them to train on
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DataConfig:
+        if self.mixture is None:
+            return self
+        for name, is_set, instead in (
+            ("path", self.path is not None, "set data.path=null: the parts have their own"),
+            ("episodes", self.episodes is not None, "set data.episodes=null: nothing is collected, the parts' select chooses"),
+            ("select", not self.select.is_everything, "take it out: the parts have their own select"),
+        ):
+            if is_set:
+                raise ValueError(f"{name} can't stand beside mixture; {instead}")
+        return self
 
 
 class EvaluationConfig(Config):
@@ -56,6 +79,12 @@ class RunConfig(Config):
     evaluation: EvaluationConfig = EvaluationConfig()
     tracking: TrackingConfig = TrackingConfig()
     runs: str = "runs"  # where run folders go
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RunConfig:
+        if self.data.mixture is not None and isinstance(self.algorithm, DaggerConfig):
+            raise ValueError("algorithm.kind=dagger collects into one store, not into data.mixture: set data.path, or kind=bc")
+        return self
 
     @property
     def store_path(self) -> Location:

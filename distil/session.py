@@ -10,7 +10,7 @@ from distil.rollouts import Baselines, Collector, EvalResult, Fleet, evaluate
 from distil.rollouts.session import ensure_ray
 from distil.runconfig import RunConfig
 from distil.seeding import Purpose, episode_seeds
-from distil.store import Store, StoreSpec
+from distil.store import MixtureConfig, Snapshot, Store, StoreSpec
 from distil.types import PolicyRef, Progress, silent
 
 _BOTH: tuple[Who, Who] = ("random", "expert")
@@ -28,6 +28,8 @@ class Session:
         config.algorithm.build(config.budget(self.spec.max_episode_steps))  # refused before anything starts
         expert = config.expert.build(config.env, self.spec) if config.expert else None
         config.policy.resolve(self.spec.observation, self.spec.action)
+        for augmentation in config.learner.augment:
+            augmentation.check(self.spec.observation)
         if config.learner.num_learners:  # a session of Ray started for the workers alone would have no room for the learners
             ensure_ray(config.rollouts.address, config.rollouts.num_workers + config.learner.num_learners)
         self.fleet = Fleet(env=config.env, spec=self.spec, config=config.rollouts, expert=expert)
@@ -82,6 +84,12 @@ class Session:
         env = config.env.model_dump(mode="json")
         spec = StoreSpec(observation=self.spec.observation, action=self.spec.action, infos=config.rollouts.infos, env=env)
         return Store.open_or_create(config.store_path, spec)
+
+    def mixture(self, mixture: MixtureConfig) -> list[Snapshot]:
+        """Return the parts of a mixture; InputError if the environment has other spaces than they."""
+        parts = mixture.resolve()
+        parts[0].spec.require_spaces(self.spec.observation, self.spec.action, str(parts[0].path))
+        return parts
 
     def collector(self, config: RunConfig, store: Store) -> Collector:
         """Return the collector of the run's demonstrations."""

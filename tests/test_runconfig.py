@@ -6,7 +6,7 @@ import pytest
 
 from distil.algorithms.bc import BCConfig
 from distil.algorithms.dagger import DaggerConfig, LinearBeta
-from distil.config import recipe_names, to_yaml, validate
+from distil.config import parse_override, recipe_names, to_yaml, validate
 from distil.errors import InputError
 from distil.runconfig import RunConfig, load_config
 

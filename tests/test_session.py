@@ -101,9 +101,10 @@ def test_a_policy_of_other_spaces_is_refused() -> None:
     [
         ({"expert": {"kind": "scripted", "name": "pendulum"}}, "pendulum"),
         ({"policy": {"head": {"kind": "gaussian"}}}, "discrete"),
+        ({"learner": {"augment": [{"kind": "shift"}]}}, "shift is for images"),
         (SCRIPTED | {"algorithm": {"kind": "dagger", "stop": {"env_steps": 59}}}, "below one episode, which may take 60"),
     ],
-    ids=["expert", "policy", "budget"],
+    ids=["expert", "policy", "augmentation", "budget"],
 )
 def test_what_does_not_fit_is_refused_at_once(keys: dict[str, Any], text: str) -> None:
     with pytest.raises(InputError, match=text):

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 RECIPE = click.argument("recipe")
 OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+VERSION = click.option(
+    "--version", default=None, metavar="NUMBER|TAG", help="A number or a tag; the newest version unless given."
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print machine-readable results.")
 
 
@@ -28,6 +31,11 @@ def read_overrides(texts: tuple[str, ...]) -> dict[str, Any]:
     from distil.config import parse_override
 
     return dict(parse_override(text) for text in texts)
+
+
+def parse_version(text: str | None) -> int | str | None:
+    """Return the number, or the tag, that `--version` names."""
+    return int(text) if text is not None and text.isdecimal() else text
 
 
 def show(as_json: bool, data: Mapping[str, Any], text: Callable[[], str]) -> None:

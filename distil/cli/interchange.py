@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from distil.cli.common import JSON, OVERRIDES, pairs, read_overrides, show
+from distil.cli.common import JSON, OVERRIDES, VERSION, pairs, parse_version, read_overrides, show
 
 if TYPE_CHECKING:
     from distil.store import StoreSpec
@@ -55,10 +55,10 @@ def store_import(
 @click.argument("path", metavar="STORE")
 @click.argument("target", type=click.Path(path_type=Path))
 @OVERRIDES
-@click.option("--snapshot", "version", type=int, help="Which version of the store.  [default: the newest]")
+@VERSION
 @JSON
 def store_export(
-    format_name: str, path: str, target: Path, overrides: tuple[str, ...], version: int | None, as_json: bool
+    format_name: str, path: str, target: Path, overrides: tuple[str, ...], version: str | None, as_json: bool
 ) -> None:
     """Write the episodes of STORE to TARGET, which must not exist, in FORMAT. KEY=VALUE sets the format's options."""
     from distil.store import Store
@@ -66,7 +66,7 @@ def store_export(
     from distil.store.interchange.transfer import export_store
 
     chosen = exporter(format_name, read_overrides(overrides))
-    snapshot = Store.open(path).snapshot(version)
+    snapshot = Store.open(path).snapshot(parse_version(version))
     findings = export_store(chosen, snapshot, target, report=_report(as_json))
     data = {"target": str(target), "episodes": snapshot.num_episodes, "transitions": snapshot.num_transitions}
     show(as_json, data | {"findings": [str(finding) for finding in findings]}, lambda: pairs(data))

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distil.cli.common import JSON, pairs, show
+from distil.cli.common import JSON, VERSION, pairs, parse_version, show
 from distil.errors import InputError, RunError
 
 if TYPE_CHECKING:
     from distil.types import Episode
-
-VERSION = click.option("--version", default=None, help="A number or a tag; the newest version unless given.")
 
 
 @click.group()
@@ -30,7 +28,7 @@ def store_info(path: str, version: str | None, as_json: bool) -> None:
     from distil.store import Store
     from distil.store.view import info
 
-    result = info(Store.open(path), _version(version))
+    result = info(Store.open(path), parse_version(version))
     show(as_json, result, lambda: pairs(result))
 
 
@@ -71,7 +69,7 @@ def store_view(
     from distil.store.plots import plot_distribution, plot_episode
     from distil.store.view import distribution_text, episode_text
 
-    snapshot = Store.open(path).snapshot(_version(version))
+    snapshot = Store.open(path).snapshot(parse_version(version))
     if episode is None and video is None:
         click.echo(distribution_text(snapshot))
         if plot is not None:
@@ -89,10 +87,6 @@ def store_view(
             click.echo(f"video: {video}")
     if plot is not None:
         click.echo(f"plot: {plot}")
-
-
-def _version(text: str | None) -> int | str | None:
-    return int(text) if text is not None and text.isdecimal() else text
 
 
 def _film(episode: Episode, path: Path, image: str | None, fps: float) -> None:

@@ -7,15 +7,11 @@ from dataclasses import asdict
 
 import click
 
-from distil.cli.common import JSON, show
+from distil.cli.common import JSON, parse_version, show
 from distil.errors import InputError
 
 STORE = click.argument("path", metavar="STORE")
 _DAY_S = 86_400.0
-
-
-def _version(text: str | None) -> int | str | None:
-    return int(text) if text is not None and text.isdecimal() else text
 
 
 def _mb(num_bytes: int) -> str:
@@ -67,7 +63,7 @@ def tag(path: str, name: str | None, version: str | None, move: bool, delete: bo
     elif delete:
         delete_tag(store.path, name)
     else:
-        set_tag(store, name, _version(version), move=move)
+        set_tag(store, name, parse_version(version), move=move)
     tags = {item.name: item.version for item in list_tags(store.path)}
     show(as_json, {"path": path, "tags": tags}, lambda: "\n".join(f"{key}  {at}" for key, at in tags.items()) or "no tags")
 
@@ -82,7 +78,7 @@ def diff(path: str, old: str, new: str | None, as_json: bool) -> None:
     from distil.store import Store
     from distil.store.history import diff as compare
 
-    found = compare(Store.open(path), _version(old), _version(new))
+    found = compare(Store.open(path), parse_version(old), parse_version(new))
     lines = [
         f"{sign} {uid}" for sign, kind in (("+", "added"), ("-", "removed"), ("~", "changed")) for uid in getattr(found, kind)
     ]

@@ -23,8 +23,13 @@ class Learner(Protocol):
     def policy(self) -> PolicyRef:
         """The policy after the last finished update; version 0 is the untrained one."""
 
-    def update(self, plan: UpdatePlan, snapshot: Snapshot) -> Metrics:
-        """Carry out `plan`; return `train/*` and `time/*` figures. A plan that is done already isn't repeated."""
+    def update(self, plan: UpdatePlan, snapshot: Snapshot | None = None) -> Metrics:
+        """Carry out `plan`; return `train/*` and `time/*` figures. A plan that is done already isn't repeated.
+
+        Args:
+            plan: what to do.
+            snapshot: what to train on, unless `plan` has a mixture.
+        """
 
     def close(self) -> None:
         """Free processes and memory; the checkpoints stay."""

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from distil.objectives.augment_config import AugmentConfig
 from distil.objectives.config import OptimiserConfig
 from distil.store.reading import ReadConfig
 
@@ -22,6 +23,7 @@ class LearnerConfig(OptimiserConfig):
     validate_every: int = Field(default=500, ge=1)
     patience: int | None = Field(default=None, ge=1)  # validations without a new best before it stops; the best is restored
     checkpoint_every: int = Field(default=2000, ge=1)
+    augment: tuple[AugmentConfig, ...] = ()  # of training batches, one after another, on the learner's device
     read: ReadConfig = ReadConfig()  # in memory if the demonstrations fit its budget, streamed otherwise
 
     @model_validator(mode="after")

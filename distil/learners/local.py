@@ -26,7 +26,7 @@ class LocalLearner:
         """The policy after the last finished update; version 0 is the untrained one."""
         return self._rank.policy
 
-    def update(self, plan: UpdatePlan, snapshot: Snapshot) -> Metrics:
+    def update(self, plan: UpdatePlan, snapshot: Snapshot | None = None) -> Metrics:
         """Carry out `plan`; a plan that a checkpoint holds the end of isn't repeated."""
         return self._rank.update(plan, snapshot)
 

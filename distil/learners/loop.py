@@ -17,6 +17,7 @@ from torch import Tensor
 
 from distil.learners.config import LearnerConfig
 from distil.learners.ranks import Ranks
+from distil.objectives.augment import Augmenter
 from distil.objectives.base import Objective
 from distil.seeding import integer
 from distil.store.order import Cursor, SampleSource
@@ -88,6 +89,7 @@ class Fit:
     state: FitState
     save: Callable[[], None]
     progress: Progress
+    augment: Augmenter
     data_wait_s: float = 0.0
     steps_here: int = 0  # taken by this process, not by one before a resume
     _reported: float = 0.0
@@ -101,6 +103,7 @@ class Fit:
                 if self.state.step % self.config.checkpoint_every == 0:
                     names = ("loss", self.ranks.rank, self.state.step)
                     self.objective.reseed(integer(self.seed, *names))
+                    self.augment.reseed(integer(self.seed, "augment", self.state.step))  # the same on all ranks
                 self._take(batches, self._next_stop() - self.state.step)
                 if self.validation is not None and (self._due(self.config.validate_every) or self.state.step == self.num_steps):
                     stop = self._validate(self.validation)
@@ -136,7 +139,7 @@ class Fit:
             batch = to_torch(next(batches), device)
             after_s = clock()
             self.data_wait_s += after_s - before_s
-            recent.append(step({"demos": batch}))
+            recent.append(step({"demos": self.augment(batch)}))
             state.step += 1
             if after_s - self._reported > _REPORT_EVERY_S:
                 self._reported = after_s

@@ -16,13 +16,13 @@ from distil.types import PolicyRef
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A plan and the snapshot that it trains on, by name: ranks map the data themselves."""
+    """A plan and the snapshot that it trains on, by name: ranks map the data themselves. A mixture is in the plan."""
 
     index: int  # counts the run's updates
     plan: UpdatePlan
-    store: str  # folder
-    version: int
-    selection: tuple[int, ...] | None  # episodes of that version; None: all
+    store: str | None = None  # folder or URL; None: the plan has a mixture
+    version: int | None = None
+    selection: tuple[int, ...] | None = None  # episodes of that version; None: all
 
 
 @dataclass(frozen=True, kw_only=True)

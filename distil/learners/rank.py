@@ -10,8 +10,10 @@ import torch
 from distil.errors import InputError, RunError
 from distil.learners.base import LearnerSetup
 from distil.learners.checkpoints import Checkpoint, Checkpoints
+from distil.learners.data import Data
 from distil.learners.loop import Fit, FitState
 from distil.learners.ranks import ALONE, Ranks
+from distil.objectives.augment import Augmenter
 from distil.objectives.base import ObjectiveState
 from distil.objectives.supervised import Supervised
 from distil.plans import Metrics, UpdatePlan
@@ -59,14 +61,14 @@ class Rank:
             self._ref = self._objective.evaluation_policy().ref(self._version)
         return self._ref
 
-    def update(self, plan: UpdatePlan, snapshot: Snapshot) -> Metrics:
-        """Carry out `plan`, from the newest checkpoint of it if there is one.
+    def update(self, plan: UpdatePlan, snapshot: Snapshot | None = None) -> Metrics:
+        """Carry out `plan` on its mixture, or on `snapshot`, from the newest checkpoint of it if there is one.
 
         Raises:
-            InputError: the snapshot has nothing to train on; a checkpoint has other shapes.
+            InputError: the data have nothing to train on; a checkpoint has other shapes.
             RunError: the disk is full; the ranks don't share the folder.
         """
-        data = snapshot if plan.num_episodes is None else snapshot.first(plan.num_episodes)
+        data = Data.of(plan, snapshot)
         names = ("round", "num_steps", "from_scratch")
         identity = {name: getattr(plan, name) for name in names} | {"data": data.digest}
         found = next((c for c in self._checkpoints.newest_first() if identity.items() <= c.state.items()), None)
@@ -82,7 +84,7 @@ class Rank:
             self._objective, self._fitted = _build(self._setup, self._ranks), False
         return self._fit(plan, data, identity, found)
 
-    def _fit(self, plan: UpdatePlan, data: Snapshot, identity: Mapping[str, Any], found: Checkpoint | None) -> Metrics:
+    def _fit(self, plan: UpdatePlan, data: Data, identity: Mapping[str, Any], found: Checkpoint | None) -> Metrics:
         config, seed = self._setup.config, self._setup.seed
         train, validation = self._samplers(data)
         reading = self._reading()
@@ -109,21 +111,18 @@ class Rank:
             state=state,
             save=lambda: self._save(identity, state, None),
             progress=self._progress,
+            augment=Augmenter(config.augment, self._objective.policy, rank=self._ranks.rank, world_size=self._ranks.world_size),
         )
         metrics = fit.run() | {"train/learning_rate": self._objective.learning_rate, "train/data_tier": float(train.tier)}
         self._version += 1
         self._save(identity, state, metrics)
         return metrics
 
-    def _samplers(self, data: Snapshot) -> tuple[SampleSource, SampleSource | None]:
-        """Return the sources of the training and the held-out episodes; None if nothing is held out."""
-        policy = self._setup.policy
-        parts = data.split(self._setup.config.validation_fraction, integer(self._setup.seed, "validation split"))
-        labelled = [part for part in parts if part.episodes.num_labelled.any()]
-        if not parts[0].episodes.num_labelled.any():
-            raise InputError(f"{data.path}: no labelled transition to train on; collect demonstrations first (distil collect)")
-        train, *held_out = self._reader.samplers(labelled, obs_horizon=policy.obs_horizon, chunk=policy.chunk)
-        return train, held_out[0] if held_out else None
+    def _samplers(self, data: Data) -> tuple[SampleSource, SampleSource | None]:
+        policy, fraction = self._setup.policy, self._setup.config.validation_fraction
+        seed = integer(self._setup.seed, "validation split")
+        windows = {"obs_horizon": policy.obs_horizon, "chunk": policy.chunk}
+        return data.sources(self._reader, validation_fraction=fraction, seed=seed, **windows)
 
     def _reading(self) -> str:
         """What the order of batches depends on, besides data and seed."""

@@ -80,7 +80,7 @@ class RayLearner:
         """The policy after the last finished update; version 0 is the untrained one."""
         return self._ref
 
-    def update(self, plan: UpdatePlan, snapshot: Snapshot) -> Metrics:
+    def update(self, plan: UpdatePlan, snapshot: Snapshot | None = None) -> Metrics:
         """Have the group carry out `plan`.
 
         Raises:
@@ -88,13 +88,10 @@ class RayLearner:
             RunError: the group didn't start, or died again and again.
         """
         self._index += 1
-        job = Job(
-            index=self._index,
-            plan=plan,
-            store=str(snapshot.path.resolve()),
-            version=snapshot.version,
-            selection=tuple(snapshot.selection.tolist()),
-        )
+        job = Job(index=self._index, plan=plan)
+        if snapshot is not None:
+            path, selection = str(snapshot.path.resolve()), tuple(snapshot.selection.tolist())
+            job = replace(job, store=path, version=snapshot.version, selection=selection)
         self._idle = False
         ray.get(self._mailbox.post.remote(job))
         posted_s = time.monotonic()
@@ -173,8 +170,8 @@ def _serve(rank: Rank, ranks: Ranks, mailbox: Any) -> None:
         if job is True:
             continue
         assert ranks.of_first(job.index) == job.index
-        snapshot = Store.open(job.store).snapshot(job.version)
-        if job.selection is not None:
+        snapshot = None if job.store is None else Store.open(job.store).snapshot(job.version)
+        if snapshot is not None and job.selection is not None:
             snapshot = snapshot.select(job.selection)
         metrics = rank.update(job.plan, snapshot)
         if ranks.rank == 0:

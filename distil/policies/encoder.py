@@ -43,6 +43,11 @@ class Features(nn.Module):
         self.mean.copy_(torch.from_numpy(mean))
         self.inv_std.copy_(torch.from_numpy(inv_std))
 
+    def deviation(self, name: str) -> Tensor:
+        """Return the standard deviation of a leaf's elements, of its shape and in its unit; 1 for constant ones."""
+        part = next(part for part in self.parts if part.leaf.name == name)
+        return (1 / self.inv_std[part.offset : part.offset + part.size]).reshape(part.leaf.shape)
+
     def forward(self, observations: Mapping[str, Tensor]) -> Tensor:
         """Return the vector [B, H, F] of observations [B, H, ...]."""
         raw = [self._part(i, part, observations[part.leaf.name]) for i, part in enumerate(self.parts)]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from distil.config import Config
 from distil.errors import InputError
@@ -38,9 +38,14 @@ class PartConfig(Config):
 
 
 class MixtureConfig(Config):
-    """`mix:` several stores with equal spaces, sampled in proportion to their weights."""
+    """`data.mixture:` several stores with equal spaces, sampled in proportion to their weights."""
 
     parts: tuple[PartConfig, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> MixtureConfig:
+        _counts(self.weights)
+        return self
 
     @property
     def weights(self) -> tuple[float, ...]:
@@ -53,8 +58,43 @@ class MixtureConfig(Config):
 
         stores = [Store.open(part.path) for part in self.parts]
         for store, part in zip(stores[1:], self.parts[1:], strict=True):
-            store.spec.require_equal(stores[0].spec, part.path)
+            store.spec.require_spaces(stores[0].spec.observation, stores[0].spec.action, part.path)
         return [part.select.resolve(store.snapshot(part.version)) for store, part in zip(stores, self.parts, strict=True)]
+
+    def pin(self, versions: Sequence[int] | None = None) -> MixtureConfig:
+        """Return the mixture that stays the same whoever writes to the stores, and in whatever folder it is read.
+
+        Args:
+            versions: of the parts, from an earlier `pin`; None: those that the parts name now.
+        """
+        from distil.store.store import Store
+
+        stores = [Store.open(part.path) for part in self.parts]
+        if versions is None:
+            versions = [store.snapshot(part.version).version for store, part in zip(stores, self.parts, strict=True)]
+        facts = [{"path": str(store.path.resolve()), "version": at} for store, at in zip(stores, versions, strict=True)]
+        parts = tuple(part.model_copy(update=new) for part, new in zip(self.parts, facts, strict=True))
+        return self.model_copy(update={"parts": parts})
+
+
+def distinct(parts: Sequence[Snapshot]) -> list[Snapshot]:
+    """Return of each part the episodes whose steps no earlier part has: parts may overlap, or be copies of one another."""
+    out, seen = [], np.empty(0, "V16")
+    for part in parts:
+        out.append(part.select(np.flatnonzero(~np.isin(part.episodes.digest, seen))))
+        seen = np.concatenate([seen, part.episodes.digest])
+    return out
+
+
+def split(parts: Sequence[Snapshot], validation_fraction: float, seed: int) -> list[tuple[Snapshot, Snapshot]]:
+    """Return (training, validation) of each part, as `Snapshot.split` does; no part trains on what another one holds out.
+
+    An episode of several parts is split where it comes first, and held out at most once.
+    """
+    held_out = [new.split(validation_fraction, seed)[1] for new in distinct(parts)]
+    digests = np.concatenate([part.episodes.digest for part in held_out])
+    kept = [part.select(np.flatnonzero(~np.isin(part.episodes.digest, digests))) for part in parts]
+    return list(zip(kept, held_out, strict=True))
 
 
 class MixedSampler(SampleSource):
@@ -64,9 +104,7 @@ class MixedSampler(SampleSource):
         """Mix `sources` (of equal spaces and windows) in proportion to `weights`, all positive."""
         assert len(sources) == len(weights) > 0
         self._sources = tuple(sources)
-        self._counts = _shares(weights, _CYCLE)
-        if (self._counts == 0).any():
-            raise InputError(f"mixture weights {list(weights)}: the smallest is below 1/{_CYCLE} of the sum; raise it")
+        self._counts = _counts(weights)
         self.tier = max(source.tier for source in sources)
 
     @property
@@ -145,6 +183,14 @@ def _interleave(parts: Sequence[tuple[NDArray[np.int64], Batch]], num: int) -> B
         else:
             fields[name] = None if value is None else join(values)
     return type(batches[0])(**fields)
+
+
+def _counts(weights: Sequence[float]) -> NDArray[np.int64]:
+    """Return how many positions of a cycle each part gets."""
+    counts = _shares(weights, _CYCLE)
+    if (counts == 0).any():
+        raise InputError(f"weights {list(weights)} of a mixture: the smallest is below 1/{_CYCLE} of the sum; raise it")
+    return counts
 
 
 def _shares(weights: Sequence[float], total: int) -> NDArray[np.int64]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Unpack
 
@@ -14,13 +14,13 @@ import psutil
 from pydantic import Field, field_validator
 
 from distil.config import Config
-from distil.errors import RunError
+from distil.errors import InputError, RunError
 from distil.store.cache import HeldTable, SharedFolder, has_space, shared_name
 from distil.store.order import SampleSource
 from distil.store.rows import RowReader
 from distil.store.sampler import whole_episodes
 from distil.store.snapshot import Snapshot
-from distil.store.stream import StreamSampler
+from distil.store.stream import BudgetError, StreamSampler
 from distil.store.windows import Layout, WindowOptions, Windows, place
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -102,25 +102,31 @@ class Reader:
             InputError: a part has nothing to sample, or the budget is too small to stream with.
             RunError: a shard is damaged.
         """
-        layout = Layout(parts[0].spec, Windows(**windows))
-        whole = _union(parts)
-        num_bytes, budget = needed_bytes(whole, layout), self._budget_bytes()
-        if num_bytes <= budget:
-            table, shared = self._table(whole, layout, num_bytes)
-            before = table.bytes_read
-            out: list[SampleSource] = [table.sampler(part) for part in parts]
-            self._note(1, num_bytes, budget, table.bytes_read - before, shared)
-            return out
-        small = budget // 8 // max(1, len(parts) - 1)
-        first = StreamSampler(parts[0], memory_budget=budget - small * (len(parts) - 1), **windows)
-        rest: list[SampleSource] = [self._small(part, layout, small, windows) for part in parts[1:]]
-        self._note(2, num_bytes, budget, 0, False)
-        return [first, *rest]
+        return self.mixture([parts], **windows)[0]
 
-    def _small(self, part: Snapshot, layout: Layout, budget: int, windows: WindowOptions) -> SampleSource:
-        if needed_bytes(part, layout) <= budget:
-            return HeldTable(layout).sampler(part)
-        return StreamSampler(part, memory_budget=budget, **windows)
+    def mixture(self, stores: Sequence[Sequence[Snapshot]], **windows: Unpack[WindowOptions]) -> list[list[SampleSource]]:
+        """Return what `samplers` does, of several stores that share the budget: the small ones are in memory first.
+
+        Args:
+            stores: of each, the parts of one version.
+            windows: the fields of `Windows`.
+        """
+        layouts = [Layout(parts[0].spec, Windows(**windows)) for parts in stores]
+        wholes, budget = [_union(parts) for parts in stores], self._budget_bytes()
+        needs = [needed_bytes(whole, layout) for whole, layout in zip(wholes, layouts, strict=True)]
+        shares = _share_out(budget, needs)
+        out = _streams(stores, layouts, needs, shares)
+        room, streams, bytes_read, shared = budget - sum(shares[i] for i in out), bool(out), 0, False
+        wanted = {shared_name(whole, layout) for whole, layout in zip(wholes, layouts, strict=True)}
+        for name in self._tables.keys() - wanted:
+            self._forget(name)
+        for i in set(range(len(stores))) - out.keys():
+            table, is_shared = self._table(wholes[i], layouts[i], room)
+            before = table.bytes_read
+            out[i] = [table.sampler(part) for part in stores[i]]
+            bytes_read, shared = bytes_read + table.bytes_read - before, shared or is_shared
+        self._note(1 + streams, sum(needs), budget, bytes_read, shared)
+        return [out[i] for i in range(len(stores))]
 
     def _budget_bytes(self) -> int:
         if self._budget is None:  # once: what this reader holds must not change its choice
@@ -130,13 +136,17 @@ class Reader:
     def _note(self, tier: int, num_bytes: int, budget: int, bytes_read: int, shared: bool) -> None:
         self.report = ReadReport(tier=tier, num_bytes=num_bytes, budget_bytes=budget, bytes_read=bytes_read, shared=shared)
 
-    def _table(self, snapshot: Snapshot, layout: Layout, num_bytes: int) -> tuple[HeldTable, bool]:
-        name = shared_name(snapshot, layout)
+    def _forget(self, name: str) -> None:
+        del self._tables[name]
+        if name in self._folders:
+            self._folders.pop(name).close()
+
+    def _table(self, snapshot: Snapshot, layout: Layout, room: int) -> tuple[HeldTable, bool]:
+        name, num_bytes = shared_name(snapshot, layout), needed_bytes(snapshot, layout)
         table = self._tables.get(name)
-        if table is not None and table.num_bytes + table.share_lacking(snapshot) * num_bytes > self._budget_bytes():
+        if table is not None and table.num_bytes + table.share_lacking(snapshot) * num_bytes > room:
+            self._forget(name)
             table = self._tables[name] = HeldTable(layout)  # without what isn't wanted any more, which others may still hold
-            if name in self._folders:
-                self._folders.pop(name).close()
         if table is None:
             table = self._tables[name] = HeldTable(layout, self._folder(name, num_bytes))
         return table, name in self._folders
@@ -165,6 +175,63 @@ def needed_bytes(snapshot: Snapshot, layout: Layout) -> int:
         rows = sum(entry.num_rows for entry in snapshot.entries)
         wanted = snapshot.num_transitions + snapshot.num_episodes
         out += -(-sum(reader.blocks_bytes(name) for name in layout.compressed) * wanted // rows)
+    return out
+
+
+def _share_out(budget: int, needs: Sequence[int]) -> list[int]:
+    """Return each store's part of the budget: what it needs, or else as much as any other one gets."""
+    shares, rest = [0] * len(needs), budget
+    ascending = sorted(range(len(needs)), key=lambda i: needs[i])
+    for done, i in enumerate(ascending):
+        level = rest // (len(needs) - done)
+        shares[i] = level if done == len(needs) - 1 else min(needs[i], level)
+        rest -= shares[i]
+    return shares
+
+
+class _ShareError(Exception):
+    """A store can't be streamed with its share of the budget; `share` is one that would do."""
+
+    def __init__(self, what: str, share: int) -> None:
+        super().__init__(what)
+        self.share = share
+
+
+def _streams(
+    stores: Sequence[Sequence[Snapshot]], layouts: Sequence[Layout], needs: Sequence[int], shares: Sequence[int]
+) -> dict[int, list[SampleSource]]:
+    """Return the sources of those stores that need more than their share; InputError says what budget would do for all."""
+    out, faults = dict[int, list[SampleSource]](), list[_ShareError]()
+    for i in (i for i, need in enumerate(needs) if need > shares[i]):
+        try:
+            out[i] = _stream(stores[i], layouts[i], shares[i])
+        except _ShareError as error:
+            faults.append(error)
+    if faults:
+        level = max(fault.share for fault in faults)
+        total = sum(min(need, level) for need in needs)
+        raise InputError(f"{faults[0]}: set learner.read.memory_budget to at least {total} bytes, it is {sum(shares)}")
+    return out
+
+
+def _stream(parts: Sequence[Snapshot], layout: Layout, share: int) -> list[SampleSource]:
+    """Return the sources of a store's parts: an eighth of the share is for all but the first."""
+    num_others = len(parts) - 1
+    small = share // 8 // max(1, num_others)
+    out, faults = list[SampleSource](), list[_ShareError]()
+    for i, part in enumerate(parts):
+        held, budget = needed_bytes(part, layout), small if i else share - small * num_others
+        if i and held <= budget:
+            out.append(HeldTable(layout).sampler(part))
+            continue
+        try:
+            out.append(StreamSampler(part, memory_budget=budget, **asdict(layout.windows)))
+        except BudgetError as error:
+            need = min(held, error.needed_bytes) * 8 * num_others if i else error.needed_bytes * 8 // (8 - bool(num_others)) + 1
+            which = "held-out episodes, which get an eighth of it" if i else "training episodes"
+            faults.append(_ShareError(f"{part.path}: too little memory to stream the {which}", need))
+    if faults:
+        raise max(faults, key=lambda fault: fault.share)
     return out
 
 

@@ -178,19 +178,20 @@ class StoreSpec:
 
     def require_equal(self, other: StoreSpec, where: str) -> None:
         """Raise InputError, naming both spaces, unless episodes of `other` fit the store at `where`, which has this spec."""
-        for what, ours, theirs in (
-            ("observations", self.observation, other.observation),
-            ("actions", self.action, other.action),
-        ):
+        self.require_spaces(other.observation, other.action, where)
+        if self.infos != other.infos:
+            raise InputError(
+                f"{where}: the store has infos {list(self.infos)}, not {list(other.infos)}; use another store folder"
+            )
+
+    def require_spaces(self, observation: SpaceSpec, action: SpaceSpec, where: str) -> None:
+        """Raise InputError, naming both spaces, unless the store at `where`, which has this spec, is of these."""
+        for what, ours, theirs in (("observations", self.observation, observation), ("actions", self.action, action)):
             if ours != theirs:
                 detail = "" if ours.describe() != theirs.describe() else " with other bounds or keys"
                 raise InputError(
                     f"{where}: the store has {what} {ours.describe()}, not {theirs.describe()}{detail}; use another folder"
                 )
-        if self.infos != other.infos:
-            raise InputError(
-                f"{where}: the store has infos {list(self.infos)}, not {list(other.infos)}; use another store folder"
-            )
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object; `spec_from_json` reads it back."""

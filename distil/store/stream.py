@@ -50,6 +50,14 @@ class Blocks:
     most_rows: NDArray[np.int64]  # rows that 1, 2, ... blocks take in memory at most
 
 
+class BudgetError(InputError):
+    """The budget is too small to stream with; `needed_bytes` is one that would do."""
+
+    def __init__(self, message: str, needed_bytes: int) -> None:
+        super().__init__(message)
+        self.needed_bytes = needed_bytes
+
+
 class StreamSampler(SampleSource):
     """Windows of a snapshot's labelled transitions, streamed through `memory_budget` bytes."""
 
@@ -64,7 +72,7 @@ class StreamSampler(SampleSource):
             windows: the fields of `Windows`.
 
         Raises:
-            InputError: no transition is labelled, a size is below 1, or the budget is too small.
+            InputError: no transition is labelled, a size is below 1, or (`BudgetError`) the budget is too small.
             RunError: a shard is damaged.
         """
         self._snapshot = snapshot
@@ -141,9 +149,8 @@ class StreamSampler(SampleSource):
         in_group = int(np.searchsorted(most, rows, side="right"))
         if in_group < min(2, len(number)):
             need = int((most[min(1, len(number) - 1)] + windows.gap + 1) * row_bytes * _SHARES) + _RESERVED_BYTES + row_bytes
-            raise InputError(
-                f"memory_budget {budget}: too small to shuffle rows of {row_bytes} bytes; give it at least {need} bytes"
-            )
+            text = f"memory_budget {budget}: too small to shuffle rows of {row_bytes} bytes; give it at least {need} bytes"
+            raise BudgetError(text, need)
         samples = np.minimum((number + 1) * size, total) - number * size
         if not windows.every:
             samples = self._labelled(number, size)

@@ -1,6 +1,6 @@
 import pytest
 
-from distil.cli.common import pairs, read_overrides
+from distil.cli.common import pairs, parse_version, read_overrides
 
 
 def test_words_become_overrides() -> None:
@@ -11,3 +11,7 @@ def test_words_become_overrides() -> None:
 
 def test_pairs_are_aligned_and_rounded() -> None:
     assert pairs({"a": 1.23456, "long": "b"}) == "a     1.235\nlong  b"
+
+
+def test_a_version_is_a_number_or_a_tag() -> None:
+    assert [parse_version(text) for text in (None, "3", "best", "v2")] == [None, 3, "best", "v2"]

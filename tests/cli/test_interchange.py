@@ -13,6 +13,7 @@ from distil.errors import InputError, RunError
 from distil.spaces import action_spec, observation_spec
 from distil.store import Store, StoreSpec
 from distil.store.interchange.episodes import demonstration
+from distil.store.tags import set_tag
 
 h5py = pytest.importorskip("h5py", reason="needs pip install 'distil[robomimic]'")
 
@@ -46,6 +47,22 @@ def test_out_and_in_again(tmp_path: Path, store: Path) -> None:
     assert json.loads(back.stdout)["added"] == 2
     assert Store.open(tmp_path / "back").snapshot().digest == Store.open(store).snapshot().digest
     assert "there_already  2" in run(store_import, "robomimic", tmp_path / "demos.hdf5", tmp_path / "back").stdout
+
+
+def test_a_version_by_number_or_tag(tmp_path: Path, store: Path) -> None:
+    made = Store.open(store)
+    set_tag(made, "before")
+    writer = made.writer("w2")
+    rows, facts = {"obs": np.zeros((3, 4), np.float32)}, {"uid": "e9", "terminated": True, "truncated": False}
+    writer.add(demonstration(observations=rows, actions=np.array([0, 1]), rewards=np.ones(2), **facts))
+    entry = writer.seal()
+    assert entry is not None
+    made.commit([entry])
+    for name, words, expected in (("a", (), 3), ("b", ("--version", "1"), 2), ("c", ("--version", "before"), 2)):
+        out = run(store_export, "robomimic", store, tmp_path / f"{name}.hdf5", *words, "--json")
+        assert json.loads(out.stdout)["episodes"] == expected
+    with pytest.raises(InputError, match="no tag 'never'; there is before"):
+        run(store_export, "robomimic", store, tmp_path / "x", "--version", "never")
 
 
 def test_foreign_data_with_an_environments_spaces(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from gymnasium import spaces
 from distil.learners.config import LearnerConfig
 from distil.learners.factory import make_learner
 from distil.policies.config import MlpConfig, PolicyConfig
+from distil.seeding import integer
 from distil.spaces import action_spec, observation_spec
 from distil.store.schema import StoreSpec
 from distil.store.store import Store
@@ -61,5 +62,7 @@ def bed(tmp_path):
         learner=learner,
         folder=tmp_path,
         more=lambda **kwargs: make_snapshot(tmp_path / "store", **kwargs),
+        make=make_snapshot,
+        split_seed=integer(0, "validation split"),
         empty=lambda **kwargs: make_snapshot(tmp_path / "unlabelled", labelled=False, **kwargs),
     )

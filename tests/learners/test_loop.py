@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from distil.learners.loop import Fit, FitState, to_torch
+from distil.objectives.augment import Augmenter
+from distil.objectives.augment_config import ObservationNoiseConfig
 from distil.objectives.supervised import Supervised
 from distil.plans import UpdatePlan
 from distil.types import Batch
@@ -95,6 +97,42 @@ def test_a_validation_loss_is_the_mean_over_held_out_windows(bed):
     assert metrics["train/validation_loss"] == pytest.approx(float(loss.detach().mean()), rel=1e-5)
 
 
+@pytest.mark.parametrize("killed_at", [7, 13, 20])
+def test_a_killed_update_with_augmentation_ends_as_if_it_had_not_been(bed, monkeypatch, killed_at):
+    """CORRECTNESS 11: the augmentations' randomness restarts where the checkpoint is."""
+    settings = {"augment": (ObservationNoiseConfig(std=0.3),)}
+    plan = UpdatePlan(num_steps=25)
+    straight, plain = bed.learner("straight", **settings), bed.learner("plain")
+    straight.update(plan, bed.snapshot)
+    plain.update(plan, bed.snapshot)
+    step, calls = Supervised.step, []
+
+    def dying(self, batches):
+        calls.append(1)
+        if len(calls) == killed_at:
+            raise SystemExit
+        return step(self, batches)
+
+    monkeypatch.setattr(Supervised, "step", dying)
+    with pytest.raises(SystemExit):
+        bed.learner("killed", **settings).update(plan, bed.snapshot)
+    monkeypatch.undo()
+    resumed = bed.learner("killed", resume=True, **settings)
+    resumed.update(plan, bed.snapshot)
+    want = straight.policy.arrays
+    assert all(np.array_equal(values, resumed.policy.arrays[name]) for name, values in want.items())
+    assert any(not np.array_equal(values, plain.policy.arrays[name]) for name, values in want.items())
+
+
+def test_held_out_batches_are_left_as_they_are(bed, monkeypatch):
+    """The augmentations see training batches alone, and each of them once."""
+    seen = []
+    original = Augmenter.__call__
+    monkeypatch.setattr(Augmenter, "__call__", lambda self, batch: seen.append(len(batch)) or original(self, batch))
+    bed.learner(validation_fraction=0.2, validate_every=5).update(UpdatePlan(num_steps=10), bed.snapshot)
+    assert seen == [16] * 10
+
+
 def test_the_state_round_trips():
     state = FitState(step=7, validation_loss=2.0, best_loss=1.0, num_worse=1, best={"w": torch.ones(2)})
     state.recent.extend({"loss": torch.tensor(float(i)), "grad_norm": torch.tensor(1.0)} for i in range(3))
@@ -119,7 +157,7 @@ def test_tensors_share_the_batch_s_memory():
 
 def test_a_step_reads_no_scalar(bed, monkeypatch):
     """A scalar that is read makes a GPU wait: none is between two checkpoints."""
-    learner = bed.learner(checkpoint_every=1000)
+    learner = bed.learner(checkpoint_every=1000, augment=(ObservationNoiseConfig(),))
     learner.update(UpdatePlan(num_steps=1), bed.snapshot)
     reads = []
     original = Fit._take

@@ -7,12 +7,21 @@ import time
 import numpy as np
 import pytest
 
+from distil.config import validate
 from distil.errors import InputError
+from distil.objectives.augment_config import ObservationNoiseConfig
 from distil.plans import UpdatePlan
+from distil.store import MixtureConfig
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning:ray")]
 
-SETTINGS = {"ema_decay": 0.9, "validation_fraction": 0.2, "validate_every": 10, "learning_rate": 3e-3}
+SETTINGS = {
+    "ema_decay": 0.9,
+    "validation_fraction": 0.2,
+    "validate_every": 10,
+    "learning_rate": 3e-3,
+    "augment": (ObservationNoiseConfig(std=0.2),),
+}
 
 
 def close(one, two) -> bool:
@@ -27,6 +36,16 @@ def kill_inside(learner, folder, rank: int) -> None:
         assert time.monotonic() < deadline_s
         time.sleep(0.001)
     os.kill(learner.rank_pids()[rank], signal.SIGKILL)
+
+
+def check_a_mixture(bed, group, alone) -> None:
+    """Ranks resolve the pinned mixture themselves."""
+    bed.make(bed.folder / "other", num_episodes=4, first=50)
+    parts = [{"path": str(bed.folder / "store"), "weight": 2}, {"path": str(bed.folder / "other")}]
+    plan = UpdatePlan(num_steps=30, round=2, mixture=validate(MixtureConfig, {"parts": parts}).pin())
+    bed.more(first=80)  # after it was pinned
+    assert group.update(plan)["train/epochs"] == alone.update(plan)["train/epochs"]
+    assert close(group.policy, alone.policy)
 
 
 def test_two_ranks_take_the_steps_of_one_also_when_one_is_killed(bed, ray_session):
@@ -63,8 +82,9 @@ def test_two_ranks_take_the_steps_of_one_also_when_one_is_killed(bed, ray_sessio
         assert group.rank_pids()[1] != killed[0], "the group was started again"
         assert close(group.policy, alone.policy)
 
+        check_a_mixture(bed, group, alone)
         with pytest.raises(InputError, match="no labelled transition"):
-            group.update(UpdatePlan(num_steps=5, round=2), bed.empty(num_episodes=2))
+            group.update(UpdatePlan(num_steps=5, round=3), bed.empty(num_episodes=2))
     finally:
         group.close()
 

@@ -21,3 +21,16 @@ def test_the_order_of_the_horizon_matters(world: Callable) -> None:
         encoder = made.policy.encoder
         assert encoder(batch.observations).shape == (3, encoder.num_out)
         assert not torch.allclose(encoder(batch.observations), encoder(flipped))
+
+
+def test_deviations_are_in_the_leaf_s_own_unit_and_shape(world: Callable) -> None:
+    made = world("nested")
+    features, checked = made.policy.encoder.features, 0
+    for part in features.parts:
+        if part.leaf.kind == "box":
+            deviation = features.deviation(part.leaf.name)
+            inverse = features.inv_std[part.offset : part.offset + part.size]
+            assert deviation.shape == part.leaf.shape
+            torch.testing.assert_close(deviation.flatten() * inverse, torch.ones(part.size))
+            checked += 1
+    assert checked

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ from distil.config import validate
 from distil.errors import InputError
 from distil.spaces import action_spec
 from distil.store import Sampler, Store, StoreSpec
-from distil.store.mixture import MixedSampler, MixtureConfig
+from distil.store.mixture import MixedSampler, MixtureConfig, distinct, split
 from distil.store.order import Cursor
 from distil.store.stream import StreamSampler
+from distil.store.tags import set_tag
 
 Fill = Callable[..., Store]
 
@@ -76,7 +78,45 @@ def test_a_mixture_from_its_configuration(fill: Fill, tmp_path: Path, spec: Stor
         bad.resolve()
 
 
+def test_a_pinned_mixture_stays_as_it_was(fill: Fill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever commits, whatever tag moves, and from whatever folder it is read."""
+    one, other = fill([3, 4], name="a"), fill([6], name="b")
+    set_tag(other, "best")
+    monkeypatch.chdir(tmp_path)
+    config = validate(MixtureConfig, {"parts": [{"path": "a", "weight": 2}, {"path": "b", "version": "best"}]})
+    pinned = config.pin()
+    for store in (one, other):
+        store.publish(replace(store.manifest(), version=2, entries=()))
+    set_tag(other, "best", 2, move=True)
+    monkeypatch.chdir("/")
+    assert [part.version for part in pinned.parts] == [1, 1]
+    assert [part.episodes.length.tolist() for part in pinned.resolve()] == [[3, 4], [6]]
+    assert pinned.weights == (2.0, 1.0)
+    monkeypatch.chdir(tmp_path)
+    assert [part.version for part in config.pin().parts] == [2, 2]
+    assert config.pin([1, 2]).parts[0] == pinned.parts[0]
+
+
+def test_an_episode_of_several_parts_is_held_out_of_all(fill: Fill) -> None:
+    """Parts of one store that overlap, and a copy of it: none trains on what another one holds out."""
+    store, copy = fill([4] * 20, name="a"), fill([4] * 20, name="copy")
+    whole = store.snapshot()
+    parts = [whole.select(range(10)), whole.select(range(5, 20)), copy.snapshot()]
+    assert [part.num_episodes for part in distinct(parts)] == [10, 10, 0]
+    halves = split(parts, 0.2, seed=0)
+    training = [{*half.episodes.seed.tolist()} for half, _ in halves]
+    held_out = [half.episodes.seed.tolist() for _, half in halves]
+    assert [len(half) for half in held_out] == [2, 2, 0]
+    flat = sum(held_out, [])  # noqa: RUF017
+    assert len({*flat}) == 4
+    assert not set().union(*training) & {*flat}
+    assert training[2] == set(range(20)) - {*flat}
+    assert split(parts[:1], 0.2, seed=0)[0][1].digest == parts[0].split(0.2, seed=0)[1].digest
+
+
 def test_weights_that_are_too_far_apart(fill: Fill) -> None:
+    with pytest.raises(InputError, match="the smallest is below 1/1000"):
+        validate(MixtureConfig, {"parts": [{"path": "a"}, {"path": "b", "weight": 1e-9}]})
     source = Sampler(fill([3]).snapshot())
     with pytest.raises(InputError, match="the smallest is below 1/1000"):
         MixedSampler([source, source], [1.0, 1e-9])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
@@ -61,6 +62,46 @@ def test_a_snapshot_beyond_the_budget_is_streamed(fill: Fill, tmp_path: Path) ->
     assert not (tmp_path / "shm").exists() or list((tmp_path / "shm").iterdir()) == []
     large = small.samplers(snapshot.split(0.5, seed=0))
     assert [type(source) for source in large] == [StreamSampler, StreamSampler]
+
+
+def test_stores_of_a_mixture_share_the_budget_small_ones_first(fill: Fill, tmp_path: Path) -> None:
+    large, small = fill([1000] * 60, name="large").snapshot(), fill([50] * 4, name="small").snapshot()
+    needs = [needed_bytes(one, Layout(one.spec, Windows())) for one in (large, small)]
+    budget = needs[1] + needs[0] * 3 // 4
+    mixed = reader(tmp_path, budget)
+    sources = mixed.mixture([large.split(0.05, seed=0), small.split(0.25, seed=0)])
+    assert [[source.tier for source in part] for part in sources] == [[2, 1], [1, 1]]
+    assert [sum(source.num_samples for source in part) for part in sources] == [60_000, 200]
+    assert mixed.report is not None
+    assert (mixed.report.tier, mixed.report.num_bytes, mixed.report.budget_bytes) == (2, sum(needs), budget)
+    whole = reader(tmp_path, sum(needs))
+    halves = [large.select(range(30)), large.select(range(20, 50)), small]  # of one store, and they overlap
+    held = whole.mixture([[part] for part in halves])
+    assert [part[0].tier for part in held] == [1, 1, 1]
+    assert len(whole._tables) == 2
+    assert starts(next(iter(held[1][0].scan(1)))) == [20_000.0]
+    assert starts(next(iter(held[0][0].scan(1)))) == [0.0]
+    whole.sampler(small)
+    assert len(whole._tables) == 1  # what isn't wanted any more goes
+    mixed.close()
+    whole.close()
+
+
+@pytest.mark.parametrize("fractions", [(0.5,), (0.0,), (0.5, 0.5), (0.02, 0.0)])
+def test_the_total_that_would_do_is_named(fill: Fill, tmp_path: Path, fractions: tuple[float, ...]) -> None:
+    snapshots = [fill([1000] * 400, name=f"s{i}").snapshot() for i in range(len(fractions))]
+    pairs = zip(snapshots, fractions, strict=True)
+    parts = [[half for half in one.split(fraction, seed=0) if half.num_episodes] for one, fraction in pairs]
+    with pytest.raises(InputError, match=r"s0: too little memory to stream the .*: set learner\.read\.memory_budget") as error:
+        reader(tmp_path, (1 << 20) + 2000).mixture(parts)
+    total = int(re.findall(r"at least (\d+) bytes", str(error.value))[0])
+    sources = reader(tmp_path, total).mixture(parts)
+    assert sum(source.num_samples for part in sources for source in part) == 400_000 * len(fractions)
+    assert sources[0][0].tier == 2
+    with pytest.raises(InputError, match="learner"):
+        reader(tmp_path, int(total * 0.9)).mixture(parts)
+    if fractions[0] == 0.5:
+        assert "held-out episodes, which get an eighth" in str(error.value)
 
 
 def test_training_and_validation_share_one_copy(store: Store, tmp_path: Path) -> None:
