@@ -46,7 +46,6 @@ class UpdatePlan:
 
     num_steps: int
     round: int = 0
-    num_episodes: int | None = None  # train on the first so many episodes, in uid order; None: all
     num_rounds: int | None = None  # train on the episodes of the last so many rounds; None: all
     from_scratch: bool = False  # new weights, moments and statistics; otherwise those that the last update ended with
     mixture: MixtureConfig | None = None  # with pinned versions: train on this, and on no snapshot of the run's own

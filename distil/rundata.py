@@ -85,10 +85,10 @@ class OwnStore:
 
     def _collected(self, todo: Round, policy: PolicyRef) -> tuple[Sequence[Collected], Metrics]:
         lines = [entry for entry in self.rundir.journal() if entry["kind"] == "collected" and entry["round"] <= todo.index]
-        collected = [Collected(**{name: value for name, value in line.items() if name != "kind"}) for line in lines]
+        collected = [Collected(**{name: line[name] for name in Collected.__dataclass_fields__}) for line in lines]
         plan = todo.collect
         if collected and (plan is None or collected[-1].round == todo.index):
-            return collected, {}
+            return collected, lines[-1]["metrics"] if plan is not None else {}
         metrics: Metrics = {}
         if plan is not None:
             report = self.collector.collect(plan, policy)
@@ -96,7 +96,7 @@ class OwnStore:
             new = Collected(round=todo.index, snapshot=report.snapshot, stream=report.stream, num_episodes=plan.num_episodes)
         else:
             new = Collected(round=todo.index, snapshot=self.store.snapshot().version)
-        self.rundir.append("collected", **asdict(new))
+        self.rundir.append("collected", **asdict(new), metrics=dict(metrics))
         return [*collected, new], metrics
 
 

@@ -41,7 +41,7 @@ def test_parts_that_nobody_asked_for_are_left_out() -> None:
     ("plan", "expected"),
     [
         (CollectPlan(num_episodes=1), {"actor": "expert", "beta": 0.0, "label": False, "max_unlabelled": 1.0}),
-        (UpdatePlan(num_steps=1), {"num_episodes": None, "num_rounds": None, "from_scratch": False}),
+        (UpdatePlan(num_steps=1), {"num_rounds": None, "from_scratch": False}),
         (EvaluatePlan(num_episodes=1), {"held_out": True, "baselines": True}),
     ],
     ids=["collect", "update", "evaluate"],

@@ -163,3 +163,14 @@ def test_from_the_command_line(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert isinstance(stored.data.mixture, MixtureConfig)
     again = CliRunner().invoke(cli, ["train", f"{result['run']}/config.yaml", "--json"], catch_exceptions=False)
     assert json.loads(again.output)["train/loss"] == result["train/loss"]
+
+
+def test_a_resumed_round_reports_what_it_had_collected(tmp_path: Path) -> None:
+    own = config(tmp_path, data={"path": str(tmp_path / "own"), "episodes": 2}, expert={"kind": "scripted"})
+    rundir = RunDir.create(Path(own.runs), own.name, to_yaml(own))
+    todo = own.algorithm.build(own.budget()).next_round(None)
+    assert todo is not None
+    with Session(own) as session:
+        first, again = (open_data(own, rundir, session).gather(todo, None).metrics for _ in range(2))  # type: ignore[arg-type]
+    assert first["collect/return_mean"] == 40  # CartPole pays 1 a step
+    assert dict(again) == dict(first)

@@ -30,10 +30,9 @@ class Data:
     def of(plan: UpdatePlan, snapshot: Snapshot | None) -> Data:
         """Return the data of `plan`: those of its mixture, or else of `snapshot`."""
         if plan.mixture is not None:
-            assert plan.num_episodes is None, "a mixture's parts say which episodes"
             return Data(parts=tuple(plan.mixture.resolve()), mixture=plan.mixture)
         assert snapshot is not None
-        return Data(parts=(snapshot if plan.num_episodes is None else snapshot.first(plan.num_episodes),))
+        return Data(parts=(snapshot,))
 
     @property
     def digest(self) -> str:

@@ -23,4 +23,3 @@ def test_a_store_of_ones_own_is_trained_on_whole_and_nothing_is_collected() -> N
     assert todo.collect is None
     assert todo.evaluate is None
     assert todo.update is not None
-    assert todo.update.num_episodes is None

@@ -126,7 +126,7 @@ def test_without_resume_older_checkpoints_are_ignored(bed):
 
 def test_trains_on_the_plan_s_first_episodes_only(bed):
     few, all_of_few = bed.learner("few"), bed.learner("all")
-    few.update(UpdatePlan(num_steps=10, num_episodes=3), bed.snapshot)
+    few.update(UpdatePlan(num_steps=10), bed.snapshot.first(3))
     all_of_few.update(UpdatePlan(num_steps=10), bed.snapshot.first(3))
     assert same(few.policy, all_of_few.policy)
     rows = bed.snapshot.first(3).columns(["obs", "labelled"])
