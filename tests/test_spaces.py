@@ -89,6 +89,9 @@ def test_unsupported_spaces_say_so_by_name(make, words):
 def test_registered_environments_are_described():
     for name in ("CartPole-v1", "Pendulum-v1", "Blackjack-v1", "FrozenLake-v1"):
         env = gym.make(name)
-        observation_spec(env.observation_space)
-        action_spec(env.action_space)
+        observation, action = env.observation_space.sample(), env.action_space.sample()
+        assert set(observation_spec(env.observation_space).flatten(observation)) == {
+            leaf.name for leaf in observation_spec(env.observation_space).leaves
+        }
+        assert action_spec(env.action_space).flatten(action)["action"].shape == env.action_space.shape
         env.close()
