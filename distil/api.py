@@ -173,9 +173,16 @@ def evaluate_run(path: Path | str, *, episodes: int | None = None, video: bool =
         results = {"policy": session.evaluate("policy", num, policy.ref)}
         baselines = session.baselines(num)
         if baselines is not None:
-            results |= {"expert": session.score("expert", num), "random": session.score("random", num)}
+            results |= _references(session, num)
         film = record_video(config.env, policy.ref, results["policy"].seeds[0], run.path / "video.mp4") if video else None
     return Outcome(results=results, baselines=baselines, video=film)
+
+
+def _references(session: Session, num: int) -> dict[str, EvalResult]:
+    """Return how experts and chance do; several experts by name."""
+    found = session.scores(num)
+    experts = {f"expert {name}": result for name, result in found.items()} if len(found) > 1 else {"expert": [*found.values()][0]}
+    return {**experts, "random": session.score("random", num)}
 
 
 def evaluate_expert(recipe: str | Path, overrides: Overrides | None = None, *, progress: Progress = silent) -> Outcome:
@@ -185,7 +192,7 @@ def evaluate_expert(recipe: str | Path, overrides: Overrides | None = None, *, p
         raise InputError(f"{recipe}: no expert to evaluate: set expert.kind")
     with Session(config, progress) as session:
         num = config.evaluation.episodes or _EPISODES
-        results = {"expert": session.score("expert", num), "random": session.score("random", num)}
+        results = _references(session, num)
         return Outcome(results=results, baselines=session.baselines(num))
 
 

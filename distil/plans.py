@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from distil.types import PolicyRef
 
 if TYPE_CHECKING:
+    from distil.experts.gates.config import GateConfig
     from distil.store.mixture import MixtureConfig
 
 Metrics = Mapping[str, float]
 Who = Literal["expert", "policy", "random"]
 Unit = Literal["episode", "step"]
+AHEAD = "collect/ahead"  # metric: rounds after the reported one whose collection has begun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,7 @@ class CollectPlan:
     actor: Who = "expert"  # who acts; the expert's own episodes are always labelled
     beta: float = 0.0  # where a policy acts: the chance that the expert acts in its place
     beta_unit: Unit = "episode"  # what the chance is drawn for
+    gate: GateConfig | None = None  # where a policy acts: decides, instead of chance, who acts and who is asked
     label: bool = False  # where a policy acts: ask the expert what it would have done at each visited state
     max_unlabelled: float = 1.0  # fraction of the steps that may stay without a label when they were to have one
 
@@ -70,6 +73,7 @@ class Round:
     collect: CollectPlan | None = None
     update: UpdatePlan | None = None
     evaluate: EvaluatePlan | None = None
+    ahead: tuple[CollectPlan, ...] = ()  # of the next rounds, to be collected by this round's policy while it learns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +108,7 @@ class RoundReport:
 
 
 __all__ = [
+    "AHEAD",
     "CheckPlan",
     "CollectPlan",
     "CollectReport",

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from distil.algorithms.base import Algorithm
 from distil.learners import Learner, make_learner
 from distil.plans import CheckPlan, EvaluatePlan, Round, RoundReport, UpdatePlan
-from distil.policies.checkpoint import save_policy
+from distil.policies.checkpoint import load_policy_ref, save_policy
 from distil.report import Curve, plot_curves
 from distil.rollouts.video import record_video
 from distil.runconfig import RunConfig
@@ -27,6 +27,7 @@ from distil.rundir import RunDir
 from distil.seeding import Purpose, episode_seeds
 from distil.session import Session
 from distil.tracking import Status, Tracker
+from distil.types import PolicyRef
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,10 +67,10 @@ def carry_out(todo: Round, parts: Parts, started: float) -> RoundReport:
     metrics: dict[str, float] = {}
     if todo.check is not None:
         metrics |= _check(todo, todo.check, parts)
-    data = parts.data.gather(todo, parts.learner.policy)
+    data = parts.data.gather(todo, _last_policy(todo, parts))
     metrics |= data.metrics
     if todo.update is not None:
-        metrics |= _update(todo.update, data, parts)
+        metrics |= _update(todo, todo.update, data, parts)
     if todo.evaluate is not None:
         metrics |= _evaluate(todo.evaluate, parts)
     metrics |= data.budget() | {"budget/wall_s": time.perf_counter() - started}
@@ -82,16 +83,24 @@ def _check(todo: Round, plan: CheckPlan, parts: Parts) -> dict[str, float]:
     known = parts.rundir.find("checked", todo.index)
     if known is not None:
         return dict(known["metrics"])
-    metrics = parts.session.check_expert(plan)
+    metrics = parts.session.check_experts(plan)
     parts.rundir.append("checked", round=todo.index, metrics=metrics)
     return metrics
 
 
-def _update(plan: UpdatePlan, data: Gathered, parts: Parts) -> dict[str, float]:
+def _last_policy(todo: Round, parts: Parts) -> PolicyRef:
+    """Return the policy that the last round ended with; the learner of a resumed run may be one update further."""
+    kept = parts.rundir.policy_after(todo.index - 1)
+    return load_policy_ref(kept) if todo.ahead and kept.is_dir() else parts.learner.policy
+
+
+def _update(todo: Round, plan: UpdatePlan, data: Gathered, parts: Parts) -> dict[str, float]:
     for dataset in data.datasets():
         parts.tracker.log({}, plan.round, dataset=dataset)
     metrics = parts.learner.update(*data.plan(plan))
     save_policy(parts.learner.policy, parts.rundir.policy)
+    if parts.config.collects_ahead:
+        save_policy(parts.learner.policy, parts.rundir.policy_after(todo.index))
     return {**metrics, "train/episodes": data.num_episodes}
 
 
@@ -144,7 +153,7 @@ def _assemble(config: RunConfig, rundir: RunDir, session: Session) -> Iterator[P
     )
     status: Status = "FAILED"
     try:
-        with closing(learner):
+        with closing(learner), closing(data):
             yield Parts(
                 config=config,
                 rundir=rundir,

@@ -14,6 +14,7 @@ from distil.algorithms.dagger import DaggerConfig
 from distil.config import Config, apply_overrides, load_recipe, validate
 from distil.envs import EnvConfig
 from distil.experts.config import ExpertConfig
+from distil.experts.gates.config import NEED_ENSEMBLE, HumanGateConfig
 from distil.learners import LearnerConfig
 from distil.policies.config import PolicyConfig
 from distil.rollouts import NoiseConfig, RolloutConfig
@@ -84,7 +85,20 @@ class RunConfig(Config):
     def _consistent(self) -> RunConfig:
         if self.data.mixture is not None and isinstance(self.algorithm, DaggerConfig):
             raise ValueError("algorithm.kind=dagger collects into one store, not into data.mixture: set data.path, or kind=bc")
+        gate = self.algorithm.gate if isinstance(self.algorithm, DaggerConfig) else None
+        if isinstance(gate, NEED_ENSEMBLE) and self.policy.ensemble < 2:
+            raise ValueError(
+                f"algorithm.gate.kind={gate.kind} asks how much the policy's members disagree, it has one: set policy.ensemble=5"
+            )
+        if isinstance(gate, HumanGateConfig) and gate.intervener.kind == "keyboard":
+            if self.rollouts.num_workers or self.rollouts.num_envs != 1:
+                raise ValueError("the keyboard watches one environment in this process: set rollouts.num_workers=0, num_envs=1")
         return self
+
+    @property
+    def collects_ahead(self) -> bool:
+        """Whether rounds are collected before the ones before them have been learned from."""
+        return isinstance(self.algorithm, DaggerConfig) and self.algorithm.overlap > 0
 
     @property
     def store_path(self) -> Location:

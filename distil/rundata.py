@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
-from distil.plans import Metrics, Round, UpdatePlan
-from distil.rollouts import Collected, Collector, select, spent
+from distil.plans import AHEAD, CollectPlan, CollectReport, Metrics, Round, UpdatePlan
+from distil.policies.checkpoint import load_policy_ref
+from distil.rollouts import Collected, Collector, from_json, select, spent, to_json
 from distil.runconfig import RunConfig
 from distil.rundir import RunDir
 from distil.session import Session
@@ -59,45 +61,107 @@ class RunData(Protocol):
     def gather(self, todo: Round, policy: PolicyRef) -> Gathered:
         """Collect what the round wants, unless the journal says that it is there, and return what there is."""
 
+    def close(self) -> None:
+        """End what still goes on in the background."""
 
-@dataclass(frozen=True, kw_only=True)
+
 class OwnStore:
-    """One store: the run collects into it, or takes it as it is."""
+    """One store: the run collects into it, or takes it as it is.
 
-    store: Store
-    collector: Collector
-    rundir: RunDir
-    selection: SelectionConfig
+    Rounds may be collected ahead, in a thread of their own, one after another. Before such a collection begins, the journal
+    says what it will be and whose policy plays, so that a resumed run does the same.
+    """
+
+    def __init__(self, store: Store, collector: Collector, rundir: RunDir, selection: SelectionConfig) -> None:
+        self._store, self._collector, self._rundir, self._selection = store, collector, rundir, selection
+        self._ahead: dict[int, Future[CollectReport]] = {}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="distil-ahead")
 
     @property
     def spec(self) -> StoreSpec:
         """The store's spaces."""
-        return self.store.spec
+        return self._store.spec
 
     def gather(self, todo: Round, policy: PolicyRef) -> Gathered:
-        """Collect with the actor that the plan names; `policy` is the learner's newest."""
+        """Collect with the actor that the plan names, then start to collect ahead.
+
+        Args:
+            todo: the round.
+            policy: the one that the round before ended with.
+        """
+        self._go_on()
         collected, metrics = self._collected(todo, policy)
-        everything = select(self.store, collected)
+        for number, plan in enumerate(todo.ahead, todo.index + 1):
+            if self._rundir.find("planned", number) is None and self._rundir.find("collected", number) is None:
+                self._rundir.append("planned", round=number, plan=to_json(plan), policy_round=todo.index - 1)
+                self._start(number, plan, policy, todo.index)
+        metrics = {**metrics, AHEAD: float(len(self._ahead))} if self._ahead else metrics
+        everything = select(self._store, collected)
         if todo.update is None:
             return Gathered(everything=(everything,), training=(), metrics=metrics)
-        chosen = self.selection.resolve(select(self.store, collected, todo.update.num_rounds))
+        chosen = self._selection.resolve(select(self._store, collected, todo.update.num_rounds))
         return Gathered(everything=(everything,), training=(chosen,), metrics=metrics)
 
+    def close(self) -> None:
+        """End what is being collected ahead; its complete episodes are kept."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        if any(not future.done() for future in self._ahead.values()):
+            self._collector.stop()
+        self._thread.shutdown(wait=True)
+
     def _collected(self, todo: Round, policy: PolicyRef) -> tuple[Sequence[Collected], Metrics]:
-        lines = [entry for entry in self.rundir.journal() if entry["kind"] == "collected" and entry["round"] <= todo.index]
-        collected = [Collected(**{name: line[name] for name in Collected.__dataclass_fields__}) for line in lines]
-        plan = todo.collect
-        if collected and (plan is None or collected[-1].round == todo.index):
-            return collected, lines[-1]["metrics"] if plan is not None else {}
+        """Return what the run has so far, this round's included; in the last round, what was collected ahead too."""
         metrics: Metrics = {}
-        if plan is not None:
-            report = self.collector.collect(plan, policy)
-            metrics = report.metrics
-            new = Collected(round=todo.index, snapshot=report.snapshot, stream=report.stream, num_episodes=plan.num_episodes)
-        else:
-            new = Collected(round=todo.index, snapshot=self.store.snapshot().version)
-        self.rundir.append("collected", **asdict(new), metrics=dict(metrics))
-        return [*collected, new], metrics
+        if todo.collect is None:
+            for number in sorted(self._ahead):
+                self._note(number, self._rundir_plan(number), self._ahead.pop(number).result())
+        lines = [line for line in self._lines() if todo.collect is None or line["round"] <= todo.index]
+        if todo.collect is not None and (not lines or lines[-1]["round"] != todo.index):
+            if todo.index in self._ahead:
+                report, plan = self._ahead.pop(todo.index).result(), self._rundir_plan(todo.index)
+            else:
+                plan, report = todo.collect, self._collector.collect(todo.collect, policy, self._data(todo.collect, lines))
+            self._note(todo.index, plan, report)
+            lines = [line for line in self._lines() if line["round"] <= todo.index]
+        if todo.collect is not None:
+            metrics = lines[-1]["metrics"]
+        elif not lines:
+            whole = Collected(round=todo.index, snapshot=self._store.snapshot().version)
+            self._rundir.append("collected", **asdict(whole), metrics={})
+            lines = self._lines()
+        return _parse(lines), metrics
+
+    def _lines(self) -> list[dict[str, Any]]:
+        return [entry for entry in self._rundir.journal() if entry["kind"] == "collected"]
+
+    def _note(self, number: int, plan: CollectPlan, report: CollectReport) -> None:
+        new = Collected(round=number, snapshot=report.snapshot, stream=report.stream, num_episodes=plan.num_episodes)
+        self._rundir.append("collected", **asdict(new), metrics=dict(report.metrics))
+
+    def _go_on(self) -> None:
+        """After a kill: start again what was being collected ahead."""
+        for line in self._rundir.journal():
+            number = line.get("round", -1)
+            if line["kind"] == "planned" and number not in self._ahead and self._rundir.find("collected", number) is None:
+                policy = load_policy_ref(self._rundir.policy_after(line["policy_round"]))
+                self._start(number, from_json(line["plan"]), policy, line["policy_round"] + 1)
+
+    def _start(self, number: int, plan: CollectPlan, policy: PolicyRef, newest: int) -> None:
+        """Collect a round ahead; its gate sees the data up to round `newest`."""
+        data = self._data(plan, [line for line in self._lines() if line["round"] <= newest])
+        self._ahead[number] = self._thread.submit(self._collector.collect, plan, policy, data)
+
+    def _rundir_plan(self, number: int) -> CollectPlan:
+        line = self._rundir.find("planned", number)
+        assert line is not None
+        return from_json(line["plan"])
+
+    def _data(self, plan: CollectPlan, lines: Sequence[dict[str, Any]]) -> Snapshot | None:
+        return select(self._store, _parse(lines)) if plan.gate is not None and lines else None
+
+
+def _parse(lines: Sequence[dict[str, Any]]) -> list[Collected]:
+    return [Collected(**{name: line[name] for name in Collected.__dataclass_fields__}) for line in lines]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +181,9 @@ class Mixture:
         assert todo.collect is None
         return Gathered(everything=self.parts, training=self.parts, mixture=self.mixture)
 
+    def close(self) -> None:
+        """Do nothing."""
+
 
 def open_data(config: RunConfig, rundir: RunDir, session: Session) -> RunData:
     """Return the data of the run in `rundir`; the versions of a mixture are those of the run's start.
@@ -128,7 +195,7 @@ def open_data(config: RunConfig, rundir: RunDir, session: Session) -> RunData:
     if wanted is None:
         store = session.store(config)
         collector = session.collector(config, store)
-        return OwnStore(store=store, collector=collector, rundir=rundir, selection=config.data.select)
+        return OwnStore(store, collector, rundir, config.data.select)
     known = rundir.find("pinned", 0)
     mixture = wanted.pin(known["versions"] if known else None)
     parts = session.mixture(mixture)

@@ -6,6 +6,7 @@ runs/<name>-001/
   journal.jsonl    what is done and durable, one line each
   checkpoints/     of the learner, inside a round
   policy/          the policy of the last reported round
+  policies/        those that rounds collected ahead are still played with
   results.json     the last report's metrics
 """
 
@@ -81,6 +82,10 @@ class RunDir:
     def policy(self) -> Path:
         """The folder of the policy."""
         return self.path / "policy"
+
+    def policy_after(self, round_index: int) -> Path:
+        """The folder of the policy that a round ended with, kept where rounds are collected ahead."""
+        return self.path / "policies" / f"{round_index:04d}"
 
     @property
     def checkpoints(self) -> Path:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from pathlib import Path
+
 from distil.envs import describe
 from distil.errors import InputError, RunError
+from distil.experts.team import Team
 from distil.plans import CheckPlan, Who
 from distil.policies.checkpoint import require_spaces
 from distil.rollouts import Baselines, Collector, EvalResult, Fleet, evaluate
@@ -12,8 +17,6 @@ from distil.runconfig import RunConfig
 from distil.seeding import Purpose, episode_seeds
 from distil.store import MixtureConfig, Snapshot, Store, StoreSpec
 from distil.types import PolicyRef, Progress, silent
-
-_BOTH: tuple[Who, Who] = ("random", "expert")
 
 
 class Session:
@@ -26,55 +29,73 @@ class Session:
     def __init__(self, config: RunConfig, progress: Progress = silent) -> None:
         self.spec = describe(config.env)
         config.algorithm.build(config.budget(self.spec.max_episode_steps))  # refused before anything starts
-        expert = config.expert.build(config.env, self.spec) if config.expert else None
+        team = Team.of(config.expert, config.env, self.spec) if config.expert else None
         config.policy.resolve(self.spec.observation, self.spec.action)
         for augmentation in config.learner.augment:
             augmentation.check(self.spec.observation)
         if config.learner.num_learners:  # a session of Ray started for the workers alone would have no room for the learners
-            ensure_ray(config.rollouts.address, config.rollouts.num_workers + config.learner.num_learners)
-        self.fleet = Fleet(env=config.env, spec=self.spec, config=config.rollouts, expert=expert)
+            ensure_ray(config.rollouts.address, config.rollouts.num_cpus + config.learner.num_learners)
+        ledger = Path(config.runs).resolve() / "labels" / _identity(config)
+        self.fleet = Fleet(env=config.env, spec=self.spec, config=config.rollouts, team=team, ledger=ledger)
         self.progress = progress
-        self._scores: dict[tuple[Who, int, Purpose], EvalResult] = {}
+        self._scores: dict[tuple[Who, int, Purpose, str], EvalResult] = {}
 
-    def score(self, who: Who, num_episodes: int, purpose: Purpose = Purpose.EVALUATE) -> EvalResult:
-        """Return how `who` ("expert" or "random") does on the episodes of a purpose; measured once."""
-        key = (who, num_episodes, purpose)
+    def score(self, who: Who, num_episodes: int, purpose: Purpose = Purpose.EVALUATE, expert: str = "") -> EvalResult:
+        """Return how `who` ("expert" or "random") does on the episodes of a purpose; measured once.
+
+        Args:
+            who: of them.
+            num_episodes: how many.
+            purpose: of the episodes.
+            expert: which one of several, by name; the first unless given.
+        """
+        key = (who, num_episodes, purpose, expert)
         if key not in self._scores:
-            self._scores[key] = self.evaluate(who, num_episodes, purpose=purpose)
+            self._scores[key] = self.evaluate(who, num_episodes, purpose=purpose, expert=expert)
         return self._scores[key]
 
+    def scores(self, num_episodes: int, purpose: Purpose = Purpose.EVALUATE) -> dict[str, EvalResult]:
+        """Return how each expert does, by name."""
+        return {name: self.score("expert", num_episodes, purpose, name) for name in self.fleet.experts}
+
     def evaluate(
-        self, who: Who, num_episodes: int, policy: PolicyRef | None = None, purpose: Purpose = Purpose.EVALUATE
+        self,
+        who: Who,
+        num_episodes: int,
+        policy: PolicyRef | None = None,
+        purpose: Purpose = Purpose.EVALUATE,
+        expert: str = "",
     ) -> EvalResult:
         """Return how `who` does on the first `num_episodes` episodes; InputError if the policy is for other spaces."""
         if policy is not None:
             require_spaces(policy, self.spec.observation, self.spec.action, self.spec.name)
         seeds = episode_seeds(purpose, num_episodes)
-        return evaluate(self.fleet, who, seeds, policy=policy, progress=self.progress, what=f"evaluate {who}")
+        what = f"evaluate {expert or who}"
+        return evaluate(self.fleet, who, seeds, policy=policy, expert=expert, progress=self.progress, what=what)
 
     def baselines(self, num_episodes: int, purpose: Purpose = Purpose.EVALUATE) -> Baselines | None:
-        """Return what `eval/normalised` is measured against; None without an expert."""
-        if self.fleet.expert is None:
+        """Return what `eval/normalised` is measured against: chance, and the best expert; None without an expert."""
+        if not self.fleet.experts:
             return None
-        random, expert = (self.score(who, num_episodes, purpose).mean for who in _BOTH)
-        return Baselines(random=random, expert=expert)
+        best = max(result.mean for result in self.scores(num_episodes, purpose).values())
+        return Baselines(random=self.score("random", num_episodes, purpose).mean, expert=best)
 
-    def check_expert(self, plan: CheckPlan) -> dict[str, float]:
-        """Return the mean returns of the expert and of a random policy.
+    def check_experts(self, plan: CheckPlan) -> dict[str, float]:
+        """Return the mean returns of the best expert and of a random policy.
 
         Raises:
-            RunError: the expert is no better than the random policy, or below the plan's reference.
+            RunError: an expert is no better than the random policy, or below the plan's reference.
         """
         baselines = self.baselines(plan.num_episodes, Purpose.TUNE)
         assert baselines is not None
-        assert self.fleet.expert is not None
         least = baselines.random if plan.min_return is None else max(baselines.random, plan.min_return)
-        if not baselines.expert > baselines.random or baselines.expert < least:
-            raise RunError(
-                f"expert {self.fleet.expert.name}: its mean return over {plan.num_episodes} episodes of {self.spec.name} is "
-                f"{baselines.expert:.6g}; a random policy's is {baselines.random:.6g}, wanted is at least {least:.6g}: mend "
-                "the expert, or choose one for this environment"
-            )
+        for name, result in self.scores(plan.num_episodes, Purpose.TUNE).items():
+            if not result.mean > baselines.random or result.mean < least:
+                raise RunError(
+                    f"expert {name}: its mean return over {plan.num_episodes} episodes of {self.spec.name} is "
+                    f"{result.mean:.6g}; a random policy's is {baselines.random:.6g}, wanted is at least {least:.6g}: mend "
+                    "the expert, or choose one for this environment"
+                )
         return {"expert/return_mean": baselines.expert, "expert/random_return_mean": baselines.random}
 
     def store(self, config: RunConfig) -> Store:
@@ -102,3 +123,9 @@ class Session:
 
     def __exit__(self, *error: object) -> None:
         self.fleet.close()
+
+
+def _identity(config: RunConfig) -> str:
+    """Return the name of the folder of an expert's labels: equal for equal experts and environments."""
+    parts = [part.model_dump(mode="json") if part else None for part in (config.env, config.expert)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

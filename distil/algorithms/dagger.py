@@ -16,7 +16,8 @@ from pydantic import Field, model_validator
 from distil.algorithms.base import Budget
 from distil.config import Config
 from distil.errors import InputError
-from distil.plans import CheckPlan, CollectPlan, EvaluatePlan, Round, RoundReport, Unit, UpdatePlan
+from distil.experts.gates.config import GateConfig, HumanGateConfig
+from distil.plans import AHEAD, CheckPlan, CollectPlan, EvaluatePlan, Round, RoundReport, Unit, UpdatePlan
 
 
 class FirstBeta(Config):
@@ -82,6 +83,9 @@ class DaggerConfig(Config):
     episodes_per_round: int = Field(default=5, ge=1)
     beta: BetaConfig = FirstBeta()
     beta_unit: Unit = "episode"  # who acts is drawn for a whole episode, or for each step
+    gate: GateConfig | None = None  # decides who acts and who is asked, instead of beta
+    overlap: int = Field(default=0, ge=0, le=8)
+    """Rounds that are collected ahead, while the learner is busy: by a policy that is so many rounds older. 0: classic."""
     from_scratch: bool = False  # each update begins with new weights and statistics; otherwise with the last ones
     last_rounds: int | None = Field(default=None, ge=1)  # train on so many rounds' data; null: all
     stop: StopConfig = StopConfig()
@@ -94,13 +98,15 @@ class DaggerConfig(Config):
     def _consistent(self) -> DaggerConfig:
         if self.stop.normalised is not None and not self.tuning_episodes:
             raise ValueError("stop.normalised needs episodes to measure it on: set algorithm.tuning_episodes, such as 10")
+        if self.gate is not None and not isinstance(self.beta, FirstBeta):
+            raise ValueError("a gate decides who acts, and so does beta: take one of them out")
         if self.min_expert_return is not None and not self.check_episodes:
             raise ValueError("min_expert_return needs episodes to measure it on: set algorithm.check_episodes, such as 10")
         return self
 
     def build(self, budget: Budget) -> Dagger:
         """Return the algorithm under `budget`; InputError if there is no expert, or not one episode fits the budget."""
-        if not budget.has_expert:
+        if not budget.has_expert and not isinstance(self.gate, HumanGateConfig):
             raise InputError("algorithm.kind=dagger: DAgger asks an expert, and none is configured: set expert.kind")
         algorithm = Dagger(config=self, budget=budget)
         algorithm.check_budget()
@@ -122,12 +128,14 @@ class Dagger:
         if last is not None and self._is_over(last):
             return self._evaluation(index)
         config, budget = self.config, self.budget
+        spent = _spent({} if last is None else last.metrics)
         return Round(
             index=index,
             check=CheckPlan(num_episodes=config.check_episodes, min_return=config.min_expert_return)
-            if config.check_episodes and index == 0
+            if config.check_episodes and index == 0 and budget.has_expert
             else None,
-            collect=self._collection(index, {} if last is None else last.metrics),
+            collect=self._collection(index, spent),
+            ahead=self._ahead(index, spent),
             update=UpdatePlan(
                 num_steps=budget.num_steps,
                 round=index,
@@ -156,36 +164,52 @@ class Dagger:
                     "env.max_episode_steps"
                 )
 
-    def _collection(self, index: int, metrics: Mapping[str, float]) -> CollectPlan | None:
+    def _collection(self, index: int, spent: Mapping[str, int]) -> CollectPlan | None:
         config = self.config
         if index == 0:
             demonstrations = self.budget.num_demonstrations
             if demonstrations is None:  # the store as it is
                 return None
-            return CollectPlan(num_episodes=self._affordable(demonstrations, metrics))
+            return CollectPlan(num_episodes=self._affordable(demonstrations, spent))
         return CollectPlan(
-            num_episodes=self._affordable(config.episodes_per_round, metrics),
+            num_episodes=self._affordable(config.episodes_per_round, spent),
             round=index,
             actor="policy",
             beta=config.beta.at(index),
             beta_unit=config.beta_unit,
+            gate=config.gate,
             label=True,
             max_unlabelled=config.max_unlabelled,
         )
 
-    def _affordable(self, wanted: int, metrics: Mapping[str, float]) -> int:
+    def _ahead(self, index: int, spent: Mapping[str, int]) -> tuple[CollectPlan, ...]:
+        """Return the plans of the next rounds; what isn't reported yet counts as if each episode took all its steps."""
+        if index == 0:
+            return ()  # no policy is trained yet
+        plans, before = [], self._collection(index, spent)
+        for later in range(index + 1, min(index + self.config.overlap + 1, self.config.rounds)):
+            assert before is not None
+            most = before.num_episodes * (self.budget.max_episode_steps or 0)
+            spent = {name: value + most for name, value in spent.items()}
+            before = self._collection(later, spent)
+            if before is None or not before.num_episodes:
+                break
+            plans.append(before)
+        return tuple(plans)
+
+    def _affordable(self, wanted: int, spent: Mapping[str, int]) -> int:
         """Return how many of the `wanted` episodes fit the budgets, even if each takes as many steps as it may."""
         stop, longest = self.config.stop, self.budget.max_episode_steps
         for name, value in (("env_steps", stop.env_steps), ("expert_labels", stop.expert_labels)):
             if value is not None and longest is not None:
-                wanted = min(wanted, (value - int(metrics.get(f"budget/{name}", 0))) // longest)
+                wanted = min(wanted, (value - spent[name]) // longest)
         return max(0, wanted)
 
     def _is_over(self, last: RoundReport) -> bool:
         stop, metrics = self.config.stop, last.metrics
         return (
             last.index + 1 >= self.config.rounds
-            or self._affordable(1, metrics) == 0
+            or (self._affordable(1, _spent(metrics)) == 0 and not metrics.get(AHEAD, 0))
             or (stop.wall_s is not None and metrics["budget/wall_s"] >= stop.wall_s)
             or (stop.normalised is not None and metrics.get("tune/normalised", float("-inf")) >= stop.normalised)
         )
@@ -195,3 +219,7 @@ class Dagger:
         if not num:
             return None
         return Round(index=index, evaluate=EvaluatePlan(num_episodes=num, round=index, baselines=self.budget.baselines))
+
+
+def _spent(metrics: Mapping[str, float]) -> dict[str, int]:
+    return {name: int(metrics.get(f"budget/{name}", 0)) for name in ("env_steps", "expert_labels")}

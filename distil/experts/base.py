@@ -120,11 +120,27 @@ class Checked:
         return RunError(f"expert {self.name}: returned {came}, wanted {wanted} for {self._wanted}; mend the expert")
 
 
-def label(expert: Expert, observations: Observations, *, envs: Sequence[Any] | None = None) -> Labels:
-    """Return the expert's labels for the leaves [N, ...]: as it acts, but an answer that is no action counts as none."""
-    if isinstance(expert, Checked):
-        return expert.label(observations, envs=envs)
-    return expert.act(observations, envs=envs)
+def label(
+    expert: Expert, observations: Observations, *, envs: Sequence[Any] | None = None, rows: Array | None = None
+) -> Labels:
+    """Return the expert's labels for the leaves [N, ...]: as it acts, but an answer that is no action counts as none.
+
+    Args:
+        expert: who is asked.
+        observations: leaf name -> [N, ...].
+        envs: the simulators, if it reads them.
+        rows: [N] bool, which rows want a label; None: all. An expert in this process sees all rows all the same (a stateful one
+            must, and bits of a row may depend on the others); one that is `served` elsewhere is sent these alone.
+    """
+    ask = getattr(expert, "label", expert.act)
+    if rows is None:
+        answered: Labels = ask(observations, envs=envs)
+        return answered
+    if getattr(expert, "served", False):
+        answered = ask(observations, envs=envs, rows=rows)
+        return answered
+    labels = ask(observations, envs=envs)
+    return Labels(actions=labels.actions, mask=labels.mask & rows)
 
 
 def _limits(leaf: Leaf) -> tuple[Array, Array]:

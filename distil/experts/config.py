@@ -1,4 +1,4 @@
-"""The configuration of any expert: `kind` picks scripted, sb3, policy, import or random; `config.build(env, spec)` makes it."""
+"""`expert:` of a run: one expert, or several by name."""
 
 from __future__ import annotations
 
@@ -6,14 +6,21 @@ from typing import Annotated
 
 from pydantic import Field
 
+from distil.experts import single
 from distil.experts.imported import ImportExpertConfig
 from distil.experts.policy import PolicyExpertConfig
 from distil.experts.random import RandomExpertConfig
 from distil.experts.sb3.config import Sb3ExpertConfig
 from distil.experts.scripted import ScriptedExpertConfig
+from distil.experts.team import SeveralExpertsConfig
 
-KINDS = (ScriptedExpertConfig, Sb3ExpertConfig, PolicyExpertConfig, ImportExpertConfig, RandomExpertConfig)
+KINDS = (*single.KINDS, SeveralExpertsConfig)
 ExpertConfig = Annotated[
-    ScriptedExpertConfig | Sb3ExpertConfig | PolicyExpertConfig | ImportExpertConfig | RandomExpertConfig,
+    ScriptedExpertConfig
+    | Sb3ExpertConfig
+    | PolicyExpertConfig
+    | ImportExpertConfig
+    | RandomExpertConfig
+    | SeveralExpertsConfig,
     Field(discriminator="kind"),
 ]

@@ -5,6 +5,7 @@ from distil.rollouts.collector import Collector
 from distil.rollouts.config import NoiseConfig, RolloutConfig
 from distil.rollouts.evaluation import Baselines, EvalResult, evaluate
 from distil.rollouts.fleet import Fleet, Outcome
+from distil.rollouts.planned import from_json, to_json
 from distil.rollouts.selection import Collected, select, spent
 
 __all__ = [
@@ -18,6 +19,8 @@ __all__ = [
     "Outcome",
     "RolloutConfig",
     "evaluate",
+    "from_json",
     "select",
     "spent",
+    "to_json",
 ]

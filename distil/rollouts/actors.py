@@ -16,12 +16,13 @@ from distil import seeding
 from distil.envs import EnvSpec
 from distil.errors import InputError
 from distil.experts.base import Expert, label
+from distil.experts.gates.base import Gate, GatePlan, Situation
 from distil.experts.random import RandomExpert, sample
 from distil.plans import Who
 from distil.policies.acting import acting
 from distil.rollouts.config import NoiseConfig
 from distil.spaces import Leaf
-from distil.types import Array, Observations, PolicyRef
+from distil.types import Array, Labels, Observations, PolicyRef
 
 _BLOCK = 128  # noise drawn at a time
 
@@ -43,8 +44,8 @@ class Actor(Protocol):
     def begin(self, slot: int, seed: int) -> None:
         """Start a new episode in row `slot`."""
 
-    def act(self, observations: Observations, envs: Sequence[Any] | None) -> Acted:
-        """Return the next actions for the leaves [N, ...] of all slots, idle ones included."""
+    def act(self, observations: Observations, envs: Sequence[Any] | None, active: Array | None = None) -> Acted:
+        """Return the next actions for the leaves [N, ...] of all slots; idle ones (not `active` [N] bool) needn't be right."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ class ActorSpec:
 
     who: Who
     noise: NoiseConfig = field(default_factory=NoiseConfig)  # the expert's, where it is the one that acts
-    beta: float | None = None  # the expert labels each step of the policy's, and acts in its place with this chance
+    gate: GatePlan | None = None  # who acts in the policy's place, and at which steps the expert is asked
     deterministic: bool = True  # the policy's: its mode, or a sample
 
     def build(self, env: EnvSpec, num_envs: int, expert: Expert | None, policy: PolicyRef | None) -> Actor:
@@ -65,11 +66,11 @@ class ActorSpec:
         if self.who == "policy":
             assert policy is not None
             learner = acting(policy, num_envs, deterministic=self.deterministic)
-            if self.beta is None:
+            if self.gate is None:
                 return PolicyActor(learner, num_envs)
-            if expert is None:
+            if expert is None and self.gate.needs_expert:
                 raise InputError("the expert is to label, but none is configured: set expert.kind")
-            return MixedActor(learner, expert, self.beta, num_envs)
+            return GatedActor(learner, expert, self.gate.build(num_envs, env.action.leaf))
         if self.who == "random":
             return RandomActor(env.action.leaf)
         if expert is None:
@@ -89,9 +90,10 @@ class ExpertActor:
         if self._noise:
             self._noise.begin(slot, seed)
 
-    def act(self, observations: Observations, envs: Sequence[Any] | None) -> Acted:
+    def act(self, observations: Observations, envs: Sequence[Any] | None, active: Array | None = None) -> Acted:
         """Return the expert's actions and, as labels, what it would have done without noise."""
-        labels = self._expert.act(observations, envs=envs)
+        served = {"rows": active} if getattr(self._expert, "served", False) else {}  # nobody pays for idle rows
+        labels = self._expert.act(observations, envs=envs, **served)
         actions, by_expert = labels.actions, labels.mask
         if self._noise:
             actions, replaced = self._noise.apply(actions)
@@ -116,29 +118,35 @@ class PolicyActor:
         """Start a new episode in row `slot`."""
         self._policy.begin(slot, seed)
 
-    def act(self, observations: Observations, envs: Sequence[Any] | None) -> Acted:
+    def act(self, observations: Observations, envs: Sequence[Any] | None, active: Array | None = None) -> Acted:
         """Return the policy's actions."""
         return Acted(actions=self._policy.act(observations), acted_by_expert=self._nobody)
 
 
-class MixedActor:
-    """The policy acts, the expert labels each step, and by chance beta, drawn for each step, acts in the policy's place."""
+class GatedActor:
+    """The policy acts; a gate decides where the expert acts in its place, and where it is asked for a label."""
 
-    def __init__(self, policy: Any, expert: Expert, beta: float, num_envs: int) -> None:
-        self._policy, self._expert, self._beta = policy, expert, beta
-        self._coins = _Stream("beta", lambda rng: rng.random(_BLOCK), num_envs)
+    def __init__(self, policy: Any, expert: Expert | None, gate: Gate) -> None:
+        self._policy, self._expert, self._gate = policy, expert, gate
 
     def begin(self, slot: int, seed: int) -> None:
         """Start a new episode in row `slot`."""
         self._policy.begin(slot, seed)
-        self._expert.begin(slot, seed)
-        self._coins.begin(slot, seed)
+        self._gate.begin(slot, seed)
+        if self._expert is not None:
+            self._expert.begin(slot, seed)
 
-    def act(self, observations: Observations, envs: Sequence[Any] | None) -> Acted:
-        """Return the executed actions, and the expert's as labels whoever acts; where it has none, the policy acts."""
-        labels = label(self._expert, observations, envs=envs)
+    def act(self, observations: Observations, envs: Sequence[Any] | None, active: Array | None = None) -> Acted:
+        """Return the executed actions, and the labels that the gate asked for."""
         actions = self._policy.act(observations)
-        by_expert = (self._coins.next() < self._beta) & labels.mask
+
+        def ask(rows: Array) -> Labels:
+            assert self._expert is not None
+            return label(self._expert, observations, envs=envs, rows=rows if active is None else rows & active)
+
+        now = Situation(observations=observations, actions=actions, doubt=getattr(self._policy, "doubt", None), ask=ask)
+        choice = self._gate.choose(now)
+        by_expert, labels = choice.expert_acts, choice.labels
         actions = np.where(by_expert.reshape(-1, *[1] * (actions.ndim - 1)), labels.actions, actions)
         return Acted(actions=actions, expert_actions=labels.actions, labelled=labels.mask, acted_by_expert=by_expert)
 
@@ -153,7 +161,7 @@ class RandomActor:
         """Start a new episode in row `slot`."""
         self._expert.begin(slot, seed)
 
-    def act(self, observations: Observations, envs: Sequence[Any] | None) -> Acted:
+    def act(self, observations: Observations, envs: Sequence[Any] | None, active: Array | None = None) -> Acted:
         """Return random actions."""
         labels = self._expert.act(observations, envs=envs)
         return Acted(actions=labels.actions, acted_by_expert=np.zeros_like(labels.mask))

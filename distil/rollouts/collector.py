@@ -5,19 +5,25 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import secrets
 import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from distil.errors import RunError
+from distil.experts.gates.base import GatePlan
+from distil.experts.gates.coin import CoinPlan
 from distil.plans import CollectPlan, CollectReport
 from distil.rollouts.actors import ActorSpec
 from distil.rollouts.config import NoiseConfig
 from distil.rollouts.fleet import Fleet, Outcome
+from distil.rollouts.gating import prepare
 from distil.rollouts.loop import Item, Record
+from distil.rollouts.relabel import label_store
 from distil.rollouts.worker import Job, Target
-from distil.seeding import Purpose, episode_seeds, generator
+from distil.seeding import Purpose, episode_seeds, generator, integer
+from distil.store import Snapshot
 from distil.store.store import Store
 from distil.types import PolicyRef, Progress, silent
 
@@ -52,7 +58,9 @@ class Collector:
         self._fleet, self._store, self._seed = fleet, store, seed
         self._noise, self._identity, self._progress = noise or NoiseConfig(), identity, progress
 
-    def collect(self, plan: CollectPlan, policy: PolicyRef | None = None) -> CollectReport:
+    def collect(
+        self, plan: CollectPlan, policy: PolicyRef | None = None, data: Snapshot | None = None
+    ) -> CollectReport:
         """Run the plan's episodes that the store doesn't have yet, and commit them in one version.
 
         On an error or interrupt the complete episodes are committed, then it is raised.
@@ -60,6 +68,7 @@ class Collector:
         Args:
             plan: which episodes, and who acts and labels.
             policy: who acts, if a policy does.
+            data: what the run has collected so far, for a gate to be fitted to.
 
         Raises:
             RunError: see `Fleet.run`; the store couldn't be written; or the expert left too many steps unlabelled.
@@ -70,16 +79,19 @@ class Collector:
         present = set(np.asarray(snapshot.episodes.uid).tolist())
         items = self.items(plan, policy)
         outcome = Outcome()
+        gate = self._gate(plan, policy, data)
         try:
-            for job, part in self._jobs(plan, policy, [item for item in items if item.uid not in present]):
+            for job, part in self._jobs(plan, policy, gate, [item for item in items if item.uid not in present]):
                 self._fleet.run(job, part, policy, outcome=outcome, progress=self._progress, what="collect")
         except BaseException:
             self._commit(outcome, plan)
             raise
         version = self._commit(outcome, plan) if outcome.sealed else snapshot.version
-        self._check_labels(plan, version, items)
+        if plan.label and (gate is None or gate.labels_all):
+            version = self._complete(version, items)
+            self._check_labels(plan, version, items)
         stats = list(outcome.stats.values())
-        metrics = {"time/collect_s": time.perf_counter() - started}
+        metrics = {"time/collect_s": time.perf_counter() - started} | self._fleet.account()
         if stats:
             metrics["collect/return_mean"] = float(np.mean([s.total_reward for s in stats]))
         return CollectReport(
@@ -90,6 +102,10 @@ class Collector:
             stream=self.stream(plan, policy),
             metrics=metrics,
         )
+
+    def stop(self) -> None:
+        """End a `collect` in another thread; it commits its complete episodes."""
+        self._fleet.stop()
 
     def items(self, plan: CollectPlan, policy: PolicyRef | None = None) -> list[Item]:
         """Return all items of a plan, those that the store has included. The first k of n are the same for every n."""
@@ -107,51 +123,84 @@ class Collector:
             "identity": self._identity,
         }
         if plan.actor == "policy" and policy is not None:
-            mixing = {"beta": plan.beta, "beta_unit": plan.beta_unit, "label": plan.label}
+            mixing: dict[str, object] = {"beta": plan.beta, "beta_unit": plan.beta_unit, "label": plan.label}
+            if plan.gate is not None:
+                mixing["gate"] = plan.gate.model_dump(mode="json")
             parts |= {"noise": None, "policy": _digest(policy), "mixing": mixing}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
 
-    def _jobs(self, plan: CollectPlan, policy: PolicyRef | None, items: Sequence[Item]) -> Iterator[tuple[Job, list[Item]]]:
-        """Yield the items by who acts in them. A coin for a whole episode comes from its seed, so a retry is the same."""
+    def _gate(self, plan: CollectPlan, policy: PolicyRef | None, data: Snapshot | None) -> GatePlan | None:
+        """Return what decides at each step; None if nothing does: whole episodes are labelled when they are over."""
         if plan.actor != "policy":
-            noise = self._noise if plan.actor == "expert" else NoiseConfig()
-            yield self._job(plan, ActorSpec(who=plan.actor, noise=noise)), list(items)
-            return
-        per_step = plan.beta_unit == "step" and 0 < plan.beta < 1
-        by_expert = [not per_step and _coin(item.seed) < plan.beta for item in items]
-        yield self._job(plan, ActorSpec(who="expert")), list(itertools.compress(items, by_expert))
-        expert = self._fleet.expert
-        inline = per_step or (plan.label and expert is not None and (expert.needs_env or expert.stateful))
-        learner = ActorSpec(who="policy", beta=(plan.beta if per_step else 0.0) if inline else None)
-        assert policy is not None
-        rest = [item for item, expert_acts in zip(items, by_expert, strict=True) if not expert_acts]
-        yield self._job(plan, learner, version=policy.version, label=plan.label and not inline), rest
+            return None
+        if plan.gate is not None:
+            assert policy is not None
+            assert data is not None
+            return prepare(plan.gate, policy, data, integer(self._seed, "gate", plan.round))
+        if plan.beta_unit == "step" and 0 < plan.beta < 1:
+            return CoinPlan(beta=plan.beta)
+        experts = self._fleet.experts.values()
+        inline = plan.label and any(expert.needs_env or expert.stateful for expert in experts)
+        return CoinPlan(beta=0.0) if inline else None
 
-    def _job(self, plan: CollectPlan, actor: ActorSpec, *, version: int = -1, label: bool = False) -> Job:
-        name = f"expert:{self._fleet.expert.name}" if self._fleet.expert is not None else ""
-        asked = label or actor.beta is not None
-        source = name if actor.who == "expert" and name else f"{actor.who}+{name}" if asked else actor.who
+    def _jobs(
+        self, plan: CollectPlan, policy: PolicyRef | None, gate: GatePlan | None, items: Sequence[Item]
+    ) -> Iterator[tuple[Job, list[Item]]]:
+        """Yield the items by expert, and by who acts in them. What is drawn comes from an item's seed: a retry is the same."""
+        names = list(self._fleet.experts)
+        team = self._fleet.team
+        for name in names or [""]:
+            mine = [item for item in items if team is None or team.pick(item.index, item.seed) == name]
+            if plan.actor != "policy":
+                noise = self._noise if plan.actor == "expert" else NoiseConfig()
+                yield self._job(plan, ActorSpec(who=plan.actor, noise=noise), name), mine
+                continue
+            assert policy is not None
+            whole = plan.gate is None and (plan.beta_unit == "episode" or plan.beta in (0, 1))
+            by_expert = [whole and _coin(item.seed) < plan.beta for item in mine]
+            yield self._job(plan, ActorSpec(who="expert"), name), list(itertools.compress(mine, by_expert))
+            learner, label = ActorSpec(who="policy", gate=gate), plan.label and gate is None
+            rest = [item for item, expert_acts in zip(mine, by_expert, strict=True) if not expert_acts]
+            yield self._job(plan, learner, name, version=policy.version, label=label), rest
+
+    def _job(self, plan: CollectPlan, actor: ActorSpec, name: str, *, version: int = -1, label: bool = False) -> Job:
         return Job(
             actor=actor,
             label=label,
-            record=Record(source=source, policy_version=version, round=plan.round, infos=self._store.spec.infos),
+            expert=name,
+            record=Record(
+                source=_source(actor, name, label), policy_version=version, round=plan.round, infos=self._store.spec.infos
+            ),
             target=Target(
                 path=str(self._store.path.resolve()), spec=self._store.spec, shard_bytes=self._fleet.config.shard_bytes
             ),
         )
 
+    def _complete(self, version: int, items: Sequence[Item]) -> int:
+        """Ask served experts once more for what they owe; return the version with the answers."""
+        index = self._store.snapshot(version).episodes
+        owing = np.isin(index.uid, [item.uid for item in items]) & (index.num_labelled < index.length)
+        if self._fleet.config.service is None or not owing.any():
+            return version
+        team = self._fleet.asked
+        assert team is not None
+        uids = set(index.uid[owing].tolist())
+        for name, expert in team.members.items():
+            mine = {item.uid for item in items if item.uid in uids and team.pick(item.index, item.seed) == name}
+            if mine:
+                version = label_store(self._store, expert, key=secrets.token_hex(8), uids=mine).version
+        return version
+
     def _check_labels(self, plan: CollectPlan, version: int, items: Sequence[Item]) -> None:
-        if not plan.label:
-            return
         episodes = self._store.snapshot(version).episodes
         ours = np.isin(episodes.uid, [item.uid for item in items])
         steps, labels = int(episodes.length[ours].sum()), int(episodes.num_labelled[ours].sum())
         if steps - labels > plan.max_unlabelled * steps:
-            name = self._fleet.expert.name if self._fleet.expert else "the expert"
+            names, fault = ", ".join(self._fleet.experts), self._fleet.expert_fault()
             raise RunError(
-                f"expert {name}: left {steps - labels} of {steps} steps of round {plan.round} without a usable label (NaN, "
+                f"expert {names}: left {steps - labels} of {steps} steps of round {plan.round} without a usable label (NaN, "
                 f"out of bounds, or none), the limit is {plan.max_unlabelled:.0%}: mend the expert, or raise "
-                "algorithm.max_unlabelled"
+                f"algorithm.max_unlabelled{f'; its last failure: {fault}' if fault else ''}"
             )
 
     def _commit(self, outcome: Outcome, plan: CollectPlan) -> int:
@@ -164,6 +213,15 @@ class Collector:
 def _coin(seed: int) -> float:
     """Return a number in [0, 1) that belongs to an episode: below beta, the expert acts in all of it."""
     return float(generator(seed, "beta", "episode").random())
+
+
+def _source(actor: ActorSpec, name: str, label: bool) -> str:
+    """Return who made an episode: who acts, and who labels beside it."""
+    if actor.who == "expert" and name:
+        return f"expert:{name}"
+    if actor.gate is not None and not actor.gate.needs_expert:
+        return f"{actor.who}+human"
+    return f"{actor.who}+expert:{name}" if label or actor.gate is not None else actor.who
 
 
 def _digest(policy: PolicyRef) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import Field
 
 from distil.config import Config
+from distil.rollouts.service.config import ServiceConfig
 
 
 class NoiseConfig(Config):
@@ -28,4 +30,10 @@ class RolloutConfig(Config):
     infos: tuple[str, ...] = ()  # keys of the environment's infos to store, as JSON
     shard_bytes: int = Field(default=128 * 2**20, gt=0)  # a worker seals a shard once it holds so much
     address: str | None = None  # of a running Ray cluster; otherwise RAY_ADDRESS, otherwise one is started here
+    service: ServiceConfig | None = None  # ask experts in actors of their own; None: they live in the workers
     start_timeout_s: float = Field(default=120.0, gt=0.0)  # until the first worker must have started
+
+    @property
+    def num_cpus(self) -> int:
+        """Logical CPUs that workers and served experts want of Ray."""
+        return self.num_workers + (math.ceil(self.service.replicas * self.service.num_cpus) if self.service else 0)

@@ -95,6 +95,7 @@ def evaluate(
     seeds: Sequence[int],
     *,
     policy: PolicyRef | None = None,
+    expert: str = "",
     deterministic: bool = True,
     progress: Progress = silent,
     what: str = "evaluate",
@@ -106,12 +107,13 @@ def evaluate(
         who: who acts; the expert acts without noise.
         seeds: of the episodes' resets, `episode_seeds(Purpose.EVALUATE, n)`.
         policy: who acts, if a policy does.
+        expert: which one of several acts, by name; the first unless given.
         deterministic: the policy's mode instead of samples.
         progress: told of episodes as they end.
         what: the name of the work for `progress`.
     """
     items = [Item(index=i, uid=str(seed), seed=seed) for i, seed in enumerate(seeds)]
-    job = Job(actor=ActorSpec(who=who, deterministic=deterministic))
+    job = Job(actor=ActorSpec(who=who, deterministic=deterministic), expert=expert)
     outcome = fleet.run(job, items, policy, progress=progress, what=what)
     stats = [outcome.stats[i] for i in range(len(items))]
     successes = [s.success for s in stats]

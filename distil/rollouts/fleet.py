@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from distil.envs import EnvSpec, GymEnvConfig, ImportEnvConfig
 from distil.experts.base import Expert
+from distil.experts.team import Team
 from distil.rollouts.config import RolloutConfig
 from distil.rollouts.loop import Item
 from distil.rollouts.worker import EpisodeStats, Job, Sealed, Setup, Worker, WorkReport
 from distil.types import PolicyRef, Progress, silent
+
+if TYPE_CHECKING:
+    from distil.rollouts.service.actors import Service
 
 _GROUPS_PER_WORKER = 4  # enough of them to even out a slow worker
 _MAX_ROUNDS = 8  # episodes a slot runs in one call, at most
@@ -35,14 +41,26 @@ class Outcome:
             self.stats |= {stats.index: stats for stats in report.stats}
 
 
+class Stopped(Exception):
+    """The fleet was told to stop."""
+
+
 Tell = Callable[[Sequence[EpisodeStats]], None]
 
 
 class Pool(Protocol):
     """Workers of one kind."""
 
-    def run(self, job: Job, groups: Sequence[Sequence[Item]], policy: PolicyRef | None, outcome: Outcome, tell: Tell) -> None:
-        """Run all groups; on an error or interrupt, seal what is complete, put it into `outcome`, and raise."""
+    def run(
+        self,
+        job: Job,
+        groups: Sequence[Sequence[Item]],
+        policy: PolicyRef | None,
+        outcome: Outcome,
+        tell: Tell,
+        stopped: Callable[[], bool],
+    ) -> None:
+        """Run all groups; on an error, interrupt or stop, seal what is complete, put it into `outcome`, and raise."""
 
     def close(self) -> None:
         """End the workers."""
@@ -55,7 +73,11 @@ class Fleet:
         env: which environment.
         spec: `describe(env)`.
         config: how many workers and environments a worker.
-        expert: who can act and label; built, plain data.
+        team: who can act and label; built, plain data.
+        ledger: folder where a service of experts keeps what they answered; None: nowhere.
+
+    Raises:
+        InputError: an expert is to be served, and can't be.
     """
 
     def __init__(
@@ -64,10 +86,36 @@ class Fleet:
         env: GymEnvConfig | ImportEnvConfig,
         spec: EnvSpec,
         config: RolloutConfig,
-        expert: Expert | None = None,
+        team: Team | None = None,
+        ledger: Path | None = None,
     ) -> None:
-        self.env, self.spec, self.config, self.expert = env, spec, config, expert
+        self.env, self.spec, self.config, self.team, self._ledger = env, spec, config, team, ledger
         self._pool: Pool | None = None
+        self._service: Service | None = None
+        self._turn, self._stopped = threading.Lock(), threading.Event()
+        if team is not None and config.service is not None:
+            from distil.rollouts.service.actors import check_servable
+
+            check_servable(team)
+
+    @property
+    def experts(self) -> Mapping[str, Expert]:
+        """The experts by name; the first one acts where none is named."""
+        return self.team.members if self.team is not None else {}
+
+    @property
+    def asked(self) -> Team | None:
+        """The experts as workers see them: those of a service, which starts now, only pass questions on."""
+        service = self.config.service
+        if self.team is None or service is None:
+            return self.team
+        if self._service is None:
+            from distil.rollouts.service.actors import Service
+
+            address, num_cpus = self.config.address, self.config.num_cpus
+            action = self.spec.action.leaf
+            self._service = Service(self.team, action, service, self._ledger, address=address, num_cpus=num_cpus)
+        return self._service.team
 
     def run(
         self,
@@ -94,10 +142,30 @@ class Fleet:
             InputError: the actor doesn't fit the environment.
         """
         outcome = Outcome() if outcome is None else outcome
-        counter = _Counter(len(items), progress, what)
-        if items:
-            self._workers().run(job, self._groups(items), policy, outcome, counter)
+        with self._turn:
+            counter = _Counter(len(items), progress, what)
+            if items:
+                self._workers().run(job, self._groups(items), policy, outcome, counter, self._stopped.is_set)
         return outcome
+
+    def stop(self) -> None:
+        """Have a `run` of another thread end with `Stopped`, and wait for that."""
+        self._stopped.set()
+        with self._turn:
+            self._stopped.clear()
+
+    def account(self) -> dict[str, float]:
+        """Return `expert/*`: what served experts were asked, summed over them; empty without a service."""
+        if self._service is None:
+            return {}
+        accounts = self._service.account().values()
+        names = ("calls", "failures", "labels", "repeated", "given_up", "expert_s")
+        return {f"expert/{name}": float(sum(account[name] for account in accounts)) for name in names}
+
+    def expert_fault(self) -> str:
+        """Return the text of the last failure of a served expert, or nothing."""
+        accounts = self._service.account().values() if self._service is not None else []
+        return next((str(account["error"]) for account in accounts if account["error"]), "")
 
     def _groups(self, items: Sequence[Item]) -> list[Sequence[Item]]:
         """Return equal groups: small enough to balance the workers, large enough to fill their slots."""
@@ -110,7 +178,7 @@ class Fleet:
 
     def _workers(self) -> Pool:
         if self._pool is None:
-            setup = Setup(env=self.env, spec=self.spec, num_envs=self.config.num_envs, expert=self.expert)
+            setup = Setup(env=self.env, spec=self.spec, num_envs=self.config.num_envs, team=self.asked)
             if self.config.num_workers == 0:
                 self._pool = LocalPool(setup)
             else:
@@ -124,6 +192,9 @@ class Fleet:
         if self._pool is not None:
             self._pool.close()
             self._pool = None
+        if self._service is not None:
+            self._service.close()
+            self._service = None
 
 
 class _Counter:
@@ -154,14 +225,24 @@ class LocalPool:
     def __init__(self, setup: Setup) -> None:
         self._worker = Worker(setup)
 
-    def run(self, job: Job, groups: Sequence[Sequence[Item]], policy: PolicyRef | None, outcome: Outcome, tell: Tell) -> None:
-        """Run all groups; on an error or interrupt, seal what is complete, put it into `outcome`, and raise."""
+    def run(
+        self,
+        job: Job,
+        groups: Sequence[Sequence[Item]],
+        policy: PolicyRef | None,
+        outcome: Outcome,
+        tell: Tell,
+        stopped: Callable[[], bool],
+    ) -> None:
+        """Run all groups; on an error, interrupt or stop, seal what is complete, put it into `outcome`, and raise."""
         recorded = job.target is not None
         try:
             for group in groups:
-                report = self._worker.run(job, group, policy, tell=lambda stats: tell([stats]))
+                report = self._worker.run(job, group, policy, stop=stopped, tell=lambda stats: tell([stats]))
                 outcome.take(report, recorded)
                 report.raise_error()
+                if stopped():
+                    raise Stopped
         except BaseException:
             outcome.take(self._worker.seal(), recorded)
             raise

@@ -5,36 +5,81 @@ Legend: T steps of an episode.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from distil.errors import RunError
 from distil.experts.base import Expert, label
-from distil.types import Episode
+from distil.rollouts.loop import Finished
+from distil.types import Episode, Labels
+
+_MAX_PENDING = 16  # episodes of a worker that wait for a served expert
 
 
-def label_episode(episode: Episode, expert: Expert, where: str) -> Episode:
-    """Return `episode` with the expert's action at each of its T visited states, from one call of the expert.
+class Labeller:
+    """Labels each episode with one question. A served expert's answers are not waited for: the worker plays on meanwhile.
 
     A step that the expert leaves out, or answers with what is no action, stays unlabelled.
 
     Args:
-        episode: without labels.
         expert: who is asked; neither needs_env nor stateful.
         where: the environment's name, for errors.
-
-    Raises:
-        RunError: the expert raised; it names the episode's seed.
     """
-    visited = {name: values[:-1] for name, values in episode.observations.items()}
-    try:
-        labels = label(expert, visited)
-    except Exception as error:  # the user's expert: any kind
-        text = str(error) if isinstance(error, RunError) else f"expert {expert.name} raised {type(error).__name__}: {error}"
-        raise RunError(
-            f"{' '.join(text.split())} (environment {where}, labelling the episode of seed {episode.seed})"
-        ) from error
+
+    def __init__(self, expert: Expert, where: str) -> None:
+        self._expert, self._where = expert, where
+        self._served: Any = expert if getattr(expert, "served", False) else None
+        self._pending: deque[tuple[Finished, Any]] = deque()
+
+    def put(self, finished: Finished) -> Iterator[Finished]:
+        """Take an episode without labels; yield those that have theirs now, in the order in which they came.
+
+        Raises:
+            RunError: the expert raised; it names the episode's seed.
+        """
+        episode = finished.episode
+        assert episode is not None
+        visited = {name: values[:-1] for name, values in episode.observations.items()}
+        if self._served is None:
+            try:
+                labels = label(self._expert, visited)
+            except Exception as error:  # the user's expert: any kind
+                raise self._fault(error, episode) from error
+            yield replace(finished, episode=_with(episode, labels))
+            return
+        self._pending.append((finished, self._served.submit(visited)))
+        while self._pending and (len(self._pending) > _MAX_PENDING or self._served.is_ready(self._pending[0][1])):
+            yield self._next()
+
+    def flush(self, wait: bool = True) -> Iterator[Finished]:
+        """Yield the episodes that wait for labels; without `wait`, drop those that haven't got theirs."""
+        while self._pending:
+            if not wait and not self._served.is_ready(self._pending[0][1]):
+                self._pending.clear()
+                return
+            yield self._next()
+
+    def _next(self) -> Finished:
+        finished, reference = self._pending.popleft()
+        episode = finished.episode
+        assert episode is not None
+        try:
+            labels = self._served.result(reference)
+        except RunError as error:
+            raise self._fault(error, episode) from error
+        return replace(finished, episode=_with(episode, labels))
+
+    def _fault(self, error: Exception, episode: Episode) -> RunError:
+        name = self._expert.name
+        text = str(error) if isinstance(error, RunError) else f"expert {name} raised {type(error).__name__}: {error}"
+        return RunError(f"{' '.join(text.split())} (environment {self._where}, labelling the episode of seed {episode.seed})")
+
+
+def _with(episode: Episode, labels: Labels) -> Episode:
     actions = labels.actions.astype(episode.actions.dtype, copy=False)
     actions[~labels.mask] = 0
     return replace(episode, expert_actions=actions, labelled=labels.mask.astype(np.uint8))

@@ -147,7 +147,7 @@ class _Loop:
 
     def _act(self) -> Acted:
         try:
-            acted = self._actor.act(self._obs, self._slots.envs)
+            acted = self._actor.act(self._obs, self._slots.envs, self._active)
         except Exception as error:  # the user's expert: any kind
             text = str(error) if isinstance(error, RunError) else f"the actor raised {type(error).__name__}: {error}"
             row = getattr(error, "row", None)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from distil.errors import InputError, RunError
 from distil.rollouts.config import RolloutConfig
-from distil.rollouts.fleet import Outcome, Tell
+from distil.rollouts.fleet import Outcome, Stopped, Tell
 from distil.rollouts.loop import Item
 from distil.rollouts.session import ensure_ray
 from distil.rollouts.worker import Job, Setup, Worker, WorkReport
@@ -67,7 +67,7 @@ class RayPool:
     """
 
     def __init__(self, setup: Setup, config: RolloutConfig) -> None:
-        self._ray = ensure_ray(config.address, config.num_workers)
+        self._ray = ensure_ray(config.address, config.num_cpus)
         self._config = config
         try:
             self._setup = self._ray.put(setup)
@@ -80,9 +80,17 @@ class RayPool:
         for _ in range(config.num_workers):
             self._start()
 
-    def run(self, job: Job, groups: Sequence[Sequence[Item]], policy: PolicyRef | None, outcome: Outcome, tell: Tell) -> None:
-        """Run all groups; on an error or interrupt, seal what is complete, put it into `outcome`, and raise."""
-        call = _Call(job, self._send(policy), deque(_Group(items) for items in groups), outcome, tell)
+    def run(
+        self,
+        job: Job,
+        groups: Sequence[Sequence[Item]],
+        policy: PolicyRef | None,
+        outcome: Outcome,
+        tell: Tell,
+        stopped: Callable[[], bool],
+    ) -> None:
+        """Run all groups; on an error, interrupt or stop, seal what is complete, put it into `outcome`, and raise."""
+        call = _Call(job, self._send(policy), deque(_Group(items) for items in groups), outcome, tell, stopped)
         for member in self._members:
             member.unsealed = []
         try:
@@ -115,6 +123,8 @@ class RayPool:
         """Hand out groups until none is left and none is under way."""
         idle_since = time.monotonic()
         while True:
+            if call.stopped():
+                raise Stopped
             self._hand_out(call)
             if not call.queue and not any(member.group for member in self._members):
                 return
@@ -232,6 +242,7 @@ class _Call:
     queue: deque[_Group]
     outcome: Outcome
     tell: Tell
+    stopped: Callable[[], bool]
     failed_starts: int = 0
 
     def take(self, report: WorkReport) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, field
 
 from distil.envs import EnvSpec, GymEnvConfig, ImportEnvConfig, Slots, slots
 from distil.errors import InputError, RunError
 from distil.experts.base import Expert
+from distil.experts.team import Team
 from distil.rollouts.actors import Actor, ActorSpec
-from distil.rollouts.labelling import label_episode
+from distil.rollouts.labelling import Labeller
 from distil.rollouts.loop import Finished, Item, Record, run_episodes
 from distil.store.backend import location
 from distil.store.schema import StoreSpec
@@ -26,7 +28,7 @@ class Setup:
     env: GymEnvConfig | ImportEnvConfig
     spec: EnvSpec
     num_envs: int
-    expert: Expert | None
+    team: Team | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,7 @@ class Job:
     record: Record = field(default_factory=Record)
     target: Target | None = None  # None: only returns and lengths
     label: bool = False  # the expert labels each episode when it is over
+    expert: str = ""  # who acts and labels; nobody named: the team's first
     key: str = field(default_factory=lambda: secrets.token_hex(8))
 
 
@@ -95,6 +98,7 @@ class Worker:
         self._slots: dict[bool, Slots] = {}
         self._job = ""
         self._actor: Actor | None = None
+        self._labeller: Labeller | None = None
         self._writer: ShardWriter | None = None
         self._unsealed: list[EpisodeStats] = []
         self._sealed: list[Sealed] = []
@@ -123,11 +127,16 @@ class Worker:
             record = job.record if job.target else None
             places = self._places(job)
             for finished in run_episodes(places, actor, items, spec=self._setup.spec, record=record, stop=stop):
-                done.append(self._keep(self._labelled(finished) if job.label else finished))
+                for whole in self._labeller.put(finished) if self._labeller else [finished]:
+                    done.append(self._keep(whole))
+                    tell(done[-1])
+            for whole in self._labeller.flush(wait=not stop()) if self._labeller else []:
+                done.append(self._keep(whole))
                 tell(done[-1])
             if self._writer and self._writer.is_full:
                 self._seal()
         except (InputError, RunError) as error:
+            done += self._labelled_so_far()
             return WorkReport(
                 stats=tuple(done), sealed=tuple(self._sealed), error=str(error), is_input_error=isinstance(error, InputError)
             )
@@ -154,13 +163,15 @@ class Worker:
                 name = f"w{secrets.token_hex(4)}"
                 self._writer = ShardWriter(location(job.target.path), job.target.spec, name, job.target.shard_bytes)
             setup = self._setup
-            self._actor = job.actor.build(setup.spec, setup.num_envs, setup.expert, policy)
+            expert = self._expert(job)
+            self._actor = job.actor.build(setup.spec, setup.num_envs, expert, policy)
+            self._labeller = self._label_with(expert) if job.label else None
             self._job = job.key
         return self._actor
 
     def _places(self, job: Job) -> Slots:
-        expert, actor = self._setup.expert, job.actor
-        asked = actor.who == "expert" or actor.beta is not None
+        expert, actor = self._expert(job), job.actor
+        asked = actor.who == "expert" or actor.gate is not None
         look_inside = asked and expert is not None and expert.needs_env
         if look_inside not in self._slots:
             setup = self._setup
@@ -172,12 +183,22 @@ class Worker:
             )
         return self._slots[look_inside]
 
-    def _labelled(self, finished: Finished) -> Finished:
-        expert = self._setup.expert
+    def _expert(self, job: Job) -> Expert | None:
+        team = self._setup.team
+        return None if team is None else team.members[job.expert or next(iter(team.members))]
+
+    def _label_with(self, expert: Expert | None) -> Labeller:
         if expert is None:
             raise InputError("the expert is to label, but none is configured: set expert.kind")
-        assert finished.episode is not None
-        return replace(finished, episode=label_episode(finished.episode, expert, self._setup.spec.name))
+        return Labeller(expert, self._setup.spec.name)
+
+    def _labelled_so_far(self) -> list[EpisodeStats]:
+        """Keep what waits for no more labels, after an error."""
+        done: list[EpisodeStats] = []
+        with suppress(InputError, RunError):
+            for whole in self._labeller.flush(wait=False) if self._labeller else []:
+                done.append(self._keep(whole))
+        return done
 
     def _keep(self, finished: Finished) -> EpisodeStats:
         episode = finished.episode

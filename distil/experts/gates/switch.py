@@ -1,0 +1,106 @@
+"""Gates that measure: the expert takes over where a signal is too large, and gives back where it isn't any more.
+
+A signal is the doubt of an ensemble, or what a small network that was fitted to the data predicts at an observation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from distil.errors import InputError
+from distil.experts.gates.base import Choice, Discrepancy, Situation
+from distil.policies.acting import Acting, acting
+from distil.spaces import Leaf
+from distil.types import Array, Labels, PolicyRef
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signal:
+    """A number an observation, and from where on it is too large."""
+
+    threshold: float
+    predictor: PolicyRef | None = None  # gives the number as its action; None: the policy's doubt
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwitchPlan:
+    """The expert takes over where one of `enter` is above its threshold.
+
+    Without `leave` (a discrepancy) it acts just there. With it, it goes on acting until the policy would do the same: until
+    their discrepancy is below `leave`, and no signal of `stay` is above its threshold. Only where the expert acts, or has to be
+    asked for that, is there a label; with `ask_all` everywhere, and a discrepancy above `veto` is a reason to take over too.
+    """
+
+    enter: Sequence[Signal]
+    stay: Sequence[Signal] = ()
+    leave: float | None = None
+    ask_all: bool = False
+    veto: float | None = None
+    needs_expert = True
+
+    @property
+    def labels_all(self) -> bool:
+        """Whether the expert is asked at every step."""
+        return self.ask_all
+
+    def build(self, num_envs: int, action: Leaf) -> SwitchGate:
+        """Return the gate."""
+        return SwitchGate(self, num_envs, action)
+
+
+class SwitchGate:
+    """See `SwitchPlan`."""
+
+    def __init__(self, plan: SwitchPlan, num_envs: int, action: Leaf) -> None:
+        self._plan, self._discrepancy = plan, Discrepancy(action)
+        self._enter, self._stay = (_Meters(signals, num_envs) for signals in (plan.enter, plan.stay))
+        self._expert_has_it = np.zeros(num_envs, np.bool_)
+
+    def begin(self, slot: int, seed: int) -> None:
+        """Start a new episode in row `slot`: the policy has it."""
+        self._expert_has_it[slot] = False
+        self._enter.begin(slot, seed)
+        self._stay.begin(slot, seed)
+
+    def choose(self, now: Situation) -> Choice:
+        """Return who acts: the expert where it takes over or hasn't given back."""
+        plan, over = self._plan, self._enter.over(now)
+        held = self._expert_has_it if plan.leave is not None else np.zeros_like(over)
+        labels = now.ask(np.ones_like(over) if plan.ask_all else over | held)
+        if plan.leave is not None or plan.veto is not None:
+            apart = self._discrepancy(now.actions, labels.actions)
+        if plan.veto is not None:
+            over |= apart > plan.veto
+        if plan.leave is not None:
+            over = np.where(held, (apart >= plan.leave) | self._stay.over(now), over)
+        acts = over & labels.mask
+        self._expert_has_it = acts
+        return Choice(expert_acts=acts, labels=Labels(actions=labels.actions, mask=labels.mask))
+
+
+class _Meters:
+    """The values of some signals, for all slots."""
+
+    def __init__(self, signals: Sequence[Signal], num_envs: int) -> None:
+        self._num = num_envs
+        self._signals: list[tuple[float, Acting | None]] = [
+            (s.threshold, None if s.predictor is None else acting(s.predictor, num_envs)) for s in signals
+        ]
+
+    def begin(self, slot: int, seed: int) -> None:
+        for _, predictor in self._signals:
+            if predictor is not None:
+                predictor.begin(slot, seed)
+
+    def over(self, now: Situation) -> Array:
+        """Return where [N] any signal is above its threshold."""
+        out = np.zeros(self._num, np.bool_)
+        for threshold, predictor in self._signals:
+            values = now.doubt if predictor is None else predictor.act(now.observations)[:, 0]
+            if values is None:
+                raise InputError("the gate asks how much the policy's members disagree, it has one: set policy.ensemble=5")
+            out |= values > threshold
+        return out

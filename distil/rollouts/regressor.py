@@ -1,0 +1,52 @@
+"""A small network that predicts one number from an observation. It is a policy whose action is that number.
+
+Legend: R rows, B batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import gymnasium as gym
+import numpy as np
+
+from distil.objectives.config import OptimiserConfig
+from distil.policies.config import AutoEncoderConfig, PolicyConfig
+from distil.seeding import generator, integer
+from distil.spaces import SpaceSpec, action_spec
+from distil.types import Array, Batch, PolicyRef
+
+_HIDDEN, _NUM_STEPS, _BATCH, _LEARNING_RATE = (64, 64), 1000, 256, 1e-3
+
+
+def fit_regressor(observations: Mapping[str, Array], targets: Array, high: float, spec: SpaceSpec, seed: int) -> PolicyRef:
+    """Return a policy whose action [1] is the number expected at an observation.
+
+    Args:
+        observations: leaf name -> [R, ...].
+        targets: [R], clipped to 0 and `high`.
+        high: the largest number that it can give.
+        spec: the observation space.
+        seed: of weights and batches.
+    """
+    import torch
+
+    from distil.objectives.supervised import Supervised
+    from distil.policies.policy import Policy
+
+    labels = np.clip(targets, 0, high).astype(np.float32)[:, None]
+    space = action_spec(gym.spaces.Box(0.0, high, (1,), np.float32))
+    policy = Policy(PolicyConfig(encoder=AutoEncoderConfig(hidden=_HIDDEN)), spec, space, seed=integer(seed, "weights"))
+    policy.fit_normaliser({**observations, "action": labels})
+    objective = Supervised(policy, OptimiserConfig(learning_rate=_LEARNING_RATE))
+    objective.begin(_NUM_STEPS)
+    rng, is_pad = generator(seed, "batches"), torch.zeros((_BATCH, 1), dtype=torch.bool)
+    for _ in range(_NUM_STEPS):
+        rows = rng.integers(len(labels), size=_BATCH)
+        batch = Batch(
+            observations={name: torch.from_numpy(values[rows][:, None]) for name, values in observations.items()},
+            actions=torch.from_numpy(labels[rows][:, None]),
+            is_pad=is_pad,
+        )
+        objective.step({"demos": batch})
+    return objective.evaluation_policy().ref(0)

@@ -1,0 +1,1 @@
+"""The expert service: heavy, slow or unreliable experts behind one desk that all workers ask."""

@@ -1,0 +1,143 @@
+"""Labels by observation: in memory, and on disk as they come, so that none is paid for twice.
+
+A file is a line of JSON (what an action looks like) and records of one size: key, whether there is an answer, action. A
+torn last record is ignored. Each process writes a file of its own and reads those of all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from distil.errors import RunError
+from distil.spaces import Leaf
+from distil.types import Array, Labels, Observations
+
+_KEY_BYTES = 16
+_FIRST_ROWS = 1024
+
+
+def row_keys(observations: Observations) -> list[bytes]:
+    """Return the identity of each of N observations: the xxh3-128 of its bytes, leaf after leaf by name."""
+    columns = [np.ascontiguousarray(observations[name]) for name in sorted(observations)]
+    flat = [column.reshape(len(column), -1).view(np.uint8) for column in columns]
+    joined = flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)
+    size, digest = joined.shape[1], xxhash.xxh3_128_digest
+    view = memoryview(np.ascontiguousarray(joined).reshape(-1))
+    return [digest(view[start : start + size]) for start in range(0, len(view), size)]
+
+
+class Memory:
+    """Labels by key: the newest `limit` at least, at most twice as many."""
+
+    def __init__(self, action: Leaf, limit: int) -> None:
+        self._leaf, self._limit = action, limit
+        self._new, self._old = _Table(action), _Table(action)
+
+    def __len__(self) -> int:
+        return len(self._new.rows) + len(self._old.rows)
+
+    def get(self, keys: Sequence[bytes], labels: Labels) -> NDArray[np.int64]:
+        """Write what is known into `labels` [N]; return the rows that aren't known."""
+        found = np.fromiter((self._new.rows.get(key, -1) for key in keys), np.int64, len(keys))
+        self._new.copy(found, labels)
+        missing = np.flatnonzero(found < 0)
+        if len(missing) and self._old.rows:
+            found = np.full(len(keys), -1, np.int64)
+            found[missing] = [self._old.rows.get(keys[row], -1) for row in missing]
+            self._old.copy(found, labels)
+            missing = missing[found[missing] < 0]
+        return missing
+
+    def put(self, keys: Sequence[bytes], labels: Labels) -> None:
+        """Remember labels [N]."""
+        self._new.add(keys, labels)
+        if len(self._new.rows) >= self._limit:
+            self._old, self._new = self._new, _Table(self._leaf)
+
+
+class _Table:
+    def __init__(self, action: Leaf) -> None:
+        self.rows: dict[bytes, int] = {}
+        self._num = 0
+        self._actions = np.zeros((_FIRST_ROWS, *action.shape), action.dtype)
+        self._mask = np.zeros(_FIRST_ROWS, np.bool_)
+
+    def add(self, keys: Sequence[bytes], labels: Labels) -> None:
+        end = self._num + len(keys)
+        while end > len(self._mask):
+            self._actions = np.concatenate([self._actions, np.zeros_like(self._actions)])
+            self._mask = np.concatenate([self._mask, np.zeros_like(self._mask)])
+        self._actions[self._num : end], self._mask[self._num : end] = labels.actions, labels.mask
+        self.rows.update(zip(keys, range(self._num, end), strict=True))
+        self._num = end
+
+    def copy(self, found: NDArray[np.int64], labels: Labels) -> None:
+        known = found >= 0
+        labels.actions[known], labels.mask[known] = self._actions[found[known]], self._mask[found[known]]
+
+
+class Ledger:
+    """The files of one expert's labels in a folder.
+
+    Args:
+        folder: made if needed.
+        action: the action space.
+    """
+
+    def __init__(self, folder: Path, action: Leaf) -> None:
+        self._folder, self._leaf = folder, action
+        action_type = np.dtype((np.dtype(action.dtype).newbyteorder("<"), action.shape))
+        self._record = np.dtype([("key", f"V{_KEY_BYTES}"), ("mask", np.uint8), ("action", action_type)])
+        self._header = json.dumps({"format": 1, "shape": list(action.shape), "dtype": action.dtype}).encode() + b"\n"
+        self._file: IO[bytes] | None = None
+
+    def read_into(self, memory: Memory) -> int:
+        """Remember all labels on disk; return how many records there are. Files of other actions are left alone."""
+        num = 0
+        for path in sorted(self._folder.glob("*.labels")):
+            data = path.read_bytes()
+            if not data.startswith(self._header):
+                continue
+            whole = (len(data) - len(self._header)) // self._record.itemsize
+            records = np.frombuffer(data, self._record, count=whole, offset=len(self._header))
+            actions = records["action"].astype(self._leaf.dtype)
+            memory.put([key.tobytes() for key in records["key"]], Labels(actions=actions, mask=records["mask"] != 0))
+            num += whole
+        return num
+
+    def append(self, keys: Sequence[bytes], labels: Labels) -> None:
+        """Write labels [N]; a kill of this process doesn't lose them any more. RunError if the disk refuses."""
+        records = np.zeros(len(keys), self._record)
+        records["key"] = np.frombuffer(b"".join(keys), f"V{_KEY_BYTES}")
+        records["mask"], records["action"] = labels.mask, labels.actions
+        try:
+            if self._file is None:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                path = self._folder / f"{os.getpid()}-{secrets.token_hex(4)}.labels"
+                self._file = path.open("ab", buffering=0)
+                self._file.write(self._header)
+            self._file.write(records.tobytes())
+        except OSError as error:
+            raise RunError(
+                f"{self._folder}: can't keep labels there: {error.strerror}; free some space, or set rollouts.service.keep=false"
+            ) from None
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+
+def empty(action: Leaf, num: int) -> Labels:
+    """Return `num` labels that say nothing, to be written into."""
+    actions: Array = np.zeros((num, *action.shape), action.dtype)
+    return Labels(actions=actions, mask=np.zeros(num, np.bool_))
