@@ -94,6 +94,15 @@ def test_a_policy_is_loaded_from_its_run_or_its_own_folder(overrides: dict[str, 
         api.evaluate(run.policy(), env="Pendulum-v1", episodes=1)
 
 
+def test_an_ensemble_is_trained_loaded_and_acts(overrides: dict[str, Any]) -> None:
+    run = api.train("cartpole-bc", overrides | {"policy.ensemble": 3})
+    policy = api.load_policy(run.path)
+    assert any(name.startswith("members.2.") for name in policy.ref.arrays)
+    assert policy.predict(np.zeros(4, np.float32)) in (0, 1)
+    limited = {"id": "CartPole-v1", "max_episode_steps": 40}
+    assert api.evaluate(policy, env=limited, episodes=3).mean == run.metrics["eval/return_mean"]
+
+
 def test_the_expert_is_scored_beside_a_random_policy(overrides: dict[str, Any]) -> None:
     outcome = api.evaluate_expert("cartpole-bc", overrides)
     figures = outcome.to_json()

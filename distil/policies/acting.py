@@ -9,34 +9,25 @@ Legend: N slots, H observation horizon, E executed actions of a chunk, T action 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
 
 import numpy as np
 
+from distil.errors import InputError
 from distil.policies.actions import Decoder
+from distil.policies.ensemble import EnsemblePlanner, Planner, members, num_members
 from distil.policies.noise import SlotNoise
 from distil.policies.numpy_policy import NumpyPolicy, supports
 from distil.spaces import space_from_json
 from distil.types import Array, Observations, PolicyRef
 
 
-class Planner(Protocol):
-    """The network's forward pass for N rows."""
-
-    @property
-    def noise_kind(self) -> str:
-        """What samples are drawn with: "none", "normal" or "uniform"."""
-
-    @property
-    def noise_size(self) -> int:
-        """K."""
-
-    def plan(self, windows: Mapping[str, Array], noise: Array | None) -> Array:
-        """Return head actions [N, T, A] of windows [N, H, ...]; they may live in a buffer that is used again."""
-
-
 class Acting:
-    """See `acting`."""
+    """See `acting`.
+
+    Attributes:
+        doubt: [N] float32, an ensemble's doubt about the actions that `act` returned last (see `distil.policies.ensemble`), an
+            array of its own. A queued action keeps the doubt of the plan that it is from. None for a single network.
+    """
 
     def __init__(self, ref: PolicyRef, planner: Planner, num_envs: int, *, deterministic: bool) -> None:
         config = ref.spec["config"]
@@ -48,9 +39,11 @@ class Acting:
         self._any_fresh = True
         self._rows = np.arange(num_envs)
         self._queue: Array | None = None  # [N, E, A] head actions
+        self._doubts: Array | None = None  # [N, E] of the queue, where the policy is an ensemble
         self._used = np.full(num_envs, self._execute)
         random = not deterministic and planner.noise_kind != "none"
         self._noise = SlotNoise(num_envs, planner.noise_size, planner.noise_kind) if random else None
+        self.doubt: Array | None = None
 
     def begin(self, slot: int, seed: int) -> None:
         """Start a new episode in `slot`: its history and queued actions are dropped, its noise follows `seed`."""
@@ -68,7 +61,9 @@ class Acting:
         windows = observations if self._horizon == 1 else self._push(observations)
         if self._execute == 1:
             noise = None if self._noise is None else self._noise.take()
-            return self._decode(self._planner.plan(windows, noise)[:, 0])
+            actions = self._planner.plan(windows, noise)[:, 0]
+            self.doubt = None if self._planner.doubt is None else self._planner.doubt[:, 0]
+            return self._decode(actions)
         return self._decode(self._from_queue(windows))
 
     def _push(self, observations: Observations) -> dict[str, Array]:
@@ -93,8 +88,13 @@ class Acting:
                 self._queue = np.zeros_like(chunk)
             self._queue[empty] = chunk[empty]
             self._used[empty] = 0
+            doubts = self._planner.doubt
+            if doubts is not None:
+                self._doubts = np.zeros_like(doubts) if self._doubts is None else self._doubts
+                self._doubts[empty] = doubts[empty]
         assert self._queue is not None
         actions: Array = self._queue[self._rows, self._used]
+        self.doubt = None if self._doubts is None else self._doubts[self._rows, self._used]
         self._used += 1
         return actions
 
@@ -110,11 +110,44 @@ def acting(ref: PolicyRef, num_envs: int, *, deterministic: bool = True) -> Acti
     Raises:
         InputError: the ref's arrays don't fit its spec.
     """
-    planner: Any
-    if supports(ref.spec):
-        planner = NumpyPolicy(ref, num_envs)
-    else:
-        from distil.policies.torch_planner import TorchPlanner
+    return Acting(ref, _planner(ref, num_envs), num_envs, deterministic=deterministic)
 
-        planner = TorchPlanner(ref)
-    return Acting(ref, planner, num_envs, deterministic=deterministic)
+
+def doubts(ref: PolicyRef, windows: Mapping[str, Array], *, block: int = 256) -> Array:
+    """Return an ensemble's doubt [R] float32 about the first action that it plans for each of R windows.
+
+    It is what `Acting.doubt` says of a step that sees the window, up to rounding.
+
+    Args:
+        ref: the policy.
+        windows: leaf name -> [R, H, ...], or [R, ...] when H is 1: stored observations, as they are.
+        block: rows of one forward pass.
+
+    Raises:
+        InputError: the policy is a single network; the ref's arrays don't fit its spec.
+    """
+    if num_members(ref.spec) == 1:
+        raise InputError("a single network has no doubt: set policy.ensemble to 2 or more")
+    num = len(next(iter(windows.values())))
+    planner, found = _planner(ref, block), np.empty(num, np.float32)
+    for start in range(0, num, block):
+        rows = np.arange(start, start + block).clip(max=num - 1)  # the last block is filled up with the last row
+        planner.plan({name: value[rows] for name, value in windows.items()}, None)
+        assert planner.doubt is not None
+        found[start : start + block] = planner.doubt[: num - start, 0]
+    return found
+
+
+def _planner(ref: PolicyRef, num_envs: int) -> Planner:
+    planners = [_single(member, num_envs) for member in members(ref)]
+    if len(planners) == 1:
+        return planners[0]
+    return EnsemblePlanner(planners, continuous=space_from_json(ref.spec["action"]).leaf.kind == "box")
+
+
+def _single(ref: PolicyRef, num_envs: int) -> Planner:
+    if supports(ref.spec):
+        return NumpyPolicy(ref, num_envs)
+    from distil.policies.torch_planner import TorchPlanner
+
+    return TorchPlanner(ref)

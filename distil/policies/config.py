@@ -68,6 +68,11 @@ class PolicyConfig(Config):
         default=1e-4, gt=0, description="an observation dimension that varies less counts as constant and keeps its own unit"
     )
     obs_clip: float = Field(default=10.0, gt=0, description="normalised observations are clipped to +-this")
+    ensemble: int = Field(
+        default=1,
+        ge=1,
+        description="how many networks learn it side by side; they act by mean or majority, and their spread is doubt",
+    )
 
     @model_validator(mode="after")
     def _execute_at_most_chunk(self) -> PolicyConfig:

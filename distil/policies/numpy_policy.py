@@ -27,24 +27,27 @@ _NEGATIVE = np.float32(-np.inf)
 
 
 def supports(spec: Mapping[str, Any]) -> bool:
-    """Return whether a policy's spec is one that this module can run."""
+    """Return whether a policy's spec, or an ensemble's members', is one that this module can run."""
     config = spec["config"]
     return config["encoder"]["kind"] == "mlp" and config["head"]["kind"] in _HEADS
 
 
 class NumpyPolicy:
-    """The forward pass for exactly `num_envs` rows.
+    """The forward pass of one network for exactly `num_envs` rows.
 
     Args:
-        ref: the policy; `supports(ref.spec)` must hold.
+        ref: the policy, no ensemble; `supports(ref.spec)` must hold.
         num_envs: N.
 
     Raises:
         InputError: arrays and spec don't fit each other.
     """
 
+    doubt = None  # one network has none
+
     def __init__(self, ref: PolicyRef, num_envs: int) -> None:
         config = ref.spec["config"]
+        assert config.get("ensemble", 1) == 1
         observation: SpaceSpec = space_from_json(ref.spec["observation"])
         self._num, self._horizon = num_envs, int(config["obs_horizon"])
         self._parts = layout(observation.leaves)

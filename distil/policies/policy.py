@@ -1,13 +1,19 @@
 """The learned policy: encoder + head + statistics, its loss, and how it acts. The torch half; rollouts use `acting`.
 
-Legend: B batch, N environments, H observation horizon, T action chunk, A action dimension (or factor), D context, K noise.
+Several networks of independent start weights may learn side by side, on the same batches (deep ensembles: Lakshminarayanan et
+al., 2017, section 2.4). The first one's arrays have the names of a single policy's, those of the others begin with `members.1.`
+and so on, so that a single policy is an ensemble without others.
+
+Legend: B batch, N environments, H observation horizon, T action chunk, A action dimension (or factor), D context, K noise,
+M members.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -19,6 +25,7 @@ from distil.heads.config import AutoHeadConfig
 from distil.policies.config import AutoEncoderConfig, PolicyConfig
 from distil.policies.encoder import Encoder
 from distil.policies.layout import action_scaling
+from distil.seeding import integer
 from distil.spaces import Leaf, SpaceSpec, space_from_json
 from distil.types import Array, Batch, PolicyRef
 
@@ -86,18 +93,44 @@ class Actions(nn.Module):
         return flat.reshape(*flat.shape[:2], *self.leaf.shape)
 
 
+class Member(nn.Module):
+    """One more network of an ensemble. Its statistics are copies of the first one's."""
+
+    def __init__(self, encoder: Encoder, head: Head) -> None:
+        super().__init__()
+        self.encoder, self.head = encoder, head
+
+
+def vote(choices_MNTA: Tensor) -> Tensor:
+    """Return the choice of most members for each factor, [N, T, A]; of a tie, the lowest."""
+    num_alike = (choices_MNTA.unsqueeze(1) == choices_MNTA).sum(1)
+    return choices_MNTA.masked_fill(num_alike < num_alike.amax(0), torch.iinfo(choices_MNTA.dtype).max).amin(0)
+
+
+def _network(config: PolicyConfig, observation: SpaceSpec, action: SpaceSpec, seed: int) -> tuple[Encoder, Head]:
+    """Return encoder and head that start from `seed`; `config` is resolved."""
+    generator = torch.Generator().manual_seed(seed)
+    assert not isinstance(config.encoder, AutoEncoderConfig)
+    assert not isinstance(config.head, AutoHeadConfig)
+    encoder = Encoder(config.encoder, observation, config.obs_horizon, config.obs_clip, generator)
+    return encoder, config.head.build(action.leaf, encoder.num_out, config.chunk, generator=generator)
+
+
 def _check(policy: Policy, _: object) -> None:
     policy._check_fitted()
 
 
 class Policy(nn.Module):
-    """A policy for given spaces.
+    """A policy for given spaces: one network, or an ensemble of them.
+
+    An ensemble acts deterministically: by the mean of its members' modes in the head's space, or by their majority.
 
     Args:
         config: its parts; every `auto` is resolved for the spaces.
         observation: the observation space.
         action: the action space.
-        seed: of the start weights. Torch's global random state is not touched.
+        seed: of the start weights; each further member has one that is derived from it. Torch's global random state is not
+            touched.
 
     Raises:
         InputError: the head or encoder doesn't fit the spaces.
@@ -107,13 +140,10 @@ class Policy(nn.Module):
         super().__init__()
         self.config = config.resolve(observation, action)
         self.observation, self.action = observation, action
-        generator = torch.Generator().manual_seed(seed)
-        encoder, head = self.config.encoder, self.config.head
-        assert not isinstance(encoder, AutoEncoderConfig)
-        assert not isinstance(head, AutoHeadConfig)
-        self.encoder = Encoder(encoder, observation, config.obs_horizon, config.obs_clip, generator)
+        self.encoder, self.head = _network(self.config, observation, action, seed)
         self.actions = Actions(action.leaf)
-        self.head: Head = head.build(action.leaf, self.encoder.num_out, config.chunk, generator=generator)
+        seeds = {str(i): integer(seed, "member", i) for i in range(1, config.ensemble)}
+        self.members = nn.ModuleDict({i: Member(*_network(self.config, observation, action, s)) for i, s in seeds.items()})
         self._fitted = False
         self.register_load_state_dict_post_hook(_check)  # type: ignore[no-untyped-call]
         self._check_fitted()
@@ -125,6 +155,8 @@ class Policy(nn.Module):
             InputError: a column that is needed is missing, empty or not finite.
         """
         self.encoder.features.fit(columns, self.config.std_floor)
+        for encoder, _ in self._networks()[1:]:
+            encoder.features.load_state_dict(self.encoder.features.state_dict())
         self.actions.fit(columns)
         self._check_fitted()
 
@@ -133,14 +165,20 @@ class Policy(nn.Module):
         return self.loss(batch)
 
     def loss(self, batch: Batch, *, generator: torch.Generator | None = None) -> Tensor:
-        """Return the loss of each window [B]: the mean over its steps that are no pads. Weights apply outside.
+        """Return the loss of each window [B]: the mean over its steps that are no pads, and over the members.
+
+        Weights apply outside.
 
         Args:
             batch: tensors on the policy's device.
             generator: for heads whose loss is random.
         """
         self._require_fitted()
-        loss_BT = self.head.loss(self.encoder(batch.observations), self.actions.encode(batch.actions), generator=generator)
+        actions_BTA = self.actions.encode(batch.actions)
+        losses = [
+            head.loss(encoder(batch.observations), actions_BTA, generator=generator) for encoder, head in self._networks()
+        ]
+        loss_BT = torch.stack(losses).mean(0) if self.members else losses[0]
         loss_BT = loss_BT.masked_fill(batch.is_pad, 0.0)
         if self.config.chunk == 1:
             return loss_BT.squeeze(1)
@@ -148,8 +186,14 @@ class Policy(nn.Module):
         return loss_BT.sum(1) / num_valid_B
 
     def plan(self, observations: Mapping[str, Tensor], noise_NK: Tensor | None) -> Tensor:
-        """Return head actions [N, T, A] for windows [N, H, ...]: the mode, or the sample that `noise_NK` leads to."""
+        """Return head actions [N, T, A] for windows [N, H, ...]: the mode, or the sample that `noise_NK` leads to.
+
+        An ensemble takes no noise.
+        """
         self._require_fitted()
+        if self.members:
+            modes_MNTA = torch.stack([head.mode(encoder(observations)) for encoder, head in self._networks()])
+            return modes_MNTA.mean(0) if self.action.leaf.kind == "box" else vote(modes_MNTA)
         context_ND = self.encoder(observations)
         return self.head.mode(context_ND) if noise_NK is None else self.head.sample_from(context_ND, noise_NK)
 
@@ -168,7 +212,7 @@ class Policy(nn.Module):
         Args:
             observations: leaf name -> [N, ...].
             state: from `initial_state` or the last `act`.
-            generator: draws the actions; None takes the mode.
+            generator: draws the actions; None takes the mode, and so does an ensemble.
         """
         windows = {name: self._push(name, value, state) for name, value in observations.items()}
         replan = state.fresh | (state.used >= self.config.num_executed)
@@ -176,7 +220,7 @@ class Policy(nn.Module):
         if queue is None or bool(replan.any()):
             shape = (len(replan), self.head.noise_size)
             draw = torch.rand if self.head.noise_kind == "uniform" else torch.randn
-            noise = None if generator is None else draw(shape, generator=generator, device=replan.device)
+            noise = None if generator is None or self.members else draw(shape, generator=generator, device=replan.device)
             chunk = self.actions.decode(self.plan(windows, noise))
             keep = replan.reshape(-1, *[1] * (chunk.ndim - 1))
             queue = chunk if queue is None else torch.where(keep, chunk, queue)
@@ -218,6 +262,11 @@ class Policy(nn.Module):
             return first
         rolled = torch.cat([state.history[name][:, 1:], value.unsqueeze(1)], 1)
         return torch.where(state.fresh.reshape(-1, *[1] * value.ndim), first, rolled)
+
+    def _networks(self) -> list[tuple[Encoder, Head]]:
+        """Return encoder and head of each member."""
+        others = cast("Iterable[Member]", self.members.values())
+        return [(self.encoder, self.head), *((member.encoder, member.head) for member in others)]
 
     def _check_fitted(self) -> None:
         self._fitted = not any(bool(value.isnan().any()) for value in self.buffers() if value.is_floating_point())

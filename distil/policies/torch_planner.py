@@ -15,7 +15,9 @@ from distil.types import Array, PolicyRef
 
 
 class TorchPlanner:
-    """Runs a policy on the CPU, in evaluation mode and without gradients."""
+    """Runs a policy of one network on the CPU, in evaluation mode and without gradients."""
+
+    doubt = None  # one network has none
 
     def __init__(self, ref: PolicyRef) -> None:
         self._policy = Policy.from_ref(ref).eval()

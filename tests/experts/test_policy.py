@@ -30,8 +30,9 @@ def make(tmp_path):
     return make
 
 
-def test_acts_as_the_policy_does(make):
-    ref, expert = make()
+@pytest.mark.parametrize("ensemble", [1, 3])
+def test_acts_as_the_policy_does(make, ensemble):
+    ref, expert = make(ensemble=ensemble)
     assert not expert.stateful
     for num in (1, 4, 1):
         obs = np.random.default_rng(num).normal(size=(num, 3)).astype(np.float32)

@@ -42,8 +42,10 @@ def content(bed, name: str) -> tuple[dict, dict]:
     return dict(newest.tensors), dict(newest.state) | {"metrics": metrics}
 
 
+ENSEMBLE = PolicyConfig(encoder=MlpConfig(hidden=(16, 16)), ensemble=3)
 SETTINGS = {
     "plain": {},
+    "ensemble": {"policy": ENSEMBLE, "ema_decay": 0.9},
     "everything": {"ema_decay": 0.9, "validation_fraction": 0.2, "validate_every": 7, "patience": 3, "learning_rate": 0.03},
 }
 
@@ -175,6 +177,8 @@ def test_the_policy_is_what_was_trained(bed):
 def test_a_checkpoint_of_another_shape_is_one_line(bed):
     bed.learner().update(UpdatePlan(num_steps=5), bed.snapshot)
     wide = PolicyConfig(encoder=MlpConfig(hidden=(32, 16)))
+    with pytest.raises(InputError, match=r"checkpoint is of another policy: policy\.members\S+ is absent there"):
+        bed.learner(resume=True, policy=ENSEMBLE)
     with pytest.raises(
         InputError, match=r"checkpoint is of another policy: policy\.encoder\S+ is \(16,\) there and \(32,\)"
     ) as caught:

@@ -13,8 +13,8 @@ from distil.types import Batch
 def make_policy():
     """Return a function from a seed and hidden sizes to a small fitted policy: 3 observations, 2 bounded actions."""
 
-    def make(seed: int = 0, hidden: tuple[int, ...] = (16, 16), chunk: int = 1) -> Policy:
-        config = PolicyConfig(encoder=MlpConfig(hidden=hidden), chunk=chunk)
+    def make(seed: int = 0, hidden: tuple[int, ...] = (16, 16), chunk: int = 1, ensemble: int = 1) -> Policy:
+        config = PolicyConfig(encoder=MlpConfig(hidden=hidden), chunk=chunk, ensemble=ensemble)
         observation = observation_spec(spaces.Box(-np.inf, np.inf, (3,), np.float32))
         policy = Policy(config, observation, action_spec(spaces.Box(-1, 1, (2,), np.float32)), seed=seed)
         rng = np.random.default_rng(0)

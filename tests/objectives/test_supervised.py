@@ -49,11 +49,12 @@ def test_doubling_a_demonstration_equals_doubling_its_weight(make_policy, make_b
     assert any(not torch.allclose(value, unweighted[name], rtol=1e-2) for name, value in by_rows.items())
 
 
-def test_weights_on_two_ranks_have_one_denominator(make_policy, make_batch, monkeypatch):
+@pytest.mark.parametrize("ensemble", [1, 3])
+def test_weights_on_two_ranks_have_one_denominator(make_policy, make_batch, monkeypatch, ensemble):
     """CORRECTNESS 28 and 29: the ranks' average is the gradient of the global weighted mean."""
     weights = torch.tensor([1.0, 1.0, 2.0, 6.0])
     whole = make_batch(0, 4, weights=weights)
-    expected = gradient(make_policy(), whole)
+    expected = gradient(make_policy(ensemble=ensemble), whole)
     halves = []
     torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
     monkeypatch.setattr(torch.distributed, "all_reduce", lambda total: total.fill_(weights.sum()))  # with the other rank's
@@ -65,7 +66,7 @@ def test_weights_on_two_ranks_have_one_denominator(make_policy, make_batch, monk
                 is_pad=whole.is_pad[rows],
                 weights=weights[rows],
             )
-            halves.append(gradient(make_policy(), batch, world_size=2))
+            halves.append(gradient(make_policy(ensemble=ensemble), batch, world_size=2))
     finally:
         torch.distributed.destroy_process_group()
     for name, value in expected.items():
@@ -195,10 +196,11 @@ def test_the_loss_s_randomness_comes_from_its_generator_alone(make_policy, make_
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="torch.compile needs a C compiler")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_compiled_takes_the_same_steps(make_policy, make_batch):
+@pytest.mark.parametrize("ensemble", [1, 3])
+def test_compiled_takes_the_same_steps(make_policy, make_batch, ensemble):
     weights = []
     for compiled in (False, True):
-        objective = Supervised(make_policy(), OptimiserConfig(compile=compiled))
+        objective = Supervised(make_policy(ensemble=ensemble), OptimiserConfig(compile=compiled))
         objective.begin(20)
         train(objective, make_batch, range(20))
         weights.append(objective.evaluation_policy().state_dict())

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from distil.policies.acting import acting
+from distil.errors import InputError
+from distil.policies.acting import acting, doubts
+from distil.policies.ensemble import members
 from distil.types import PolicyRef
 
 OBSERVATIONS = ["vector", "matrix", "ram", "image", "discrete", "multi_discrete", "multi_binary", "nested"]
@@ -42,6 +44,76 @@ def test_actions_are_in_the_environments_space(world: Callable, action: str, det
         assert all(made.action_space.contains(np.asarray(row)) for row in actions)
 
 
+@pytest.mark.parametrize(("observation", "action"), [("vector", "integers"), ("nested", "discrete"), ("image", "box")])
+@pytest.mark.parametrize("deterministic", [True, False])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_ensemble_acts_as_torch_does(
+    world: Callable, observation: str, action: str, deterministic: bool, shape: dict
+) -> None:
+    """Images go through torch's planner."""
+    made = world(observation, action, ensemble=3, **shape)
+    ours, state = acting(made.policy.ref(0), 3, deterministic=deterministic), made.policy.initial_state(3)
+    for step in range(6):
+        if step == 3:
+            ours.begin(1, 5)
+            state = state.reset(torch.tensor([False, True, False]))
+        observations = made.observations(3)
+        actions = ours.act(observations)
+        theirs, state = made.policy.act({name: torch.from_numpy(value) for name, value in observations.items()}, state)
+        theirs = theirs.round() if action == "integers" else theirs
+        np.testing.assert_allclose(actions, theirs.numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("action", ["matrix64", "multi_discrete"])
+def test_doubt_is_of_the_plan_that_is_executed(world: Callable, action: str) -> None:
+    """With a queue, of the plan that filled it: row 1 begins anew in the middle of its chunk."""
+    made = world("vector", action, ensemble=3, obs_horizon=2, chunk=3, encoder={"hidden": [8]})
+    ref = made.policy.ref(0)
+    actor, alone = acting(ref, 2), [acting(member, 2) for member in members(ref)]
+    assert actor.doubt is None
+    found, expected = [], []
+    for step in range(7):
+        if step == 4:
+            for one in (actor, *alone):
+                one.begin(1, 0)
+        observations = made.observations(2)
+        actor.act(observations)
+        found.append(actor.doubt)
+        modes = np.stack([one.act(observations) for one in alone])
+        if action == "matrix64":
+            expected.append((modes / 2).std(0).mean((-1, -2)))  # bounds -1 and 3: half of the range is 2
+        else:
+            most = np.max([(modes == choice).mean(0) for choice in range(6)], 0)
+            expected.append(1 - most.mean((-1, -2)))
+        assert all(one.doubt is None for one in alone)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert found[0].dtype == np.float32
+    assert np.ptp(found, axis=0).min() > 0  # the step counts, not the plan as a whole
+
+
+@pytest.mark.parametrize("shape", [{}, {"obs_horizon": 3}, {"chunk": 2, "execute": 1}])
+def test_doubt_of_stored_observations_is_that_of_acting(world: Callable, shape: dict) -> None:
+    made = world("nested", "box", ensemble=2, encoder={"kind": "mlp", "hidden": [8]}, **shape)
+    ref, horizon = made.policy.ref(0), shape.get("obs_horizon", 1)
+    actor = acting(ref, 11)
+    steps = [made.observations(11) for _ in range(horizon)]
+    for step in steps:
+        actor.act(step)
+    windows = {name: np.stack([step[name] for step in steps], 1) for name in steps[0]}
+    windows = windows if horizon > 1 else {name: value[:, 0] for name, value in windows.items()}
+    for block in (4, 11, 256):
+        found = doubts(ref, windows, block=block)
+        assert (found.shape, found.dtype) == ((11,), np.float32)
+        np.testing.assert_allclose(found, actor.doubt, atol=1e-6)
+    assert doubts(ref, {name: value[:0] for name, value in windows.items()}).shape == (0,)
+
+
+def test_a_single_network_has_no_doubt(world: Callable) -> None:
+    made = world()
+    with pytest.raises(InputError, match=r"a single network has no doubt: set policy\.ensemble"):
+        doubts(made.policy.ref(0), made.observations(3))
+
+
 def _episode(ref: PolicyRef, num: int, slot: int, seed: int, steps: list, others: np.random.Generator) -> list:
     """Act one episode in a slot while the other slots begin and see whatever they like."""
     actor = acting(ref, num, deterministic=False)
@@ -61,7 +133,7 @@ def _episode(ref: PolicyRef, num: int, slot: int, seed: int, steps: list, others
 
 
 @pytest.mark.parametrize("head", ["deterministic", "gaussian"])
-@pytest.mark.parametrize("shape", [*SHAPES, {"obs_horizon": 2, "chunk": 3}])
+@pytest.mark.parametrize("shape", [*SHAPES, {"obs_horizon": 2, "chunk": 3}, {"ensemble": 3, "chunk": 2}])
 def test_an_episode_depends_on_weights_and_seed_only(world: Callable, head: str, shape: dict) -> None:
     """CORRECTNESS 5: not on the slot, the neighbours, or what ran in the slot before; 150 steps outlast a block of noise."""
     ref = world("vector", "box", head={"kind": head}, **shape).policy.ref(0)
@@ -70,7 +142,7 @@ def test_an_episode_depends_on_weights_and_seed_only(world: Callable, head: str,
     for run in runs[1:]:
         np.testing.assert_array_equal(run, runs[0])
     other = _episode(ref, 16, 0, 10, steps, np.random.default_rng(0))
-    assert np.array_equal(other, runs[0]) == (head == "deterministic")
+    assert np.array_equal(other, runs[0]) == (head == "deterministic" or "ensemble" in shape)
 
 
 @pytest.mark.parametrize("head", ["gaussian", "auto"])
@@ -108,9 +180,11 @@ def test_open_loop_replays_a_demonstration_exactly(world: Callable) -> None:
 
 
 def test_results_are_the_callers_to_keep(world: Callable) -> None:
-    for made in (world(), world("vector", "scalar"), world("vector", "discrete")):
+    shapes = [{}, {"ensemble": 3}, {"ensemble": 3, "chunk": 4}]
+    for made in (world("vector", action, **shape) for action in ("box", "scalar", "discrete") for shape in shapes):
         actor = acting(made.policy.ref(0), 8)
-        first = actor.act(made.observations(8))
-        kept = first.copy()
+        first, doubt = actor.act(made.observations(8)), actor.doubt
+        kept, doubted = first.copy(), np.copy(doubt)
         actor.act({"obs": made.observations(8)["obs"] * 100})
         np.testing.assert_array_equal(first, kept)
+        np.testing.assert_array_equal(doubt, doubted)

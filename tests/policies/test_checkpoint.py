@@ -11,9 +11,10 @@ from distil.policies.checkpoint import load_policy_ref, require_spaces, save_pol
 
 
 @pytest.mark.parametrize("action", ["box", "unbounded", "discrete"])
-def test_a_reloaded_policy_gives_the_identical_action(world: Callable, tmp_path: Path, action: str) -> None:
+@pytest.mark.parametrize("ensemble", [1, 3])
+def test_a_reloaded_policy_gives_the_identical_action(world: Callable, tmp_path: Path, action: str, ensemble: int) -> None:
     """CORRECTNESS 8: statistics are saved with the policy."""
-    made = world("nested", action, obs_horizon=2, chunk=2)
+    made = world("nested", action, obs_horizon=2, chunk=2, ensemble=ensemble)
     ref = made.policy.ref(3)
     save_policy(ref, tmp_path / "policy")
     again = load_policy_ref(tmp_path / "policy")

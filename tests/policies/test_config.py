@@ -31,6 +31,7 @@ def test_kind_may_be_left_out() -> None:
         ({"encoder": {"kind": "ml"}}, "did you mean mlp"),
         ({"encoder": {"hidden": [0]}}, r"encoder.hidden.0"),
         ({"chunk": 2, "execute": 3}, "raise chunk or lower execute"),
+        ({"ensemble": 0}, "ensemble"),
     ],
 )
 def test_faults_are_named(data: dict, message: str) -> None:

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from distil.errors import InputError
-from distil.policies.policy import Actions, Policy, PolicyConfig
+from distil.policies.ensemble import members
+from distil.policies.policy import Actions, Policy, PolicyConfig, vote
 from distil.spaces import action_spec, observation_spec
 
 OBSERVATIONS = ["vector", "matrix", "ram", "image", "discrete", "multi_discrete", "multi_binary", "nested"]
@@ -168,3 +169,69 @@ def test_autocast_keeps_the_loss_in_float32(world: Callable, head: str) -> None:
         loss = made.policy(batch)
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, made.policy(batch), rtol=0.1, atol=0.05)
+
+
+NAMES = {
+    *(f"encoder.{name}" for name in ("features.mean", "features.inv_std", "mlp.layers.0.weight", "mlp.layers.0.bias")),
+    *("actions.centre", "actions.half_width", "head.linear.weight", "head.linear.bias"),
+}
+
+
+def test_a_single_policy_has_no_members_and_an_ensemble_begins_with_it(world: Callable) -> None:
+    one, three = (world(encoder={"hidden": [8]}, ensemble=size).policy for size in (1, 3))
+    assert one.state_dict().keys() == NAMES
+    networks = {name for name in NAMES if not name.startswith("actions.")}
+    assert three.state_dict().keys() == NAMES | {f"members.{i}.{name}" for i in (1, 2) for name in networks}
+    for name in NAMES:
+        assert torch.equal(one.state_dict()[name], three.state_dict()[name])
+
+
+def test_members_differ_in_their_weights_and_share_their_statistics(world: Callable) -> None:
+    arrays = world(ensemble=3).policy.ref(0).arrays
+    for name in ("encoder.mlp.layers.0.weight", "head.linear.bias"):
+        weights = [arrays[prefix + name] for prefix in ("", "members.1.", "members.2.")]
+        assert len({value.tobytes() for value in weights}) == 3
+    for prefix in ("members.1.", "members.2."):
+        np.testing.assert_array_equal(arrays[prefix + "encoder.features.mean"], arrays["encoder.features.mean"])
+
+
+@pytest.mark.parametrize("head", ["deterministic", "gaussian", "categorical"])
+def test_an_ensembles_loss_is_the_mean_of_its_members(world: Callable, head: str) -> None:
+    action = "multi_discrete" if head == "categorical" else "box"
+    made = world("vector", action, ensemble=3, chunk=2, head={"kind": head})
+    batch = made.batch(6)
+    alone = [Policy.from_ref(member) for member in members(made.policy.ref(0))]
+    loss = made.policy(batch)
+    torch.testing.assert_close(loss, torch.stack([policy(batch) for policy in alone]).mean(0))
+    loss.sum().backward()
+    for i, policy in enumerate(alone):
+        policy(batch).sum().backward()
+        for name, parameter in policy.named_parameters():
+            ours = made.policy.get_parameter(f"members.{i}.{name}" if i else name).grad
+            torch.testing.assert_close(ours * 3, parameter.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_an_ensemble_goes_through_its_ref(world: Callable) -> None:
+    made = world("image", "discrete", ensemble=2)
+    batch, ref = made.batch(4), made.policy.ref(1)
+    again = Policy.from_ref(ref)
+    assert torch.equal(again.loss(batch), made.policy.loss(batch))
+    with pytest.raises(InputError, match=r"policy weights members\.1\.\S+: found \(\S+,\), expected nothing"):
+        world("image", "discrete").policy.load_arrays(ref.arrays)
+
+
+def test_an_ensemble_takes_no_noise(world: Callable) -> None:
+    """Its members would draw the same noise: that is no sample of the mixture."""
+    made = world(head={"kind": "gaussian"}, ensemble=2)
+    observations = {k: torch.from_numpy(v) for k, v in made.observations(2).items()}
+    generator = torch.Generator().manual_seed(0)
+    state = made.policy.initial_state(2)
+    sampled, mode = (made.policy.act(observations, state, generator=source)[0] for source in (generator, None))
+    assert torch.equal(sampled, mode)
+
+
+def test_of_a_tie_the_lowest_choice_wins() -> None:
+    choices = torch.tensor([2, 1, 0, 1, 2, 3])
+    assert vote(choices[:4, None, None, None]) == 1
+    assert vote(choices[:5, None, None, None]) == 1
+    assert vote(choices[2:, None, None, None]) == 0
