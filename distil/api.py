@@ -181,7 +181,7 @@ def evaluate_run(path: Path | str, *, episodes: int | None = None, video: bool =
 def _references(session: Session, num: int) -> dict[str, EvalResult]:
     """Return how experts and chance do; several experts by name."""
     found = session.scores(num)
-    experts = {f"expert {name}": result for name, result in found.items()} if len(found) > 1 else {"expert": [*found.values()][0]}
+    experts = {f"expert {name}" if len(found) > 1 else "expert": result for name, result in found.items()}
     return {**experts, "random": session.score("random", num)}
 
 

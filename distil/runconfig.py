@@ -87,12 +87,11 @@ class RunConfig(Config):
             raise ValueError("algorithm.kind=dagger collects into one store, not into data.mixture: set data.path, or kind=bc")
         gate = self.algorithm.gate if isinstance(self.algorithm, DaggerConfig) else None
         if isinstance(gate, NEED_ENSEMBLE) and self.policy.ensemble < 2:
-            raise ValueError(
-                f"algorithm.gate.kind={gate.kind} asks how much the policy's members disagree, it has one: set policy.ensemble=5"
-            )
-        if isinstance(gate, HumanGateConfig) and gate.intervener.kind == "keyboard":
-            if self.rollouts.num_workers or self.rollouts.num_envs != 1:
-                raise ValueError("the keyboard watches one environment in this process: set rollouts.num_workers=0, num_envs=1")
+            need = "asks how much the policy's members disagree, and it has one: set policy.ensemble=5"
+            raise ValueError(f"algorithm.gate.kind={gate.kind} {need}")
+        watched = isinstance(gate, HumanGateConfig) and gate.intervener.kind == "keyboard"
+        if watched and (self.rollouts.num_workers or self.rollouts.num_envs != 1):
+            raise ValueError("the keyboard watches one environment in this process: set rollouts.num_workers=0, num_envs=1")
         return self
 
     @property

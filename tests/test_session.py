@@ -24,17 +24,17 @@ def session(**changes):
 def test_an_expert_is_measured_beside_chance():
     """CORRECTNESS 15."""
     with session() as shared:
-        figures = shared.check_expert(CheckPlan(num_episodes=3, min_return=60.0))
+        figures = shared.check_experts(CheckPlan(num_episodes=3, min_return=60.0))
         assert figures["expert/return_mean"] == 60.0
         assert figures["expert/random_return_mean"] == shared.score("random", 3, Purpose.TUNE).mean < 60
         with pytest.raises(RunError, match=r"testbed:Balancer: .* is 60; .* wanted is at least 60\.5: mend the expert"):
-            shared.check_expert(CheckPlan(num_episodes=3, min_return=60.5))
+            shared.check_experts(CheckPlan(num_episodes=3, min_return=60.5))
 
 
 def test_an_expert_no_better_than_chance_is_refused():
     """CORRECTNESS 15."""
     with session(expert={"kind": "random"}) as shared, pytest.raises(RunError, match="a random policy's is"):
-        shared.check_expert(CheckPlan(num_episodes=3))
+        shared.check_experts(CheckPlan(num_episodes=3))
 
 
 def test_tuning_episodes_are_not_the_held_out_ones():
@@ -86,7 +86,7 @@ def test_without_an_expert_there_are_no_baselines() -> None:
 def test_an_expert_worse_than_chance_is_refused_even_above_the_reference() -> None:
     backwards = {"kind": "import", "target": "testbed:Balancer", "kwargs": {"backwards": True, "num_envs": 4}}
     with Session(config(expert=backwards)) as session, pytest.raises(RunError, match=r"Balancer.*a random policy's is"):
-        session.check_expert(CheckPlan(num_episodes=8, min_return=1.0))
+        session.check_experts(CheckPlan(num_episodes=8, min_return=1.0))
 
 
 def test_a_policy_of_other_spaces_is_refused() -> None:

@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
+from distil.experts.team import Team
 from distil.types import Labels
 
 
@@ -80,6 +81,11 @@ class Nested(gym.Env):
         assert self.action_space.contains(action), action
         self.count += 1
         return self.observation_space.sample(), 0.5, self.count == 3, False, {}
+
+
+def team_of(*experts):
+    """A team of experts by their names; None of none."""
+    return Team(members={expert.name: expert for expert in experts}) if experts[0] is not None else None
 
 
 class NotAnEnv:

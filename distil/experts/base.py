@@ -133,14 +133,12 @@ def label(
             must, and bits of a row may depend on the others); one that is `served` elsewhere is sent these alone.
     """
     ask = getattr(expert, "label", expert.act)
-    if rows is None:
-        answered: Labels = ask(observations, envs=envs)
-        return answered
-    if getattr(expert, "served", False):
-        answered = ask(observations, envs=envs, rows=rows)
-        return answered
-    labels = ask(observations, envs=envs)
-    return Labels(actions=labels.actions, mask=labels.mask & rows)
+    if rows is not None and getattr(expert, "served", False):
+        served: Any = expert
+        few: Labels = served.act(observations, rows=rows)
+        return few
+    labels: Labels = ask(observations, envs=envs)
+    return labels if rows is None else Labels(actions=labels.actions, mask=labels.mask & rows)
 
 
 def _limits(leaf: Leaf) -> tuple[Array, Array]:

@@ -58,9 +58,7 @@ class Collector:
         self._fleet, self._store, self._seed = fleet, store, seed
         self._noise, self._identity, self._progress = noise or NoiseConfig(), identity, progress
 
-    def collect(
-        self, plan: CollectPlan, policy: PolicyRef | None = None, data: Snapshot | None = None
-    ) -> CollectReport:
+    def collect(self, plan: CollectPlan, policy: PolicyRef | None = None, data: Snapshot | None = None) -> CollectReport:
         """Run the plan's episodes that the store doesn't have yet, and commit them in one version.
 
         On an error or interrupt the complete episodes are committed, then it is raised.

@@ -41,7 +41,7 @@ class Outcome:
             self.stats |= {stats.index: stats for stats in report.stats}
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """The fleet was told to stop."""
 
 
@@ -149,7 +149,7 @@ class Fleet:
         return outcome
 
     def stop(self) -> None:
-        """Have a `run` of another thread end with `Stopped`, and wait for that."""
+        """Have a `run` of another thread end with `StoppedError`, and wait for that."""
         self._stopped.set()
         with self._turn:
             self._stopped.clear()
@@ -242,7 +242,7 @@ class LocalPool:
                 outcome.take(report, recorded)
                 report.raise_error()
                 if stopped():
-                    raise Stopped
+                    raise StoppedError
         except BaseException:
             outcome.take(self._worker.seal(), recorded)
             raise

@@ -13,7 +13,7 @@ from typing import Any
 
 from distil.errors import InputError, RunError
 from distil.rollouts.config import RolloutConfig
-from distil.rollouts.fleet import Outcome, Stopped, Tell
+from distil.rollouts.fleet import Outcome, StoppedError, Tell
 from distil.rollouts.loop import Item
 from distil.rollouts.session import ensure_ray
 from distil.rollouts.worker import Job, Setup, Worker, WorkReport
@@ -124,7 +124,7 @@ class RayPool:
         idle_since = time.monotonic()
         while True:
             if call.stopped():
-                raise Stopped
+                raise StoppedError
             self._hand_out(call)
             if not call.queue and not any(member.group for member in self._members):
                 return

@@ -196,8 +196,7 @@ class Worker:
         """Keep what waits for no more labels, after an error."""
         done: list[EpisodeStats] = []
         with suppress(InputError, RunError):
-            for whole in self._labeller.flush(wait=False) if self._labeller else []:
-                done.append(self._keep(whole))
+            done.extend(map(self._keep, self._labeller.flush(wait=False) if self._labeller else ()))
         return done
 
     def _keep(self, finished: Finished) -> EpisodeStats:

@@ -5,8 +5,9 @@ from testbed import CountingExpert
 
 from distil.envs import EnvSpec
 from distil.errors import InputError
+from distil.experts.gates.coin import CoinPlan
 from distil.rollouts import ActorSpec, NoiseConfig
-from distil.rollouts.actors import ExpertActor, MixedActor, RandomActor, make_noise
+from distil.rollouts.actors import ExpertActor, GatedActor, RandomActor, make_noise
 from distil.spaces import action_spec, observation_spec
 
 BOX = action_spec(gym.spaces.Box(np.array([-1, 0], np.float32), np.array([1, 10], np.float32))).leaf
@@ -110,13 +111,18 @@ class Constant:
         return np.full(len(observations["obs"]), self.action)
 
 
+def mixed(expert, beta, num):
+    actor = GatedActor(Constant(3), expert, CoinPlan(beta=beta).build(num, CHOICE))
+    for slot in range(num):
+        actor.begin(slot, slot)
+    return actor
+
+
 @pytest.mark.parametrize("beta", [0.0, 0.3, 1.0])
 def test_in_a_mixture_the_expert_labels_all_and_acts_in_its_share_of_steps(beta):
     """CORRECTNESS 12 and 13: labels are the expert's whoever acted; beta a step, within its binomial bound."""
     num, steps = 64, 60
-    actor = MixedActor(Constant(3), CountingExpert(), beta, num)
-    for slot in range(num):
-        actor.begin(slot, slot)
+    actor = mixed(CountingExpert(), beta, num)
     acted = [actor.act({"obs": np.full((num, 3), step)}, None) for step in range(steps)]
     for step, one in enumerate(acted):
         assert (one.expert_actions == 1 + step % 3).all()
@@ -132,7 +138,7 @@ def test_the_mixture_depends_on_the_episodes_seed_only():
     """CORRECTNESS 5."""
     runs = []
     for slot, num in ((0, 1), (3, 5)):
-        actor = MixedActor(Constant(3), CountingExpert(), 0.5, num)
+        actor = mixed(CountingExpert(), 0.5, num)
         actor.act(observations(num), None)
         actor.begin(slot, 77)
         runs.append([bool(actor.act(observations(num), None).acted_by_expert[slot]) for _ in range(300)])
@@ -140,7 +146,7 @@ def test_the_mixture_depends_on_the_episodes_seed_only():
 
 
 def test_where_the_expert_has_no_answer_the_policy_acts_and_the_step_is_unlabelled():
-    actor = MixedActor(Constant(3), CountingExpert(fault="mask", bad_step=0), 1.0, 2)
+    actor = mixed(CountingExpert(fault="mask", bad_step=0), 1.0, 2)
     acted = actor.act({"obs": np.array([[0, 0, 0], [0, 1, 0]])}, None)
     assert acted.actions.tolist() == [3, 2]
     assert acted.acted_by_expert.tolist() == acted.labelled.tolist() == [False, True]

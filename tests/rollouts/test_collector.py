@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from testbed import CountingExpert
+from testbed import CountingExpert, team_of
 
 from distil.envs import ImportEnvConfig, describe
 from distil.errors import RunError
@@ -15,7 +15,7 @@ from distil.store.store import Store
 
 def fleet(**kwargs):
     env = ImportEnvConfig(target="testbed:Toy", kwargs=kwargs)
-    return Fleet(env=env, spec=describe(env), config=RolloutConfig(num_workers=0, num_envs=4), expert=CountingExpert())
+    return Fleet(env=env, spec=describe(env), config=RolloutConfig(num_workers=0, num_envs=4), team=team_of(CountingExpert()))
 
 
 def store_for(fleet, folder, infos=()):
@@ -154,7 +154,7 @@ def test_episodes_are_named_after_the_policy_that_made_them(tmp_path):
 
 def test_too_few_labels_end_the_plan_after_the_commit(tmp_path):
     some = fleet(lengths=[4])
-    some.expert = CountingExpert(fault="mask", bad_step=2)
+    some.team = team_of(CountingExpert(fault="mask", bad_step=2))
     store = store_for(some, tmp_path)
     plan = CollectPlan(num_episodes=3, round=1, actor="policy", label=True, max_unlabelled=0.2)
     with pytest.raises(RunError, match="expert counting: left 3 of 12 steps of round 1 without a usable label"):

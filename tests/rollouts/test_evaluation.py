@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from testbed import CountingExpert
+from testbed import CountingExpert, team_of
 
 from distil.envs import GymEnvConfig, ImportEnvConfig, describe
 from distil.rollouts import Baselines, EvalResult, Fleet, RolloutConfig, evaluate
@@ -41,7 +41,7 @@ def test_the_table_names_each_figure():
 
 def test_results_are_in_the_order_of_the_seeds():
     env = ImportEnvConfig(target="testbed:Toy", kwargs={"lengths": [1, 9, 3], "success": True})
-    fleet = Fleet(env=env, spec=describe(env), config=RolloutConfig(num_workers=0, num_envs=2), expert=CountingExpert())
+    fleet = Fleet(env=env, spec=describe(env), config=RolloutConfig(num_workers=0, num_envs=2), team=team_of(CountingExpert()))
     scores = evaluate(fleet, "expert", [4, 3, 2, 1, 0])
     assert scores.lengths.tolist() == scores.returns.tolist() == [9, 1, 3, 9, 1]
     assert scores.successes.tolist() == [True, False, True, False, True]

@@ -1,5 +1,5 @@
 import pytest
-from testbed import CountingExpert
+from testbed import CountingExpert, team_of
 
 from distil.envs import ImportEnvConfig, describe
 from distil.errors import RunError
@@ -11,7 +11,7 @@ from distil.rollouts.worker import Job
 def fleet(num_workers=0, num_envs=4, **kwargs):
     env = ImportEnvConfig(target="testbed:Toy", kwargs=kwargs)
     config = RolloutConfig(num_workers=num_workers, num_envs=num_envs)
-    return Fleet(env=env, spec=describe(env), config=config, expert=CountingExpert())
+    return Fleet(env=env, spec=describe(env), config=config, team=team_of(CountingExpert()))
 
 
 def items(num):

@@ -4,7 +4,8 @@ import pytest
 
 from distil.errors import RunError
 from distil.experts.base import Checked, Stateless, every
-from distil.rollouts.labelling import label_episode
+from distil.rollouts.labelling import Labeller
+from distil.rollouts.loop import Finished, Item
 from distil.spaces import action_spec
 from distil.types import Episode, Labels
 
@@ -45,6 +46,18 @@ def episode(length=7):
     )
 
 
+def finished(number=0):
+    item = Item(index=number, uid=str(number), seed=42 + number)
+    return Finished(item=item, total_reward=0.0, length=7, terminated=True, truncated=False, success=None, episode=episode())
+
+
+def labelled_by(expert):
+    labeller = Labeller(expert, "e")
+    (whole,) = labeller.put(finished())
+    assert not list(labeller.flush())
+    return whole.episode
+
+
 def checked(expert):
     return Checked(expert, action_spec(gym.spaces.Box(-1, 1, (1,), np.float32)))
 
@@ -52,7 +65,7 @@ def checked(expert):
 def test_one_call_labels_each_visited_state_but_the_final_one():
     """CORRECTNESS 12 and 16: the expert's action at the state, T labels from T rows asked."""
     expert = Doubling()
-    labelled = label_episode(episode(), checked(expert), "e")
+    labelled = labelled_by(checked(expert))
     assert expert.calls == [7]
     np.testing.assert_array_equal(labelled.expert_actions, 2 * labelled.observations["obs"][:-1])
     assert labelled.expert_actions.dtype == np.float32
@@ -63,7 +76,7 @@ def test_one_call_labels_each_visited_state_but_the_final_one():
 
 @pytest.mark.parametrize(("spoil", "missing"), [("nan", [1, 4]), ("decline", [0, 1])])
 def test_steps_without_a_usable_answer_stay_unlabelled(spoil, missing):
-    labelled = label_episode(episode(), checked(Doubling(spoil)), "e")
+    labelled = labelled_by(checked(Doubling(spoil)))
     assert np.flatnonzero(labelled.labelled == 0).tolist() == missing
     assert np.isfinite(labelled.expert_actions).all()
     assert not labelled.expert_actions[missing].any()
@@ -71,4 +84,4 @@ def test_steps_without_a_usable_answer_stay_unlabelled(spoil, missing):
 
 def test_an_expert_that_raises_names_itself_and_the_seed():
     with pytest.raises(RunError, match=r"expert doubling raised ConnectionError: no answer \(environment e, .* seed 42\)"):
-        label_episode(episode(), checked(Doubling("raise")), "e")
+        labelled_by(checked(Doubling("raise")))

@@ -175,7 +175,7 @@ class Wrong:
     def begin(self, slot, seed):
         pass
 
-    def act(self, observations, envs):
+    def act(self, observations, envs, active=None):
         if self.row is not None:
             error = RunError("expert x: bad answer")
             error.row = self.row

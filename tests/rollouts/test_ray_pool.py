@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from testbed import CountingExpert
+from testbed import CountingExpert, team_of
 
 from distil.envs import GymEnvConfig, ImportEnvConfig, describe
 from distil.errors import InputError, RunError
@@ -28,7 +28,7 @@ def fleets(ray_session):
     def make(num_workers, num_envs=4, env=None, expert=None, config=None, **kwargs):
         env = env or ImportEnvConfig(target="testbed:Toy", kwargs=kwargs)
         config = RolloutConfig(num_workers=num_workers, num_envs=num_envs, **(config or {}))
-        made.append(Fleet(env=env, spec=describe(env), config=config, expert=expert or CountingExpert()))
+        made.append(Fleet(env=env, spec=describe(env), config=config, team=team_of(expert or CountingExpert())))
         return made[-1]
 
     yield make

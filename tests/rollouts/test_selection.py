@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from testbed import CountingExpert
+from testbed import CountingExpert, team_of
 
 from distil.envs import ImportEnvConfig, describe
 from distil.errors import RunError
@@ -14,7 +14,7 @@ def bed(tmp_path):
     """A store in which two runs' rounds lie between one another; the entries of the first run's journal."""
     env = ImportEnvConfig(target="testbed:Toy", kwargs={"lengths": [2, 3]})
     spec = describe(env)
-    fleet = Fleet(env=env, spec=spec, config=RolloutConfig(num_workers=0, num_envs=2), expert=CountingExpert())
+    fleet = Fleet(env=env, spec=spec, config=RolloutConfig(num_workers=0, num_envs=2), team=team_of(CountingExpert()))
     store = Store.create(tmp_path / "s", StoreSpec(observation=spec.observation, action=spec.action))
     mine, other = Collector(fleet, store, seed=1), Collector(fleet, store, seed=2)
     entries = []

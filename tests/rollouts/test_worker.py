@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from testbed import CountingExpert, PeekingExpert
+from testbed import CountingExpert, PeekingExpert, team_of
 
 from distil.envs import ImportEnvConfig, describe
 from distil.errors import InputError, RunError
@@ -14,7 +14,7 @@ from distil.store.writer import ShardWriter
 
 def setup(expert=None, vectorised=False, **kwargs):
     config = ImportEnvConfig(target=f"testbed:{'vector' if vectorised else 'Toy'}", kwargs=kwargs, vectorised=vectorised)
-    return Setup(env=config, spec=describe(config), num_envs=3, expert=expert)
+    return Setup(env=config, spec=describe(config), num_envs=3, team=team_of(expert))
 
 
 def store_for(setup, folder):

@@ -37,7 +37,7 @@ class EnsembleGateConfig(Config):
 
 
 class ThriftyGateConfig(Config):
-    """Novelty and risk, with thresholds that keep a budget of interventions (after ThriftyDAgger: Hoque et al., arXiv:2109.08273).
+    """Novelty and risk, with thresholds that keep a budget of interventions (ThriftyDAgger: Hoque et al., 2109.08273).
 
     The expert takes over where the members disagree more, or failure is likelier, than at all but a fraction `budget` of the
     states that policies visited; it gives back where the policy would do the same and failure is less likely than at half.

@@ -24,7 +24,7 @@ class Keyboard:
     def __call__(self, num_envs: int, action: Leaf) -> Intervener:
         """Return it; InputError if a key or an action doesn't exist, or there is more than one environment."""
         if num_envs != 1:
-            raise InputError(f"gate.intervener.kind=keyboard: one window can be watched, not {num_envs}: set rollouts.num_envs=1")
+            raise InputError(f"gate.intervener.kind=keyboard: one window is watched, not {num_envs}: set rollouts.num_envs=1")
         return KeyboardIntervener(self.keys, action)
 
 

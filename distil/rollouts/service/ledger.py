@@ -31,7 +31,7 @@ def row_keys(observations: Observations) -> list[bytes]:
     flat = [column.reshape(len(column), -1).view(np.uint8) for column in columns]
     joined = flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)
     size, digest = joined.shape[1], xxhash.xxh3_128_digest
-    view = memoryview(np.ascontiguousarray(joined).reshape(-1))
+    view = memoryview(np.ascontiguousarray(joined).data).cast("B")
     return [digest(view[start : start + size]) for start in range(0, len(view), size)]
 
 
@@ -52,7 +52,7 @@ class Memory:
         missing = np.flatnonzero(found < 0)
         if len(missing) and self._old.rows:
             found = np.full(len(keys), -1, np.int64)
-            found[missing] = [self._old.rows.get(keys[row], -1) for row in missing]
+            found[missing] = [self._old.rows.get(keys[row], -1) for row in missing.tolist()]
             self._old.copy(found, labels)
             missing = missing[found[missing] < 0]
         return missing
@@ -127,9 +127,8 @@ class Ledger:
                 self._file.write(self._header)
             self._file.write(records.tobytes())
         except OSError as error:
-            raise RunError(
-                f"{self._folder}: can't keep labels there: {error.strerror}; free some space, or set rollouts.service.keep=false"
-            ) from None
+            mend = "free some space, or set rollouts.service.keep=false"
+            raise RunError(f"{self._folder}: can't keep labels there: {error.strerror}; {mend}") from None
 
     def close(self) -> None:
         """Close the file."""
