@@ -74,9 +74,10 @@ class LabelPool:
     def __init__(self, setup: LabelSetup, num_workers: int, address: str | None = None) -> None:
         self._ray = ensure_ray(address, num_workers)
         try:
-            self._setup = self._ray.put(setup)
+            self._ray.cloudpickle.dumps(setup.expert)
         except Exception as error:  # whatever pickling the user's expert raises
             raise InputError(f"expert {setup.expert.name} can't be sent to workers: {error}; label with 0 workers") from error
+        self._setup = self._ray.put(setup)
         self._class = self._ray.remote(num_cpus=1, max_restarts=0)(RemoteLabeller)
         self._waiting: dict[Any, _Member] = {}  # reference of the call under way -> member
         self.members: list[_Member] = []
