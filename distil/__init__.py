@@ -11,12 +11,13 @@ if TYPE_CHECKING:
     from distil.api import Run as Run
     from distil.api import collect as collect
     from distil.api import evaluate as evaluate
+    from distil.api import label as label
     from distil.api import load_policy as load_policy
     from distil.api import open_run as open_run
     from distil.api import train as train
     from distil.store import Store as Store
 
-__all__ = ["Run", "Store", "collect", "evaluate", "load_policy", "open_run", "train"]
+__all__ = ["Run", "Store", "collect", "evaluate", "label", "load_policy", "open_run", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,6 +15,8 @@ from distil.policies.checkpoint import load_policy_ref
 from distil.policies.predict import Predictor
 from distil.report import Score, score_table, text
 from distil.rollouts import Baselines, EvalResult
+from distil.rollouts.label_config import LabelConfig
+from distil.rollouts.relabel import LabelReport, label_store
 from distil.rollouts.video import record_video
 from distil.runconfig import RunConfig, load_config
 from distil.rundir import RunDir
@@ -215,3 +217,36 @@ def evaluate(
     config = validate(RunConfig, {"env": described, "rollouts": {"num_workers": num_workers}})
     with Session(config, progress) as session:
         return session.evaluate("policy", episodes, policy.ref)
+
+
+def label(
+    path: Path | str,
+    *,
+    expert: Mapping[str, Any],
+    select: Mapping[str, Any] | None = None,
+    again: bool = False,
+    num_workers: int = 0,
+    progress: Progress = silent,
+) -> LabelReport:
+    """Ask an expert about the steps of a store's episodes that have no label, and publish its answers as a new version.
+
+    Args:
+        path: the store's folder, or URL.
+        expert: an expert's configuration, such as `{"kind": "sb3", "path": "X.zip"}`.
+        select: which episodes, as `data.select` has it; None: all.
+        again: about all steps, whose labels are replaced.
+        num_workers: Ray actors; 0: in this process.
+        progress: told of episodes as they are done.
+
+    Raises:
+        InputError: there is no such store, expert or episode, or the expert is for other spaces.
+        RunError: the expert or the disk failed. What was answered is kept, and the same call goes on from there.
+    """
+    settings = {"expert": dict(expert), "select": dict(select or {}), "again": again, "num_workers": num_workers}
+    config = validate(LabelConfig, settings)
+    store = Store.open(path)
+    chosen = None if config.select.is_everything else config.select.resolve(store.snapshot()).episodes.uid.tolist()
+    built = config.build(store.spec)
+    return label_store(
+        store, built, key=config.key(built), uids=chosen, again=again, num_workers=num_workers, progress=progress
+    )

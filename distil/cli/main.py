@@ -11,6 +11,7 @@ from distil import __version__
 from distil.cli.catalogue import experts, recipes
 from distil.cli.common import JSON, OVERRIDES, RECIPE, console, pairs, read_overrides, show
 from distil.cli.interchange import store_export, store_formats, store_import
+from distil.cli.label import label
 from distil.cli.store import store
 from distil.cli.store_admin import compact, diff, drop, gc, recover, snapshots, tag
 from distil.errors import InputError, RunError
@@ -111,7 +112,7 @@ def ui(port: int, uri: str | None) -> None:
         raise RunError(f"mlflow ui ended with code {code}; is port {port} free? try --port {port + 1}")
 
 
-for command in (snapshots, tag, diff, drop, gc, compact, recover, store_import, store_export, store_formats):
+for command in (label, snapshots, tag, diff, drop, gc, compact, recover, store_import, store_export, store_formats):
     store.add_command(command)
 for group in (store, experts, recipes):
     cli.add_command(group)

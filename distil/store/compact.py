@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from distil.errors import RunError
 from distil.store.backend import backend
-from distil.store.files import discard, os_fault
 from distil.store.manifest import Manifest
 from distil.store.schema import INDEX_SCHEMA
-from distil.store.shard import Shard, ShardEntry, open_shard, write_shard
+from distil.store.shard import Shard, ShardEntry, open_shard, seal_shard
 from distil.store.verify import digest_of
 from distil.types import Array
 
@@ -93,7 +92,8 @@ def _merge(store: Store, group: Sequence[ShardEntry]) -> ShardEntry:
         shards = [stack.enter_context(open_shard(store.path, entry, store.spec)) for entry in group]
         columns = {name: _gather(shards, name, parts) for name in store.spec.schema().names}
         columns["episode"] = np.repeat(np.arange(len(rows), dtype=np.int32), rows)
-        return _write(store, columns, index.combine_chunks().to_batches()[0])
+        batch = index.combine_chunks().to_batches()[0]
+        return seal_shard(store.path, store.spec, columns, batch, f"compact-{secrets.token_hex(8)}")
 
 
 def _parts(shard: NDArray[np.int64], first: NDArray[np.int64], rows: NDArray[np.int64]) -> list[tuple[int, int, int]]:
@@ -110,24 +110,3 @@ def _gather(shards: Sequence[Shard], name: str, parts: Sequence[tuple[int, int, 
         merged = pa.concat_arrays([arrays[number].storage.slice(first, num) for number, first, num in parts])
         return pa.ExtensionArray.from_storage(kind, merged)
     return pa.concat_arrays([arrays[number].slice(first, num) for number, first, num in parts])
-
-
-def _write(store: Store, columns: Mapping[str, pa.Array | Array], index: pa.RecordBatch) -> ShardEntry:
-    files, name = backend(store.path), f"compact-{secrets.token_hex(8)}"
-    opened = files.staging() / f".{name}.open"
-    try:
-        num_bytes, digest = write_shard(opened, store.spec, columns, index)
-        files.publish(opened, f"data/{name}.arrow")
-    except OSError as error:
-        raise os_fault(error, opened.with_name(f"{name}.arrow")) from None
-    finally:
-        discard(opened)
-    num_rows = len(columns["episode"])
-    return ShardEntry(
-        path=f"data/{name}.arrow",
-        num_bytes=num_bytes,
-        num_rows=num_rows,
-        num_episodes=index.num_rows,
-        num_transitions=num_rows - index.num_rows,
-        digest=digest,
-    )

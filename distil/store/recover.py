@@ -14,6 +14,8 @@ from distil.store.backend import Item, Location, backend
 from distil.store.files import os_fault
 from distil.store.footer import describe
 from distil.store.gc import referenced, restore_trash
+from distil.store.manifest import Manifest
+from distil.store.relabel import is_being_rewritten, is_rewritten
 from distil.store.shard import ShardEntry
 from distil.store.verify import check_shard, check_steps, digest_of
 
@@ -68,6 +70,16 @@ def recover(store: Store, *, discard: bool = False, dry_run: bool = False) -> Re
     )
 
 
+def _has_other_labels(store: Store, head: Manifest, entry: ShardEntry) -> bool:
+    """Return whether a version has all episodes of a shard, as far as their facts tell, but with other labels."""
+    facts = store.snapshot(head.version).episodes
+    names = ("length", "seed", "round", "policy_version", "total_reward")
+    rows = zip(facts.uid.tolist(), *(getattr(facts, name).tolist() for name in names), strict=True)
+    have = {uid: repr(rest) for uid, *rest in rows}  # as text: NaN equals itself
+    ours = store.index(entry).select(["uid", *names]).to_pydict().values()
+    return all(have.get(uid) == repr(rest) for uid, *rest in zip(*ours, strict=True))
+
+
 def _is_orphan(item: Item, wanted: set[str]) -> bool:
     name = item.key.removeprefix("data/")
     return name.endswith(_SHARD) and not name.startswith(".") and item.key not in wanted
@@ -113,6 +125,8 @@ def _lock(path: Path) -> Iterator[bool]:
 
 def _fault(store: Store, path: Path) -> str | None:
     """Return what is wrong with an unsealed file, after reading every byte of it; None if it is whole."""
+    if is_being_rewritten(path.name):
+        return "labels for episodes of the store, not finished; run `distil store label` again"
     try:
         _examine(store, path.parent.parent, f"{path.parent.name}/{path.name}", path.stat().st_size)
     except RunError as error:
@@ -134,6 +148,9 @@ def _sound(store: Store, orphans: Sequence[Item]) -> tuple[list[ShardEntry], lis
     sound, refused, head = list[ShardEntry](), list[str](), store.manifest()
     taken = set(store.snapshot(head.version).episodes.uid.tolist())
     for item in sorted(orphans, key=lambda item: item.key):
+        if is_rewritten(item.key):
+            refused.append(f"{store.path / item.key}: labels that no version lists; for `distil store label`, or else for gc")
+            continue
         try:
             entry = _examine(store, store.path, item.key, item.num_bytes)
         except FileNotFoundError:
@@ -141,8 +158,8 @@ def _sound(store: Store, orphans: Sequence[Item]) -> tuple[list[ShardEntry], lis
         except RunError as error:
             refused.append(str(error))
             continue
-        if store.holds(head, entry):
-            continue  # compacted or committed again: for gc
+        if store.holds(head, entry) or _has_other_labels(store, head, entry):
+            continue  # compacted, committed again or labelled: for gc
         uids = set(store.index(entry).column("uid").to_pylist())
         if uids & taken:
             refused.append(f"{store.path / item.key}: the store has another episode {min(uids & taken)}")

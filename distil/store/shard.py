@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import io
 import os
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,13 +20,14 @@ from distil.errors import InputError, RunError
 from distil.store import codec
 from distil.store.backend import Location, backend
 from distil.store.entry import READ_FAULTS, ShardEntry, check_size, damaged, missing
-from distil.store.files import os_fault
+from distil.store.files import discard, os_fault
 from distil.store.footer import footer_metadata, read_index
 from distil.store.schema import FORMAT_KEY, StoreSpec, check_format
 from distil.types import Array
 
-__all__ = ["Shard", "ShardEntry", "file_digest", "open_shard", "read_index", "write_shard"]
+__all__ = ["Shard", "ShardEntry", "file_digest", "open_shard", "read_index", "seal_shard", "write_shard"]
 
+Columns = Mapping[str, Array | pa.Array | list[str]]
 _READ_BYTES, _SINK_BYTES = 1 << 22, 1 << 18
 
 
@@ -52,9 +54,44 @@ class _Sink(io.RawIOBase):
         return len(view)
 
 
-def write_shard(
-    path: Path, spec: StoreSpec, columns: Mapping[str, Array | pa.Array | list[str]], index: pa.RecordBatch
-) -> tuple[int, str]:
+def seal_shard(
+    root: Location, spec: StoreSpec, columns: Columns, index: pa.RecordBatch, name: str, *, by_content: bool = False
+) -> ShardEntry:
+    """Write a new shard into the store at `root`, durably, and return its entry, which isn't committed yet.
+
+    Args:
+        root: where the store lies.
+        spec: the store's spec.
+        columns: name -> values of all rows; infos may be a list of texts.
+        index: of the episodes, columns of `INDEX_SCHEMA`.
+        name: of the file, data/NAME.arrow; nobody else may use it.
+        by_content: let the file's digest follow the name, data/NAME-DIGEST.arrow: others may then use it too.
+
+    Raises:
+        RunError: the disk is full or refuses. No part of the file stays behind.
+    """
+    files = backend(root)
+    opened = files.staging() / f".{name}{f'-{secrets.token_hex(8)}' if by_content else ''}.open"
+    try:
+        num_bytes, digest = write_shard(opened, spec, columns, index)
+        name = f"{name}-{digest}" if by_content else name
+        files.publish(opened, f"data/{name}.arrow")
+    except OSError as error:
+        raise os_fault(error, opened.with_name(f"{name}.arrow")) from None
+    finally:
+        discard(opened)
+    num_transitions = int(index.column("length").to_numpy().sum())
+    return ShardEntry(
+        path=f"data/{name}.arrow",
+        num_bytes=num_bytes,
+        num_rows=num_transitions + index.num_rows,
+        num_episodes=index.num_rows,
+        num_transitions=num_transitions,
+        digest=digest,
+    )
+
+
+def write_shard(path: Path, spec: StoreSpec, columns: Columns, index: pa.RecordBatch) -> tuple[int, str]:
     """Write one shard to the new file `path`, whole and flushed to disk; OSError when the disk refuses.
 
     While that lasts the file is locked: `recover` sees that its writer lives.
@@ -112,6 +149,16 @@ class Shard:
         except READ_FAULTS as error:
             raise damaged(self._path, error) from None
 
+    def rows(self, name: str, first: int, num: int) -> Array:
+        """Return rows of a fixed-width column, [num, ...], read-only (or decoded: only these, if it has a codec)."""
+        column = self._columns[name]
+        if column.codec == codec.RAW:
+            return self.column(name)[first : first + num]
+        try:
+            return column.to_numpy(self._batch.column(name).slice(first, num))
+        except READ_FAULTS as error:
+            raise damaged(self._path, error) from None
+
     def arrow(self, name: str) -> pa.Array:
         """Return any column as Arrow holds it."""
         return self._batch.column(name)
@@ -119,9 +166,9 @@ class Shard:
     def infos(self, first: int, num: int) -> tuple[str, ...]:
         """Return rows of the infos column."""
         try:
-            values = self._batch.column("infos")
+            values = self._batch.column("infos").slice(first, num)
             values.validate(full=True)
-            return tuple(values.slice(first, num).to_pylist())
+            return tuple(values.to_pylist())
         except READ_FAULTS as error:
             raise damaged(self._path, error) from None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xxhash
@@ -12,7 +12,8 @@ from distil.store.backend import Location
 from distil.store.entry import check_size
 from distil.store.manifest import Manifest, read_manifest
 from distil.store.schema import StoreSpec
-from distil.store.shard import ShardEntry, file_digest, open_shard, read_index
+from distil.store.shard import Shard, ShardEntry, file_digest, open_shard, read_index
+from distil.types import Array
 
 
 def find_faults(root: Location, spec: StoreSpec, store: str, versions: Sequence[int], version: int | None) -> list[str]:
@@ -76,15 +77,29 @@ def check_steps(root: Location, spec: StoreSpec, entry: ShardEntry) -> None:
     """
     index = read_index(root, entry).select(["uid", "first_row", "length", "digest"]).to_pydict()
     with open_shard(root, entry, spec) as shard:
-        columns = [shard.column(column.name) for column in spec.columns() if column.name != "episode"]
         for uid, first, length, expected in zip(*index.values(), strict=True):
-            digest = xxhash.xxh3_128()
-            for values in columns:
-                digest.update(values[first : first + length + 1].data)
-            for info in shard.infos(first, length + 1) if spec.infos else ():
-                digest.update(info.encode() + b"\n")
-            if digest.digest() != expected:
+            if episode_digest(shard, spec, first, length) != expected:
                 raise RunError(f"{root / entry.path}: the steps of episode {uid} are altered; restore it from a copy")
+
+
+def episode_digest(shard: Shard, spec: StoreSpec, first: int, length: int, changed: Mapping[str, Array] | None = None) -> bytes:
+    """Return the xxh3-128 of an episode's steps, wherever they lie: what the index of episodes holds.
+
+    Args:
+        shard: where the episode is.
+        spec: the store's spec.
+        first: the episode's first row.
+        length: its actions T.
+        changed: name -> rows [T+1, ...] that stand for the shard's.
+    """
+    digest = xxhash.xxh3_128()
+    for column in spec.columns():
+        if column.name != "episode":
+            rows = (changed or {}).get(column.name)
+            digest.update((shard.rows(column.name, first, length + 1) if rows is None else rows).data)
+    for info in shard.infos(first, length + 1) if spec.infos else ():
+        digest.update(info.encode() + b"\n")
+    return digest.digest()
 
 
 def digest_of(root: Location, entry: ShardEntry) -> str:

@@ -6,11 +6,10 @@ import re
 import secrets
 
 from distil.errors import InputError
-from distil.store.backend import Location, backend
+from distil.store.backend import Location
 from distil.store.buffer import EpisodeBuffer
-from distil.store.files import discard, os_fault
 from distil.store.schema import StoreSpec
-from distil.store.shard import ShardEntry, write_shard
+from distil.store.shard import ShardEntry, seal_shard
 from distil.types import Episode
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,80}")
@@ -60,24 +59,8 @@ class ShardWriter:
         buffer = self._buffer
         if not len(buffer):
             return None
-        files, name = backend(self._root), f"{self._stem}-{self._num_sealed:06d}"
-        key = f"data/{name}.arrow"
-        opened = files.staging() / f".{name}.open"
-        try:
-            num_bytes, digest = write_shard(opened, self._spec, buffer.columns(), buffer.index())
-            files.publish(opened, key)
-        except OSError as error:
-            raise os_fault(error, opened.with_name(f"{name}.arrow")) from None
-        finally:
-            discard(opened)
-        entry = ShardEntry(
-            path=key,
-            num_bytes=num_bytes,
-            num_rows=buffer.num_rows,
-            num_episodes=len(buffer),
-            num_transitions=buffer.num_transitions,
-            digest=digest,
-        )
+        name = f"{self._stem}-{self._num_sealed:06d}"
+        entry = seal_shard(self._root, self._spec, buffer.columns(), buffer.index(), name)
         self._num_sealed += 1
         buffer.clear()
         return entry

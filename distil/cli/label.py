@@ -1,0 +1,50 @@
+"""`distil store label`: labels for the steps of stored episodes that have none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from distil.cli.common import JSON, console, pairs, show
+from distil.config import apply_overrides, parse_override
+from distil.errors import InputError
+
+
+@click.command("label")
+@click.argument("path", metavar="STORE")
+@click.option("--expert", multiple=True, required=True, metavar="KIND|KEY=VALUE", help="Who is asked, see above. Repeatable.")
+@click.option("--select", multiple=True, metavar="KEY=VALUE", help="Which episodes, as in data.select. Repeatable.")
+@click.option("--again", is_flag=True, help="Ask about all their steps, and replace the labels that there are.")
+@click.option("--workers", "num_workers", type=click.IntRange(0), default=0, show_default=True, help="Ray actors; 0: no Ray.")
+@JSON
+def label(path: str, expert: tuple[str, ...], select: tuple[str, ...], again: bool, num_workers: int, as_json: bool) -> None:
+    """Ask an expert about the steps of STORE that have no label, and publish its answers as a new version.
+
+    The expert is a kind (`distil experts list`) and its settings: --expert scripted, or --expert sb3 --expert path=X.zip.
+    The same command goes on after a kill: what is in finished shards isn't asked again. Old versions stay.
+    """
+    from distil import api
+
+    settings = _settings("expert", expert) | _settings("select", select)
+    with console(as_json) as progress:
+        report = api.label(path, **apply_overrides({}, settings), again=again, num_workers=num_workers, progress=progress)
+    result = {
+        "store": path,
+        "snapshot": report.version,
+        "episodes": report.num_episodes,
+        "labels": report.num_labels,
+        "unlabelled_steps": report.num_unlabelled,
+    }
+    show(as_json, result, lambda: pairs(result))
+
+
+def _settings(what: str, words: tuple[str, ...]) -> dict[str, Any]:
+    """Return dotted key -> value of an option's words; a bare one is the kind."""
+    settings: dict[str, Any] = {}
+    for word in words:
+        key, value = parse_override(word if "=" in word else f"kind={word}")
+        if f"{what}.{key}" in settings:
+            raise InputError(f"--{what}: the key {key} stands here twice; give each once")
+        settings[f"{what}.{key}"] = value
+    return settings

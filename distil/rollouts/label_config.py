@@ -1,0 +1,74 @@
+"""What `distil store label` is told: which expert, and which episodes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from typing import TYPE_CHECKING
+
+import gymnasium as gym
+from pydantic import Field
+
+from distil.config import Config, validate
+from distil.envs import EnvConfig, EnvSpec, GymEnvConfig, ImportEnvConfig
+from distil.errors import InputError
+from distil.experts.base import Expert
+from distil.experts.config import ExpertConfig
+from distil.store.schema import StoreSpec
+from distil.store.selection import SelectionConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+
+class LabelConfig(Config):
+    """An expert, the episodes to ask it about, and how."""
+
+    expert: ExpertConfig
+    select: SelectionConfig = SelectionConfig()
+    again: bool = False  # about all their steps, and not only those without a label
+    num_workers: int = Field(default=0, ge=0)  # Ray actors; 0: in this process, without Ray
+
+    def build(self, spec: StoreSpec) -> Expert:
+        """Return the expert for the spaces of a store; InputError if it doesn't fit them."""
+        env = stored_env(spec.env)
+        return self.expert.build(env, _env_spec(env, spec))
+
+    def key(self, expert: Expert) -> str:
+        """Return the identity of the expert that `build` has made: its configuration, and what it has read from files."""
+        digest = hashlib.sha256(json.dumps(self.expert.model_dump(mode="json"), sort_keys=True).encode())
+        try:
+            digest.update(pickle.dumps(expert))
+        except Exception:  # the user's own: what can't be sent to workers is known by its configuration alone
+            digest.update(b"unpicklable")
+        return digest.hexdigest()
+
+
+class _Stored(Config):
+    env: EnvConfig
+
+
+def stored_env(env: Mapping[str, Any]) -> GymEnvConfig | ImportEnvConfig:
+    """Return the environment that a store says it is of, or a nameless one if it says nothing that makes sense.
+
+    It is a configuration, and is never made: it would import and call what a file names.
+    """
+    try:
+        return validate(_Stored, {"env": dict(env)}).env
+    except InputError:
+        return ImportEnvConfig(target="unknown")
+
+
+def _env_spec(env: GymEnvConfig | ImportEnvConfig, spec: StoreSpec) -> EnvSpec:
+    """Return the environment's spec with the spaces of the store, and the limit that Gymnasium's registry knows, if it does."""
+    registered = gym.registry.get(env.id) if isinstance(env, GymEnvConfig) else None
+    limit = env.max_episode_steps or (registered.max_episode_steps if registered else None)
+    return EnvSpec(
+        name=env.name,
+        observation=spec.observation,
+        action=spec.action,
+        max_episode_steps=limit,
+        reward_threshold=None,
+    )

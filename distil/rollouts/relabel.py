@@ -1,0 +1,163 @@
+"""Labels for a store's episodes after the fact: for raw ones, and for the steps that an expert failed to label."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distil.errors import InputError, RunError
+from distil.experts.base import Expert
+from distil.rollouts.relabel_pool import LabelPool, label_here
+from distil.rollouts.relabel_worker import LabelSetup, ShardReport, ShardTask
+from distil.store.backend import backend
+from distil.store.relabel import is_rewritten, publish_rewritten, rewritten_from
+from distil.store.shard import ShardEntry
+from distil.store.snapshot import Snapshot
+from distil.store.store import Store
+from distil.types import Progress, silent
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelReport:
+    """What labelling a store brought."""
+
+    version: int  # the newest one afterwards
+    num_episodes: int  # that the expert was asked about
+    num_labels: int  # that they got
+    num_unlabelled: int  # of their steps, those that are still without a label
+
+
+def label_store(
+    store: Store,
+    expert: Expert,
+    *,
+    key: str,
+    uids: Collection[str] | None = None,
+    again: bool = False,
+    num_workers: int = 0,
+    address: str | None = None,
+    progress: Progress = silent,
+) -> LabelReport:
+    """Ask the expert about steps of stored episodes, and publish its labels in one new version of the store.
+
+    Each shard is written again as soon as it is done, under a name that its content and `key` decide: a call like one that
+    was killed finds these and doesn't ask for them again. On an error or interrupt, what has been answered is published.
+    Without new labels there is no new version. Steps that get no action for an answer stay without a label.
+
+    Args:
+        store: whose newest version.
+        expert: who is asked; a new one, if it is stateful: it gets one slot.
+        key: the expert's identity; equal for experts that give the same answers.
+        uids: episodes to ask about; None: all.
+        again: about all steps of the episodes, whose labels are replaced; otherwise about those without a label.
+        num_workers: Ray actors, a core each, each with one shard at a time in memory; 0: this process.
+        address: of a running Ray cluster; None: RAY_ADDRESS, else one is started here.
+        progress: told of episodes.
+
+    Raises:
+        InputError: the expert reads the simulator, or can't be sent to the workers; an episode isn't in the store.
+        RunError: the expert raised (it is named, with the episode); a shard is damaged; actors kept dying on the same shard;
+            the disk refuses; or somebody else labelled the same episodes at the same time.
+    """
+    if expert.needs_env:
+        raise InputError(
+            f"expert {expert.name}: reads the simulator's state, which a store doesn't have; label while collecting "
+            "(algorithm.kind=dagger), or choose an expert that needs the observations alone"
+        )
+    snapshot = store.snapshot()
+    tasks = _tasks(snapshot, _chosen(snapshot, uids, again), again, key)
+    work = _Work(store, tasks, again, progress)
+    setup = LabelSetup(path=str(store.path.resolve()), spec=store.spec, expert=expert)
+    try:
+        if num_workers and tasks:
+            with closing(LabelPool(setup, min(num_workers, len(tasks)), address)) as pool:
+                pool.run(tasks, work.take)
+        else:
+            label_here(setup, tasks, work.take, work.tell)
+    except BaseException:
+        work.publish(expert)
+        raise
+    return work.report(snapshot.version if not work.rewritten else work.publish(expert))
+
+
+def _chosen(snapshot: Snapshot, uids: Collection[str] | None, again: bool) -> NDArray[np.int64]:
+    """Return the positions of the episodes to ask about."""
+    episodes = snapshot.episodes
+    keep = np.ones(len(episodes), np.bool_) if again else episodes.num_labelled < episodes.length
+    if uids is not None:
+        absent = set(uids) - set(episodes.uid.tolist())
+        if absent:
+            raise InputError(f"{snapshot.path}: no episode {min(absent)} in version {snapshot.version}; check the uids")
+        keep &= np.isin(episodes.uid, list(uids))
+    return np.flatnonzero(keep)
+
+
+def _tasks(snapshot: Snapshot, chosen: NDArray[np.int64], again: bool, key: str) -> list[ShardTask]:
+    """Return a task for each shard that has some of the chosen episodes."""
+    by_shard: dict[int, list[str]] = {}
+    for shard, uid in zip(snapshot.episodes.shard[chosen].tolist(), snapshot.episodes.uid[chosen].tolist(), strict=True):
+        by_shard.setdefault(shard, []).append(uid)
+    items = [item for item in backend(snapshot.path).list("data") if is_rewritten(item.key)] if by_shard else []
+    tasks = []
+    for shard, uids in sorted(by_shard.items()):
+        entry = snapshot.entries[shard]
+        asked = hashlib.sha256(json.dumps([key, again, sorted(uids)]).encode()).hexdigest()
+        found = rewritten_from(entry, asked, items)
+        tasks.append(ShardTask(entry=entry, uids=frozenset(uids), again=again, key=asked, items=found))
+    return tasks
+
+
+class _Work:
+    """What has been done so far."""
+
+    def __init__(self, store: Store, tasks: list[ShardTask], again: bool, progress: Progress) -> None:
+        self.rewritten: dict[ShardEntry, ShardEntry] = {}
+        self._store, self._again, self._progress = store, again, progress
+        self._total, self._num_done, self._num_told = sum(len(task.uids) for task in tasks), 0, 0
+        self._num_labels, self._num_unlabelled, self._labels_told = 0, 0, 0
+        if tasks:
+            progress("label", 0, self._total)
+
+    def tell(self, num_labels: int) -> None:
+        """Tell the progress of an episode whose shard isn't done yet."""
+        self._num_told, self._labels_told = self._num_told + 1, self._labels_told + num_labels
+        self._progress("label", self._num_told, self._total, labels=self._labels_told)
+
+    def take(self, task: ShardTask, report: ShardReport) -> None:
+        """Note a shard; RunError or KeyboardInterrupt if that is how it ended."""
+        if report.entry != task.entry:
+            self.rewritten[task.entry] = report.entry
+        before, after = (self._facts(entry, task) for entry in (task.entry, report.entry))
+        self._num_labels += after[0] - (0 if self._again else before[0])
+        self._num_unlabelled += after[1] - after[0]
+        if report.error:
+            raise RunError(report.error)
+        if report.is_stopped:
+            raise KeyboardInterrupt
+        self._num_done += len(task.uids)
+        if self._num_told < self._num_done:
+            self._num_told, self._labels_told = self._num_done, self._num_labels
+            self._progress("label", self._num_told, self._total, labels=self._labels_told)
+
+    def publish(self, expert: Expert) -> int:
+        """Publish the rewritten shards and return the version."""
+        what = f"{self._num_labels} labels by {expert.name}"
+        return publish_rewritten(self._store, self.rewritten, " ".join(what.split()))
+
+    def report(self, version: int) -> LabelReport:
+        """Return the report of finished work."""
+        return LabelReport(
+            version=version, num_episodes=self._total, num_labels=self._num_labels, num_unlabelled=self._num_unlabelled
+        )
+
+    def _facts(self, entry: ShardEntry, task: ShardTask) -> tuple[int, int]:
+        """Return the labels and the steps of the task's episodes in a shard."""
+        index = self._store.index(entry).select(["uid", "num_labelled", "length"]).to_pylist()
+        rows = [row for row in index if row["uid"] in task.uids]
+        return sum(row["num_labelled"] for row in rows), sum(row["length"] for row in rows)
