@@ -14,7 +14,7 @@ from distil.config import Config, validate
 from distil.envs import EnvConfig, EnvSpec, GymEnvConfig, ImportEnvConfig
 from distil.errors import InputError
 from distil.experts.base import Expert
-from distil.experts.config import ExpertConfig
+from distil.experts.single import SingleExpertConfig
 from distil.store.schema import StoreSpec
 from distil.store.selection import SelectionConfig
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class LabelConfig(Config):
     """An expert, the episodes to ask it about, and how."""
 
-    expert: ExpertConfig
+    expert: SingleExpertConfig
     select: SelectionConfig = SelectionConfig()
     again: bool = False  # about all their steps, and not only those without a label
     num_workers: int = Field(default=0, ge=0)  # Ray actors; 0: in this process, without Ray
