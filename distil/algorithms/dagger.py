@@ -17,6 +17,7 @@ from distil.algorithms.base import Budget
 from distil.config import Config
 from distil.errors import InputError
 from distil.plans import CheckPlan, CollectPlan, EvaluatePlan, Round, RoundReport, Unit, UpdatePlan
+from distil.store.weights import WeightConfig
 
 
 class FirstBeta(Config):
@@ -84,6 +85,7 @@ class DaggerConfig(Config):
     beta_unit: Unit = "episode"  # who acts is drawn for a whole episode, or for each step
     from_scratch: bool = False  # each update begins with new weights and statistics; otherwise with the last ones
     last_rounds: int | None = Field(default=None, ge=1)  # train on so many rounds' data; null: all
+    weights: WeightConfig = WeightConfig()  # how much older rounds' episodes, and interventions, count in the loss
     stop: StopConfig = StopConfig()
     tuning_episodes: int = Field(default=10, ge=0)  # score each round on so many episodes (`tune/*`), not the held-out ones
     check_episodes: int = Field(default=10, ge=0)  # the expert proves itself on so many episodes first; 0: it is trusted
@@ -133,6 +135,7 @@ class Dagger:
                 round=index,
                 num_rounds=config.last_rounds,
                 from_scratch=config.from_scratch,
+                weights=config.weights,
             ),
             evaluate=EvaluatePlan(num_episodes=config.tuning_episodes, round=index, baselines=budget.baselines, held_out=False)
             if config.tuning_episodes
