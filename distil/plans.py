@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from distil.store.weights import WeightConfig
 from distil.types import PolicyRef
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class UpdatePlan:
     num_rounds: int | None = None  # train on the episodes of the last so many rounds; None: all
     from_scratch: bool = False  # new weights, moments and statistics; otherwise those that the last update ended with
     mixture: MixtureConfig | None = None  # with pinned versions: train on this, and on no snapshot of the run's own
+    weights: WeightConfig = field(default_factory=WeightConfig)  # how much rounds, and interventions, count in the loss
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,12 +5,13 @@ from typing import Any
 import pytest
 
 from distil.plans import CheckPlan, CollectPlan, EvaluatePlan, Round, RoundReport, UpdatePlan
+from distil.store import WeightConfig
 
 ROUND = Round(
     index=2,
     check=CheckPlan(num_episodes=3, min_return=10.0),
     collect=CollectPlan(num_episodes=5, round=2, actor="policy", beta=0.5, beta_unit="step", label=True),
-    update=UpdatePlan(num_steps=7, round=2, num_rounds=1, from_scratch=True),
+    update=UpdatePlan(num_steps=7, round=2, num_rounds=1, from_scratch=True, weights=WeightConfig(round_decay=0.5)),
     evaluate=EvaluatePlan(num_episodes=4, round=2, held_out=False),
 )
 
@@ -41,7 +42,7 @@ def test_parts_that_nobody_asked_for_are_left_out() -> None:
     ("plan", "expected"),
     [
         (CollectPlan(num_episodes=1), {"actor": "expert", "beta": 0.0, "label": False, "max_unlabelled": 1.0}),
-        (UpdatePlan(num_steps=1), {"num_rounds": None, "from_scratch": False}),
+        (UpdatePlan(num_steps=1), {"num_rounds": None, "from_scratch": False, "weights": WeightConfig()}),
         (EvaluatePlan(num_episodes=1), {"held_out": True, "baselines": True}),
     ],
     ids=["collect", "update", "evaluate"],

@@ -18,6 +18,7 @@ from distil.config import Config
 from distil.errors import InputError
 from distil.experts.gates.config import GateConfig, HumanGateConfig
 from distil.plans import AHEAD, CheckPlan, CollectPlan, EvaluatePlan, Round, RoundReport, Unit, UpdatePlan
+from distil.store.weights import WeightConfig
 
 
 class FirstBeta(Config):
@@ -88,6 +89,7 @@ class DaggerConfig(Config):
     """Rounds that are collected ahead, while the learner is busy: by a policy that is so many rounds older. 0: classic."""
     from_scratch: bool = False  # each update begins with new weights and statistics; otherwise with the last ones
     last_rounds: int | None = Field(default=None, ge=1)  # train on so many rounds' data; null: all
+    weights: WeightConfig = WeightConfig()  # how much older rounds' episodes, and interventions, count in the loss
     stop: StopConfig = StopConfig()
     tuning_episodes: int = Field(default=10, ge=0)  # score each round on so many episodes (`tune/*`), not the held-out ones
     check_episodes: int = Field(default=10, ge=0)  # the expert proves itself on so many episodes first; 0: it is trusted
@@ -141,6 +143,7 @@ class Dagger:
                 round=index,
                 num_rounds=config.last_rounds,
                 from_scratch=config.from_scratch,
+                weights=config.weights,
             ),
             evaluate=EvaluatePlan(num_episodes=config.tuning_episodes, round=index, baselines=budget.baselines, held_out=False)
             if config.tuning_episodes

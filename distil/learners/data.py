@@ -1,10 +1,10 @@
-"""What an update trains on: the episodes of one store, or of several in proportion to weights."""
+"""What an update trains on: the episodes of one store, or of several in proportion to weights; and how much each counts."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import xxhash
@@ -28,15 +28,15 @@ class Data:
 
     @staticmethod
     def of(plan: UpdatePlan, snapshot: Snapshot | None) -> Data:
-        """Return the data of `plan`: those of its mixture, or else of `snapshot`."""
+        """Return the data of `plan`: those of its mixture, or else of `snapshot`; weighted as the plan wants."""
         if plan.mixture is not None:
-            return Data(parts=tuple(plan.mixture.resolve()), mixture=plan.mixture)
+            return Data(parts=plan.weights.apply(*plan.mixture.resolve()), mixture=plan.mixture)
         assert snapshot is not None
-        return Data(parts=(snapshot,))
+        return Data(parts=plan.weights.apply(snapshot))
 
     @property
     def digest(self) -> str:
-        """Identity of what is learned, in hex: the content and, of a mixture, the weights."""
+        """Identity of what is learned, in hex: the content, its weights and, of a mixture, the parts' shares."""
         if self.mixture is None:
             return self.parts[0].digest
         facts = [[part.digest, weight] for part, weight in zip(self.parts, self.mixture.weights, strict=True)]
@@ -45,7 +45,7 @@ class Data:
     def sources(
         self, reader: Reader, *, validation_fraction: float, seed: int, obs_horizon: int, chunk: int
     ) -> tuple[SampleSource, SampleSource | None]:
-        """Return the sources of the training and the held-out episodes; None if nothing is held out.
+        """Return the sources of the training and the held-out episodes; None if nothing is held out. These have no weights.
 
         Args:
             reader: reads all of them within one budget.
@@ -64,6 +64,7 @@ class Data:
         for part, (training, _) in zip(self.parts, halves, strict=True):
             if not _is_labelled(training):
                 raise InputError(_nothing(part))
+        halves = [(training, replace(held_out, weights=None)) for training, held_out in halves]
         labelled = [[half for half in pair if _is_labelled(half)] for pair in halves]
         found = reader.mixture(labelled, obs_horizon=obs_horizon, chunk=chunk)
         return self._mix([parts[0] for parts in found]), self._held_out([parts[1:] for parts in found])

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from distil.plans import Metrics, UpdatePlan
+from distil.store.weights import Weights
 from distil.types import PolicyRef
 
 
@@ -23,6 +24,7 @@ class Job:
     store: str | None = None  # folder or URL; None: the plan has a mixture
     version: int | None = None
     selection: tuple[int, ...] | None = None  # episodes of that version; None: all
+    weights: Weights | None = None  # of these episodes, besides the plan's
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -91,7 +91,7 @@ class RayLearner:
         job = Job(index=self._index, plan=plan)
         if snapshot is not None:
             path, selection = str(snapshot.path.resolve()), tuple(snapshot.selection.tolist())
-            job = replace(job, store=path, version=snapshot.version, selection=selection)
+            job = replace(job, store=path, version=snapshot.version, selection=selection, weights=snapshot.weights)
         self._idle = False
         ray.get(self._mailbox.post.remote(job))
         posted_s = time.monotonic()
@@ -172,7 +172,7 @@ def _serve(rank: Rank, ranks: Ranks, mailbox: Any) -> None:
         assert ranks.of_first(job.index) == job.index
         snapshot = None if job.store is None else Store.open(job.store).snapshot(job.version)
         if snapshot is not None and job.selection is not None:
-            snapshot = snapshot.select(job.selection)
+            snapshot = replace(snapshot.select(job.selection), weights=job.weights)
         metrics = rank.update(job.plan, snapshot)
         if ranks.rank == 0:
             ray.get(mailbox.report.remote(job.index, Done(metrics=metrics, policy=rank.policy)))

@@ -24,6 +24,8 @@ _PARALLEL = inspect.signature(nn.parallel.DistributedDataParallel).parameters
 # Statistics are frozen and equal on all ranks: nothing to send each step. Newer versions of torch renamed the argument.
 _OPTIONS: dict[str, Any] = {"forward_sync_buffers" if "forward_sync_buffers" in _PARALLEL else "broadcast_buffers": False}
 
+_TINY = torch.finfo(torch.float32).tiny
+
 
 class _Loss(nn.Module):
     """The loss as a module: what torch.compile and DistributedDataParallel take."""
@@ -85,29 +87,28 @@ class Supervised:
         """Take one gradient step on `batches["demos"]`, this rank's slice of the global batch.
 
         Returns:
-            `loss` of this rank's slice and, with clipping, `grad_norm` before it; scalars that were not waited for.
+            `loss`, whose mean over the ranks is the global batch's, and with clipping `grad_norm` before it; scalars that were
+            not waited for.
         """
         batch = batches["demos"]
         self.learning_rate = learning_rate(self._config, self._step, self._num_steps)
-        loss, share = self._mean(self._loss(batch, self._generator), batch.weights)
+        loss = self._mean(self._loss(batch, self._generator), batch.weights)
         self._adamw.zero_grad()
-        torch.autograd.backward(loss if share is None else loss * share)
+        torch.autograd.backward(loss)
         norm = self._adamw.step(self.learning_rate)
         if self._average is not None:
             self._average.update(self._weights)
         self._step += 1
         return {"loss": loss.detach()} if norm is None else {"loss": loss.detach(), "grad_norm": norm}
 
-    def _mean(self, loss_B: Tensor, weights_B: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Return this rank's mean loss, and the factor that turns the ranks' average of it into the global mean."""
+    def _mean(self, loss_B: Tensor, weights_B: Tensor | None) -> Tensor:
+        """Return this rank's part of the global mean: the ranks' average is it. 0 where nothing weighs anything."""
         if weights_B is None:
-            return loss_B.mean(), None
+            return loss_B.mean()
         total = weights_B.sum()
-        if self._world_size == 1:
-            return (loss_B * weights_B).sum() / total, None
-        everywhere = total.clone()
-        torch.distributed.all_reduce(everywhere)
-        return (loss_B * weights_B).sum() / total, total * self._world_size / everywhere
+        if self._world_size > 1:
+            torch.distributed.all_reduce(total)
+        return (loss_B * weights_B).sum() * self._world_size / total.clamp_min(_TINY)
 
     def evaluation_policy(self) -> Policy:
         """Return a copy of the policy, in evaluation mode, with the averaged weights if averaging is on."""

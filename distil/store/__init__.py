@@ -12,6 +12,7 @@ from distil.store.shard import ShardEntry
 from distil.store.snapshot import Snapshot
 from distil.store.store import Store
 from distil.store.stream import StreamSampler
+from distil.store.weights import WeightConfig
 from distil.store.windows import TransitionBatch, Windows
 from distil.store.writer import ShardWriter
 
@@ -33,5 +34,6 @@ __all__ = [
     "StoreSpec",
     "StreamSampler",
     "TransitionBatch",
+    "WeightConfig",
     "Windows",
 ]

@@ -30,6 +30,7 @@ from distil.store.rows import RowReader
 from distil.store.sampler import Sampler, whole_episodes
 from distil.store.snapshot import Snapshot
 from distil.store.table import Table
+from distil.store.weights import window_weights
 from distil.store.windows import Layout, place
 
 _RECORD = np.dtype([("digest", "V16"), ("value", np.int64)])
@@ -66,7 +67,10 @@ class HeldTable:
             self._look()
             self._add(snapshot)
         first = np.array([self._rows[digest] for digest in _digests(snapshot)], np.int64)
-        return Sampler.over(self._table(writeable=False), first, pieces)
+        reader = RowReader(snapshot.path, snapshot.entries, snapshot.spec)
+        weights = window_weights(snapshot, pieces, np.arange(len(pieces)), reader)
+        self.bytes_read += reader.num_bytes
+        return Sampler.over(self._table(writeable=False), first, pieces, weights)
 
     def _add(self, snapshot: Snapshot) -> None:
         digests = _digests(snapshot)

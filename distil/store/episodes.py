@@ -25,7 +25,8 @@ class EpisodeSampler(SampleSource):
     """Whole episodes with labels: observations [B, L+1, ...], actions [B, L, ...], L being the batch's longest episode.
 
     A shorter one repeats its final observation and its last label; `is_pad` [B, L] is true there, and where no label is.
-    Episodes are read from the shards when a batch is made, so no more than a batch is ever in memory.
+    Episodes are read from the shards when a batch is made, so no more than a batch is ever in memory. A sample's weight is its
+    episode's; interventions have none of their own here.
     """
 
     rows_are_alike = False  # padded to the longest of the batch
@@ -41,6 +42,9 @@ class EpisodeSampler(SampleSource):
                 f"{snapshot.path}: no labelled transition among {snapshot.num_episodes} episodes; collect demonstrations"
             )
         self._snapshot = snapshot.select(keep)
+        self.is_weighted = snapshot.weights is not None
+        if self._snapshot.weights is not None and not self._snapshot.weights.episode.any():
+            raise InputError(f"{snapshot.path}: all episodes with labels weigh 0; give one of them a weight above 0")
         self._reader = RowReader(snapshot.path, snapshot.entries, snapshot.spec)
 
     @property
@@ -65,6 +69,7 @@ class EpisodeSampler(SampleSource):
     def read(self, indices: NDArray[np.int64]) -> Batch:
         """Return the episodes at `indices` as a batch."""
         snapshot, episodes = self._snapshot, self._snapshot.episodes.take(indices)
+        weights = None if snapshot.weights is None else snapshot.weights.episode[indices]
         length, num = episodes.length, len(indices)
         longest = int(length.max())
         row = np.arange(num) * (longest + 1)
@@ -83,7 +88,7 @@ class EpisodeSampler(SampleSource):
                 values[np.flatnonzero(beyond)] = np.repeat(values[row + last], beyond.sum(1), axis=0)
         padded = {name: values.reshape(num, longest + 1, *values.shape[1:]) for name, values in out.items()}
         actions, labelled = padded.pop("expert_action")[:, :-1], padded.pop("labelled")[:, :-1]
-        return Batch(observations=padded, actions=np.ascontiguousarray(actions), is_pad=labelled == 0)
+        return Batch(observations=padded, actions=np.ascontiguousarray(actions), is_pad=labelled == 0, weights=weights)
 
     def _transitions(self, batch: Batch) -> dict[str, Array]:
         keep = ~batch.is_pad

@@ -8,6 +8,7 @@ arithmetic: any cursor resumes, and ranks take slices, as for a single store.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +99,10 @@ def split(parts: Sequence[Snapshot], validation_fraction: float, seed: int) -> l
 
 
 class MixedSampler(SampleSource):
-    """Samples of several sources. An epoch of it is as many samples as all of them have; small parts repeat in it."""
+    """Samples of several sources. An epoch of it is as many samples as all of them have; small parts repeat in it.
+
+    If a source has weights of samples, those of the others are 1; a source's share of a batch doesn't depend on them.
+    """
 
     def __init__(self, sources: Sequence[SampleSource], weights: Sequence[float]) -> None:
         """Mix `sources` (of equal spaces and windows) in proportion to `weights`, all positive."""
@@ -106,6 +110,7 @@ class MixedSampler(SampleSource):
         self._sources = tuple(sources)
         self._counts = _counts(weights)
         self.tier = max(source.tier for source in sources)
+        self.is_weighted = any(source.is_weighted for source in sources)
 
     @property
     def num_samples(self) -> int:
@@ -119,16 +124,18 @@ class MixedSampler(SampleSource):
 
     def stream(self, seed: int) -> Stream:
         """Return the stream whose order `seed` gives."""
-        return _Mixed(self._sources, self._counts, seed)
+        return _Mixed(self._sources, self._counts, seed, is_weighted=self.is_weighted)
 
     def scan(self, batch_size: int) -> Iterator[Batch]:
         """Yield every sample of every source once; the last batch of each source may be smaller."""
         for source in self._sources:
-            yield from source.scan(batch_size)
+            for batch in source.scan(batch_size):
+                yield _with_weights(batch) if self.is_weighted else batch
 
 
 class _Mixed:
-    def __init__(self, sources: Sequence[SampleSource], counts: NDArray[np.int64], seed: int) -> None:
+    def __init__(self, sources: Sequence[SampleSource], counts: NDArray[np.int64], seed: int, *, is_weighted: bool) -> None:
+        self._is_weighted = is_weighted
         self._streams = [source.stream(integer(seed, "part", i)) for i, source in enumerate(sources)]
         self._counts, owners = counts, np.repeat(np.arange(len(counts)), counts)
         self._cycle = lru_cache(maxsize=4)(lambda cycle: generator(seed, "cycle", cycle).permutation(owners))
@@ -143,7 +150,8 @@ class _Mixed:
         for part, stream in enumerate(self._streams):
             rows = np.flatnonzero(owners == part)
             if len(rows):
-                parts.append((rows, stream.take(int(before[part]), len(rows))))
+                batch = stream.take(int(before[part]), len(rows))
+                parts.append((rows, _with_weights(batch) if self._is_weighted else batch))
         return _interleave(parts, num)
 
     def close(self) -> None:
@@ -163,6 +171,11 @@ class _Joined(Mapping[str, Array]):
 
     def __len__(self) -> int:
         return len(self._parts[0])
+
+
+def _with_weights(batch: Batch) -> Batch:
+    """Return the batch with ones for weights if it has none: all batches have them, or learners would wait for each other."""
+    return batch if batch.weights is not None else replace(batch, weights=np.ones(len(batch), np.float32))
 
 
 def _interleave(parts: Sequence[tuple[NDArray[np.int64], Batch]], num: int) -> Batch:

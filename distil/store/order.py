@@ -55,6 +55,7 @@ class SampleSource(ABC):
 
     tier: int  # 1: in memory, 2: streamed
     rows_are_alike = True  # a sample looks the same whichever others are fetched with it
+    is_weighted = False  # all batches have weights, or none
 
     @property
     @abstractmethod

@@ -21,6 +21,7 @@ from distil.store.rows import RowReader
 from distil.store.sampler import whole_episodes
 from distil.store.snapshot import Snapshot
 from distil.store.stream import BudgetError, StreamSampler
+from distil.store.weights import WEIGHT_BYTES, join_weights
 from distil.store.windows import Layout, WindowOptions, Windows, place
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -169,7 +170,8 @@ class Reader:
 def needed_bytes(snapshot: Snapshot, layout: Layout) -> int:
     """Return the bytes that all samples of `snapshot` take in memory."""
     pieces = whole_episodes(snapshot, layout.windows)
-    out = place(pieces, layout.windows).end * layout.row_bytes + snapshot.num_transitions * _INDEX_BYTES
+    index_bytes = _INDEX_BYTES + (snapshot.weights is not None) * WEIGHT_BYTES
+    out = place(pieces, layout.windows).end * layout.row_bytes + snapshot.num_transitions * index_bytes
     if layout.compressed:
         reader = RowReader(snapshot.path, snapshot.entries, snapshot.spec)
         rows = sum(entry.num_rows for entry in snapshot.entries)
@@ -257,4 +259,4 @@ def _union(parts: Sequence[Snapshot]) -> Snapshot:
     """Return the view of all episodes of `parts`; they don't overlap."""
     joined = {name: np.concatenate([getattr(part.episodes, name) for part in parts]) for name in parts[0].episodes.__dict__}
     selection = np.concatenate([part.selection for part in parts])
-    return replace(parts[0], episodes=type(parts[0].episodes)(**joined), selection=selection)
+    return replace(parts[0], episodes=type(parts[0].episodes)(**joined), selection=selection, weights=join_weights(parts))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import xxhash
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from distil.errors import InputError
 from distil.seeding import generator
@@ -21,6 +21,7 @@ from distil.store.rows import RowReader, Runs
 from distil.store.sampler import Sampler
 from distil.store.schema import StoreSpec
 from distil.store.shard import ShardEntry, open_shard
+from distil.store.weights import Weights
 from distil.types import Array, Batch, Episode
 
 _STEP_DIGEST_FIELDS = ("seed", "round", "policy_version")
@@ -30,8 +31,8 @@ _STEP_DIGEST_FIELDS = ("seed", "round", "policy_version")
 class Snapshot:
     """Episodes of one version of a store, in canonical order (sorted by uid, unless selected otherwise).
 
-    It holds the episode index; steps are read when asked for. To hand it to another process, send `path`, `version` and
-    `selection`, and rebuild it as `Store.open(path).snapshot(version).select(selection)`.
+    It holds the episode index; steps are read when asked for. To hand it to another process, send `path`, `version`,
+    `selection` and `weights`, and rebuild it as `Store.open(path).snapshot(version).select(selection)` with these weights.
     """
 
     path: Location  # the store's folder or URL
@@ -40,6 +41,7 @@ class Snapshot:
     entries: tuple[ShardEntry, ...]  # of the whole version
     episodes: EpisodeIndex
     selection: NDArray[np.int64]  # [num_episodes] positions in the whole version's canonical order
+    weights: Weights | None = None  # None: all episodes and steps count alike
 
     @property
     def num_episodes(self) -> int:
@@ -53,7 +55,7 @@ class Snapshot:
 
     @cached_property
     def digest(self) -> str:
-        """Identity of the content in hex: equal for equal episodes in equal order, however they lie in shards."""
+        """Identity of content and weights in hex: equal for equal episodes in equal order, however they lie in shards."""
         digest = xxhash.xxh3_128()
         spec = self.spec.to_json() | {"env": {}}
         digest.update(json.dumps(spec, sort_keys=True).encode())
@@ -61,6 +63,8 @@ class Snapshot:
             digest.update("\n".join(getattr(self.episodes, name).tolist()).encode() + b"\n\n")
         for name in (*_STEP_DIGEST_FIELDS, "digest"):
             digest.update(np.ascontiguousarray(getattr(self.episodes, name)).tobytes())
+        if self.weights is not None:
+            digest.update(self.weights.tobytes())
         return digest.hexdigest()
 
     def select(self, indices: Sequence[int] | NDArray[Any]) -> Snapshot:
@@ -70,7 +74,20 @@ class Snapshot:
             raise InputError(f"{self.path}: episodes are numbered 0 to {self.num_episodes - 1}; not all of the selection exist")
         if np.unique(chosen).size != chosen.size:
             raise InputError(f"{self.path}: an episode is selected twice; give each number once")
-        return replace(self, episodes=self.episodes.take(chosen), selection=self.selection[chosen])
+        weights = None if self.weights is None else self.weights.take(chosen)
+        return replace(self, episodes=self.episodes.take(chosen), selection=self.selection[chosen], weights=weights)
+
+    def weighted(self, weights: ArrayLike, intervention: float = 1.0) -> Snapshot:
+        """Return a view whose samples carry weights (`Batch.weights`), in place of those that it has.
+
+        Args:
+            weights: [num_episodes], of the episodes; at least 0.
+            intervention: factor of windows that start where the expert acted in an episode in which a learned policy acts.
+
+        Raises:
+            InputError: a weight is negative or not finite, all are 0, or there isn't one an episode.
+        """
+        return replace(self, weights=Weights.checked(weights, intervention, self.num_episodes, str(self.path)))
 
     def first(self, num: int) -> Snapshot:
         """Return a view of the first `num` episodes; InputError when there are fewer."""

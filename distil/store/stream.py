@@ -22,8 +22,9 @@ from distil.errors import InputError
 from distil.seeding import generator
 from distil.store.order import SampleSource, Stream
 from distil.store.rows import RowReader, Runs
-from distil.store.sampler import Copies, whole_episodes
+from distil.store.sampler import Copies, cut, permuted, whole_episodes
 from distil.store.table import Gather, Table
+from distil.store.weights import WEIGHT_BYTES, window_weights
 from distil.store.windows import LABELLED, Layout, Pieces, WindowOptions, Windows, place
 from distil.types import Array, Batch
 
@@ -76,6 +77,7 @@ class StreamSampler(SampleSource):
             RunError: a shard is damaged.
         """
         self._snapshot = snapshot
+        self.is_weighted = snapshot.weights is not None
         self._layout = Layout(snapshot.spec, Windows(**windows))
         self._episodes = whole_episodes(snapshot, self._layout.windows)
         self._ends = np.cumsum(self._episodes.length)  # [episodes]
@@ -95,8 +97,7 @@ class StreamSampler(SampleSource):
         num = len(self._blocks.number)
         chosen = np.unique(np.linspace(0, num - 1, min(num, self._scan_blocks)).astype(np.int64))
         loader = _Loader(self, len(chosen), self.reader())
-        samples, _ = loader.load(chosen)
-        return Copies(loader.table, samples)
+        return Copies(loader.table, loader.load(chosen).samples)
 
     def stream(self, seed: int) -> Stream:
         """Return the stream whose order `seed` gives."""
@@ -109,11 +110,11 @@ class StreamSampler(SampleSource):
         waiting = 0
         for begin in range(0, len(self._blocks.number), self._scan_blocks):
             end = min(begin + self._scan_blocks, len(self._blocks.number))
-            samples, gather = loader.load(np.arange(begin, end))
+            loaded = loader.load(np.arange(begin, end))
             at = 0
-            while at < len(samples):
-                num = min(batch_size - waiting, len(samples) - at)
-                rest.append(gather(samples[at : at + num]))
+            while at < len(loaded.samples):
+                num = min(batch_size - waiting, len(loaded.samples) - at)
+                rest.append(loaded.batch(at, num))
                 at, waiting = at + num, waiting + num
                 if waiting == batch_size:
                     yield concatenate(rest)
@@ -129,15 +130,16 @@ class StreamSampler(SampleSource):
         """Return a new reader of the snapshot's shards."""
         return RowReader(self._snapshot.path, self._snapshot.entries, self._snapshot.spec)
 
-    def pieces(self, chosen: NDArray[np.int64]) -> Pieces:
-        """Return the parts of episodes that blocks `chosen` (positions in `Blocks`) are made of, in the snapshot's order."""
+    def pieces(self, chosen: NDArray[np.int64]) -> tuple[Pieces, NDArray[np.int64]]:
+        """Return the parts of blocks `chosen` (positions in `Blocks`), in the snapshot's order, and the episode of each."""
         blocks, episodes, ends = self._blocks, self._episodes, self._ends
-        return _pieces(np.sort(blocks.number[chosen]), blocks.size, episodes, ends)[0]
+        pieces, _, episode = _pieces(np.sort(blocks.number[chosen]), blocks.size, episodes, ends)
+        return pieces, episode
 
     def _cut(self, budget: int) -> Blocks:
         """Choose the sizes: two groups, a scan of an eighth, and what reading needs share the budget."""
         layout, windows = self._layout, self._layout.windows
-        row_bytes = layout.row_bytes + _INDEX_BYTES + self._compressed_bytes()
+        row_bytes = layout.row_bytes + _INDEX_BYTES + self.is_weighted * WEIGHT_BYTES + self._compressed_bytes()
         rows = int((budget - _RESERVED_BYTES) / _SHARES / row_bytes) - windows.gap
         size = max(min(_MAX_BLOCK, rows // _BLOCKS_IN_GROUP), _MIN_BLOCK)
         total = int(self._ends[-1])
@@ -214,23 +216,44 @@ class _Loader:
         self._source, self._reader = source, reader
         self.table = Table.allocate(source._layout, int(source._blocks.most_rows[num_blocks - 1]))
 
-    def load(self, chosen: NDArray[np.int64]) -> tuple[NDArray[np.int64], Gather]:
-        """Return the samples of blocks `chosen`, in the snapshot's order, and what gathers them until the next call."""
+    def load(self, chosen: NDArray[np.int64]) -> _Loaded:
+        """Return the samples of blocks `chosen`, in the snapshot's order; they last until the next call."""
         layout = self._source._layout
-        pieces = self._source.pieces(chosen)
+        pieces, episode = self._source.pieces(chosen)
         places = place(pieces, layout.windows)
         for heap in self.table.heaps.values():
             heap.clear()
         self.table.fill(self._reader, pieces, places)
-        return self.table.samples(places.first, pieces.num, pieces.full), self.table.gather()
+        weights = window_weights(self._source._snapshot, pieces, episode, self._reader)
+        samples, weights = self.table.samples(places.first, pieces.num, pieces.full, weights)
+        return _Loaded(samples=samples, weights=weights, gather=self.table.gather())
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Loaded:
+    """Samples in memory, and what makes batches of them."""
+
+    samples: NDArray[np.int64]
+    weights: Array | None  # [samples]
+    gather: Gather
+
+    def batch(self, begin: int, num: int) -> Batch:
+        return self.gather(self.samples[begin : begin + num], cut(self.weights, begin, begin + num))
+
+    def permuted(self, generator: np.random.Generator) -> _Loaded:
+        samples, weights = permuted(generator, self.samples, self.weights)
+        return _Loaded(samples=samples, weights=weights, gather=self.gather)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Group:
     key: tuple[int, int]  # epoch, number
     begin: int  # position of its first sample in the epoch
-    order: NDArray[np.int64]  # [samples] in the order of the stream
-    gather: Gather
+    loaded: _Loaded  # in the order of the stream
+
+    @property
+    def end(self) -> int:
+        return self.begin + len(self.loaded.samples)
 
 
 class _Streamed:
@@ -252,12 +275,11 @@ class _Streamed:
         while num:
             epoch, offset = divmod(position, self._num_samples)
             group = self._group
-            if group is None or group.key[0] != epoch or not group.begin <= offset < group.begin + len(group.order):
+            if group is None or group.key[0] != epoch or not group.begin <= offset < group.end:
                 group = self._advance(epoch, offset)
-            at = offset - group.begin
-            order = group.order[at : at + num]
-            parts.append(group.gather(order))
-            position, num = position + len(order), num - len(order)
+            count = min(num, group.end - offset)
+            parts.append(group.loaded.batch(offset - group.begin, count))
+            position, num = position + count, num - count
         return parts[0] if len(parts) == 1 else concatenate(parts)
 
     def close(self) -> None:
@@ -287,9 +309,9 @@ class _Streamed:
     def _load(self, key: tuple[int, int], loader: _Loader) -> _Group:
         order, begins = self._plan(key[0])
         size = self._blocks.in_group
-        samples, gather = loader.load(order[key[1] * size : (key[1] + 1) * size])
-        shuffled = generator(self._seed, "epoch", key[0], "group", key[1]).permutation(samples)
-        return _Group(key=key, begin=int(begins[key[1]]), order=shuffled, gather=gather)
+        loaded = loader.load(order[key[1] * size : (key[1] + 1) * size])
+        shuffled = loaded.permuted(generator(self._seed, "epoch", key[0], "group", key[1]))
+        return _Group(key=key, begin=int(begins[key[1]]), loaded=shuffled)
 
     def _plan_epoch(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the order of the blocks, and where each group's samples begin; the number of samples comes last."""

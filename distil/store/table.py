@@ -29,7 +29,7 @@ from distil.store.windows import (
 )
 from distil.types import Array, Batch
 
-Gather = Callable[[NDArray[np.int64]], Batch]
+Gather = Callable[[NDArray[np.int64], Array | None], Batch]  # samples [B], and their weights or None
 _Take = Callable[[NDArray[np.int64]], Array]
 PACKED = "packed"
 
@@ -131,21 +131,25 @@ class Table:
             behind = np.repeat(places.first + num + places.after, num) - rows
             self.columns[GOAL][rows] = np.where(np.repeat(places.extra, num) > 0, behind, left)
 
-    def samples(self, first: NDArray[np.int64], num: NDArray[np.int64], full: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Return the samples that start in rows [first, first + num), in that order, as `gather` takes them.
+    def samples(
+        self, first: NDArray[np.int64], num: NDArray[np.int64], full: NDArray[np.bool_], weights: Array | None = None
+    ) -> tuple[NDArray[np.int64], Array | None]:
+        """Return the samples that start in rows [first, first + num), in that order, and their weights, as `gather` takes them.
 
         Args:
             first: [N] rows.
             num: [N] transitions.
             full: [N] where all of them are labelled.
+            weights: [sum(num)] of the windows that start there; None: they have none.
         """
         rows = ranges(first, num)
         if not self.layout.windows.every and not full.all():
-            rows = rows[~self.columns[PAD][rows]]
-        return rows - self.layout.windows.gap
+            starts = ~self.columns[PAD][rows]
+            rows, weights = rows[starts], None if weights is None else weights[starts]
+        return rows - self.layout.windows.gap, weights
 
     def gather(self) -> Gather:
-        """Return a function from samples [B] to their batch."""
+        """Return a function from samples [B] and their weights to their batch."""
         packed, windows = self._packed, self.layout.windows
         names = [field.name for field in self.layout.observations]
         if packed is not None and not self.layout.compressed:
@@ -155,11 +159,11 @@ class Table:
         actions, is_pad = self._windows(fields[LABEL], windows.chunk, gap), _windows(pad, windows.chunk, gap)
         goals = self._goals()
 
-        def gather(indices: NDArray[np.int64]) -> Batch:
+        def gather(indices: NDArray[np.int64], weights: Array | None) -> Batch:
             observations = {name: take(indices) for name, take in current.items()}
             if goals is not None:
                 observations |= goals(indices)
-            return Batch(observations=observations, actions=actions(indices), is_pad=is_pad(indices))
+            return Batch(observations=observations, actions=actions(indices), is_pad=is_pad(indices), weights=weights)
 
         return gather if windows.n_step is None else self._gather_transitions(gather, windows.n_step)
 
@@ -184,8 +188,8 @@ class Table:
         terminated, executed = self.columns[TERMINATED][gap:], self._windows(fields[EXECUTED], 1, gap)
         rewards = self._windows(fields[REWARD], n_step, gap)
 
-        def transitions(indices: NDArray[np.int64]) -> Batch:
-            batch, steps = gather(indices), ahead[indices].astype(np.int64)
+        def transitions(indices: NDArray[np.int64], weights: Array | None) -> Batch:
+            batch, steps = gather(indices, weights), ahead[indices].astype(np.int64)
             rows = indices + steps
             return TransitionBatch(
                 **batch.__dict__,
@@ -224,12 +228,13 @@ class Table:
 def _gather_packed(packed: Array, names: list[str]) -> Gather:
     take = packed.take
 
-    def gather(indices: NDArray[np.int64]) -> Batch:
+    def gather(indices: NDArray[np.int64], weights: Array | None) -> Batch:
         batch = take(indices, 0, None, "clip")
         return Batch(
             observations={name: batch[name] for name in names},
             actions=batch[LABEL],
             is_pad=np.zeros((len(indices), 1), np.bool_),
+            weights=weights,
         )
 
     return gather

@@ -4,6 +4,7 @@ from distil.algorithms.base import Budget
 from distil.algorithms.dagger import ConstantBeta, DaggerConfig, ExponentialBeta, FirstBeta, LinearBeta, StopConfig
 from distil.errors import InputError
 from distil.plans import RoundReport
+from distil.store import WeightConfig
 
 BUDGET = Budget(num_demonstrations=3, num_steps=100, num_evaluation_episodes=50, max_episode_steps=200)
 
@@ -32,6 +33,13 @@ def test_demonstrations_then_rounds_of_the_learner_then_the_held_out_score():
     assert [todo.evaluate.held_out for todo in rounds] == [False, False, False, True]
     assert rounds[3].collect is rounds[3].update is None
     assert rounds[3].evaluate.num_episodes == 50
+
+
+def test_each_update_has_the_weights():
+    weights = WeightConfig(round_decay=0.9, intervention=2.0)
+    for config, expected in ((DaggerConfig(weights=weights), weights), (DaggerConfig(), WeightConfig())):
+        algorithm = config.build(BUDGET)
+        assert [algorithm.next_round(last).update.weights for last in (None, report(0), report(1))] == [expected] * 3
 
 
 def test_it_is_pure():

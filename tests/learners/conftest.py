@@ -21,7 +21,8 @@ SPEC = StoreSpec(
 POLICY = PolicyConfig(encoder=MlpConfig(hidden=(16, 16)))
 
 
-def episode(number: int, length: int = 20, labelled: bool = True) -> Episode:
+def episode(number: int, length: int = 20, labelled: bool = True, round: int = 0) -> Episode:
+    """Of round 0 by the expert alone; of later ones by a policy, the expert acting in each third step."""
     rng = np.random.default_rng(number)
     obs = rng.normal(size=(length + 1, 3))
     actions = np.tanh(obs[:-1, :2] * 0.5).astype(np.float32)
@@ -33,7 +34,9 @@ def episode(number: int, length: int = 20, labelled: bool = True) -> Episode:
         truncated=False,
         expert_actions=actions,
         labelled=np.full(length, labelled, np.uint8),
-        acted_by_expert=np.ones(length, np.uint8),
+        acted_by_expert=(np.arange(length) % 3 == 0 if round else np.ones(length)).astype(np.uint8),
+        policy_version=round if round else -1,
+        round=round,
         seed=number,
         uid=f"test-0000-{number:08d}",
     )

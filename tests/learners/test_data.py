@@ -1,18 +1,25 @@
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from distil.config import validate
 from distil.errors import InputError
 from distil.learners.data import Data
+from distil.learners.loop import to_torch
+from distil.objectives.config import OptimiserConfig
 from distil.objectives.supervised import Supervised
 from distil.plans import UpdatePlan
-from distil.store import MixtureConfig, ReadConfig, Reader, Snapshot
+from distil.policies.config import MlpConfig, PolicyConfig
+from distil.policies.policy import Policy
+from distil.store import MixtureConfig, ReadConfig, Reader, SampleSource, Snapshot, Store, WeightConfig
 from distil.store.mixture import MixedSampler
 
 WINDOWS = {"obs_horizon": 1, "chunk": 1}
+WEIGHTS = WeightConfig(round_decay=0.5, intervention=3.0)
 
 
 def mixture(bed: Any, weights: tuple[float, float] = (2.0, 1.0)) -> MixtureConfig:
@@ -70,10 +77,15 @@ def test_a_part_without_anything_to_train_on_is_named(bed: Any) -> None:
         of(bed.snapshot, held_out).sources(reader, validation_fraction=0.2, seed=0, **WINDOWS)
 
 
-def test_a_killed_update_on_a_mixture_ends_as_if_it_had_not_been(bed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("weights", [WeightConfig(), WEIGHTS], ids=["even", "weighted"])
+def test_a_killed_update_on_a_mixture_ends_as_if_it_had_not_been(
+    bed: Any, monkeypatch: pytest.MonkeyPatch, weights: WeightConfig
+) -> None:
     """CORRECTNESS 11, and the stores have grown meanwhile; CORRECTNESS 8: the statistics are those of all parts."""
     settings = {"validation_fraction": 0.2, "validate_every": 10}
-    plan = UpdatePlan(num_steps=30, mixture=mixture(bed))
+    if not weights.is_even:
+        bed.make(bed.folder / "other", num_episodes=5, first=50, length=30, round=2)
+    plan = UpdatePlan(num_steps=30, mixture=mixture(bed), weights=weights)
     straight = bed.learner("straight", **settings)
     expected = straight.update(plan)
     calls, original = itertools.count(1), Supervised.step
@@ -108,3 +120,69 @@ def test_another_mixture_is_another_update(bed: Any) -> None:
     assert again.policy.version == 1  # known: not repeated
     again.update(UpdatePlan(num_steps=5, mixture=mixture(bed, (1.0, 9.0))))
     assert again.policy.version == 2
+
+
+def seen(source: SampleSource) -> set[float]:
+    return {weight for batch in source.batches(batch_size=8, seed=0, num_batches=99) for weight in batch.weights.tolist()}
+
+
+def test_a_plan_s_weights_are_those_of_what_is_trained_on(bed: Any) -> None:
+    """The held-out loss is a plain mean. Of a mixture, the newest round is that of all parts."""
+    whole, reader = bed.more(first=20, num_episodes=10, round=1), Reader(ReadConfig(share=False))
+    plan = UpdatePlan(num_steps=1, weights=WEIGHTS)
+    training, held_out = Data.of(plan, whole).sources(reader, validation_fraction=0.2, seed=0, **WINDOWS)
+    assert seen(training) == {0.5, 1.0, 3.0}
+    assert held_out is not None
+    assert {batch.weights for batch in held_out.scan(64)} == {None}
+    bed.make(bed.folder / "other", num_episodes=5, first=50, round=3)
+    mixed, held_out = Data.of(replace(plan, mixture=mixture(bed)), None).sources(
+        reader, validation_fraction=0.2, seed=0, **WINDOWS
+    )
+    assert seen(mixed) == {0.125, 0.25, 0.75, 1.0, 3.0}
+    assert held_out is not None
+    assert not held_out.is_weighted
+
+
+def test_other_weights_are_another_update(bed: Any) -> None:
+    """CORRECTNESS 11: a checkpoint of other weights isn't taken for one of these."""
+    plan = UpdatePlan(num_steps=5, weights=WEIGHTS)
+    first = bed.learner()
+    first.update(plan, bed.snapshot)
+    again = bed.learner(resume=True)
+    again.update(plan, bed.snapshot)
+    assert again.policy.version == 1  # known: not repeated
+    for version, weights in enumerate((WeightConfig(), WeightConfig(intervention=2.0), WeightConfig(round_decay=0.5)), 2):
+        again.update(replace(plan, weights=weights), bed.snapshot)
+        assert again.policy.version == version
+
+
+def trained(source: SampleSource, snapshot: Snapshot) -> dict[str, torch.Tensor]:
+    """Return a policy's parameters after five full batches, its statistics being those of the first episodes."""
+    policy = Policy(PolicyConfig(encoder=MlpConfig(hidden=(8,))), snapshot.spec.observation, snapshot.spec.action, seed=0)
+    facts = snapshot.first(4).columns(["obs", "action"], {"obs": "float32"})
+    policy.fit_normaliser(facts)
+    objective = Supervised(policy, OptimiserConfig(learning_rate=1e-2, warmup_steps=1))
+    objective.begin(5)
+    for batch in source.batches(batch_size=source.num_samples, seed=0, num_batches=5):
+        objective.step({"demos": to_torch(batch, torch.device("cpu"))})
+    return dict(policy.named_parameters())
+
+
+def test_weights_are_worth_repetitions(bed: Any) -> None:
+    """CORRECTNESS 29: an episode of weight 3 teaches what three of it do, whatever memory holds them once."""
+    once, times = bed.snapshot.first(4), [1, 3, 2, 5]
+    store = Store.create(bed.folder / "repeated", once.spec)
+    writer = store.writer("w")
+    for index, num in enumerate(times):
+        for copy in range(num):
+            writer.add(replace(once.episode(index), uid=f"{copy}-{index}"))
+    entry = writer.seal()
+    assert entry
+    sources = [
+        Reader(ReadConfig(share=False)).sampler(s, **WINDOWS) for s in (store.commit([entry]), once.weighted(times), once)
+    ]
+    assert [source.num_samples for source in sources] == [11 * 20, 4 * 20, 4 * 20]
+    repeated, weighted, plain = (trained(source, once) for source in sources)
+    for name, value in repeated.items():
+        torch.testing.assert_close(weighted[name], value, rtol=1e-4, atol=1e-5)
+    assert any(not torch.allclose(plain[name], value, atol=1e-3) for name, value in repeated.items())

@@ -11,7 +11,7 @@ from distil.config import validate
 from distil.errors import InputError
 from distil.objectives.augment_config import ObservationNoiseConfig
 from distil.plans import UpdatePlan
-from distil.store import MixtureConfig
+from distil.store import MixtureConfig, WeightConfig
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning:ray")]
 
@@ -45,6 +45,17 @@ def check_a_mixture(bed, group, alone) -> None:
     plan = UpdatePlan(num_steps=30, round=2, mixture=validate(MixtureConfig, {"parts": parts}).pin())
     bed.more(first=80)  # after it was pinned
     assert group.update(plan)["train/epochs"] == alone.update(plan)["train/epochs"]
+    assert close(group.policy, alone.policy)
+
+
+def check_weights(bed, group, alone) -> None:
+    """CORRECTNESS 28 and 29: those of the plan, and those that the snapshot has."""
+    plan = UpdatePlan(num_steps=30, round=3, weights=WeightConfig(round_decay=0.1, intervention=9.0))
+    snapshot = bed.more(first=90, round=1)
+    snapshot = snapshot.weighted(np.arange(snapshot.num_episodes) % 3 + 0.1)
+    metrics, expected = group.update(plan, snapshot), alone.update(plan, snapshot)
+    assert metrics["train/loss"] == pytest.approx(expected["train/loss"], rel=1e-4)
+    assert metrics["train/validation_loss"] == pytest.approx(expected["train/validation_loss"], rel=1e-4)
     assert close(group.policy, alone.policy)
 
 
@@ -83,8 +94,9 @@ def test_two_ranks_take_the_steps_of_one_also_when_one_is_killed(bed, ray_sessio
         assert close(group.policy, alone.policy)
 
         check_a_mixture(bed, group, alone)
+        check_weights(bed, group, alone)
         with pytest.raises(InputError, match="no labelled transition"):
-            group.update(UpdatePlan(num_steps=5, round=3), bed.empty(num_episodes=2))
+            group.update(UpdatePlan(num_steps=5, round=4), bed.empty(num_episodes=2))
     finally:
         group.close()
 

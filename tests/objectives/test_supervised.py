@@ -73,6 +73,24 @@ def test_weights_on_two_ranks_have_one_denominator(make_policy, make_batch, monk
         torch.testing.assert_close((halves[0][name] + halves[1][name]) / 2, value, rtol=1e-4, atol=1e-7)
 
 
+def test_a_slice_that_weighs_nothing_moves_nothing(make_policy, make_batch, monkeypatch):
+    """CORRECTNESS 28 and 29: neither where all of the global batch weighs nothing, nor where this rank's slice does."""
+    nothing = make_batch(0, 4, weights=torch.zeros(4))
+    assert all(not value.any() for value in gradient(make_policy(), nothing).values())
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda total: total.add_(5.0))  # the other rank's
+    try:
+        assert all(not value.any() for value in gradient(make_policy(), nothing, world_size=2).values())
+        reported = [
+            float(Supervised(make_policy(), OptimiserConfig(), world_size=2).step({"demos": batch})["loss"])
+            for batch in (nothing, make_batch(0, 1, weights=torch.tensor([5.0])))
+        ]
+    finally:
+        torch.distributed.destroy_process_group()
+    alone = Supervised(make_policy(), OptimiserConfig()).step({"demos": make_batch(0, 1)})["loss"]
+    assert reported == pytest.approx([0.0, float(alone)])  # the second: half of the weight, twice for two ranks
+
+
 def test_pads_count_in_neither_numerator_nor_denominator(make_policy, make_batch):
     """CORRECTNESS 6, the learner's side: garbage in a padded step leaves the whole training state as it is."""
     states = []

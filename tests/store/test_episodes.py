@@ -53,6 +53,19 @@ def test_epochs_ranks_and_resumption(sampler: EpisodeSampler) -> None:
     assert [a + b for a, b in zip(*ranks, strict=True)] == whole[3:]
 
 
+def test_an_episode_s_weight_is_its_sample_s(fill: Callable[..., Store]) -> None:
+    """CORRECTNESS 29."""
+    snapshot = fill(LENGTHS).snapshot()
+    sampler = EpisodeSampler(snapshot.weighted([0, 1, 2, 3, 4], intervention=9.0))
+    assert sampler.is_weighted
+    for batch in (*sampler.scan(2), *sampler.batches(batch_size=4, seed=1, num_batches=3)):
+        assert batch.weights.dtype == np.float32
+        assert batch.weights.tolist() == numbers(batch)
+    assert next(iter(EpisodeSampler(snapshot).scan(2))).weights is None
+    with pytest.raises(InputError, match="all episodes with labels weigh 0"):
+        EpisodeSampler(snapshot.weighted([0, 1, 0, 0, 0]).first(1))
+
+
 def test_only_labels_count(tmp_path: Path, spec: StoreSpec, make_episode: Callable[..., Episode]) -> None:
     store = Store.create(tmp_path / "store", spec)
     writer = store.writer("w")

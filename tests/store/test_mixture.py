@@ -14,6 +14,7 @@ from distil.config import validate
 from distil.errors import InputError
 from distil.spaces import action_spec
 from distil.store import Sampler, Store, StoreSpec
+from distil.store.episodes import EpisodeSampler
 from distil.store.mixture import MixedSampler, MixtureConfig, distinct, split
 from distil.store.order import Cursor
 from distil.store.stream import StreamSampler
@@ -53,6 +54,24 @@ def test_ranks_and_resumption(mixed: MixedSampler, world_size: int) -> None:
         for rank in range(world_size)
     ]
     assert [sum(parts, []) for parts in zip(*ranks, strict=True)] == whole[13:]  # noqa: RUF017
+
+
+def test_parts_without_weights_have_ones(fill: Fill) -> None:
+    """CORRECTNESS 29: in each batch, also one that the other part has nothing of; the order is that without weights."""
+    one, other = fill([100], name="a").snapshot(), fill([10, 300], name="b").snapshot().select([1])
+    samplers = [MixedSampler([Sampler(one), Sampler(part)], [3.0, 1.0]) for part in (other.weighted([0.5]), other)]
+    assert [sampler.is_weighted for sampler in samplers] == [True, False]
+    for pair in zip(*(sampler.batches(batch_size=1, seed=0, num_batches=20) for sampler in samplers), strict=True):
+        assert starts(pair[0]) == starts(pair[1])
+        assert pair[1].weights is None
+        assert pair[0].weights.tolist() == [0.5 if starts(pair[0])[0] >= 1000 else 1.0]
+        assert pair[0].weights.dtype == np.float32
+    scanned = [batch.weights for batch in samplers[0].scan(64)]
+    assert np.concatenate(scanned).tolist() == [1.0] * 100 + [0.5] * 300
+    large = next(samplers[0].batches(batch_size=200, seed=0))
+    assert large.weights.tolist() == [0.5 if start >= 1000 else 1.0 for start in starts(large)]
+    whole = MixedSampler([EpisodeSampler(one), EpisodeSampler(other.weighted([0.5]))], [1.0, 1.0])
+    assert [batch.weights.tolist() for batch in whole.scan(1)] == [[1.0], [0.5]]
 
 
 def test_scans_and_columns_have_all_parts(mixed: MixedSampler) -> None:

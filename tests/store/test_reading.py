@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from collections import namedtuple
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,20 @@ def test_the_total_that_would_do_is_named(fill: Fill, tmp_path: Path, fractions:
         reader(tmp_path, int(total * 0.9)).mixture(parts)
     if fractions[0] == 0.5:
         assert "held-out episodes, which get an eighth" in str(error.value)
+
+
+def test_weights_count_against_the_budget(fill: Fill, tmp_path: Path) -> None:
+    """The budget that does without them doesn't do with them; and parts may have them or not."""
+    snapshot = fill([1000] * 400, name="large").snapshot()
+    layout, weighted = Layout(snapshot.spec, Windows()), snapshot.weighted(np.ones(400))
+    need = needed_bytes(snapshot, layout)
+    assert needed_bytes(weighted, layout) == need + 12 * 400_000
+    assert [reader(tmp_path, need, share=False).sampler(one).tier for one in (snapshot, weighted)] == [1, 2]
+    training, held_out = weighted.split(0.02, seed=0)
+    for budget in (need, need + 12 * 400_000):
+        pair = reader(tmp_path, budget, share=False).samplers([training, replace(held_out, weights=None)])
+        assert [source.is_weighted for source in pair] == [True, False]
+        assert [source.tier for source in pair] == [1 if budget > need else 2, 1]
 
 
 def test_training_and_validation_share_one_copy(store: Store, tmp_path: Path) -> None:

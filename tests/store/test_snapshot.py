@@ -79,6 +79,29 @@ def test_the_split_of_few_episodes(fill: Fill) -> None:
         training.split(1.0, seed=0)
 
 
+def test_views_carry_weights(snapshot: Snapshot) -> None:
+    weighted = snapshot.weighted([0, 1, 2, 3, 4, 5], intervention=2.0)
+
+    def facts(view: Snapshot) -> tuple[list[float], float]:
+        assert view.weights is not None
+        return view.weights.episode.tolist(), view.weights.intervention
+
+    assert snapshot.weights is snapshot.first(2).weights is None
+    assert facts(weighted.select([4, 1]).select([1])) == ([1.0], 2.0)
+    assert facts(weighted.first(3)) == ([0.0, 1.0, 2.0], 2.0)
+    for half in weighted.split(0.5, seed=3):
+        assert facts(half) == (half.selection.tolist(), 2.0)
+    assert facts(weighted.weighted(np.ones(6))) == ([1.0] * 6, 1.0)  # in place of the others
+    with pytest.raises(InputError, match="store: weights must be 6 numbers"):
+        snapshot.weighted([1.0])
+
+
+def test_weights_are_part_of_the_identity(snapshot: Snapshot) -> None:
+    views = [snapshot, snapshot.weighted(np.ones(6)), snapshot.weighted(np.ones(6), 2.0), snapshot.weighted(np.arange(6))]
+    assert len({view.digest for view in views}) == 4
+    assert views[3].digest == snapshot.weighted(np.arange(6.0)).digest
+
+
 def test_batches_are_those_of_a_sampler(snapshot: Snapshot) -> None:
     batches = list(snapshot.batches(batch_size=6, seed=0, obs_horizon=2, chunk=3, num_batches=5))
     assert [batch.actions.shape for batch in batches] == [(6, 3, 1)] * 5

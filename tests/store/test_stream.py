@@ -178,6 +178,8 @@ import numpy as np
 from distil.store import Store
 from distil.store.stream import StreamSampler
 snapshot, budget = Store.open(sys.argv[1]).snapshot(), int(sys.argv[2])
+if sys.argv[3] == "weighted":
+    snapshot = snapshot.weighted(np.ones(snapshot.num_episodes), 2.0)
 def held():
     fields = dict(line.split(":") for line in open("/proc/self/status") if ":" in line)
     return sum(int(fields[name].split()[0]) * 1024 for name in ("RssAnon", "RssShmem"))
@@ -190,17 +192,21 @@ print(most)
 """
 
 
-def test_memory_stays_within_the_budget(tmp_path: Path, spec: StoreSpec, make_episode: Callable[..., Episode]) -> None:
+@pytest.mark.parametrize("weights", ["plain", "weighted"])
+def test_memory_stays_within_the_budget(
+    tmp_path: Path, spec: StoreSpec, make_episode: Callable[..., Episode], weights: str
+) -> None:
+    acted = (np.arange(500) % 2).astype(np.uint8)
     store = Store.create(tmp_path / "large", spec)
     writer = store.writer("w")
     for number in range(2000):
-        writer.add(make_episode(number, 500))
+        writer.add(make_episode(number, 500, acted_by_expert=acted, policy_version=0))
     entry = writer.seal()
     assert entry
     store.commit([entry])
     budget = 8 << 20  # the samples take 45 MB with their index
     done = subprocess.run(
-        [sys.executable, "-c", _HOG, str(store.path), str(budget)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", _HOG, str(store.path), str(budget), weights], capture_output=True, text=True, check=True
     )
     assert 0.4 * budget < int(done.stdout) < 1.1 * budget
 
