@@ -188,7 +188,7 @@ class Policy(nn.Module):
     def plan(self, observations: Mapping[str, Tensor], noise_NK: Tensor | None) -> Tensor:
         """Return head actions [N, T, A] for windows [N, H, ...]: the mode, or the sample that `noise_NK` leads to.
 
-        An ensemble takes no noise.
+        An ensemble gives the mean of its members' modes, or their majority, whatever the noise.
         """
         self._require_fitted()
         if self.members:
@@ -212,7 +212,7 @@ class Policy(nn.Module):
         Args:
             observations: leaf name -> [N, ...].
             state: from `initial_state` or the last `act`.
-            generator: draws the actions; None takes the mode, and so does an ensemble.
+            generator: draws the actions; None takes the mode, as an ensemble always does.
         """
         windows = {name: self._push(name, value, state) for name, value in observations.items()}
         replan = state.fresh | (state.used >= self.config.num_executed)
@@ -220,7 +220,7 @@ class Policy(nn.Module):
         if queue is None or bool(replan.any()):
             shape = (len(replan), self.head.noise_size)
             draw = torch.rand if self.head.noise_kind == "uniform" else torch.randn
-            noise = None if generator is None or self.members else draw(shape, generator=generator, device=replan.device)
+            noise = None if generator is None else draw(shape, generator=generator, device=replan.device)
             chunk = self.actions.decode(self.plan(windows, noise))
             keep = replan.reshape(-1, *[1] * (chunk.ndim - 1))
             queue = chunk if queue is None else torch.where(keep, chunk, queue)

@@ -220,8 +220,7 @@ def test_an_ensemble_goes_through_its_ref(world: Callable) -> None:
         world("image", "discrete").policy.load_arrays(ref.arrays)
 
 
-def test_an_ensemble_takes_no_noise(world: Callable) -> None:
-    """Its members would draw the same noise: that is no sample of the mixture."""
+def test_an_ensemble_acts_deterministically(world: Callable) -> None:
     made = world(head={"kind": "gaussian"}, ensemble=2)
     observations = {k: torch.from_numpy(v) for k, v in made.observations(2).items()}
     generator = torch.Generator().manual_seed(0)
