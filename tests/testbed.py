@@ -216,3 +216,45 @@ class Inside(Balancer):
         states = [getattr(env.unwrapped, "state", None) for env in envs]
         seen = np.array([np.zeros(4) if state is None else state for state in states], np.float32)
         return super().act(seen)
+
+
+class Unreliable:
+    """Answers 1 + step % 3 of `Toy`, from a process of its own: it notes its calls in the folder `notes`, and fails on request.
+
+    Args:
+        notes: folder; a call writes a file there, `<number>-<pid>`, with the number of rows that it answered.
+        faults: number of a call -> raise | hang | die.
+    """
+
+    name = "unreliable"
+    needs_env = stateful = False
+
+    def __init__(self, notes, faults=None):
+        self.notes, self.faults = Path(notes), {int(number): fault for number, fault in (faults or {}).items()}
+
+    def begin(self, slot, seed):
+        pass
+
+    def act(self, observations, *, envs=None):
+        rows = observations["obs"] if isinstance(observations, dict) else observations
+        self.notes.mkdir(exist_ok=True)
+        number = len(list(self.notes.iterdir()))
+        note = self.notes / f"{number:04d}-{os.getpid()}"
+        note.write_text("0")
+        fault = self.faults.get(number, "")
+        if fault == "raise":
+            raise ConnectionError("the expert is at lunch")
+        if fault == "hang":
+            time.sleep(600)
+        if fault == "die":
+            os._exit(1)
+        note.write_text(str(len(rows)))
+        return Labels(actions=1 + rows[:, 1].astype(np.int64) % 3, mask=np.ones(len(rows), np.bool_))
+
+    def paid(self):
+        """Return the rows that were answered."""
+        return sum(int(note.read_text()) for note in self.notes.iterdir())
+
+    def pids(self):
+        """Return the processes that were asked, oldest first."""
+        return [int(note.name.partition("-")[2]) for note in sorted(self.notes.iterdir())]

@@ -60,7 +60,7 @@ class _Lane:
         try:
             labels: Labels = self._ray.get(actor.label.remote(observations), timeout=self._config.timeout_s)
         except self._ray.exceptions.RayTaskError as error:
-            raise error.as_instanceof_cause() from None
+            raise error.cause from None  # Ray's own text holds a traceback
         except (self._ray.exceptions.RayError, TimeoutError):
             with self._lock:
                 if self._actor is actor:
@@ -139,7 +139,7 @@ class ServedExpert(Stateless):
         try:
             labels: Labels = ray.get(reference)
         except ray.exceptions.RayTaskError as error:
-            raise error.as_instanceof_cause() from None
+            raise error.cause from None  # Ray's own text holds a traceback
         except ray.exceptions.RayError as error:
             raise RunError(f"expert {self.name}: its service is gone: {' '.join(str(error).split())[:200]}") from None
         return Labels(actions=labels.actions.copy(), mask=labels.mask.copy())  # Ray's own are read-only
