@@ -7,7 +7,6 @@ from typing import Any
 import click
 
 from distil.cli.common import JSON, console, pairs, show
-from distil.config import apply_overrides, parse_override
 from distil.errors import InputError
 
 
@@ -25,6 +24,7 @@ def label(path: str, expert: tuple[str, ...], select: tuple[str, ...], again: bo
     The same command goes on after a kill: what is in finished shards isn't asked again. Old versions stay.
     """
     from distil import api
+    from distil.config import apply_overrides
 
     settings = _settings("expert", expert) | _settings("select", select)
     with console(as_json) as progress:
@@ -41,6 +41,8 @@ def label(path: str, expert: tuple[str, ...], select: tuple[str, ...], again: bo
 
 def _settings(what: str, words: tuple[str, ...]) -> dict[str, Any]:
     """Return dotted key -> value of an option's words; a bare one is the kind."""
+    from distil.config import parse_override
+
     settings: dict[str, Any] = {}
     for word in words:
         key, value = parse_override(word if "=" in word else f"kind={word}")

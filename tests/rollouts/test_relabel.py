@@ -157,6 +157,15 @@ def test_another_expert_never_gets_the_work_of_a_killed_one(tmp_path):
     assert store.snapshot().episodes.num_labelled.tolist() == [5, 3]
 
 
+def test_the_work_of_a_killed_one_counts_for_the_same_episodes_only(tmp_path):
+    store, ledger = raw_store(tmp_path / "s", [5, 9]), tmp_path / "asked"
+    label_store(store, expert(ledger=str(ledger)), key="k", uids=["e0000"])
+    forget_newest(store)
+    report = label_store(store, expert(ledger=str(ledger)), key="k")
+    assert (report.num_labels, report.num_unlabelled) == (14, 0)
+    assert asked(ledger) == [5, 5, 9]
+
+
 def forget_newest(store):
     """Have the newest version not committed: what a kill before the commit leaves."""
     (store.path / f"manifests/v{store.versions()[-1]:012d}.json").unlink()

@@ -106,12 +106,14 @@ def test_a_stop_keeps_what_was_answered(tmp_path):
 
 
 def test_an_expert_may_write_on_what_it_is_shown(tmp_path):
-    """It gets a copy; the shard is mapped memory that can't be written."""
-    store = raw_store(tmp_path / "s", [5], labelled=(0,))
-    run(store, expert("labelbed:Writing"))
-    now = store.snapshot().episode(0)
-    assert now.expert_actions[1:].tolist() == Balancer().act(now.observations["obs"][:-1])[1:].tolist()
-    assert now.observations["obs"].any()
+    """It gets a copy, of all rows or of some; the shard is mapped memory that can't be written."""
+    store = raw_store(tmp_path / "s", [5, 3], labelled=(4,))
+    assert run(store, expert("labelbed:Writing")).error == ""
+    now = store.snapshot()
+    for index, num in ((0, 4), (1, 3)):
+        episode = now.episode(index)
+        assert episode.expert_actions[:num].tolist() == Balancer().act(episode.observations["obs"][:num]).tolist()
+        assert episode.observations["obs"].any()
 
 
 def test_a_damaged_shard_is_found_before_anything_is_asked(tmp_path):
