@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import secrets
 import time
 from collections.abc import Iterator, Sequence
 
@@ -86,7 +85,7 @@ class Collector:
             raise
         version = self._commit(outcome, plan) if outcome.sealed else snapshot.version
         if plan.label and (gate is None or gate.labels_all):
-            version = self._complete(version, items)
+            version = self._complete(version, items, self.stream(plan, policy))
             self._check_labels(plan, version, items)
         stats = list(outcome.stats.values())
         metrics = {"time/collect_s": time.perf_counter() - started} | self._fleet.account()
@@ -174,7 +173,7 @@ class Collector:
             ),
         )
 
-    def _complete(self, version: int, items: Sequence[Item]) -> int:
+    def _complete(self, version: int, items: Sequence[Item], stream: str) -> int:
         """Ask served experts once more for what they owe; return the version with the answers."""
         index = self._store.snapshot(version).episodes
         owing = np.isin(index.uid, [item.uid for item in items]) & (index.num_labelled < index.length)
@@ -186,7 +185,7 @@ class Collector:
         for name, expert in team.members.items():
             mine = {item.uid for item in items if item.uid in uids and team.pick(item.index, item.seed) == name}
             if mine:
-                version = label_store(self._store, expert, key=secrets.token_hex(8), uids=mine).version
+                version = label_store(self._store, expert, key=f"{stream} {name}", uids=mine).version
         return version
 
     def _check_labels(self, plan: CollectPlan, version: int, items: Sequence[Item]) -> None:

@@ -158,12 +158,15 @@ def die(monkeypatch, owner, name, at, after):
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        return run(), snapshot(folder), folder
-    finally:
-        os.chdir(before)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run()
+    return whole(folder)
+
+
+def whole(folder):
+    """Return run, store and folder, by absolute paths: other tests look at them from elsewhere."""
+    return distil.open_run(folder / "runs/cartpole-dagger-001"), snapshot(folder), folder
 
 
 def assert_same(done, undisturbed):
@@ -198,8 +201,69 @@ def test_killed_anywhere_and_resumed_equals_undisturbed(undisturbed, owner, name
     assert_same(done, undisturbed)
 
 
-def start(folder, *more):
-    overrides = [f"{key}={json.dumps(value)}" for key, value in SMALL.items()]
+AHEAD = {"algorithm.overlap": 1, "algorithm.rounds": 4, "algorithm.stop.env_steps": 500}
+
+
+@pytest.fixture(scope="module")
+def ahead(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ahead")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run(**AHEAD)
+    return whole(folder)
+
+
+def test_a_round_is_collected_ahead_by_the_policy_of_the_round_before(ahead):
+    """Bounded lag: round i is played by the policy that round i - 2 ended with, whatever was faster."""
+    done, data, folder = ahead
+    played = {int(r): set(data.episodes.policy_version[data.episodes.round == r]) for r in np.unique(data.episodes.round)}
+    assert played == {0: {-1}, 1: {1}, 2: {1}, 3: {2}}
+    assert [line["policy_round"] for line in lines("planned", folder)] == [0, 1]
+    assert data.episodes.num_labelled.sum() == data.num_transitions == done.metrics["budget/env_steps"] <= 500
+    assert [report.metrics.get("collect/ahead") for report in done.reports] == [None, 1, 1, None, None]
+    assert done.reports[2].metrics["train/episodes"] == np.sum(data.episodes.round <= 2)  # what is ahead isn't learned from
+
+
+def test_further_ahead_the_policy_is_older():
+    run(**AHEAD | {"algorithm.overlap": 2, "algorithm.rounds": 5, "algorithm.stop.env_steps": None})
+    data = snapshot().episodes
+    assert [set(data.policy_version[data.round == r]) for r in range(5)] == [{-1}, {1}, {1}, {1}, {2}]
+
+
+AHEAD_POINTS = [
+    *((RunDir, "append", at, after) for at in (4, 5, 6, 7, 8, 9, 10) for after in (False, True)),
+    *((Supervised, "step", at, True) for at in (20, 25, 40, 41, 60)),
+]
+
+
+@pytest.mark.parametrize(("owner", "name", "at", "after"), AHEAD_POINTS, ids=lambda value: getattr(value, "__name__", str(value)))
+def test_killed_while_it_collects_ahead_and_resumed_equals_undisturbed(ahead, owner, name, at, after):
+    """CORRECTNESS 11, 14 and 16, with overlap."""
+    with pytest.MonkeyPatch.context() as patch:
+        die(patch, owner, name, at, after)
+        with pytest.raises(Killed):
+            run(**AHEAD)
+    assert_same(distil.train("cartpole-dagger", SMALL | AHEAD, resume=True), ahead)
+
+
+@pytest.mark.parametrize("at", [3, 4])
+def test_an_error_in_what_is_collected_ahead_ends_the_run_and_it_resumes(ahead, at, monkeypatch):
+    calls, original = itertools.count(1), Collector.collect
+
+    def failing(self, *args):
+        if next(calls) == at:
+            raise RunError("the expert is at lunch")
+        return original(self, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Collector, "collect", failing)
+        with pytest.raises(RunError, match="at lunch"):
+            run(**AHEAD)
+    assert_same(distil.train("cartpole-dagger", SMALL | AHEAD, resume=True), ahead)
+
+
+def start(folder, *more, **changes):
+    overrides = [f"{key}={json.dumps(value)}" for key, value in (SMALL | changes).items()]
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
     command = [sys.executable, "-m", "distil", "train", "cartpole-dagger", *overrides, *more]
     return subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -244,6 +308,12 @@ def test_on_ray_workers_that_are_killed(undisturbed, ray_session):
             thread.join()
     assert len(kills) >= 2
     assert_same(distil.open_run(rundir.path), undisturbed)
+
+
+@pytest.mark.ray
+def test_collected_ahead_on_ray_workers(ahead, ray_session):
+    """CORRECTNESS 5: in other processes, at other speeds; the same store and policy."""
+    assert_same(run(**AHEAD | {"rollouts.num_workers": 2}), ahead)
 
 
 def test_a_broken_expert_stops_the_run_before_anything_is_learned():
