@@ -141,7 +141,7 @@ def permuted(
     if weights is None:
         return generator.permutation(samples), None
     order = generator.permutation(len(samples))
-    return samples[order], weights[order]
+    return samples.take(order, mode="clip"), weights.take(order, mode="clip")
 
 
 def cut(weights: Array | None, begin: int, end: int) -> Array | None:
