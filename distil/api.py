@@ -27,7 +27,8 @@ from distil.types import Progress, silent
 
 Overrides = Mapping[str, Any]
 _EPISODES = 50
-_MAY_CHANGE = ("rollouts.num_workers", "rollouts.address", "rollouts.start_timeout_s", "tracking.", "evaluation.video")
+_ROLLOUTS = ("rollouts.num_workers", "rollouts.service", "rollouts.address", "rollouts.start_timeout_s")
+_MAY_CHANGE = (*_ROLLOUTS, "tracking.", "evaluation.video")
 """Keys that a resumed run may change: they say where and how it runs, not what it computes."""
 
 

@@ -25,7 +25,8 @@ class Toy(gym.Env):
     def __init__(self, lengths=(5,), end="terminated", fault="", bad_seed=-1, bad_step=0, marker="", success=False, sleep=0.0):
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (3,), np.float64)
         self.action_space = gym.spaces.Discrete(3, start=1)
-        self.lengths, self.end, self.success, self.sleep = lengths, end, success, sleep
+        self.lengths, self.end, self.success = lengths, end, success
+        self.sleep = float(os.environ.get("TOY_SLEEP", sleep))
         self.fault, self.bad_seed, self.bad_step, self.marker = fault, bad_seed, bad_step, marker
 
     def reset(self, *, seed=None, options=None):
@@ -230,7 +231,8 @@ class Unreliable:
     needs_env = stateful = False
 
     def __init__(self, notes, faults=None):
-        self.notes, self.faults = Path(notes), {int(number): fault for number, fault in (faults or {}).items()}
+        self.notes = Path(os.environ.get("EXPERT_NOTES", notes))
+        self.faults = {int(number): fault for number, fault in (faults or {}).items()}
 
     def begin(self, slot, seed):
         pass

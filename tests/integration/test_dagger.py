@@ -182,6 +182,10 @@ def assert_same(done, undisturbed):
     ]
 
 
+def name_of(value):
+    return getattr(value, "__name__", str(value))
+
+
 POINTS = [
     *((RunDir, "append", at, after) for at in (2, 3, 4, 5, 6, 8, 9) for after in (False, True)),  # of 9 lines
     *((Store, "commit", at, after) for at in (1, 2, 3) for after in (False, True)),
@@ -190,7 +194,7 @@ POINTS = [
 ]
 
 
-@pytest.mark.parametrize(("owner", "name", "at", "after"), POINTS, ids=lambda value: getattr(value, "__name__", str(value)))
+@pytest.mark.parametrize(("owner", "name", "at", "after"), POINTS, ids=name_of)
 def test_killed_anywhere_and_resumed_equals_undisturbed(undisturbed, owner, name, at, after):
     """CORRECTNESS 11, 14 and 16: no round lost, none twice, no label paid for twice; the same store and policy, bit for bit."""
     with pytest.MonkeyPatch.context() as patch:
@@ -236,7 +240,7 @@ AHEAD_POINTS = [
 ]
 
 
-@pytest.mark.parametrize(("owner", "name", "at", "after"), AHEAD_POINTS, ids=lambda value: getattr(value, "__name__", str(value)))
+@pytest.mark.parametrize(("owner", "name", "at", "after"), AHEAD_POINTS, ids=name_of)
 def test_killed_while_it_collects_ahead_and_resumed_equals_undisturbed(ahead, owner, name, at, after):
     """CORRECTNESS 11, 14 and 16, with overlap."""
     with pytest.MonkeyPatch.context() as patch:
