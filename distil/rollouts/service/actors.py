@@ -22,13 +22,27 @@ from distil.spaces import Leaf
 from distil.types import Array, Labels, Observations
 
 _CONCURRENT_ASKERS = 1000
+_AHEAD = 2  # calls that an expert's actor has in hand for each that it works on: its next one is there when one ends
 
 
-class Replica:
-    """An actor that holds the expert."""
+class Holder:
+    """An actor, where the driver is, that hands the expert out: what Ray restarts can't keep large arguments."""
 
     def __init__(self, expert: Expert) -> None:
         self._expert = expert
+
+    def expert(self) -> Expert:
+        """Return the expert."""
+        return self._expert
+
+
+class Replica:
+    """An actor that holds the expert and asks it."""
+
+    def __init__(self, holder: Any) -> None:
+        import ray
+
+        self._expert: Expert = ray.get(holder.expert.remote())
 
     def ready(self) -> None:
         """Return once the actor has started."""
@@ -39,13 +53,13 @@ class Replica:
 
 
 class _Lane:
-    """Calls an actor, with a time limit; one that died or hangs is replaced. Several lanes may share an actor."""
+    """Calls an actor, with a time limit; one that died or hangs is replaced. Several threads may call."""
 
-    def __init__(self, expert: Any, config: ServiceConfig) -> None:
+    def __init__(self, holder: Any, config: ServiceConfig) -> None:
         import ray
 
-        self._ray, self._expert, self._config = ray, expert, config
-        self._lock = threading.Lock()
+        self._ray, self._holder, self._config = ray, holder, config
+        self._lock, self._under_way = threading.Lock(), 0
         options: dict[str, Any] = {"num_cpus": config.num_cpus, "num_gpus": config.num_gpus, "max_restarts": 0}
         self._class = ray.remote(**options, max_concurrency=config.concurrency)(Replica)
         self._actor: Any = None
@@ -54,11 +68,12 @@ class _Lane:
         """Return the actor's labels; raises what the expert raised, or that it died or took too long."""
         with self._lock:
             if self._actor is None:
-                self._actor = self._class.remote(self._expert)
+                self._actor = self._class.remote(self._holder)
                 self._ray.get(self._actor.ready.remote())  # loading a heavy expert isn't part of a call's time
-            actor = self._actor
+            actor, turns = self._actor, 1 + self._under_way // self._config.concurrency
+            self._under_way += 1
         try:
-            labels: Labels = self._ray.get(actor.label.remote(observations), timeout=self._config.timeout_s)
+            labels: Labels = self._ray.get(actor.label.remote(observations), timeout=turns * self._config.timeout_s)
         except self._ray.exceptions.RayTaskError as error:
             raise error.cause from None  # Ray's own text holds a traceback
         except (self._ray.exceptions.RayError, TimeoutError):
@@ -67,18 +82,20 @@ class _Lane:
                     self._ray.kill(actor)
                     self._actor = None
             raise
+        finally:
+            with self._lock:
+                self._under_way -= 1
         return labels
 
 
 class DeskActor:
     """The desk as an actor. Ray restarts it if it dies; what it had kept on disk isn't asked again."""
 
-    def __init__(self, expert: Expert, action: Leaf, config: ServiceConfig, folder: str | None) -> None:
-        import ray
-
-        shared = ray.put(expert)
-        lanes = [_Lane(shared, config) for _ in range(config.replicas)] * config.concurrency
-        self._desk = Desk(lanes, action, config, Ledger(Path(folder), action) if folder else None)
+    def __init__(self, holder: Any, action: Leaf, config: ServiceConfig, folder: str | None) -> None:
+        slots = config.replicas * config.concurrency
+        lanes = [_Lane(holder, config) for _ in range(config.replicas)] * (_AHEAD * config.concurrency)
+        ledger = Ledger(Path(folder), action) if folder else None
+        self._desk = Desk(lanes, action, config, ledger, slots=slots)
 
     async def ask(self, observations: Observations) -> Labels:
         """Return the labels of leaves [N, ...]."""
@@ -165,14 +182,19 @@ class Service:
     ) -> None:
         check_servable(team)
         ray = ensure_ray(address, num_cpus)
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
         remote = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=_CONCURRENT_ASKERS)(DeskActor)
-        self._ray, self._desks = ray, dict[str, Any]()
+        here = NodeAffinitySchedulingStrategy(node_id=ray.get_runtime_context().get_node_id(), soft=True)
+        hold = ray.remote(num_cpus=0, scheduling_strategy=here)(Holder)
+        self._ray, self._desks, self._holders = ray, dict[str, Any](), list[Any]()
         for name, expert in team.members.items():
             path = str(folder / name.replace("/", "_")) if folder is not None and config.keep else None
             try:
-                self._desks[name] = remote.remote(expert, action, config, path)
-            except (TypeError, AttributeError, ValueError) as error:
+                self._holders.append(hold.remote(expert))
+            except Exception as error:  # whatever pickling the user's expert raises
                 raise InputError(f"expert {name}: can't be sent to its service: {error}; take rollouts.service out") from error
+            self._desks[name] = remote.remote(self._holders[-1], action, config, path)
         members: dict[str, Expert] = {name: ServedExpert(name, desk, action) for name, desk in self._desks.items()}
         self.team = Team(members=members, weights=team.weights)
 
@@ -182,8 +204,8 @@ class Service:
 
     def close(self) -> None:
         """End the actors; the experts' go with their desk."""
-        for desk in self._desks.values():
-            self._ray.kill(desk)
+        for actor in (*self._desks.values(), *self._holders):
+            self._ray.kill(actor)
 
 
 def check_servable(team: Team) -> None:

@@ -81,14 +81,25 @@ class Desk:
     """Batches, remembers, retries. Thread-safe.
 
     Args:
-        lanes: functions to the expert; each is called by one thread at a time.
+        lanes: functions to the expert; each is called by one thread at a time. Those beyond `slots` are for calls that are
+            ready when another one ends: they take full batches only, so that others can fill up meanwhile.
+        slots: calls that the expert works on at a time; None: as many as there are lanes.
         action: the action space.
         config: sizes, times and limits.
         ledger: where labels are kept; None: only in memory.
     """
 
-    def __init__(self, lanes: Sequence[Call], action: Leaf, config: ServiceConfig, ledger: Ledger | None = None) -> None:
+    def __init__(
+        self,
+        lanes: Sequence[Call],
+        action: Leaf,
+        config: ServiceConfig,
+        ledger: Ledger | None = None,
+        *,
+        slots: int | None = None,
+    ) -> None:
         self._config, self._leaf, self._ledger = config, action, ledger
+        self._slots, self._busy = slots or len(lanes), 0
         self._memory = Memory(action, config.cache)
         self.account = Account()
         if ledger is not None:
@@ -170,11 +181,12 @@ class Desk:
         """One lane's life."""
         while (parts := self._take()) is not None:
             try:
-                labels = self._answer(call, parts)
+                self._give(parts, self._answer(call, parts))
             except (InputError, RunError) as error:
                 self._refuse(parts, error)
-                continue
-            self._give(parts, labels)
+            with self._changed:
+                self._busy -= 1
+                self._changed.notify_all()
 
     def _take(self) -> list[_Part] | None:
         """Return the next batch: as soon as it is full, or its oldest row has waited long enough. None: closed."""
@@ -186,9 +198,11 @@ class Desk:
                     self._changed.wait()
                     continue
                 left_s = self._queue[0][0].arrived_s + self._config.max_wait_s - time.monotonic()
-                if self._waiting >= self._config.max_batch or left_s <= 0:
+                is_free = self._busy < self._slots
+                if self._waiting >= self._config.max_batch or (left_s <= 0 and is_free):
+                    self._busy += 1
                     return self._cut()
-                self._changed.wait(left_s)
+                self._changed.wait(left_s if is_free else None)
 
     def _cut(self) -> list[_Part]:
         parts, room = list[_Part](), self._config.max_batch
@@ -247,15 +261,11 @@ class Desk:
                 self._changed.wait(left_s)
 
     def _give(self, parts: Sequence[_Part], labels: Labels | None) -> None:
-        """Hand answers to who asked, keep them first."""
+        """Keep answers, then hand them to who asked; RunError if they can't be kept."""
         keys = [key for chunk, start, end in parts for key in chunk.keys[start:end]]
-        try:
-            if labels is not None and self._ledger is not None:
-                self._ledger_append(keys, labels)
-        except RunError as error:
-            self._refuse(parts, error)
-            return
         with self._changed:
+            if labels is not None and self._ledger is not None:
+                self._ledger.append(keys, labels)
             if labels is None:
                 self.account.given_up += len(keys)
             else:
@@ -268,11 +278,6 @@ class Desk:
                     chunk.labels.actions[start:end], chunk.labels.mask[start:end] = labels.actions[rows], labels.mask[rows]
                 at += end - start
                 self._close_rows(chunk, start, end, None)
-
-    def _ledger_append(self, keys: Sequence[bytes], labels: Labels) -> None:
-        assert self._ledger is not None
-        with self._changed:
-            self._ledger.append(keys, labels)
 
     def _refuse(self, parts: Sequence[_Part], error: Exception) -> None:
         with self._changed:

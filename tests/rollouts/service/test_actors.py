@@ -140,7 +140,7 @@ def test_a_round_gets_all_labels_from_an_unreliable_expert_each_paid_once(fleets
     for index in range(40):
         episode = data.snapshot().episode(index)
         np.testing.assert_array_equal(episode.expert_actions, 1 + np.arange(episode.length) % 3)
-    assert report.metrics["expert/failures"] == 4
+    assert report.metrics["expert/failures"] >= 4  # the next call may have been with the actor that died
     assert report.metrics["expert/labels"] == expert.paid()
 
 

@@ -85,6 +85,23 @@ def test_questions_of_several_askers_share_a_batch(desks):
     assert tickets[2].result().actions[:, 0].tolist() == [6, 10]
 
 
+def test_calls_ahead_are_full_batches(desks):
+    expert = Doubler()
+    expert.gate.clear()
+    desk = Desk([expert, expert], BOX, ServiceConfig(max_batch=3, max_wait_s=0.0), slots=1)
+    tickets = [desk.submit(rows(1))]
+    assert expert.entered.acquire(timeout=LONG_S)
+    tickets.append(desk.submit(rows(2, 3)))  # waits for others: the expert is busy
+    tickets.append(desk.submit(rows(4, 5)))
+    assert expert.entered.acquire(timeout=LONG_S)
+    expert.gate.set()
+    for ticket in tickets:
+        for future in ticket.futures:
+            future.result(LONG_S)
+    desk.close()
+    assert expert.batches == [[1], [2, 3, 4], [5]]
+
+
 def test_a_full_batch_does_not_wait_for_others_and_one_that_is_not_does(desks):
     expert = Doubler()
     desk = desks(expert, max_batch=4, max_wait_s=LONG_S)
