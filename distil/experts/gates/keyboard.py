@@ -21,6 +21,10 @@ class Keyboard:
 
     keys: Mapping[str, Any]
 
+    def check(self, action: Leaf) -> None:
+        """Raise InputError if a key or an action doesn't exist."""
+        KeyboardIntervener(self.keys, action)
+
     def __call__(self, num_envs: int, action: Leaf) -> Intervener:
         """Return it; InputError if a key or an action doesn't exist, or there is more than one environment."""
         if num_envs != 1:
@@ -45,7 +49,10 @@ class KeyboardIntervener:
         import pygame
 
         if not pygame.display.get_init():
-            raise InputError("the keyboard is read in the environment's window: set env.kwargs.render_mode=human")
+            raise InputError(
+                "the keyboard is read in the environment's window, and pygame has none: set env.kwargs.render_mode=human, or "
+                "write an intervener of your own for environments that draw with something else"
+            )
         pygame.event.pump()
         state = pygame.key.get_pressed()
         down = [action for code, action in self._actions if state[code]]
@@ -65,7 +72,10 @@ def _code(name: str) -> int:
 
 
 def _action(name: str, value: Any, action: Leaf) -> Array:
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError:  # a ragged list
+        array = np.empty(0)
     if array.shape != action.shape or array.dtype.kind not in ("fiu" if action.kind == "box" else "iu"):
         raise InputError(f"gate.intervener.keys.{name}: {value!r} is no action; it should have the shape {action.shape}")
     if action.kind != "box":
