@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -66,7 +67,9 @@ def _code(name: str) -> int:
     import pygame
 
     try:
-        return int(pygame.key.key_code(name))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # there is no window yet; the names of keys don't depend on it
+            return int(pygame.key.key_code(name))
     except ValueError:
         raise InputError(f"gate.intervener.keys: there is no key {name!r}; use names such as left, space, a") from None
 
