@@ -25,7 +25,9 @@ def policy(observation=VECTOR, action=BOX, seed=0, version=1, **config):
     tiny = {"encoder": {"hidden": [8]}} | config
     made = Policy(validate(PolicyConfig, tiny), observation_spec(observation), action_spec(action), seed=seed)
     rng = np.random.default_rng(seed)
-    columns = {leaf.name: rng.normal(size=(50, *leaf.shape)).astype(leaf.dtype) for leaf in observation_spec(observation).leaves}
+    columns = {
+        leaf.name: rng.normal(size=(50, *leaf.shape)).astype(leaf.dtype) for leaf in observation_spec(observation).leaves
+    }
     action.seed(seed)
     made.fit_normaliser(columns | {"action": np.stack([np.asarray(action.sample()) for _ in range(50)])})
     return made.ref(version)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,8 +48,7 @@ class KeyboardIntervener:
 
     def intervene(self, observations: Observations, actions: Array) -> Labels:
         """Return the action of the keys that are down; InputError without a window."""
-        import pygame
-
+        pygame = _pygame()
         if not pygame.display.get_init():
             raise InputError(
                 "the keyboard is read in the environment's window, and pygame has none: set env.kwargs.render_mode=human, or "
@@ -63,9 +63,15 @@ class KeyboardIntervener:
         return Labels(actions=np.asarray(chosen, self._dtype)[None], mask=every(1))
 
 
-def _code(name: str) -> int:
+def _pygame() -> Any:
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")  # standard output is for results
     import pygame
 
+    return pygame
+
+
+def _code(name: str) -> int:
+    pygame = _pygame()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # there is no window yet; the names of keys don't depend on it
