@@ -236,9 +236,7 @@ AHEAD_POINTS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("owner", "name", "at", "after"), AHEAD_POINTS, ids=lambda value: getattr(value, "__name__", str(value))
-)
+@pytest.mark.parametrize(("owner", "name", "at", "after"), AHEAD_POINTS, ids=lambda value: getattr(value, "__name__", str(value)))
 def test_killed_while_it_collects_ahead_and_resumed_equals_undisturbed(ahead, owner, name, at, after):
     """CORRECTNESS 11, 14 and 16, with overlap."""
     with pytest.MonkeyPatch.context() as patch:

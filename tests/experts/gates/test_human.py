@@ -80,9 +80,9 @@ def test_where_it_does_not_act_its_answer_means_nothing():
 def test_lists_will_do_and_nothing_will_not():
     choice = chosen(CHOICE, Told(actions=[1, 3], mask=[False, True]), np.array([1, 1]))
     assert choice.labels.actions[1] == 3
+    human = Told()
+    human.intervene = lambda observations, actions: None
     with pytest.raises(RunError, match=r"the intervener returned NoneType, wanted distil\.types\.Labels"):
-        human = Told()
-        human.intervene = lambda observations, actions: None
         chosen(CHOICE, human, np.array([1, 1]))
 
 
