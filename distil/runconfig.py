@@ -14,7 +14,7 @@ from distil.algorithms.dagger import DaggerConfig
 from distil.config import Config, apply_overrides, load_recipe, validate
 from distil.envs import EnvConfig
 from distil.experts.config import ExpertConfig
-from distil.experts.gates.config import NEED_ENSEMBLE, HumanGateConfig
+from distil.experts.gates.config import NEED_ENSEMBLE, GateConfig, HumanGateConfig
 from distil.learners import LearnerConfig
 from distil.policies.config import PolicyConfig
 from distil.rollouts import NoiseConfig, RolloutConfig
@@ -85,14 +85,21 @@ class RunConfig(Config):
     def _consistent(self) -> RunConfig:
         if self.data.mixture is not None and isinstance(self.algorithm, DaggerConfig):
             raise ValueError("algorithm.kind=dagger collects into one store, not into data.mixture: set data.path, or kind=bc")
-        gate = self.algorithm.gate if isinstance(self.algorithm, DaggerConfig) else None
+        gate = self.gate
         if isinstance(gate, NEED_ENSEMBLE) and self.policy.ensemble < 2:
             need = "asks how much the policy's members disagree, and it has one: set policy.ensemble=5"
             raise ValueError(f"algorithm.gate.kind={gate.kind} {need}")
         watched = isinstance(gate, HumanGateConfig) and gate.intervener.kind == "keyboard"
         if watched and (self.rollouts.num_workers or self.rollouts.num_envs != 1):
             raise ValueError("the keyboard watches one environment in this process: set rollouts.num_workers=0, num_envs=1")
+        if watched and self.env.kind == "gym" and self.env.kwargs.get("render_mode") != "human":
+            raise ValueError("the keyboard is read in the environment's window: set env.kwargs.render_mode=human")
         return self
+
+    @property
+    def gate(self) -> GateConfig | None:
+        """What decides who acts; None: nothing does, or chance."""
+        return self.algorithm.gate if isinstance(self.algorithm, DaggerConfig) else None
 
     @property
     def collects_ahead(self) -> bool:

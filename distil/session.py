@@ -8,6 +8,7 @@ from pathlib import Path
 
 from distil.envs import describe
 from distil.errors import InputError, RunError
+from distil.experts.gates.config import HumanGateConfig
 from distil.experts.team import Team
 from distil.plans import CheckPlan, Who
 from distil.policies.checkpoint import require_spaces
@@ -31,6 +32,8 @@ class Session:
         config.algorithm.build(config.budget(self.spec.max_episode_steps))  # refused before anything starts
         team = Team.of(config.expert, config.env, self.spec) if config.expert else None
         config.policy.resolve(self.spec.observation, self.spec.action)
+        if isinstance(config.gate, HumanGateConfig):
+            config.gate.check(self.spec.action.leaf)
         for augmentation in config.learner.augment:
             augmentation.check(self.spec.observation)
         if config.learner.num_learners:  # a session of Ray started for the workers alone would have no room for the learners

@@ -78,24 +78,23 @@ class EnvSpec:
 
 
 def make(config: GymEnvConfig | ImportEnvConfig, render_mode: str | None = None) -> Any:
-    """Return one environment (a `gymnasium.Env`), wrapped as configured.
+    """Return one environment (a `gymnasium.Env`), wrapped as configured; a `render_mode` goes before that of its kwargs.
 
     Raises:
         InputError: the id isn't registered (names the nearest one), a package is missing (says how to install it), or the
             environment doesn't take the keyword arguments.
     """
+    kwargs: dict[str, Any] = {**config.kwargs, **({"render_mode": render_mode} if render_mode else {})}
     if isinstance(config, GymEnvConfig):
         with _readable(config.name):
             limit = config.max_episode_steps
-            env = gym.make(
-                config.id, max_episode_steps=limit, disable_env_checker=True, render_mode=render_mode, **config.kwargs
-            )
+            env = gym.make(config.id, max_episode_steps=limit, disable_env_checker=True, **kwargs)
     else:
         if config.vectorised:
             raise InputError(f"{config.target} is vectorised: a single environment of it can't be made, so it can't be shown")
         target = import_target(config.target, "environment")
         with _readable(config.name):
-            env = target(**config.kwargs, **({"render_mode": render_mode} if render_mode else {}))
+            env = target(**kwargs)
         if not isinstance(env, gym.Env):
             raise InputError(f"{config.target} returned {type(env).__name__}, which is no gymnasium.Env (vectorised: true?)")
         if config.max_episode_steps is not None:

@@ -66,7 +66,7 @@ class Team:
         """Return whose the episode is.
 
         Args:
-            index: its number in its round.
+            index: its turn: in each round, another expert has the first one.
             seed: the episode's.
         """
         names = list(self.members)

@@ -142,7 +142,10 @@ class GatedActor:
 
         def ask(rows: Array) -> Labels:
             assert self._expert is not None
-            return label(self._expert, observations, envs=envs, rows=rows if active is None else rows & active)
+            rows = rows if active is None else rows & active
+            if not rows.any() and not self._expert.stateful:
+                return Labels(actions=np.zeros_like(actions), mask=rows)
+            return label(self._expert, observations, envs=envs, rows=rows)
 
         now = Situation(observations=observations, actions=actions, doubt=getattr(self._policy, "doubt", None), ask=ask)
         choice = self._gate.choose(now)

@@ -85,7 +85,7 @@ class Collector:
             raise
         version = self._commit(outcome, plan) if outcome.sealed else snapshot.version
         if plan.label and (gate is None or gate.labels_all):
-            version = self._complete(version, items, self.stream(plan, policy))
+            version = self._complete(plan, version, items, self.stream(plan, policy))
             self._check_labels(plan, version, items)
         stats = list(outcome.stats.values())
         metrics = {"time/collect_s": time.perf_counter() - started} | self._fleet.account()
@@ -147,7 +147,7 @@ class Collector:
         names = list(self._fleet.experts)
         team = self._fleet.team
         for name in names or [""]:
-            mine = [item for item in items if team is None or team.pick(item.index, item.seed) == name]
+            mine = [item for item in items if team is None or team.pick(plan.round + item.index, item.seed) == name]
             if plan.actor != "policy":
                 noise = self._noise if plan.actor == "expert" else NoiseConfig()
                 yield self._job(plan, ActorSpec(who=plan.actor, noise=noise), name), mine
@@ -173,7 +173,7 @@ class Collector:
             ),
         )
 
-    def _complete(self, version: int, items: Sequence[Item], stream: str) -> int:
+    def _complete(self, plan: CollectPlan, version: int, items: Sequence[Item], stream: str) -> int:
         """Ask served experts once more for what they owe; return the version with the answers."""
         index = self._store.snapshot(version).episodes
         owing = np.isin(index.uid, [item.uid for item in items]) & (index.num_labelled < index.length)
@@ -183,7 +183,8 @@ class Collector:
         assert team is not None
         uids = set(index.uid[owing].tolist())
         for name, expert in team.members.items():
-            mine = {item.uid for item in items if item.uid in uids and team.pick(item.index, item.seed) == name}
+            ours = [item for item in items if item.uid in uids]
+            mine = {item.uid for item in ours if team.pick(plan.round + item.index, item.seed) == name}
             if mine:
                 version = label_store(self._store, expert, key=f"{stream} {name}", uids=mine).version
         return version

@@ -8,7 +8,7 @@ Legend: R rows (transitions), H observation horizon.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -27,9 +27,11 @@ from distil.policies.acting import acting
 from distil.rollouts.regressor import fit_regressor
 from distil.seeding import generator, integer
 from distil.store import Sampler, Snapshot
+from distil.store.index import EpisodeIndex
 from distil.types import Array, PolicyRef
 
 MAX_ROWS = 1 << 16  # transitions that are looked at: enough for small networks and quantiles
+_MAX_BYTES = 1 << 28  # of their observations: fewer transitions of images
 _BLOCK = 256
 _WORST = 2.0  # largest discrepancy of a bounded action space
 
@@ -52,89 +54,88 @@ def prepare(config: GateConfig, policy: PolicyRef, data: Snapshot, seed: int) ->
         signal = Signal(threshold=config.doubt)
         return SwitchPlan(enter=(signal,), ask_all=config.discrepancy is not None, veto=config.discrepancy)
     if isinstance(config, SafeGateConfig | LazyGateConfig):
-        labelled = _labelled(policy, data, seed)
-        predictor = fit_regressor(labelled.observations, labelled.apart, _WORST, data.spec.observation, seed)
+        observations, apart = _labelled(policy, data, seed)
+        predictor = fit_regressor(observations, apart, _WORST, data.spec.observation, seed)
         signal = Signal(threshold=config.threshold, predictor=predictor)
         return SwitchPlan(enter=(signal,), leave=config.leave if isinstance(config, LazyGateConfig) else None)
     return _thrifty(config, policy, data, seed)
 
 
 def _thrifty(config: ThriftyGateConfig, policy: PolicyRef, data: Snapshot, seed: int) -> SwitchPlan:
-    visited = _subset(data, data.episodes.policy_version >= 0, seed)
-    visited = visited if visited.num_episodes else _subset(data, data.episodes.policy_version < 0, seed)
-    windows = _windows(visited, policy, every=True)
+    by_policy = data.episodes.policy_version >= 0
+    visited = _some(data, by_policy if by_policy.any() else ~by_policy, policy, seed)
+    windows, _ = _windows(visited, policy, every=True)
     _, doubt = replay(policy, windows)
     if doubt is None:
         raise InputError("algorithm.gate.kind=thrifty asks how much the policy's members disagree: set policy.ensemble=5")
     enter, stay = [Signal(threshold=float(np.quantile(doubt, 1 - config.budget)))], []
-    risk = _risk(config, visited)
-    if risk.any() and not risk.all():
+    failed = _failed(config, visited.episodes)
+    if failed.any() and not failed.all():
         now = {name: values[:, -1] for name, values in windows.items()}
+        risk = _risk(failed, visited.episodes.length, config.discount)
         predictor = fit_regressor(now, risk, 1.0, data.spec.observation, integer(seed, "risk"))
-        values = acting_values(predictor, now)
+        values = predicted(predictor, now)
         enter.append(Signal(threshold=float(np.quantile(values, 1 - config.budget)), predictor=predictor))
         stay.append(Signal(threshold=float(np.median(values)), predictor=predictor))
-    leave = config.leave if config.leave is not None else float(_labelled(policy, data, seed).apart.mean())
+    leave = config.leave if config.leave is not None else float(_labelled(policy, data, seed)[1].mean())
     return SwitchPlan(enter=tuple(enter), stay=tuple(stay), leave=leave)
 
 
-def _risk(config: ThriftyGateConfig, data: Snapshot) -> Array:
-    """Return [R] how near a failure is: discount ** steps to it; 0 in episodes that don't fail."""
-    episodes = data.episodes
+def _failed(config: ThriftyGateConfig, episodes: EpisodeIndex) -> Array:
+    """Return [episodes] bool."""
     known = bool((episodes.success >= 0).all())
-    by_success = config.failure == "unsuccessful" or (config.failure == "auto" and known)
-    if by_success and not known:
+    if config.failure == "unsuccessful" and not known:
         raise InputError("algorithm.gate.failure=unsuccessful: the environment doesn't say what succeeds; set it to terminated")
-    failed = episodes.success == 0 if by_success else episodes.terminated != 0
-    parts = [config.discount ** np.arange(n - 1, -1, -1.0) * bad for n, bad in zip(episodes.length, failed, strict=True)]
+    out: Array = episodes.success == 0 if known and config.failure != "terminated" else episodes.terminated != 0
+    return out
+
+
+def _risk(failed: Array, lengths: Array, discount: float) -> Array:
+    """Return [R] how near a failure is: discount ** steps to it; 0 in episodes that don't fail."""
+    parts = [bad * discount ** np.arange(num - 1, -1, -1.0) for bad, num in zip(failed, lengths, strict=True)]
     out: Array = np.concatenate(parts)
     return out
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Labelled:
-    observations: Mapping[str, Array]  # leaf name -> [R, ...]
-    apart: Array  # [R] discrepancy of the policy's action and the label
-
-
-def _labelled(policy: PolicyRef, data: Snapshot, seed: int) -> _Labelled:
-    chosen = _subset(data, data.episodes.num_labelled > 0, seed)
-    horizon = int(policy.spec["config"]["obs_horizon"])
-    batches = list(Sampler(chosen, obs_horizon=horizon).scan(MAX_ROWS))
-    windows = {name: np.concatenate([b.observations[name] for b in batches]) for name in batches[0].observations}
-    labels = np.concatenate([batch.actions[:, 0] for batch in batches])
+def _labelled(policy: PolicyRef, data: Snapshot, seed: int) -> tuple[Mapping[str, Array], Array]:
+    """Return labelled observations, leaf name -> [R, ...], and [R] the discrepancy of the policy's actions and the labels."""
+    windows, labels = _windows(_some(data, data.episodes.num_labelled > 0, policy, seed), policy)
     actions, _ = replay(policy, windows)
-    apart = Discrepancy(data.spec.action.leaf)(actions, labels)
-    return _Labelled(observations={name: values[:, -1] for name, values in windows.items()}, apart=apart)
+    return {name: values[:, -1] for name, values in windows.items()}, Discrepancy(data.spec.action.leaf)(actions, labels)
 
 
-def _windows(data: Snapshot, policy: PolicyRef, every: bool) -> dict[str, Array]:
-    """Return leaf name -> [R, H, ...] of all transitions, in order."""
-    horizon = int(policy.spec["config"]["obs_horizon"])
-    batches = list(Sampler(data, obs_horizon=horizon, every=every).scan(MAX_ROWS))
-    return {name: np.concatenate([b.observations[name] for b in batches]) for name in batches[0].observations}
+def _windows(data: Snapshot, policy: PolicyRef, every: bool = False) -> tuple[dict[str, Array], Array]:
+    """Return leaf name -> [R, H, ...] and the labels [R, ...] of labelled transitions, or of `every` one; in order."""
+    batches = list(Sampler(data, obs_horizon=_horizon(policy), every=every).scan(_BLOCK))
+    windows = {name: np.concatenate([batch.observations[name] for batch in batches]) for name in batches[0].observations}
+    return windows, np.concatenate([batch.actions[:, 0] for batch in batches])
 
 
-def _subset(data: Snapshot, wanted: Array, seed: int) -> Snapshot:
-    """Return episodes where `wanted`, drawn until they have `MAX_ROWS` transitions."""
+def _some(data: Snapshot, wanted: Array, policy: PolicyRef, seed: int) -> Snapshot:
+    """Return episodes where `wanted`, drawn until they have `MAX_ROWS` transitions, or windows of `_MAX_BYTES`."""
+    window_bytes = _horizon(policy) * sum(
+        np.dtype(leaf.dtype).itemsize * int(np.prod(leaf.shape)) for leaf in data.spec.observation.leaves
+    )
+    most = min(MAX_ROWS, max(_BLOCK, _MAX_BYTES // window_bytes))
     chosen = generator(seed, "gate episodes").permutation(np.flatnonzero(wanted))
-    if len(chosen):
-        enough = int(np.searchsorted(np.cumsum(data.episodes.length[chosen]), MAX_ROWS)) + 1
-        chosen = np.sort(chosen[:enough])
-    return data.select(chosen)
+    enough = int(np.searchsorted(np.cumsum(data.episodes.length[chosen]), most)) + 1
+    return data.select(np.sort(chosen[:enough]))
+
+
+def _horizon(policy: PolicyRef) -> int:
+    return int(policy.spec["config"]["obs_horizon"])
 
 
 def replay(policy: PolicyRef, windows: Mapping[str, Array]) -> tuple[Array, Array | None]:
     """Return what a policy would do at each of R windows [R, H, ...], and its doubt there; a chunk's first action."""
     once = replace(policy, spec={**policy.spec, "config": {**policy.spec["config"], "execute": 1}})
     actor, num = acting(once, _BLOCK), len(next(iter(windows.values())))
-    horizon = int(policy.spec["config"]["obs_horizon"])
     actions, doubts = [], []
     for start in range(0, num, _BLOCK):
         rows = np.minimum(np.arange(start, start + _BLOCK), num - 1)
         for slot in range(_BLOCK):
             actor.begin(slot, 0)
-        for step in range(horizon):
+        for step in range(_horizon(policy)):
             action = actor.act({name: values[rows, step] for name, values in windows.items()})
         actions.append(action[: num - start])
         if actor.doubt is not None:
@@ -142,7 +143,7 @@ def replay(policy: PolicyRef, windows: Mapping[str, Array]) -> tuple[Array, Arra
     return np.concatenate(actions), np.concatenate(doubts) if doubts else None
 
 
-def acting_values(predictor: PolicyRef, observations: Mapping[str, Array]) -> Array:
+def predicted(predictor: PolicyRef, observations: Mapping[str, Array]) -> Array:
     """Return the numbers [R] that a regressor gives for observations [R, ...]."""
     values, _ = replay(predictor, {name: column[:, None] for name, column in observations.items()})
     out: Array = values[:, 0]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from distil.envs import EnvSpec, SlotError, Slots, StepResult
-from distil.errors import RunError
+from distil.errors import InputError, RunError
 from distil.rollouts.actors import Acted, Actor
 from distil.rollouts.recorder import Recorder
 from distil.types import Array, Episode
@@ -77,6 +77,7 @@ def run_episodes(
 
     Raises:
         RunError: an environment or the actor raised, or gave NaN or a wrong shape; it names seed and step.
+        InputError: the actor doesn't fit the environment.
     """
     return _Loop(slots, actor, items, spec, record).run(stop)
 
@@ -148,6 +149,8 @@ class _Loop:
     def _act(self) -> Acted:
         try:
             acted = self._actor.act(self._obs, self._slots.envs, self._active)
+        except InputError:
+            raise
         except Exception as error:  # the user's expert: any kind
             text = str(error) if isinstance(error, RunError) else f"the actor raised {type(error).__name__}: {error}"
             row = getattr(error, "row", None)

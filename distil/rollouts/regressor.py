@@ -11,12 +11,13 @@ import gymnasium as gym
 import numpy as np
 
 from distil.objectives.config import OptimiserConfig
-from distil.policies.config import AutoEncoderConfig, PolicyConfig
+from distil.policies.config import CnnConfig, MlpConfig, PolicyConfig
 from distil.seeding import generator, integer
 from distil.spaces import SpaceSpec, action_spec
 from distil.types import Array, Batch, PolicyRef
 
 _HIDDEN, _NUM_STEPS, _BATCH, _LEARNING_RATE = (64, 64), 1000, 256, 1e-3
+_CHANNELS, _IMAGE_BATCH = (16, 32, 32), 64  # a step with images costs a hundred times as much
 
 
 def fit_regressor(observations: Mapping[str, Array], targets: Array, high: float, spec: SpaceSpec, seed: int) -> PolicyRef:
@@ -36,13 +37,17 @@ def fit_regressor(observations: Mapping[str, Array], targets: Array, high: float
 
     labels = np.clip(targets, 0, high).astype(np.float32)[:, None]
     space = action_spec(gym.spaces.Box(0.0, high, (1,), np.float32))
-    policy = Policy(PolicyConfig(encoder=AutoEncoderConfig(hidden=_HIDDEN)), spec, space, seed=integer(seed, "weights"))
+    has_image = any(leaf.is_image for leaf in spec.leaves)
+    cnn = CnnConfig(channels=_CHANNELS, image_features=_HIDDEN[0], hidden=_HIDDEN)
+    config = PolicyConfig(encoder=cnn if has_image else MlpConfig(hidden=_HIDDEN))
+    policy = Policy(config, spec, space, seed=integer(seed, "weights"))
     policy.fit_normaliser({**observations, "action": labels})
     objective = Supervised(policy, OptimiserConfig(learning_rate=_LEARNING_RATE))
     objective.begin(_NUM_STEPS)
-    rng, is_pad = generator(seed, "batches"), torch.zeros((_BATCH, 1), dtype=torch.bool)
+    rng, batch_size = generator(seed, "batches"), _IMAGE_BATCH if has_image else _BATCH
+    is_pad = torch.zeros((batch_size, 1), dtype=torch.bool)
     for _ in range(_NUM_STEPS):
-        rows = rng.integers(len(labels), size=_BATCH)
+        rows = rng.integers(len(labels), size=batch_size)
         batch = Batch(
             observations={name: torch.from_numpy(values[rows][:, None]) for name, values in observations.items()},
             actions=torch.from_numpy(labels[rows][:, None]),

@@ -9,6 +9,7 @@ from pydantic import Field
 from distil.config import Config
 from distil.experts.gates.human import HumanPlan, Imported
 from distil.experts.gates.keyboard import Keyboard
+from distil.spaces import Leaf
 
 Threshold = Annotated[float, Field(ge=0)]  # a discrepancy, in half action ranges; of choices: the share that differs
 
@@ -25,27 +26,27 @@ class LazyGateConfig(Config):
 
     kind: Literal["lazy"] = "lazy"
     threshold: Threshold = 0.1
-    leave: Threshold = 0.05  # measured discrepancy below which the policy gets it back
+    leave: Threshold = 0.05  # measured discrepancy up to which the policy gets it back
 
 
 class EnsembleGateConfig(Config):
     """The expert acts where the policy's members disagree, or it differs from them (EnsembleDAgger: arXiv:1807.08364)."""
 
     kind: Literal["ensemble"] = "ensemble"
-    doubt: Threshold = 0.05  # disagreement of the members from which on the expert acts
+    doubt: Threshold = 0.05  # disagreement of the members above which the expert acts
     discrepancy: Threshold | None = None  # also where policy and expert differ by more: the expert is asked at every step
 
 
 class ThriftyGateConfig(Config):
     """Novelty and risk, with thresholds that keep a budget of interventions (ThriftyDAgger: Hoque et al., 2109.08273).
 
-    The expert takes over where the members disagree more, or failure is likelier, than at all but a fraction `budget` of the
-    states that policies visited; it gives back where the policy would do the same and failure is less likely than at half.
+    The expert takes over where the members disagree more, or failure is nearer, than at all but a fraction `budget` of the
+    states that policies visited; it gives back where the policy would do the same and failure is further off than at half.
     """
 
     kind: Literal["thrifty"] = "thrifty"
-    budget: float = Field(default=0.1, gt=0, lt=1)  # fraction of the steps at which it may take over
-    leave: Threshold | None = None  # discrepancy to give back at; null: the mean one on the data
+    budget: float = Field(default=0.1, gt=0, lt=1)  # fraction of the states, for disagreement and risk each
+    leave: Threshold | None = None  # discrepancy up to which to give back; null: the mean one on the data
     failure: Literal["auto", "terminated", "unsuccessful"] = "auto"  # what risk is of; auto: no success, if that is known
     discount: float = Field(default=0.99, gt=0, lt=1)  # of a failure, for each step that it is away
 
@@ -82,6 +83,10 @@ class HumanGateConfig(Config):
     def plan(self) -> HumanPlan:
         """Return the gate as data."""
         return HumanPlan(make=self.intervener.maker())
+
+    def check(self, action: Leaf) -> None:
+        """Raise InputError if the intervener can't act in this action space."""
+        self.intervener.maker().check(action)
 
 
 GateConfig = Annotated[

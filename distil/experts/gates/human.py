@@ -5,7 +5,7 @@ Only the steps where they act are labelled, with what they did.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,8 +13,9 @@ import numpy as np
 
 from distil.config import import_target
 from distil.errors import InputError, RunError
+from distil.experts.base import Checked, Stateless
 from distil.experts.gates.base import Choice, Situation
-from distil.spaces import Leaf
+from distil.spaces import Leaf, SpaceSpec
 from distil.types import Array, Labels, Observations
 
 
@@ -33,11 +34,21 @@ class Intervener(Protocol):
         """
 
 
+class Maker(Protocol):
+    """Makes the intervener, in the worker; plain data."""
+
+    def check(self, action: Leaf) -> None:
+        """Raise InputError for what is known to be wrong before there are environments."""
+
+    def __call__(self, num_envs: int, action: Leaf) -> Intervener:
+        """Return it; InputError if it can't be made."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class HumanPlan:
-    """An intervener as data: `make(num_envs, action)` returns it, in the worker."""
+    """An intervener as data."""
 
-    make: Callable[[int, Leaf], Intervener]
+    make: Maker
     labels_all = False
     needs_expert = False
 
@@ -50,25 +61,38 @@ class HumanGate:
     """The intervener acts where it says so."""
 
     def __init__(self, intervener: Intervener, action: Leaf) -> None:
-        self._intervener, self._action = intervener, action
+        self._intervener, self._answer = intervener, _Answer()
+        self._checked = Checked(self._answer, SpaceSpec(tree=action.name, leaves=(action,)))
 
     def begin(self, slot: int, seed: int) -> None:
         """Tell the intervener."""
         self._intervener.begin(slot, seed)
 
     def choose(self, now: Situation) -> Choice:
-        """Return who acts; RunError if the answers have another shape than the actions."""
-        labels = self._intervener.intervene(now.observations, now.actions)
-        if labels.actions.shape != now.actions.shape or labels.mask.shape != now.actions.shape[:1]:
-            raise RunError(
-                f"the intervener returned actions of shape {labels.actions.shape} and a mask of shape {labels.mask.shape}, "
-                f"wanted {now.actions.shape} and {now.actions.shape[:1]}: mend it"
-            )
-        actions = labels.actions.astype(now.actions.dtype)
-        if self._action.kind == "box":
-            low, high = self._action.bounds()
-            actions = np.clip(actions, low, high).astype(now.actions.dtype)
-        return Choice(expert_acts=labels.mask, labels=Labels(actions=actions, mask=labels.mask))
+        """Return who acts.
+
+        Raises:
+            RunError: an answer is of the wrong shape or type, NaN, or no choice of a discrete space.
+        """
+        answer: Any = self._intervener.intervene(now.observations, now.actions)
+        if not isinstance(answer, Labels):
+            raise RunError(f"the intervener returned {type(answer).__name__}, wanted distil.types.Labels: mend it")
+        self._answer.labels = Labels(actions=np.asarray(answer.actions), mask=np.asarray(answer.mask))
+        labels = self._checked.act(now.observations)
+        return Choice(expert_acts=labels.mask, labels=labels)
+
+
+class _Answer(Stateless):
+    """What the intervener has just answered, as an expert's answer, to be checked as one."""
+
+    name = "intervener"
+
+    def __init__(self) -> None:
+        self.labels: Labels | None = None
+
+    def act(self, observations: Observations, *, envs: Sequence[Any] | None = None) -> Labels:
+        assert self.labels is not None
+        return self.labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +101,10 @@ class Imported:
 
     target: str
     kwargs: dict[str, Any]
+
+    def check(self, action: Leaf) -> None:
+        """Raise InputError if the target is missing."""
+        import_target(self.target, "intervener")
 
     def __call__(self, num_envs: int, action: Leaf) -> Intervener:
         """Return it; InputError if the target is missing, can't be made or can't intervene."""

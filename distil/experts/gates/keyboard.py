@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +22,10 @@ class Keyboard:
     """Makes the intervener. `keys`: name of a key, as pygame has it, such as "left" or "space" -> the action."""
 
     keys: Mapping[str, Any]
+
+    def check(self, action: Leaf) -> None:
+        """Raise InputError if a key or an action doesn't exist."""
+        KeyboardIntervener(self.keys, action)
 
     def __call__(self, num_envs: int, action: Leaf) -> Intervener:
         """Return it; InputError if a key or an action doesn't exist, or there is more than one environment."""
@@ -42,10 +48,12 @@ class KeyboardIntervener:
 
     def intervene(self, observations: Observations, actions: Array) -> Labels:
         """Return the action of the keys that are down; InputError without a window."""
-        import pygame
-
+        pygame = _pygame()
         if not pygame.display.get_init():
-            raise InputError("the keyboard is read in the environment's window: set env.kwargs.render_mode=human")
+            raise InputError(
+                "the keyboard is read in the environment's window, and pygame has none: set env.kwargs.render_mode=human, or "
+                "write an intervener of your own for environments that draw with something else"
+            )
         pygame.event.pump()
         state = pygame.key.get_pressed()
         down = [action for code, action in self._actions if state[code]]
@@ -55,17 +63,28 @@ class KeyboardIntervener:
         return Labels(actions=np.asarray(chosen, self._dtype)[None], mask=every(1))
 
 
-def _code(name: str) -> int:
+def _pygame() -> Any:
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")  # standard output is for results
     import pygame
 
+    return pygame
+
+
+def _code(name: str) -> int:
+    pygame = _pygame()
     try:
-        return int(pygame.key.key_code(name))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # there is no window yet; the names of keys don't depend on it
+            return int(pygame.key.key_code(name))
     except ValueError:
         raise InputError(f"gate.intervener.keys: there is no key {name!r}; use names such as left, space, a") from None
 
 
 def _action(name: str, value: Any, action: Leaf) -> Array:
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError:  # a ragged list
+        array = np.empty(0)
     if array.shape != action.shape or array.dtype.kind not in ("fiu" if action.kind == "box" else "iu"):
         raise InputError(f"gate.intervener.keys.{name}: {value!r} is no action; it should have the shape {action.shape}")
     if action.kind != "box":

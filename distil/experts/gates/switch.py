@@ -14,7 +14,7 @@ from distil.errors import InputError
 from distil.experts.gates.base import Choice, Discrepancy, Situation
 from distil.policies.acting import Acting, acting
 from distil.spaces import Leaf
-from distil.types import Array, Labels, PolicyRef
+from distil.types import Array, PolicyRef
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +30,8 @@ class SwitchPlan:
     """The expert takes over where one of `enter` is above its threshold.
 
     Without `leave` (a discrepancy) it acts just there. With it, it goes on acting until the policy would do the same: until
-    their discrepancy is below `leave`, and no signal of `stay` is above its threshold. Only where the expert acts, or has to be
-    asked for that, is there a label; with `ask_all` everywhere, and a discrepancy above `veto` is a reason to take over too.
+    their discrepancy is at most `leave`, and no signal of `stay` is above its threshold. Only where the expert acts, or has to
+    be asked for that, is there a label; with `ask_all` everywhere, and a discrepancy above `veto` is a reason to take over too.
     """
 
     enter: Sequence[Signal]
@@ -75,10 +75,10 @@ class SwitchGate:
         if plan.veto is not None:
             over |= apart > plan.veto
         if plan.leave is not None:
-            over = np.where(held, (apart >= plan.leave) | self._stay.over(now), over)
+            over = np.where(held, (apart > plan.leave) | self._stay.over(now), over)
         acts = over & labels.mask
-        self._expert_has_it = acts
-        return Choice(expert_acts=acts, labels=Labels(actions=labels.actions, mask=labels.mask))
+        self._expert_has_it = acts.copy()
+        return Choice(expert_acts=acts, labels=labels)
 
 
 class _Meters:

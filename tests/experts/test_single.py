@@ -1,0 +1,30 @@
+import typing
+
+import pytest
+
+from distil.config import Config, validate
+from distil.errors import InputError
+from distil.experts import single
+from distil.experts.scripted import ScriptedExpertConfig
+
+
+class Holder(Config):
+    expert: single.SingleExpertConfig
+
+
+def test_the_kind_picks_one_of_all_there_are():
+    union = typing.get_args(typing.get_args(single.SingleExpertConfig)[0])
+    assert set(union) == set(single.KINDS)
+    needs = {"sb3": {"path": "x.zip"}, "policy": {"path": "run"}, "import": {"target": "a:b"}}
+    for model in single.KINDS:
+        kind = model.model_fields["kind"].default
+        assert type(validate(Holder, {"expert": {"kind": kind, **needs.get(kind, {})}}).expert) is model
+    assert validate(Holder, {"expert": {"kind": "scripted"}}).expert == ScriptedExpertConfig()
+
+
+def test_several_are_none_of_them():
+    """A team has no teams."""
+    with pytest.raises(InputError, match="no kind 'several'"):
+        validate(Holder, {"expert": {"kind": "several", "members": {}}})
+    with pytest.raises(InputError, match="did you mean scripted"):
+        validate(Holder, {"expert": {"kind": "script"}})

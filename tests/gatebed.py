@@ -1,0 +1,133 @@
+"""What gates are tested with: policies, stores of known steps, somebody who intervenes. Ray actors import this module too."""
+
+import gymnasium as gym
+import numpy as np
+
+from distil.config import validate
+from distil.experts.gates.base import Situation
+from distil.policies.config import PolicyConfig
+from distil.policies.policy import Policy
+from distil.spaces import action_spec, observation_spec
+from distil.store import Store, StoreSpec
+from distil.types import Episode, Labels
+
+VECTOR = gym.spaces.Box(-np.inf, np.inf, (3,), np.float32)
+BOX = gym.spaces.Box(np.array([-2, 0], np.float32), np.array([2, 10], np.float32))
+CHOICE = gym.spaces.Discrete(3, start=1)
+
+
+def leaf(space):
+    return action_spec(space).leaf
+
+
+def policy(observation=VECTOR, action=BOX, seed=0, version=1, **config):
+    """A policy of random weights for these spaces."""
+    tiny = {"encoder": {"hidden": [8]}} | config
+    made = Policy(validate(PolicyConfig, tiny), observation_spec(observation), action_spec(action), seed=seed)
+    rng = np.random.default_rng(seed)
+    columns = {
+        leaf.name: rng.normal(size=(50, *leaf.shape)).astype(leaf.dtype) for leaf in observation_spec(observation).leaves
+    }
+    action.seed(seed)
+    made.fit_normaliser(columns | {"action": np.stack([np.asarray(action.sample()) for _ in range(50)])})
+    return made.ref(version)
+
+
+def episode(number, length, *, by_policy=True, labelled=None, action=BOX, labels=None, end="terminated", success=None):
+    """An episode of random observations whose first number is 100 times `number` plus the step."""
+    rng = np.random.default_rng(number)
+    observations = rng.normal(size=(length + 1, 3)).astype(np.float32)
+    observations[:, 0] = 100 * number + np.arange(length + 1)
+    marks = np.ones(length, np.uint8) if labelled is None else np.asarray(labelled, np.uint8)
+    nothing = np.zeros((length, *action.shape), action.dtype)
+    return Episode(
+        observations={"obs": observations},
+        actions=nothing,
+        rewards=np.ones(length),
+        terminated=end == "terminated",
+        truncated=end == "truncated",
+        expert_actions=nothing if labels is None else labels,
+        labelled=marks,
+        acted_by_expert=np.zeros(length, np.uint8),
+        policy_version=1 if by_policy else -1,
+        uid=f"e{number:03d}",
+        success=success,
+    )
+
+
+def snapshot(folder, *episodes, action=BOX):
+    store = Store.create(folder, StoreSpec(observation=observation_spec(VECTOR), action=action_spec(action)))
+    writer = store.writer("w")
+    for one in episodes:
+        writer.add(one)
+    store.commit([writer.seal()])
+    return store.snapshot()
+
+
+class Asked:
+    """A situation's `ask`: gives these labels where it is asked, and keeps where that was."""
+
+    def __init__(self, actions, mask=None):
+        self.actions, self.mask, self.rows = np.asarray(actions), mask, []
+
+    def __call__(self, rows):
+        self.rows.append(rows.copy())
+        return Labels(actions=self.actions, mask=rows if self.mask is None else rows & np.asarray(self.mask))
+
+
+def situation(signal, actions, labels, doubt=None, mask=None):
+    """What a gate decides by, in slots whose observation starts with `signal`; and what it asks."""
+    ask = Asked(labels, mask)
+    observations = {"obs": np.array([[value, 0, 0] for value in signal], np.float32)}
+    doubt = None if doubt is None else np.array(doubt, np.float32)
+    return Situation(observations=observations, actions=np.asarray(actions), doubt=doubt, ask=ask), ask
+
+
+class FirstNumber:
+    """Stands for `acting(predictor)`: predicts the first number of the observation."""
+
+    def __init__(self, ref, num_envs):
+        self.begun = []
+
+    def begin(self, slot, seed):
+        self.begun.append((slot, seed))
+
+    def act(self, observations):
+        return observations["obs"][:, :1]
+
+
+class Rescuer:
+    """Takes over CartPole where the pole leans, and pushes as its balancer does. Its first steps in a slot pass untouched.
+
+    Args:
+        num_envs: slots.
+        angle: in rad, from where on it acts.
+        patience: steps of an episode that it only watches.
+        answer: "" | "shape" | "mask" | "nothing" | "nan" | "choice" | "raise": what is wrong with its answers.
+    """
+
+    def __init__(self, num_envs, angle=0.02, patience=2, answer=""):
+        self.angle, self.patience, self.answer = angle, patience, answer
+        self.steps = np.zeros(num_envs, np.int64)
+
+    def begin(self, slot, seed):
+        self.steps[slot] = 0
+
+    def intervene(self, observations, actions):
+        seen = observations["obs"]
+        assert actions.shape == (len(self.steps),)
+        mask = (np.abs(seen[:, 2]) > self.angle) & (self.steps >= self.patience)
+        self.steps += 1
+        pushes = (seen @ np.array([0.1, 0.3, 4.0, 1.0]) > 0).astype(np.int64)
+        if self.answer == "raise":
+            raise ValueError("my hands\nare tied")
+        if self.answer == "nothing":
+            return None
+        pushes = {"shape": pushes[:, None], "choice": pushes + 2, "nan": pushes * np.nan}.get(self.answer, pushes)
+        return Labels(actions=pushes, mask=mask[1:] if self.answer == "mask" else mask)
+
+
+def nested_expert(observations):
+    """For `testbed:Nested`: choices that depend on the image and on a number."""
+    dark = observations["image"].reshape(len(observations["image"]), -1).mean(1) < 127
+    return np.stack([dark, observations["state"][1] % 3], axis=1).astype(np.int64)
