@@ -5,10 +5,10 @@ the rest of the state pushes it about:
 
     y' = GROWTH y + u + force(s) + wind,        s' = MEMORY s + noise, normalised to unit variance, s in R^(d - 1)
 
-force(s) = sin(complexity * q . s), q = (1, .., 1) / sqrt(d - 1). The observation is a fixed rotation of (y, s), so each of its d
-entries is needed. The law of y and of q . s is the same for every d: more dimensions change what must be learned, not how hard
-it is to stay on the track. The expert cancels the force and steers to the middle; in the ditch, |y| > 1, where each step costs 1
-and the slope pulls outwards to a wall, it steers hard. The wind alone never takes it there, so its cost is 0, and its
+force(s) = sin(complexity * q . s), q = (1, .., 1) / sqrt(d - 1). The observation is a fixed rotation of (y, s), so each of its
+d entries is needed. The law of y and of q . s is the same for every d: more dimensions change what must be learned, not how
+hard it is to stay on the track. The expert cancels the force and steers to the middle; in the ditch, |y| > 1, where each step
+costs 1 and the slope pulls outwards to a wall, it steers hard. The wind alone never takes it there, so its cost is 0, and its
 demonstrations never show how to come back. The reward is minus the cost; an episode always takes `horizon` steps.
 """
 
@@ -36,7 +36,7 @@ class Track(gym.Env[Array, Array]):  # type: ignore[misc]
     """
 
     GROWTH, STEERING = 1.2, 0.7  # y' is 0.5 y where the expert drives
-    EDGE, WALL, SLOPE, CLIMB = 1.0, 1.5, 1.5, 3.0  # the expert leaves the ditch in a step or two
+    EDGE, WALL, SLOPE, CLIMB = 1.0, 1.5, 1.5, 3.0  # who steers as on the track stays in the ditch; the expert doesn't
     MEMORY, WIND = 0.5, 0.3  # of s from step to step; the wind is uniform within +-WIND
     LIMIT = 5.0  # of u
 
