@@ -1,4 +1,4 @@
-"""What every benchmark writes beside its figures: the command, the versions and the machine."""
+"""What benchmarks share: the command, versions and machine beside the figures, MLflow runs, and slopes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,19 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from distil.rundir import versions
+from distil.tracking import Status, Tracker, TrackingConfig
+
+Array = npt.NDArray[np.float64]
 
 
 def machine() -> dict[str, Any]:
@@ -35,3 +43,30 @@ def write_result(path: Path, data: dict[str, Any]) -> None:
         "packages": found["packages"],
     }
     path.write_text(json.dumps(head | data, indent=2) + "\n")
+
+
+@contextmanager
+def tracked(experiment: str, name: str, params: Mapping[str, Any], uri: str | None = None) -> Iterator[Tracker]:
+    """Open an MLflow run, and close it as what it came to.
+
+    Args:
+        experiment: its name in MLflow.
+        name: the run's.
+        params: the settings.
+        uri: MLflow's tracking URI; None: sqlite in ./mlflow.db.
+    """
+    tracker = TrackingConfig(uri=uri).build(experiment)
+    tracker.start(name, params)
+    status: Status = "FAILED"
+    try:
+        yield tracker
+        status = "FINISHED"
+    finally:
+        tracker.finish(status)
+
+
+def slopes(x: Sequence[float], logs: Array) -> Array:
+    """Return the least-squares slope on log x [K] of each row of `logs` [R, K]."""
+    centred = np.log(np.asarray(x, np.float64))
+    centred -= centred.mean()
+    return np.asarray(logs @ centred / (centred @ centred))

@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from common import machine, write_result
+from common import machine, slopes, tracked, write_result
 from compounding_envs import Cliff, Lane, expert_steps
 from rich.console import Console
 
@@ -40,7 +40,6 @@ import distil
 from distil import api
 from distil.report import Curve, plot_curves, table
 from distil.rollouts import EvalResult
-from distil.tracking import TrackingConfig
 
 Array = npt.NDArray[np.float64]
 ENVS: dict[str, type[Cliff] | type[Lane]] = {"cliff": Cliff, "lane": Lane}
@@ -167,21 +166,14 @@ def fit(horizons: Sequence[int], costs: Sequence[Array]) -> Fit:
     resampled = np.stack([_bootstrap(cost, rng) for cost in costs], axis=1)  # [R, H]
     means = np.array([cost.mean() for cost in costs])
     floor = np.array([0.5 / cost.size for cost in costs])  # half a step's cost: a mean of 0 has no logarithm
-    samples = slopes(horizons, np.maximum(resampled, floor))
+    samples = slopes(horizons, np.log(np.maximum(resampled, floor)))
     tails = [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)]
     low, high = np.percentile(resampled, tails, axis=0)
-    exponent = float(slopes(horizons, np.maximum(means, floor)[None])[0])
+    exponent = float(slopes(horizons, np.log(np.maximum(means, floor))[None])[0])
     interval = np.percentile(samples, tails)
     return Fit(
         means=means, low=low, high=high, exponent=exponent, interval=(float(interval[0]), float(interval[1])), samples=samples
     )
-
-
-def slopes(horizons: Sequence[int], means: Array) -> Array:
-    """Return the least-squares slope of log mean on log horizon of each row of `means` [R, H]."""
-    x = np.log(np.asarray(horizons, np.float64))
-    x -= x.mean()
-    return np.asarray(np.log(means) @ x / (x @ x))
 
 
 def _bootstrap(cost_SE: Array, rng: np.random.Generator) -> Array:
@@ -229,7 +221,7 @@ def summarise(measured: Mapping[Case, dict[str, Any]], env: str, algorithm: str)
     return {
         "exponent": fitted.exponent,
         "exponent_ci": list(fitted.interval),
-        "exponent_expected": None if expected is None else float(slopes(horizons, expected[None])[0]),
+        "exponent_expected": None if expected is None else float(slopes(horizons, np.log(expected)[None])[0]),
         "points": points,
     }, fitted
 
@@ -299,16 +291,16 @@ def track(results: Mapping[str, Any], size: Size, image: Path, uri: str | None) 
     """Log each environment and algorithm as an MLflow run, the horizon as the step."""
     for env, found in results.items():
         for algorithm in ALGORITHMS:
-            tracker = TrackingConfig(uri=uri).build("compounding-error")
-            tracker.start(f"{env}-{algorithm}", {"env": env, "algorithm": algorithm, **vars(size)})
-            for point in found[algorithm]["points"]:
-                (low, high), error = point["cost_ci"], float(np.mean(point["supervised_error_by_seed"]))
-                metrics = {"cost": point["cost"], "cost_ci_low": low, "cost_ci_high": high, "supervised_error": error}
-                tracker.log(metrics, step=point["horizon"])
-            low, high = found[algorithm]["exponent_ci"]
-            tracker.log({"exponent": found[algorithm]["exponent"], "exponent_ci_low": low, "exponent_ci_high": high}, step=0)
-            tracker.artifact(image)
-            tracker.finish()
+            params = {"env": env, "algorithm": algorithm, **vars(size)}
+            with tracked("compounding-error", f"{env}-{algorithm}", params, uri) as tracker:
+                for point in found[algorithm]["points"]:
+                    (low, high), error = point["cost_ci"], float(np.mean(point["supervised_error_by_seed"]))
+                    metrics = {"cost": point["cost"], "cost_ci_low": low, "cost_ci_high": high, "supervised_error": error}
+                    tracker.log(metrics, step=point["horizon"])
+                low, high = found[algorithm]["exponent_ci"]
+                exponent = {"exponent": found[algorithm]["exponent"], "exponent_ci_low": low, "exponent_ci_high": high}
+                tracker.log(exponent, step=0)
+                tracker.artifact(image)
 
 
 def compare(measured: Mapping[Case, dict[str, Any]], horizons: Sequence[int]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from typing import Any
 from distil.errors import InputError
 from distil.plans import RoundReport
 
-_PACKAGES = ("distil", "ray", "torch", "gymnasium", "pyarrow", "numpy", "mlflow", "mujoco", "box2d")
+_PACKAGES = ("distil", "ray", "torch", "gymnasium", "pyarrow", "numpy", "mlflow", "mujoco", "metaworld", "box2d")
 
 
 @dataclass(frozen=True)

@@ -48,9 +48,11 @@ def recipes_list() -> None:
 
     from distil.config import recipe_names
 
-    for name in recipe_names():
+    names = recipe_names()
+    width = max(map(len, names)) + 2
+    for name in names:
         first = (resources.files("distil.recipes") / f"{name}.yaml").read_text().splitlines()[0]
-        click.echo(f"{name:<20}{first.lstrip('# ')}")
+        click.echo(f"{name:<{width}}{first.lstrip('# ')}")
 
 
 @recipes.command("show")
