@@ -12,7 +12,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from distil.errors import InputError
 from distil.policies.actions import Decoder
 from distil.policies.ensemble import EnsemblePlanner, Planner, members, num_members
 from distil.policies.noise import SlotNoise
@@ -113,29 +112,36 @@ def acting(ref: PolicyRef, num_envs: int, *, deterministic: bool = True) -> Acti
     return Acting(ref, _planner(ref, num_envs), num_envs, deterministic=deterministic)
 
 
-def doubts(ref: PolicyRef, windows: Mapping[str, Array], *, block: int = 256) -> Array:
-    """Return an ensemble's doubt [R] float32 about the first action that it plans for each of R windows.
+def replay(ref: PolicyRef, windows: Mapping[str, Array], *, block: int = 256) -> tuple[Array, Array | None]:
+    """Return what a policy would do at each of R windows, and its doubt there: what it would do first, of a chunk.
 
-    It is what `Acting.doubt` says of a step that sees the window, up to rounding.
+    It is what `Acting.act` does at a step that sees the window, and its `doubt`, up to rounding.
 
     Args:
         ref: the policy.
         windows: leaf name -> [R, H, ...], or [R, ...] when H is 1: stored observations, as they are.
         block: rows of one forward pass.
 
+    Returns:
+        Actions [R, ...] in the environment's space, and doubts [R] float32; None of a single network.
+
     Raises:
-        InputError: the policy is a single network; the ref's arrays don't fit its spec.
+        InputError: the ref's arrays don't fit its spec.
     """
-    if num_members(ref.spec) == 1:
-        raise InputError("a single network has no doubt: set policy.ensemble to 2 or more")
     num = len(next(iter(windows.values())))
-    planner, found = _planner(ref, block), np.empty(num, np.float32)
+    if int(ref.spec["config"]["obs_horizon"]) == 1:
+        shapes = {leaf.name: leaf.shape for leaf in space_from_json(ref.spec["observation"]).leaves}
+        windows = {name: value.reshape(num, *shapes[name]) for name, value in windows.items()}
+    leaf = space_from_json(ref.spec["action"]).leaf
+    planner, decode = _planner(ref, block), Decoder(leaf, ref.arrays)
+    actions, doubts = np.empty((num, *leaf.shape), leaf.dtype), np.empty(num, np.float32)
     for start in range(0, num, block):
         rows = np.arange(start, start + block).clip(max=num - 1)  # the last block is filled up with the last row
-        planner.plan({name: value[rows] for name, value in windows.items()}, None)
-        assert planner.doubt is not None
-        found[start : start + block] = planner.doubt[: num - start, 0]
-    return found
+        plan = planner.plan({name: value[rows] for name, value in windows.items()}, None)
+        actions[start : start + block] = decode(plan[:, 0])[: num - start]
+        if planner.doubt is not None:
+            doubts[start : start + block] = planner.doubt[: num - start, 0]
+    return actions, doubts if num_members(ref.spec) > 1 else None
 
 
 def _planner(ref: PolicyRef, num_envs: int) -> Planner:

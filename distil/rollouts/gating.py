@@ -8,7 +8,6 @@ Legend: R rows (transitions), H observation horizon.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 
@@ -23,7 +22,7 @@ from distil.experts.gates.config import (
     ThriftyGateConfig,
 )
 from distil.experts.gates.switch import Signal, SwitchPlan
-from distil.policies.acting import acting
+from distil.policies.acting import replay
 from distil.rollouts.regressor import fit_regressor
 from distil.seeding import generator, integer
 from distil.store import Sampler, Snapshot
@@ -126,25 +125,8 @@ def _horizon(policy: PolicyRef) -> int:
     return int(policy.spec["config"]["obs_horizon"])
 
 
-def replay(policy: PolicyRef, windows: Mapping[str, Array]) -> tuple[Array, Array | None]:
-    """Return what a policy would do at each of R windows [R, H, ...], and its doubt there; a chunk's first action."""
-    once = replace(policy, spec={**policy.spec, "config": {**policy.spec["config"], "execute": 1}})
-    actor, num = acting(once, _BLOCK), len(next(iter(windows.values())))
-    actions, doubts = [], []
-    for start in range(0, num, _BLOCK):
-        rows = np.minimum(np.arange(start, start + _BLOCK), num - 1)
-        for slot in range(_BLOCK):
-            actor.begin(slot, 0)
-        for step in range(_horizon(policy)):
-            action = actor.act({name: values[rows, step] for name, values in windows.items()})
-        actions.append(action[: num - start])
-        if actor.doubt is not None:
-            doubts.append(actor.doubt[: num - start].copy())
-    return np.concatenate(actions), np.concatenate(doubts) if doubts else None
-
-
 def predicted(predictor: PolicyRef, observations: Mapping[str, Array]) -> Array:
     """Return the numbers [R] that a regressor gives for observations [R, ...]."""
-    values, _ = replay(predictor, {name: column[:, None] for name, column in observations.items()})
+    values, _ = replay(predictor, observations)
     out: Array = values[:, 0]
     return out

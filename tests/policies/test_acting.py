@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from distil.errors import InputError
-from distil.policies.acting import acting, doubts
+from distil.policies.acting import acting, replay
 from distil.policies.ensemble import members
 from distil.types import PolicyRef
 
@@ -102,16 +101,17 @@ def test_doubt_of_stored_observations_is_that_of_acting(world: Callable, shape: 
     windows = {name: np.stack([step[name] for step in steps], 1) for name in steps[0]}
     windows = windows if horizon > 1 else {name: value[:, 0] for name, value in windows.items()}
     for block in (4, 11, 256):
-        found = doubts(ref, windows, block=block)
+        found = replay(ref, windows, block=block)[1]
         assert (found.shape, found.dtype) == ((11,), np.float32)
         np.testing.assert_allclose(found, actor.doubt, atol=1e-6)
-    assert doubts(ref, {name: value[:0] for name, value in windows.items()}).shape == (0,)
+    assert replay(ref, {name: value[:0] for name, value in windows.items()})[1].shape == (0,)
 
 
 def test_a_single_network_has_no_doubt(world: Callable) -> None:
     made = world()
-    with pytest.raises(InputError, match=r"a single network has no doubt: set policy\.ensemble"):
-        doubts(made.policy.ref(0), made.observations(3))
+    actions, doubt = replay(made.policy.ref(0), made.observations(3))
+    assert len(actions) == 3
+    assert doubt is None
 
 
 def _episode(ref: PolicyRef, num: int, slot: int, seed: int, steps: list, others: np.random.Generator) -> list:

@@ -10,7 +10,7 @@ import torch
 from distil.errors import InputError
 from distil.objectives.config import OptimiserConfig
 from distil.objectives.supervised import Supervised
-from distil.policies.acting import acting, doubts
+from distil.policies.acting import acting, replay
 from distil.policies.config import MlpConfig, PolicyConfig
 from distil.policies.ensemble import EnsemblePlanner, mean, members, num_members, vote
 from distil.policies.numpy_policy import NumpyPolicy
@@ -149,13 +149,13 @@ def test_doubt_is_larger_off_the_data_than_on_it(action: str) -> None:
         actions=torch.from_numpy(labels[:, None]),
         is_pad=torch.zeros(256, 1, dtype=torch.bool),
     )
-    before = doubts(policy.ref(0), {"obs": seen}).mean()
+    before = replay(policy.ref(0), {"obs": seen})[1].mean()
     for _ in range(100):
         objective.step({"demos": batch})
     ref = objective.evaluation_policy().ref(1)
     on = rng.uniform(-1, 1, (500, 3)).astype(np.float32)
     on[:, 2] = 0.1 * on[:, 0]
     off = on + np.float32([0, 0, 1])  # away from the plane
-    near, far = doubts(ref, {"obs": on}), doubts(ref, {"obs": off})
+    near, far = replay(ref, {"obs": on})[1], replay(ref, {"obs": off})[1]
     assert near.mean() < before
     assert far.mean() > 3 * near.mean()

@@ -12,9 +12,9 @@ from distil.experts.gates.config import (
     ThriftyGateConfig,
 )
 from distil.experts.gates.switch import Signal, SwitchPlan
-from distil.policies.acting import acting, doubts
+from distil.policies.acting import acting, replay
 from distil.rollouts import gating, regressor
-from distil.rollouts.gating import predicted, prepare, replay
+from distil.rollouts.gating import predicted, prepare
 from distil.store import Sampler
 
 
@@ -52,7 +52,7 @@ def test_replay_says_what_the_policy_would_do_at_each_visited_state(tmp_path, me
     windows = windows_of(data, horizon)
     actions, doubt = replay(queueing, windows)
     if members > 1:
-        np.testing.assert_allclose(doubt, doubts(ref, windows), atol=1e-6)
+        np.testing.assert_allclose(doubt, replay(ref, windows)[1], atol=1e-6)
     else:
         assert doubt is None
     done, found, doubted = 0, acting(ref, 1), []
@@ -136,7 +136,7 @@ def test_thriftys_thresholds_keep_its_budget_on_what_they_are_of(tmp_path, budge
     (calm,) = plan.stay
     windows = windows_of(data)
     values = predicted(risk.predictor, {"obs": windows["obs"][:, 0]})
-    for found, threshold in ((doubts(ref, windows), novelty.threshold), (values, risk.threshold)):
+    for found, threshold in ((replay(ref, windows)[1], novelty.threshold), (values, risk.threshold)):
         assert abs((found > threshold).mean() - budget) < 0.01
     assert calm.predictor is risk.predictor
     assert abs((values > calm.threshold).mean() - 0.5) < 0.01
