@@ -227,6 +227,7 @@ def label(
     select: Mapping[str, Any] | None = None,
     again: bool = False,
     num_workers: int = 0,
+    service: Mapping[str, Any] | None = None,
     progress: Progress = silent,
 ) -> LabelReport:
     """Ask an expert about the steps of a store's episodes that have no label, and publish its answers as a new version.
@@ -237,6 +238,7 @@ def label(
         select: which episodes, as `data.select` has it; None: all.
         again: about all steps, whose labels are replaced.
         num_workers: Ray actors; 0: in this process.
+        service: how to ask a heavy or unreliable expert in actors of its own, as `rollouts.service` has it; None: directly.
         progress: told of episodes as they are done.
 
     Raises:
@@ -244,10 +246,11 @@ def label(
         RunError: the expert or the disk failed. What was answered is kept, and the same call goes on from there.
     """
     settings = {"expert": dict(expert), "select": dict(select or {}), "again": again, "num_workers": num_workers}
+    settings["service"] = None if service is None else dict(service)
     config = validate(LabelConfig, settings)
     store = Store.open(path)
     chosen = None if config.select.is_everything else config.select.resolve(store.snapshot()).episodes.uid.tolist()
     built = config.build(store.spec)
-    return label_store(
-        store, built, key=config.key(built), uids=chosen, again=again, num_workers=num_workers, progress=progress
-    )
+    key = config.key(built)
+    with config.asking(built, store.spec) as asked:
+        return label_store(store, asked, key=key, uids=chosen, again=again, num_workers=num_workers, progress=progress)

@@ -14,19 +14,29 @@ from distil.errors import InputError
 @click.argument("path", metavar="STORE")
 @click.option("--expert", multiple=True, required=True, metavar="KIND|KEY=VALUE", help="Who is asked, see above. Repeatable.")
 @click.option("--select", multiple=True, metavar="KEY=VALUE", help="Which episodes, as in data.select. Repeatable.")
+@click.option("--service", multiple=True, metavar="KEY=VALUE", help="Ask in actors of its own, as in rollouts.service.")
 @click.option("--again", is_flag=True, help="Ask about all their steps, and replace the labels that there are.")
 @click.option("--workers", "num_workers", type=click.IntRange(0), default=0, show_default=True, help="Ray actors; 0: no Ray.")
 @JSON
-def label(path: str, expert: tuple[str, ...], select: tuple[str, ...], again: bool, num_workers: int, as_json: bool) -> None:
+def label(
+    path: str,
+    expert: tuple[str, ...],
+    select: tuple[str, ...],
+    service: tuple[str, ...],
+    again: bool,
+    num_workers: int,
+    as_json: bool,
+) -> None:
     """Ask an expert about the steps of STORE that have no label, and publish its answers as a new version.
 
     The expert is a kind (`distil experts list`) and its settings: --expert scripted, or --expert sb3 --expert path=X.zip.
+    One that is slow or fails at times is asked through a service, which tries again: --service retries=10.
     The same command goes on after a kill: what is in finished shards isn't asked again. Old versions stay.
     """
     from distil import api
     from distil.config import apply_overrides
 
-    settings = _settings("expert", expert) | _settings("select", select)
+    settings = _settings("expert", expert) | _settings("select", select) | _settings("service", service)
     with console(as_json) as progress:
         report = api.label(path, **apply_overrides({}, settings), again=again, num_workers=num_workers, progress=progress)
     result = {
@@ -40,7 +50,7 @@ def label(path: str, expert: tuple[str, ...], select: tuple[str, ...], again: bo
 
 
 def _settings(what: str, words: tuple[str, ...]) -> dict[str, Any]:
-    """Return dotted key -> value of an option's words; a bare one is the kind."""
+    """Return dotted key -> value of an option's words; a bare one is the expert's kind."""
     from distil.config import parse_override
 
     settings: dict[str, Any] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 from pydantic import Field
@@ -36,4 +35,4 @@ class RolloutConfig(Config):
     @property
     def num_cpus(self) -> int:
         """Logical CPUs that workers and served experts want of Ray."""
-        return self.num_workers + (math.ceil(self.service.replicas * self.service.num_cpus) if self.service else 0)
+        return self.num_workers + (self.service.num_cpus_wanted if self.service else 0)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gymnasium as gym
@@ -15,11 +17,13 @@ from distil.envs import EnvConfig, EnvSpec, GymEnvConfig, ImportEnvConfig
 from distil.errors import InputError
 from distil.experts.base import Expert
 from distil.experts.single import SingleExpertConfig
+from distil.experts.team import Team
+from distil.rollouts.service.config import ServiceConfig
 from distil.store.schema import StoreSpec
 from distil.store.selection import SelectionConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
 
@@ -30,11 +34,26 @@ class LabelConfig(Config):
     select: SelectionConfig = SelectionConfig()
     again: bool = False  # about all their steps, and not only those without a label
     num_workers: int = Field(default=0, ge=0)  # Ray actors; 0: in this process, without Ray
+    service: ServiceConfig | None = None  # ask the expert in actors of its own, which try again where it fails
 
     def build(self, spec: StoreSpec) -> Expert:
         """Return the expert for the spaces of a store; InputError if it doesn't fit them."""
         env = stored_env(spec.env)
         return self.expert.build(env, _env_spec(env, spec))
+
+    @contextmanager
+    def asking(self, expert: Expert, spec: StoreSpec) -> Iterator[Expert]:
+        """Yield the expert, or what asks it through its service; what that answers is kept in `runs`."""
+        if self.service is None:
+            yield expert
+            return
+        from distil.rollouts.service.actors import Service
+
+        folder = Path("runs").resolve() / "labels" / self.key(expert)[:16]
+        num_cpus = self.num_workers + self.service.num_cpus_wanted
+        team = Team(members={expert.name: expert})
+        with closing(Service(team, spec.action.leaf, self.service, folder, address=None, num_cpus=num_cpus)) as service:
+            yield service.team.members[expert.name]
 
     def key(self, expert: Expert) -> str:
         """Return the identity of the expert that `build` has made: its configuration, and what it has read from files."""

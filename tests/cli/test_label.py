@@ -88,3 +88,20 @@ def test_the_same_in_python(store: Store) -> None:
     report = distil.label(store.path, expert={"kind": "scripted"}, select={"seeds": [1001]})
     assert (report.version, report.num_episodes, report.num_labels) == (3, 1, 9)
     assert store.snapshot().episodes.num_labelled.tolist() == [0, 9, 0]
+
+
+@pytest.mark.ray
+def test_an_expert_that_fails_at_times_is_asked_through_a_service(
+    store: Store, ray_session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ledger = tmp_path / "ledger"
+    words = ["--expert", "import", "--expert", "target=testbed:Balancer", "--expert", f"kwargs.ledger={ledger}"]
+    words += ["--expert", "kwargs.spoil=raise", "--expert", "kwargs.spoil_at=1"]
+    found = answer(store.path, *words, "--service", "retries=3", "--service", "backoff_s=0.01", "--service", "num_cpus=0.1")
+    assert (found["labels"], found["unlabelled_steps"]) == (17, 0)
+    assert sum(map(int, ledger.read_text().split())) == 17  # CORRECTNESS 16
+    assert "0" in ledger.read_text().split()  # it did fail
+    assert list((tmp_path / "runs" / "labels").rglob("*.labels"))
+    with pytest.raises(InputError, match=r"service\.retris; did you mean retries"):
+        run(store.path, *words, "--service", "retris=3")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -26,7 +27,7 @@ _AHEAD = 2  # calls that an expert's actor has in hand for each that it works on
 
 
 class Holder:
-    """An actor, where the driver is, that hands the expert out: what Ray restarts can't keep large arguments."""
+    """An actor, where the driver is, that hands the expert out, by a name: what Ray restarts can't keep objects."""
 
     def __init__(self, expert: Expert) -> None:
         self._expert = expert
@@ -39,10 +40,10 @@ class Holder:
 class Replica:
     """An actor that holds the expert and asks it."""
 
-    def __init__(self, holder: Any) -> None:
+    def __init__(self, holder: str) -> None:
         import ray
 
-        self._expert: Expert = ray.get(holder.expert.remote())
+        self._expert: Expert = ray.get(ray.get_actor(holder).expert.remote())
 
     def ready(self) -> None:
         """Return once the actor has started."""
@@ -55,7 +56,7 @@ class Replica:
 class _Lane:
     """Calls an actor, with a time limit; one that died or hangs is replaced. Several threads may call."""
 
-    def __init__(self, holder: Any, config: ServiceConfig) -> None:
+    def __init__(self, holder: str, config: ServiceConfig) -> None:
         import ray
 
         self._ray, self._holder, self._config = ray, holder, config
@@ -91,7 +92,7 @@ class _Lane:
 class DeskActor:
     """The desk as an actor. Ray restarts it if it dies; what it had kept on disk isn't asked again."""
 
-    def __init__(self, holder: Any, action: Leaf, config: ServiceConfig, folder: str | None) -> None:
+    def __init__(self, holder: str, action: Leaf, config: ServiceConfig, folder: str | None) -> None:
         slots = config.replicas * config.concurrency
         lanes = [_Lane(holder, config) for _ in range(config.replicas)] * (_AHEAD * config.concurrency)
         ledger = Ledger(Path(folder), action) if folder else None
@@ -190,11 +191,12 @@ class Service:
         self._ray, self._desks, self._holders = ray, dict[str, Any](), list[Any]()
         for name, expert in team.members.items():
             path = str(folder / name.replace("/", "_")) if folder is not None and config.keep else None
+            holder = f"distil-expert-{secrets.token_hex(8)}"
             try:
-                self._holders.append(hold.remote(expert))
+                self._holders.append(hold.options(name=holder).remote(expert))
             except Exception as error:  # whatever pickling the user's expert raises
                 raise InputError(f"expert {name}: can't be sent to its service: {error}; take rollouts.service out") from error
-            self._desks[name] = remote.remote(self._holders[-1], action, config, path)
+            self._desks[name] = remote.remote(holder, action, config, path)
         members: dict[str, Expert] = {name: ServedExpert(name, desk, action) for name, desk in self._desks.items()}
         self.team = Team(members=members, weights=team.weights)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from pydantic import Field
 
 from distil.config import Config
@@ -22,3 +24,8 @@ class ServiceConfig(Config):
     calls_per_s: float | None = Field(default=None, gt=0)  # at most, of all actors together
     cache: int = Field(default=1_000_000, ge=1)  # labels kept in memory, by observation: equal ones are asked once
     keep: bool = True  # keep labels on disk (in `runs`) as they come: what a crash interrupts isn't asked for twice
+
+    @property
+    def num_cpus_wanted(self) -> int:
+        """Logical CPUs that the actors want of Ray, rounded up."""
+        return math.ceil(self.replicas * self.num_cpus)
