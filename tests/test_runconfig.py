@@ -8,13 +8,14 @@ from distil.algorithms.bc import BCConfig
 from distil.algorithms.dagger import DaggerConfig, LinearBeta
 from distil.config import parse_override, recipe_names, to_yaml, validate
 from distil.errors import InputError
+from distil.experts.gates.config import SafeGateConfig, ThriftyGateConfig
 from distil.runconfig import RunConfig, load_config
 
 EXPERT = {"expert": {"kind": "scripted"}}
 
 
 def config(**keys: Any) -> RunConfig:
-    return validate(RunConfig, {"env": {"id": "CartPole-v1"}, **keys})
+    return validate(RunConfig, {"env": {"id": "CartPole-v1"}} | keys)
 
 
 def test_the_algorithm_is_chosen_by_its_kind():
@@ -96,6 +97,40 @@ def test_a_name_is_a_folder_s(name: str) -> None:
 def test_what_is_wrong_is_named(overrides: dict[str, Any], text: str) -> None:
     with pytest.raises(InputError, match=text):
         load_config("cartpole-bc", overrides)
+
+
+KEYBOARD = {"kind": "human", "intervener": {"kind": "keyboard", "keys": {"left": 0}}}
+WATCHED = {"rollouts": {"num_workers": 0, "num_envs": 1}, "env": {"id": "CartPole-v1", "kwargs": {"render_mode": "human"}}}
+
+
+def test_the_gate_is_the_algorithms() -> None:
+    assert config().gate is None
+    assert config(algorithm={"kind": "dagger"}).gate is None
+    assert config(algorithm={"kind": "dagger", "gate": {"kind": "safe"}}).gate == SafeGateConfig()
+    ensemble = {"algorithm": {"kind": "dagger", "gate": {"kind": "thrifty"}}, "policy": {"ensemble": 2}}
+    assert config(**ensemble).gate == ThriftyGateConfig()
+    assert config(algorithm={"kind": "dagger", "gate": KEYBOARD}, **WATCHED).gate is not None
+    own = {"kind": "import", "target": "m:env"}  # it may open a window in its own way
+    assert config(algorithm={"kind": "dagger", "gate": KEYBOARD}, **WATCHED | {"env": own}).gate is not None
+
+
+@pytest.mark.parametrize(
+    ("gate", "keys", "text"),
+    [
+        ({"kind": "ensemble"}, {}, r"gate\.kind=ensemble asks how much .* and it has one: set policy\.ensemble=5"),
+        ({"kind": "thrifty"}, {"policy": {"ensemble": 1}}, r"set policy\.ensemble=5"),
+        (KEYBOARD, WATCHED | {"rollouts": {"num_envs": 1}}, r"set rollouts\.num_workers=0, num_envs=1"),
+        (KEYBOARD, WATCHED | {"rollouts": {"num_workers": 0}}, r"set rollouts\.num_workers=0, num_envs=1"),
+        (KEYBOARD, WATCHED | {"env": {"id": "CartPole-v1"}}, r"set env\.kwargs\.render_mode=human"),
+        ({"kind": "saef"}, {}, r"algorithm\.gate\.kind: no kind 'saef'; did you mean safe"),
+        ({"kind": "safe", "treshold": 1}, {}, r"unknown key algorithm\.gate\.treshold; did you mean threshold"),
+        ({"kind": "human", "intervener": {"kind": "keyboard", "kyes": {}}}, {}, r"gate\.intervener\.kyes; did you mean keys"),
+    ],
+)
+def test_a_gate_that_cannot_work_is_refused(gate: dict[str, Any], keys: dict[str, Any], text: str) -> None:
+    with pytest.raises(InputError, match=text) as error:
+        config(algorithm={"kind": "dagger", "gate": gate}, **keys)
+    assert "\n" not in str(error.value)
 
 
 PARTS = [{"path": "a", "weight": 2}, {"path": "b"}]

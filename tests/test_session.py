@@ -135,3 +135,61 @@ def test_another_seed_or_noise_is_another_stream_of_the_same_store(tmp_path: Pat
             assert session.collector(one, session.store(one)).collect(CollectPlan(num_episodes=2)).num_episodes == 2
         episodes = session.store(one).snapshot().episodes
         assert len(np.unique([uid.split("-")[0] for uid in episodes.uid])) == 3
+
+
+def several(**members: Any) -> dict[str, Any]:
+    return {"expert": {"kind": "several", "members": members}}
+
+
+BACKWARDS = EXPERT | {"kwargs": {"backwards": True, "num_envs": 4}}
+
+
+def test_each_of_several_experts_is_measured_and_the_best_is_the_reference() -> None:
+    """CORRECTNESS 15."""
+    told: list[str] = []
+    with Session(config(**several(good=EXPERT, bad=BACKWARDS)), lambda what, done, total, /, **_: told.append(what)) as session:
+        scores = session.scores(3)
+        assert list(scores) == ["good", "bad"]
+        assert scores["good"].mean == 60 > scores["bad"].mean
+        assert scores["good"].seeds == scores["bad"].seeds
+        assert {"evaluate good", "evaluate bad"} <= set(told)
+        num_told = len(told)
+        assert session.score("expert", 3, expert="bad") is session.scores(3)["bad"]
+        assert len(told) == num_told
+        baselines = session.baselines(3)
+        assert baselines is not None
+        assert baselines.expert == 60
+
+
+@pytest.mark.parametrize("order", [("good", "bad"), ("bad", "good")])
+def test_the_broken_one_of_several_experts_is_named(order: tuple[str, str]) -> None:
+    """CORRECTNESS 15."""
+    members = {"good": EXPERT, "bad": BACKWARDS}
+    with Session(config(**several(**{name: members[name] for name in order}))) as session:
+        with pytest.raises(RunError, match=r"expert bad: its mean return over 3 episodes .* a random policy's is"):
+            session.check_experts(CheckPlan(num_episodes=3))
+        with pytest.raises(RunError, match=f"expert {order[0]}: .* wanted is at least 61"):
+            session.check_experts(CheckPlan(num_episodes=3, min_return=61.0))
+
+
+def test_what_the_best_of_several_reaches_is_kept() -> None:
+    weak = EXPERT | {"target": "testbed:Clumsy"}
+    with Session(config(**several(weak=weak, good=EXPERT))) as session:
+        figures = session.check_experts(CheckPlan(num_episodes=3))
+        assert figures["expert/return_mean"] == 60
+        assert session.scores(3, Purpose.TUNE)["weak"].mean < 60
+
+
+@pytest.mark.parametrize(
+    ("intervener", "text"),
+    [
+        ({"kind": "keyboard", "keys": {"lefft": 0}}, "there is no key 'lefft'"),
+        ({"kind": "keyboard", "keys": {"left": 2}}, r"keys\.left: 2 is no choice of \(2,\) from 0 on"),
+        ({"kind": "import", "target": "gatebed:Rescuers"}, "did you mean Rescuer"),
+    ],
+)
+def test_who_cannot_intervene_is_refused_at_once(intervener: dict[str, Any], text: str) -> None:
+    env = {"id": "CartPole-v1", "kwargs": {"render_mode": "human"}}
+    algorithm = {"kind": "dagger", "gate": {"kind": "human", "intervener": intervener}}
+    with pytest.raises(InputError, match=text):
+        Session(config(env=env, rollouts={"num_workers": 0, "num_envs": 1}, algorithm=algorithm, **SCRIPTED))

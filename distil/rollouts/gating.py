@@ -67,17 +67,27 @@ def _thrifty(config: ThriftyGateConfig, policy: PolicyRef, data: Snapshot, seed:
     _, doubt = replay(policy, windows)
     if doubt is None:
         raise InputError("algorithm.gate.kind=thrifty asks how much the policy's members disagree: set policy.ensemble=5")
-    enter, stay = [Signal(threshold=float(np.quantile(doubt, 1 - config.budget)))], []
+    enter, stay = [Signal(threshold=_threshold(doubt, config.budget))], []
     failed = _failed(config, visited.episodes)
     if failed.any() and not failed.all():
         now = {name: values[:, -1] for name, values in windows.items()}
         risk = _risk(failed, visited.episodes.length, config.discount)
         predictor = fit_regressor(now, risk, 1.0, data.spec.observation, integer(seed, "risk"))
         values = predicted(predictor, now)
-        enter.append(Signal(threshold=float(np.quantile(values, 1 - config.budget)), predictor=predictor))
+        enter.append(Signal(threshold=_threshold(values, config.budget), predictor=predictor))
         stay.append(Signal(threshold=float(np.median(values)), predictor=predictor))
     leave = config.leave if config.leave is not None else float(_labelled(policy, data, seed)[1].mean())
     return SwitchPlan(enter=tuple(enter), stay=tuple(stay), leave=leave)
+
+
+def _threshold(values: Array, budget: float) -> float:
+    """Return what about a fraction `budget` of the values are above: of tied ones all or none, whichever is nearer.
+
+    The doubt about choices is a share of few members, so most of its values are tied.
+    """
+    highest = float(np.quantile(values, 1 - budget))
+    lowest = float(values[values < highest].max(initial=-1.0))  # they are at least 0
+    return min((highest, lowest), key=lambda threshold: abs(float((values > threshold).mean()) - budget))
 
 
 def _failed(config: ThriftyGateConfig, episodes: EpisodeIndex) -> Array:

@@ -3,6 +3,7 @@ import pytest
 from distil.algorithms.base import Budget
 from distil.algorithms.dagger import ConstantBeta, DaggerConfig, ExponentialBeta, FirstBeta, LinearBeta, StopConfig
 from distil.errors import InputError
+from distil.experts.gates.config import HumanGateConfig, ImportIntervenerConfig, LazyGateConfig
 from distil.plans import RoundReport
 from distil.store import WeightConfig
 
@@ -106,6 +107,28 @@ def test_it_stops_on_time_and_target(stop, metrics, ends):
     assert (todo.collect is None) == ends
 
 
+def test_a_gate_decides_in_all_rounds_after_the_demonstrations():
+    """In place of beta: the policy acts in each episode, and what is labelled is the gate's business."""
+    gate = LazyGateConfig(threshold=0.2)
+    algorithm = DaggerConfig(gate=gate, overlap=2, rounds=9).build(BUDGET)
+    first, second = algorithm.next_round(None), algorithm.next_round(report(0))
+    assert (first.collect.gate, first.collect.actor) == (None, "expert")
+    for plan in (second.collect, *second.ahead):
+        assert (plan.gate, plan.actor, plan.beta, plan.label) == (gate, "policy", 0.0, True)
+    assert len(second.ahead) == 2
+
+
+def test_somebody_who_intervenes_needs_no_expert_but_something_to_begin_with():
+    human = HumanGateConfig(intervener=ImportIntervenerConfig(target="a:b"))
+    lonely = Budget(num_demonstrations=None, num_steps=1, num_evaluation_episodes=1, has_expert=False)
+    algorithm = DaggerConfig(gate=human, min_expert_return=3.0).build(lonely)
+    first = algorithm.next_round(None)
+    assert first.check is first.collect is None  # nobody to check or to demonstrate
+    assert algorithm.next_round(report(0)).collect.gate == human
+    with pytest.raises(InputError, match=r"set expert\.kind"):
+        DaggerConfig(gate=LazyGateConfig()).build(lonely)
+
+
 def test_without_evaluation_it_ends_after_the_last_round():
     quiet = Budget(num_demonstrations=3, num_steps=1, num_evaluation_episodes=0)
     algorithm = DaggerConfig(rounds=1, tuning_episodes=0, check_episodes=0).build(quiet)
@@ -143,6 +166,9 @@ def test_a_budget_that_is_none_is_bad_input(stop, longest, words):
 def test_settings_that_contradict_each_other_are_bad_input():
     with pytest.raises(InputError, match=r"set expert\.kind"):
         DaggerConfig().build(Budget(num_demonstrations=None, num_steps=1, num_evaluation_episodes=1, has_expert=False))
+    for beta in (ConstantBeta(value=0.5), LinearBeta(), ExponentialBeta()):
+        with pytest.raises(ValueError, match="a gate decides who acts, and so does beta: take one of them out"):
+            DaggerConfig(gate=LazyGateConfig(), beta=beta)
     with pytest.raises(ValueError, match=r"set algorithm\.tuning_episodes"):
         DaggerConfig(tuning_episodes=0, stop=StopConfig(normalised=0.9))
     with pytest.raises(ValueError, match=r"set algorithm\.check_episodes"):

@@ -1,11 +1,14 @@
 import gymnasium as gym
 import numpy as np
 import pytest
+from gatebed import policy as ref
 from testbed import CountingExpert
 
 from distil.envs import EnvSpec
 from distil.errors import InputError
+from distil.experts.gates.base import Choice
 from distil.experts.gates.coin import CoinPlan
+from distil.experts.gates.human import HumanPlan, Imported
 from distil.rollouts import ActorSpec, NoiseConfig
 from distil.rollouts.actors import ExpertActor, GatedActor, RandomActor, make_noise
 from distil.spaces import action_spec, observation_spec
@@ -150,3 +153,84 @@ def test_where_the_expert_has_no_answer_the_policy_acts_and_the_step_is_unlabell
     acted = actor.act({"obs": np.array([[0, 0, 0], [0, 1, 0]])}, None)
     assert acted.actions.tolist() == [3, 2]
     assert acted.acted_by_expert.tolist() == acted.labelled.tolist() == [False, True]
+
+
+class Everywhere:
+    """A gate that asks about some rows, and lets the expert act in some of them."""
+
+    def __init__(self, asked, acts):
+        self.asked, self.acts, self.now = np.array(asked), np.array(acts), None
+
+    def begin(self, slot, seed):
+        self.begun = slot, seed
+
+    def choose(self, now):
+        self.now = now
+        return Choice(expert_acts=self.acts, labels=now.ask(self.asked))
+
+
+def at_steps(*steps):
+    return {"obs": np.array([[0, step, 0] for step in steps])}
+
+
+def test_a_gate_says_who_acts_and_who_is_labelled():
+    """CORRECTNESS 12 and 16: the expert's action is executed exactly where it acts, and stored exactly where it was asked."""
+    policy, gate, expert = Constant(3), Everywhere([True, True, False], [True, False, False]), CountingExpert()
+    actor = GatedActor(policy, expert, gate)
+    actor.begin(2, 77)
+    assert gate.begun == expert.begun[0] == (2, 77)
+    acted = actor.act(at_steps(1, 1, 1), None)
+    assert acted.actions.tolist() == [2, 3, 3]
+    assert acted.acted_by_expert.tolist() == [True, False, False]
+    assert acted.labelled.tolist() == [True, True, False]
+    assert acted.expert_actions[:2].tolist() == [2, 2]
+    assert gate.now.actions.tolist() == [3, 3, 3]
+    assert gate.now.doubt is None
+    policy.doubt = np.arange(3)
+    actor.act(at_steps(1, 1, 1), None)
+    assert gate.now.doubt is policy.doubt
+
+
+def test_idle_slots_have_no_labels():
+    actor = GatedActor(Constant(3), CountingExpert(), Everywhere([True, True], [True, False]))
+    acted = actor.act(at_steps(0, 0), None, np.array([True, False]))
+    assert acted.labelled.tolist() == [True, False]
+
+
+class Counted(CountingExpert):
+    def __init__(self, stateful):
+        super().__init__()
+        self.stateful, self.calls = stateful, 0
+
+    def act(self, observations, *, envs=None):
+        self.calls += 1
+        return super().act(observations, envs=envs)
+
+
+@pytest.mark.parametrize("stateful", [False, True])
+def test_where_nobody_wants_a_label_only_an_expert_that_remembers_is_asked(stateful):
+    """A stateful expert must see each step; any other costs nothing where the policy is trusted."""
+    expert, gate = Counted(stateful), Everywhere([False, False], [False, False])
+    actor = GatedActor(Constant(3), expert, gate)
+    acted = actor.act(at_steps(1, 1), None)
+    assert expert.calls == int(stateful)
+    assert acted.actions.tolist() == [3, 3]
+    assert not acted.labelled.any()
+    gate.asked = np.array([False, True])
+    actor.act(at_steps(1, 1), None, np.array([True, False]))  # it is idle
+    assert expert.calls == 2 * stateful
+    actor.act(at_steps(1, 1), None)
+    assert expert.calls == 1 + 2 * stateful
+
+
+def test_a_gate_is_built_with_its_actor():
+    world = spec(action_spec(gym.spaces.Discrete(3, start=1)))
+    made = ref(gym.spaces.Box(-np.inf, np.inf, (3,)), gym.spaces.Discrete(3, start=1))
+    actor = ActorSpec(who="policy", gate=CoinPlan(beta=1.0)).build(world, 2, CountingExpert(), made)
+    actor.begin(0, 0)
+    actor.begin(1, 1)
+    assert actor.act(observations(2), None).actions.tolist() == [1, 1]
+    with pytest.raises(InputError, match=r"the expert is to label, but none is configured: set expert\.kind"):
+        ActorSpec(who="policy", gate=CoinPlan(beta=1.0)).build(world, 2, None, made)
+    human = HumanPlan(make=Imported(target="gatebed:Rescuer", kwargs={}))
+    assert ActorSpec(who="policy", gate=human).build(world, 2, None, made)  # they are the expert

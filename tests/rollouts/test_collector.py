@@ -1,16 +1,32 @@
 import numpy as np
 import pytest
-from testbed import CountingExpert, team_of
+import torch
+from testbed import Balancer, CountingExpert, PeekingExpert, team_of
 
-from distil.envs import ImportEnvConfig, describe
+from distil.envs import GymEnvConfig, ImportEnvConfig, describe
 from distil.errors import RunError
+from distil.experts.gates.config import (
+    EnsembleGateConfig,
+    HumanGateConfig,
+    ImportIntervenerConfig,
+    LazyGateConfig,
+    SafeGateConfig,
+    ThriftyGateConfig,
+)
+from distil.experts.imported import ImportExpertConfig
+from distil.experts.team import Team
+from distil.learners.loop import to_torch
+from distil.objectives.config import OptimiserConfig
+from distil.objectives.supervised import Supervised
 from distil.plans import CollectPlan
 from distil.policies.config import MlpConfig, PolicyConfig
 from distil.policies.policy import Policy
-from distil.rollouts import Collector, Fleet, NoiseConfig, RolloutConfig
+from distil.rollouts import Collector, Fleet, NoiseConfig, RolloutConfig, regressor
 from distil.seeding import Purpose, episode_seeds
+from distil.store import Sampler
 from distil.store.schema import StoreSpec
 from distil.store.store import Store
+from distil.types import Labels
 
 
 def fleet(**kwargs):
@@ -160,3 +176,138 @@ def test_too_few_labels_end_the_plan_after_the_commit(tmp_path):
     with pytest.raises(RunError, match="expert counting: left 3 of 12 steps of round 1 without a usable label"):
         Collector(some, store, seed=2).collect(plan, policy(some))
     assert store.snapshot().num_episodes == 3
+
+
+CARTPOLE = GymEnvConfig(id="CartPole-v1", max_episode_steps=60)
+GATES = {
+    "safe": SafeGateConfig(threshold=0.3),
+    "lazy": LazyGateConfig(threshold=0.3),
+    "ensemble": EnsembleGateConfig(doubt=0.0, discrepancy=0.5),
+    "thrifty": ThriftyGateConfig(budget=0.5),
+    "human": HumanGateConfig(intervener=ImportIntervenerConfig(target="gatebed:Rescuer")),
+}
+
+
+@pytest.fixture(scope="module")
+def gated(tmp_path_factory):
+    """A half-trained policy for CartPole, and what gates are fitted to: demonstrations, its own episodes with labels."""
+    spec = describe(CARTPOLE)
+    made = Policy(PolicyConfig(encoder=MlpConfig(hidden=(8,)), ensemble=3), spec.observation, spec.action, seed=1)
+    some = Fleet(env=CARTPOLE, spec=spec, config=RolloutConfig(num_workers=0, num_envs=4), team=balancers())
+    collector = Collector(some, store_for(some, tmp_path_factory.mktemp("data")), seed=0)
+    collector.collect(CollectPlan(num_episodes=2))
+    sampler, objective = Sampler(collector._store.snapshot()), Supervised(made, OptimiserConfig())
+    made.fit_normaliser(sampler.columns)
+    objective.begin(40)
+    for batch in sampler.batches(batch_size=64, seed=0, num_batches=40):
+        objective.step({"demos": to_torch(batch, torch.device("cpu"))})
+    collector.collect(CollectPlan(num_episodes=6, round=1, actor="policy", label=True), made.ref(1))
+    return made.ref(2), collector._store.snapshot()
+
+
+def balancers():
+    return Team.of(ImportExpertConfig(target="testbed:StepByStep"), CARTPOLE, describe(CARTPOLE))
+
+
+@pytest.mark.parametrize("kind", GATES)
+def test_a_gated_episode_depends_on_its_seed_only(tmp_path, gated, kind, monkeypatch):
+    """CORRECTNESS 5: whatever its slot, the number of slots, and who plays beside it. 12: labels are the expert's."""
+    monkeypatch.setattr(regressor, "_NUM_STEPS", 200)
+    policy, data = gated
+    digests, plan = set(), CollectPlan(num_episodes=7, round=2, actor="policy", gate=GATES[kind], label=True)
+    for num_envs in (1, 3, 12):
+        config = RolloutConfig(num_workers=0, num_envs=num_envs)
+        some = Fleet(env=CARTPOLE, spec=describe(CARTPOLE), config=config, team=balancers())
+        store = store_for(some, tmp_path / str(num_envs))
+        report = Collector(some, store, seed=4).collect(plan, policy, data)
+        digests.add(store.snapshot().digest)
+    assert len(digests) == 1
+    episodes, expert = store.snapshot().episodes, Balancer()
+    assert report.expert_labels == episodes.num_labelled.sum()
+    assert 0 < episodes.num_acted_by_expert.sum() < episodes.length.sum()
+    assert (episodes.num_labelled < episodes.length).any() == (kind != "ensemble")
+    assert set(episodes.source) == {"policy+human" if kind == "human" else "policy+expert:testbed:StepByStep"}
+    for index in range(7):
+        episode = store.snapshot().episode(index)
+        asked, theirs = episode.labelled == 1, episode.acted_by_expert == 1
+        assert asked[theirs].all()
+        right = expert.act(episode.observations["obs"][:-1])
+        np.testing.assert_array_equal(episode.expert_actions, np.where(asked, right, 0))
+        np.testing.assert_array_equal(episode.actions[theirs], episode.expert_actions[theirs])
+
+
+def test_other_gates_are_other_episodes(tmp_path, gated):
+    policy, _ = gated
+    some = fleet()
+    collector = Collector(some, store_for(some, tmp_path), seed=0)
+    plans = [CollectPlan(num_episodes=1, actor="policy", gate=gate, label=True) for gate in (None, *GATES.values())]
+    plans.append(CollectPlan(num_episodes=1, actor="policy", gate=SafeGateConfig(threshold=0.31), label=True))
+    assert len({collector.stream(plan, policy) for plan in plans}) == len(plans)
+
+
+def test_a_gate_leaves_steps_unlabelled_without_being_told_off(tmp_path, gated):
+    """But one that asks at every step is held to what it gets."""
+    policy, data = gated
+    some = Fleet(env=CARTPOLE, spec=describe(CARTPOLE), config=RolloutConfig(num_workers=0, num_envs=4), team=team_of(Silent()))
+    collector = Collector(some, store_for(some, tmp_path), seed=0)
+    for number, gate in enumerate((SafeGateConfig(threshold=0.0), EnsembleGateConfig(doubt=0.0), GATES["human"])):
+        plan = CollectPlan(num_episodes=1, round=number, actor="policy", gate=gate, label=True, max_unlabelled=0.0)
+        assert collector.collect(plan, policy, data).num_episodes == 1
+    plan = CollectPlan(num_episodes=1, round=9, actor="policy", gate=GATES["ensemble"], label=True, max_unlabelled=0.0)
+    with pytest.raises(RunError, match=r"expert silent: left .* of round 9 without a usable label"):
+        collector.collect(plan, policy, data)
+
+
+class Silent(CountingExpert):
+    name, stateful = "silent", False
+
+    def act(self, observations, *, envs=None):
+        labels = super().act(observations)
+        return Labels(actions=labels.actions % 2, mask=np.zeros_like(labels.mask))
+
+
+def named(name, kind=CountingExpert):
+    expert = kind()
+    expert.name = name
+    return expert
+
+
+@pytest.mark.parametrize("actor", ["expert", "policy"])
+def test_several_experts_take_turns_and_another_one_begins_each_round(tmp_path, actor):
+    some = fleet(lengths=[3])
+    some.team = team_of(named("a"), named("b"), named("c", PeekingExpert))  # one remembers, one looks inside
+    store = store_for(some, tmp_path)
+    collector = Collector(some, store, seed=2)
+    for number in range(3):
+        plan = CollectPlan(num_episodes=4, round=number, actor=actor, label=True)
+        collector.collect(plan, policy(some) if actor == "policy" else None)
+    episodes, prefix = store.snapshot().episodes, "policy+expert:" if actor == "policy" else "expert:"
+    by_round = [["".join(source.removeprefix(prefix) for source in episodes.source[episodes.round == n])] for n in range(3)]
+    assert by_round == [["abca"], ["bcab"], ["cabc"]]  # in the order of their uids
+    assert episodes.num_labelled.sum() == episodes.length.sum()
+    for index in range(12):
+        np.testing.assert_array_equal(store.snapshot().episode(index).expert_actions, [1, 2, 3])
+
+
+def test_a_seldom_round_of_one_episode_asks_each_expert(tmp_path):
+    some = fleet(lengths=[3])
+    some.team = team_of(named("a"), named("b"))
+    store = store_for(some, tmp_path)
+    for number in range(4):
+        Collector(some, store, seed=2).collect(CollectPlan(num_episodes=1, round=number))
+    assert sorted(store.snapshot().episodes.source) == ["expert:a"] * 2 + ["expert:b"] * 2
+
+
+def test_experts_are_drawn_by_weight_for_each_episode(tmp_path):
+    """Within the binomial bound, and the same ones whoever runs them (CORRECTNESS 5)."""
+    sources, num = [], 300
+    for num_envs in (4, 7):
+        env = ImportEnvConfig(target="testbed:Toy", kwargs={"lengths": [1]})
+        config = RolloutConfig(num_workers=0, num_envs=num_envs)
+        team = Team(members={"a": named("a"), "b": named("b")}, weights={"a": 3.0, "b": 1.0})
+        some = Fleet(env=env, spec=describe(env), config=config, team=team)
+        store = store_for(some, tmp_path / str(num_envs))
+        Collector(some, store, seed=2).collect(CollectPlan(num_episodes=num))
+        sources.append(store.snapshot().episodes.source.tolist())
+    assert sources[0] == sources[1]
+    assert abs(sources[0].count("expert:a") / num - 0.75) < 4 * np.sqrt(0.75 * 0.25 / num)

@@ -142,6 +142,24 @@ def test_thriftys_thresholds_keep_its_budget_on_what_they_are_of(tmp_path, budge
     assert abs((values > calm.threshold).mean() - 0.5) < 0.01
 
 
+@pytest.mark.parametrize(
+    ("values", "budget", "above"),
+    [
+        ([0, 0, 0, 0, 0, 0, 1, 1, 1, 1], 0.3, 4),  # all of the tied ones: none would be further off
+        ([0, 0, 1, 1, 1, 1, 1, 1, 1, 1], 0.3, 0),
+        ([0, 0, 0, 0, 0, 0, 0, 0, 1, 2], 0.2, 2),
+        ([0, 0, 0, 0, 0, 0, 0, 0, 0, 2], 0.2, 1),
+        ([1] * 10, 0.2, 0),
+        ([0] * 10, 0.9, 10),
+        (list(range(10)), 0.5, 5),
+    ],
+)
+def test_a_threshold_among_tied_doubts(values, budget, above):
+    """Of choices, doubt is one of a few shares: a plain quantile would often be the largest, and nothing above it."""
+    found = gating._threshold(np.array(values, np.float32), budget)
+    assert (np.array(values) > found).sum() == above
+
+
 def test_thrifty_looks_at_what_policies_visited_or_at_demonstrations_before_there_is_any(tmp_path, fitted):
     config, ref = ThriftyGateConfig(budget=0.5), policy(ensemble=2)
     demonstrations = [episode(number, 9, by_policy=False, end=end) for number, end in ((0, "terminated"), (1, "truncated"))]
