@@ -198,7 +198,10 @@ def _fault(model: type[Config], item: Any) -> str:
     if kind == "union_tag_not_found":
         return f"{path}.kind is missing: set {path}.kind=..."
     message = item["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
-    return f"{path}: {message}, not {item['input']!r}" if kind != "value_error" else f"{path}: {message}".lstrip(": ")
+    if kind == "value_error":  # of a whole model: the last part of the path may be a tag
+        path = _readable_path(model, (*item["loc"], ""))[0].removesuffix(".")
+        return f"{path}: {message}".lstrip(": ")
+    return f"{path}: {message}, not {item['input']!r}"
 
 
 def _readable_path(model: type[Config], loc: tuple[int | str, ...]) -> tuple[str, list[type[Config]]]:

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 from distil import config
 from distil.config import Config, apply_overrides, import_target, load_recipe, parse_override, parse_yaml, to_yaml, validate
 from distil.errors import InputError
+from distil.runconfig import load_config
 
 
 class Inner(Config):
@@ -325,3 +326,8 @@ def test_a_count_may_be_written_with_an_exponent(text: str, value: float) -> Non
     key, parsed = parse_override(f"a={text}")
     assert (key, parsed) == ("a", value)
     assert type(parsed) is type(value)
+
+
+def test_what_is_wrong_with_a_whole_part_is_named_without_its_kind():
+    with pytest.raises(InputError, match=r"algorithm: a gate decides who acts"):
+        load_config("cartpole-dagger", {"algorithm.gate.kind": "safe", "algorithm.beta.kind": "linear"})
