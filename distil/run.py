@@ -99,8 +99,9 @@ def _update(todo: Round, plan: UpdatePlan, data: Gathered, parts: Parts) -> dict
         parts.tracker.log({}, plan.round, dataset=dataset)
     metrics = parts.learner.update(*data.plan(plan))
     save_policy(parts.learner.policy, parts.rundir.policy)
-    if parts.config.collects_ahead:
+    if parts.config.overlap:
         save_policy(parts.learner.policy, parts.rundir.policy_after(todo.index))
+        parts.rundir.forget_policies(before=todo.index - 1 - parts.config.overlap)
     return {**metrics, "train/episodes": data.num_episodes}
 
 

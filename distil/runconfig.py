@@ -102,9 +102,9 @@ class RunConfig(Config):
         return self.algorithm.gate if isinstance(self.algorithm, DaggerConfig) else None
 
     @property
-    def collects_ahead(self) -> bool:
-        """Whether rounds are collected before the ones before them have been learned from."""
-        return isinstance(self.algorithm, DaggerConfig) and self.algorithm.overlap > 0
+    def overlap(self) -> int:
+        """How many rounds are collected ahead, while the ones before them are learned from."""
+        return self.algorithm.overlap if isinstance(self.algorithm, DaggerConfig) else 0
 
     @property
     def store_path(self) -> Location:

@@ -16,6 +16,7 @@ import fcntl
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -86,6 +87,12 @@ class RunDir:
     def policy_after(self, round_index: int) -> Path:
         """The folder of the policy that a round ended with, kept where rounds are collected ahead."""
         return self.path / "policies" / f"{round_index:04d}"
+
+    def forget_policies(self, before: int) -> None:
+        """Remove the kept policies of rounds before `before`: nothing is played with them any more."""
+        for folder in (self.path / "policies").iterdir():
+            if int(folder.name) < before:
+                shutil.rmtree(folder)
 
     @property
     def checkpoints(self) -> Path:

@@ -225,6 +225,7 @@ def test_a_round_is_collected_ahead_by_the_policy_of_the_round_before(ahead):
     assert [line["policy_round"] for line in lines("planned", folder)] == [0, 1]
     assert data.episodes.num_labelled.sum() == data.num_transitions == done.metrics["budget/env_steps"] <= 500
     assert [report.metrics.get("collect/ahead") for report in done.reports] == [None, 1, 1, None, None]
+    assert sorted(path.name for path in (done.path / "policies").iterdir()) == ["0001", "0002", "0003"]
     assert done.reports[2].metrics["train/episodes"] == np.sum(data.episodes.round <= 2)  # what is ahead isn't learned from
 
 
