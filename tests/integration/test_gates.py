@@ -12,7 +12,7 @@ from testbed import Balancer
 import distil
 from distil.errors import InputError, RunError
 from distil.objectives.supervised import Supervised
-from distil.policies.acting import doubts
+from distil.policies.acting import replay
 from distil.rollouts import collector, regressor
 from distil.rollouts.collector import Collector
 from distil.rollouts.gating import predicted, prepare, replay
@@ -79,7 +79,7 @@ def over(signals, policy, observations):
     out = np.zeros(len(observations), np.bool_)
     for signal in signals:
         seen = {"obs": observations}
-        out |= (doubts(policy, seen) if signal.predictor is None else predicted(signal.predictor, seen)) > signal.threshold
+        out |= (replay(policy, seen)[1] if signal.predictor is None else predicted(signal.predictor, seen)) > signal.threshold
     return out
 
 
