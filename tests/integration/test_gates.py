@@ -15,7 +15,7 @@ from distil.objectives.supervised import Supervised
 from distil.policies.acting import replay
 from distil.rollouts import collector, regressor
 from distil.rollouts.collector import Collector
-from distil.rollouts.gating import predicted, prepare, replay
+from distil.rollouts.gating import predicted, prepare
 from distil.rundir import RunDir
 from distil.store import Store
 
