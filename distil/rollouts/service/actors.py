@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import threading
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from distil.errors import InputError, RunError
 from distil.experts.base import Expert, Stateless, label
 from distil.experts.team import Team
 from distil.rollouts.service.config import ServiceConfig
-from distil.rollouts.service.desk import Desk
+from distil.rollouts.service.desk import Account, Desk
 from distil.rollouts.service.ledger import Ledger, empty
 from distil.rollouts.session import ensure_ray
 from distil.spaces import Leaf
@@ -26,24 +25,13 @@ _CONCURRENT_ASKERS = 1000
 _AHEAD = 2  # calls that an expert's actor has in hand for each that it works on: its next one is there when one ends
 
 
-class Holder:
-    """An actor, where the driver is, that hands the expert out, by a name: what Ray restarts can't keep objects."""
-
-    def __init__(self, expert: Expert) -> None:
-        self._expert = expert
-
-    def expert(self) -> Expert:
-        """Return the expert."""
-        return self._expert
-
-
 class Replica:
     """An actor that holds the expert and asks it."""
 
-    def __init__(self, holder: str) -> None:
+    def __init__(self, expert: Sequence[Any]) -> None:
         import ray
 
-        self._expert: Expert = ray.get(ray.get_actor(holder).expert.remote())
+        self._expert: Expert = ray.get(expert[0])
 
     def ready(self) -> None:
         """Return once the actor has started."""
@@ -56,10 +44,10 @@ class Replica:
 class _Lane:
     """Calls an actor, with a time limit; one that died or hangs is replaced. Several threads may call."""
 
-    def __init__(self, holder: str, config: ServiceConfig) -> None:
+    def __init__(self, expert: Sequence[Any], config: ServiceConfig) -> None:
         import ray
 
-        self._ray, self._holder, self._config = ray, holder, config
+        self._ray, self._expert, self._config = ray, expert, config
         self._lock, self._under_way = threading.Lock(), 0
         options: dict[str, Any] = {"num_cpus": config.num_cpus, "num_gpus": config.num_gpus, "max_restarts": 0}
         self._class = ray.remote(**options, max_concurrency=config.concurrency)(Replica)
@@ -69,7 +57,7 @@ class _Lane:
         """Return the actor's labels; raises what the expert raised, or that it died or took too long."""
         with self._lock:
             if self._actor is None:
-                self._actor = self._class.remote(self._holder)
+                self._actor = self._class.remote(self._expert)
                 self._ray.get(self._actor.ready.remote())  # loading a heavy expert isn't part of a call's time
             actor, turns = self._actor, 1 + self._under_way // self._config.concurrency
             self._under_way += 1
@@ -90,16 +78,27 @@ class _Lane:
 
 
 class DeskActor:
-    """The desk as an actor. Ray restarts it if it dies; what it had kept on disk isn't asked again."""
+    """The desk as an actor. Ray restarts it if it dies; what it had kept on disk isn't asked again.
 
-    def __init__(self, holder: str, action: Leaf, config: ServiceConfig, folder: str | None) -> None:
-        slots = config.replicas * config.concurrency
-        lanes = [_Lane(holder, config) for _ in range(config.replicas)] * (_AHEAD * config.concurrency)
-        ledger = Ledger(Path(folder), action) if folder else None
-        self._desk = Desk(lanes, action, config, ledger, slots=slots)
+    It is born without the expert, since Ray keeps no large arguments for a restart: who asks a closed desk has to open it.
+    """
 
-    async def ask(self, observations: Observations) -> Labels:
-        """Return the labels of leaves [N, ...]."""
+    def __init__(self, action: Leaf, config: ServiceConfig, folder: str | None) -> None:
+        self._action, self._config, self._folder = action, config, folder
+        self._desk: Desk | None = None
+
+    async def open(self, expert: Sequence[Any]) -> None:
+        """Begin to answer; `expert` is a list with a reference to it. Does nothing if it is open."""
+        if self._desk is None:
+            config = self._config
+            lanes = [_Lane(expert, config) for _ in range(config.replicas)] * (_AHEAD * config.concurrency)
+            ledger = Ledger(Path(self._folder), self._action) if self._folder else None
+            self._desk = Desk(lanes, self._action, config, ledger, slots=config.replicas * config.concurrency)
+
+    async def ask(self, observations: Observations) -> Labels | None:
+        """Return the labels of leaves [N, ...]; None: it has to be opened."""
+        if self._desk is None:
+            return None
         ticket = self._desk.submit(observations)
         for future in ticket.futures:
             await asyncio.wait([asyncio.wrap_future(future)])
@@ -107,7 +106,15 @@ class DeskActor:
 
     async def account(self) -> dict[str, Any]:
         """Return the desk's account."""
-        return asdict(self._desk.account)
+        return asdict(self._desk.account if self._desk is not None else Account())
+
+
+@dataclass(eq=False)
+class Question:
+    """What was asked, and where the answer will be."""
+
+    observations: Observations
+    reference: Any
 
 
 class ServedExpert(Stateless):
@@ -116,13 +123,14 @@ class ServedExpert(Stateless):
     Args:
         name: the expert's.
         desk: handle of the desk.
+        expert: a list with a reference to the expert itself, to open a restarted desk with.
         action: the action space.
     """
 
     served = True
 
-    def __init__(self, name: str, desk: Any, action: Leaf) -> None:
-        self.name, self._desk, self._leaf = name, desk, action
+    def __init__(self, name: str, desk: Any, expert: Sequence[Any], action: Leaf) -> None:
+        self.name, self._desk, self._expert, self._leaf = name, desk, expert, action
 
     def act(self, observations: Observations, *, envs: Sequence[Any] | None = None, rows: Array | None = None) -> Labels:
         """Return the expert's answers; the mask is False where it has none.
@@ -139,23 +147,25 @@ class ServedExpert(Stateless):
             labels.actions[chosen], labels.mask[chosen] = answer.actions, answer.mask
         return labels
 
-    def submit(self, observations: Observations) -> Any:
-        """Ask, and return at once a reference for `result`."""
-        return self._desk.ask.remote(dict(observations))
+    def submit(self, observations: Observations) -> Question:
+        """Ask, and return at once a question for `result`."""
+        return Question(observations, self._desk.ask.remote(dict(observations)))
 
-    def is_ready(self, reference: Any) -> bool:
+    def is_ready(self, question: Question) -> bool:
         """Return whether `result` would return at once."""
         import ray
 
-        done, _ = ray.wait([reference], timeout=0)
+        done, _ = ray.wait([question.reference], timeout=0)
         return bool(done)
 
-    def result(self, reference: Any) -> Labels:
+    def result(self, question: Question) -> Labels:
         """Return the answers; RunError if the expert's answers can't be actions, or the desk is gone."""
         import ray
 
         try:
-            labels: Labels = ray.get(reference)
+            while (labels := ray.get(question.reference)) is None:
+                ray.get(self._desk.open.remote(self._expert))
+                question.reference = self._desk.ask.remote(dict(question.observations))
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None  # Ray's own text holds a traceback
         except ray.exceptions.RayError as error:
@@ -183,21 +193,16 @@ class Service:
     ) -> None:
         check_servable(team)
         ray = ensure_ray(address, num_cpus)
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
         remote = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=_CONCURRENT_ASKERS)(DeskActor)
-        here = NodeAffinitySchedulingStrategy(node_id=ray.get_runtime_context().get_node_id(), soft=True)
-        hold = ray.remote(num_cpus=0, scheduling_strategy=here)(Holder)
-        self._ray, self._desks, self._holders = ray, dict[str, Any](), list[Any]()
+        self._ray, self._desks, members = ray, dict[str, Any](), dict[str, Expert]()
         for name, expert in team.members.items():
             path = str(folder / name.replace("/", "_")) if folder is not None and config.keep else None
-            holder = f"distil-expert-{secrets.token_hex(8)}"
             try:
-                self._holders.append(hold.options(name=holder).remote(expert))
+                reference = [ray.put(expert)]
             except Exception as error:  # whatever pickling the user's expert raises
                 raise InputError(f"expert {name}: can't be sent to its service: {error}; take rollouts.service out") from error
-            self._desks[name] = remote.remote(holder, action, config, path)
-        members: dict[str, Expert] = {name: ServedExpert(name, desk, action) for name, desk in self._desks.items()}
+            self._desks[name] = remote.remote(action, config, path)
+            members[name] = ServedExpert(name, self._desks[name], reference, action)
         self.team = Team(members=members, weights=team.weights)
 
     def account(self) -> dict[str, dict[str, Any]]:
@@ -206,8 +211,8 @@ class Service:
 
     def close(self) -> None:
         """End the actors; the experts' go with their desk."""
-        for actor in (*self._desks.values(), *self._holders):
-            self._ray.kill(actor)
+        for desk in self._desks.values():
+            self._ray.kill(desk)
 
 
 def check_servable(team: Team) -> None:

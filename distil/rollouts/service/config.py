@@ -20,7 +20,7 @@ class ServiceConfig(Config):
     max_wait_s: float = Field(default=0.005, ge=0)  # that an observation waits for others to fill the batch
     timeout_s: float = Field(default=60.0, gt=0)  # of a call; then the actor is replaced
     retries: int = Field(default=5, ge=0)  # of a call that failed; then its steps stay without a label
-    backoff_s: float = Field(default=0.1, ge=0)  # before the first retry; doubles with each
+    backoff_s: float = Field(default=0.1, ge=0)  # before the first retry; doubles with each, up to 10 s
     calls_per_s: float | None = Field(default=None, gt=0)  # at most, of all actors together
     cache: int = Field(default=1_000_000, ge=1)  # labels kept in memory, by observation: equal ones are asked once
     keep: bool = True  # keep labels on disk (in `runs`) as they come: what a crash interrupts isn't asked for twice

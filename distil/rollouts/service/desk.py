@@ -23,6 +23,7 @@ from distil.rollouts.service.ledger import Ledger, Memory, empty, row_keys
 from distil.spaces import Leaf
 from distil.types import Array, Labels, Observations
 
+MAX_BACKOFF_S = 10.0
 Call = Callable[[Observations], Labels]
 
 
@@ -234,7 +235,7 @@ class Desk:
                     self.account.failures += 1
                     self.account.error = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
                 if number + 1 < tries:
-                    self._pause(self._config.backoff_s * 2**number)
+                    self._pause(min(self._config.backoff_s * 2**number, MAX_BACKOFF_S))
                 continue
             with self._changed:
                 self.account.calls += 1

@@ -163,11 +163,11 @@ def test_the_rate_is_kept(desks, monkeypatch):
 
 
 def test_pauses_double(desks, monkeypatch):
-    expert, pauses = Doubler(lambda number: OSError() if number < 3 else None), []
-    desk = desks(expert, backoff_s=0.5)
+    expert, pauses = Doubler(lambda number: OSError() if number < 6 else None), []
+    desk = desks(expert, backoff_s=0.5, retries=6)
     monkeypatch.setattr(desk, "_pause", pauses.append)
     assert desk.ask(rows(1)).mask.all()
-    assert pauses == [0.5, 1.0, 2.0]
+    assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 10.0]
 
 
 def test_closing_lets_nobody_wait(desks):
