@@ -172,10 +172,16 @@ def test_thrifty_looks_at_what_policies_visited_or_at_demonstrations_before_ther
 
 
 def test_risk_is_how_near_a_failure_is(tmp_path, fitted):
-    """discount ** steps to it: 1 at the step that ends in one, 0 all along an episode that doesn't."""
-    data = outcomes(tmp_path / "s", ["terminated", "truncated", "terminated"], lengths=[3, 4, 2])
+    """discount ** steps to it: 1 at the step that ends in one, 0 all along an episode that doesn't; labelled or not."""
+    data = snapshot(
+        tmp_path / "s",
+        episode(0, 3, labelled=[0, 1, 0]),
+        episode(1, 4, labelled=[0, 0, 0, 0], end="truncated"),
+        episode(2, 2),
+    )
     prepare(ThriftyGateConfig(discount=0.5), policy(ensemble=2), data, 1)
-    ((_, targets, high),) = fitted
+    ((observations, targets, high),) = fitted
+    assert observations["obs"][:, 0].tolist() == [0, 1, 2, 100, 101, 102, 103, 200, 201]
     np.testing.assert_allclose(targets, [0.25, 0.5, 1, 0, 0, 0, 0, 0.5, 1])
     assert high == 1.0
 
