@@ -150,8 +150,13 @@ def die(monkeypatch, owner, name, at, after):
 
 
 RESUMED = {
-    "lazy": GATES["lazy"] | {"evaluation.episodes": 0},
-    "thrifty": GATES["thrifty"] | {"evaluation.episodes": 0, "algorithm.overlap": 1},
+    "thrifty": GATES["thrifty"] | {"evaluation.episodes": 0},
+    "lazy": {
+        "algorithm.gate": {"kind": "lazy", "threshold": 0.05, "leave": 0.5},
+        "algorithm.overlap": 2,
+        "algorithm.rounds": 4,
+        "evaluation.episodes": 0,
+    },
 }
 
 
@@ -170,17 +175,22 @@ def undisturbed(tmp_path_factory):
 
 
 POINTS = [
-    (collector, "prepare", 1, True),
-    (Supervised, "step", 70, True),  # of the second round's gate: the first update has 40 of them, a fit 60
-    (Supervised, "step", 120, True),
-    (Store, "commit", 2, True),
-    (Collector, "collect", 3, True),
-    (RunDir, "append", 5, True),
+    ("thrifty", collector, "prepare", 1, True),
+    ("thrifty", Supervised, "step", 70, True),  # of the second round's gate: the first update has 40 of them, a fit 60
+    ("thrifty", Supervised, "step", 120, True),
+    ("thrifty", Store, "commit", 2, True),
+    ("thrifty", Collector, "collect", 3, True),
+    ("lazy", collector, "prepare", 2, False),
+    ("lazy", collector, "prepare", 3, False),  # resumed when more was collected than its gate may see
+    ("lazy", Supervised, "step", 120, True),
+    ("lazy", Store, "commit", 3, False),
+    ("lazy", RunDir, "append", 5, True),
 ]
 
 
-@pytest.mark.parametrize(("owner", "name", "at", "after"), POINTS, ids=lambda value: getattr(value, "__name__", str(value)))
-@pytest.mark.parametrize("kind", RESUMED)
+@pytest.mark.parametrize(
+    ("kind", "owner", "name", "at", "after"), POINTS, ids=lambda value: getattr(value, "__name__", str(value))
+)
 def test_killed_and_resumed_equals_undisturbed(undisturbed, kind, owner, name, at, after):
     """CORRECTNESS 11, 14 and 16: the gate of a resumed round is the same one, also of one that is collected ahead."""
     with pytest.MonkeyPatch.context() as patch:
