@@ -113,3 +113,6 @@ def test_render_mode_reaches_the_environment():
     env = make(GymEnvConfig(id="CartPole-v1"), render_mode="rgb_array")
     assert env.render_mode == "rgb_array"
     env.close()
+    shown = GymEnvConfig(id="CartPole-v1", kwargs={"render_mode": "human"})
+    assert make(shown).render_mode == "human"  # as a keyboard wants it
+    assert make(shown, render_mode="rgb_array").render_mode == "rgb_array"  # as a video wants it

@@ -33,6 +33,7 @@ def distil(*args: str, cwd: Path, code: int, timeout_s: float = 120) -> str:
         (["expert.kind=scriptd"], "did you mean scripted?"),
         (["expert.name=lunarlander"], "lunarlander"),
         (["policy.head.kind=gaussian"], "policy.head.kind=gaussian doesn't fit a discrete action space"),
+        (["algorithm.kind=dagger", "algorithm.gate.kind=ensemble"], "it has one: set policy.ensemble=5"),
         (["nonsense"], "key.path=value"),
         (["evaluation.episodes=-1"], "evaluation.episodes"),
         (["name=../elsewhere"], "name"),

@@ -79,13 +79,14 @@ def over(signals, policy, observations):
     out = np.zeros(len(observations), np.bool_)
     for signal in signals:
         seen = {"obs": observations}
-        out |= (replay(policy, seen)[1] if signal.predictor is None else predicted(signal.predictor, seen)) > signal.threshold
+        values = replay(policy, seen)[1] if signal.predictor is None else predicted(signal.predictor, seen)
+        out |= values > signal.threshold
     return out
 
 
 def wanted(plan, policy, observations, labels):
     """Who acts and who is labelled in an episode through these states, step by step: the slow way."""
-    apart = replay(policy, {"obs": observations[:, None]})[0] != labels  # of two choices: 0 or 1
+    apart = replay(policy, {"obs": observations})[0] != labels  # of two choices: 0 or 1
     enter, stay = over(plan.enter, policy, observations), over(plan.stay, policy, observations)
     if plan.veto is not None:
         enter |= apart > plan.veto
@@ -111,7 +112,7 @@ def test_the_expert_acts_where_the_gate_says_and_labels_where_it_was_asked(gates
         plan, policy = gates[episode.round]
         right, theirs, asked = expert.act(seen), episode.acted_by_expert == 1, episode.labelled == 1
         np.testing.assert_array_equal(episode.expert_actions, np.where(asked, right, 0))
-        own, _ = replay(policy, {"obs": seen[:, None]})
+        own, _ = replay(policy, {"obs": seen})
         np.testing.assert_array_equal(episode.actions, np.where(theirs, right, own))
         if kind == "human":
             acts = (np.abs(seen[:, 2]) > 0.02) & (np.arange(len(seen)) >= 2)
@@ -149,8 +150,13 @@ def die(monkeypatch, owner, name, at, after):
 
 
 RESUMED = {
-    "lazy": GATES["lazy"] | {"evaluation.episodes": 0},
-    "thrifty": GATES["thrifty"] | {"evaluation.episodes": 0, "algorithm.overlap": 1},
+    "thrifty": GATES["thrifty"] | {"evaluation.episodes": 0},
+    "lazy": {
+        "algorithm.gate": {"kind": "lazy", "threshold": 0.05, "leave": 0.5},
+        "algorithm.overlap": 2,
+        "algorithm.rounds": 4,
+        "evaluation.episodes": 0,
+    },
 }
 
 
@@ -169,19 +175,22 @@ def undisturbed(tmp_path_factory):
 
 
 POINTS = [
-    (collector, "prepare", 1, True),
-    (collector, "prepare", 2, False),
-    (Supervised, "step", 70, True),  # of the second round's gate: the first update has 40 of them, a fit 60
-    (Supervised, "step", 120, True),
-    (Store, "commit", 2, False),
-    (Store, "commit", 2, True),
-    (Collector, "collect", 3, True),
-    *((RunDir, "append", at, True) for at in (3, 5)),
+    ("thrifty", collector, "prepare", 1, True),
+    ("thrifty", Supervised, "step", 70, True),  # of the second round's gate: the first update has 40 of them, a fit 60
+    ("thrifty", Supervised, "step", 120, True),
+    ("thrifty", Store, "commit", 2, True),
+    ("thrifty", Collector, "collect", 3, True),
+    ("lazy", collector, "prepare", 2, False),
+    ("lazy", collector, "prepare", 3, False),  # resumed when more was collected than its gate may see
+    ("lazy", Supervised, "step", 120, True),
+    ("lazy", Store, "commit", 3, False),
+    ("lazy", RunDir, "append", 5, True),
 ]
 
 
-@pytest.mark.parametrize(("owner", "name", "at", "after"), POINTS, ids=lambda value: getattr(value, "__name__", str(value)))
-@pytest.mark.parametrize("kind", RESUMED)
+@pytest.mark.parametrize(
+    ("kind", "owner", "name", "at", "after"), POINTS, ids=lambda value: getattr(value, "__name__", str(value))
+)
 def test_killed_and_resumed_equals_undisturbed(undisturbed, kind, owner, name, at, after):
     """CORRECTNESS 11, 14 and 16: the gate of a resumed round is the same one, also of one that is collected ahead."""
     with pytest.MonkeyPatch.context() as patch:

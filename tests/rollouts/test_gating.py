@@ -1,6 +1,8 @@
+import pickle
+
 import numpy as np
 import pytest
-from gatebed import BOX, CHOICE, VECTOR, episode, policy, snapshot
+from gatebed import BOX, CHOICE, VECTOR, episode, leaf, policy, situation, snapshot
 
 from distil.errors import InputError
 from distil.experts.gates.config import (
@@ -172,10 +174,16 @@ def test_thrifty_looks_at_what_policies_visited_or_at_demonstrations_before_ther
 
 
 def test_risk_is_how_near_a_failure_is(tmp_path, fitted):
-    """discount ** steps to it: 1 at the step that ends in one, 0 all along an episode that doesn't."""
-    data = outcomes(tmp_path / "s", ["terminated", "truncated", "terminated"], lengths=[3, 4, 2])
+    """discount ** steps to it: 1 at the step that ends in one, 0 all along an episode that doesn't; labelled or not."""
+    data = snapshot(
+        tmp_path / "s",
+        episode(0, 3, labelled=[0, 1, 0]),
+        episode(1, 4, labelled=[0, 0, 0, 0], end="truncated"),
+        episode(2, 2),
+    )
     prepare(ThriftyGateConfig(discount=0.5), policy(ensemble=2), data, 1)
-    ((_, targets, high),) = fitted
+    ((observations, targets, high),) = fitted
+    assert observations["obs"][:, 0].tolist() == [0, 1, 2, 100, 101, 102, 103, 200, 201]
     np.testing.assert_allclose(targets, [0.25, 0.5, 1, 0, 0, 0, 0, 0.5, 1])
     assert high == 1.0
 
@@ -233,6 +241,25 @@ def test_a_gate_is_a_pure_function_of_policy_data_and_seed(tmp_path, config):
     for name, values in fits[0].items():
         assert np.array_equal(values, fits[1][name])
     assert any(not np.array_equal(values, fits[2][name]) for name, values in fits[0].items())
+
+
+def test_gates_are_plain_data(tmp_path):
+    """As workers get them: they pickle, and do the same there."""
+    data, ref = snapshot(tmp_path / "s", *(episode(number, 30) for number in range(3))), policy(ensemble=2)
+    human = HumanGateConfig(intervener=ImportIntervenerConfig(target="gatebed:Rescuer"))
+    for config in (LazyGateConfig(), ThriftyGateConfig(), human, EnsembleGateConfig()):
+        plan = prepare(config, ref, data, 1)
+        assert pickle.loads(pickle.dumps(plan)).build(2, leaf(BOX))
+    seen, acts = windows_of(data)["obs"][:, 0], []
+    middle = np.median(predicted(prepare(LazyGateConfig(), ref, data, 1).enter[0].predictor, {"obs": seen}))
+    lazy = prepare(LazyGateConfig(threshold=float(middle)), ref, data, 1)
+    there = pickle.loads(pickle.dumps(lazy))
+    for gate in (lazy.build(90, leaf(BOX)), there.build(90, leaf(BOX))):
+        now, _ = situation([0] * 90, np.ones((90, 2)), np.zeros((90, 2)))
+        now.observations["obs"][:] = seen
+        acts.append(gate.choose(now).expert_acts.tolist())
+    assert acts[0] == acts[1]
+    assert 0 < sum(acts[0]) < 90
 
 
 def test_of_many_episodes_some_are_enough(tmp_path, fitted, monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 from testbed import CountingExpert
 
 from distil.envs import ImportEnvConfig, describe, slots
-from distil.errors import RunError
+from distil.errors import InputError, RunError
 from distil.rollouts import loop
 from distil.rollouts.actors import Acted, ExpertActor, RandomActor
 from distil.rollouts.loop import Item, Record, run_episodes
@@ -166,6 +166,16 @@ def test_a_failing_expert_is_named_with_seeds_and_steps():
         run(range(2), actor=ExpertActor(CountingExpert("raise", 3)))
     with pytest.raises(RunError, match="no action at seed 0 step 3: an expert that acts must always answer"):
         run(range(2), actor=ExpertActor(CountingExpert("silent", 3)))
+
+
+class Unfit(ExpertActor):
+    def act(self, observations, envs, active=None):
+        raise InputError("set this to that")
+
+
+def test_bad_input_that_shows_while_acting_stays_bad_input():
+    with pytest.raises(InputError, match=r"^set this to that$"):
+        run([1], actor=Unfit(CountingExpert()))
 
 
 class Wrong:

@@ -41,11 +41,13 @@ def test_it_finds_the_number_that_is_expected_at_an_observation():
 
 
 def test_it_stays_between_nothing_and_the_most(monkeypatch):
-    monkeypatch.setattr(regressor, "_NUM_STEPS", 100)
-    ref = fit(np.where(rows()[:, 0] > -10, 99.0, -99.0), high=0.5)
-    found = predicted(ref, {"obs": rows()})
+    """A number beyond counts as the most: it doesn't outweigh the others."""
+    monkeypatch.setattr(regressor, "_NUM_STEPS", 200)
+    high, coin = rows()[:, 0] > -10, np.random.default_rng(1).random(600) < 0.5
+    found = predicted(fit(np.where(high, 99.0, np.where(coin, 99.0, -99.0)), high=0.5), {"obs": rows()})
     assert found.min() >= 0
     assert 0.4 < found.max() <= 0.5
+    assert abs(found[rows()[:, 0] < -20].mean() - 0.25) < 0.05
 
 
 def test_it_is_a_pure_function_of_data_and_seed(few):
