@@ -14,6 +14,21 @@ from distil.types import Episode, Labels
 VECTOR = gym.spaces.Box(-np.inf, np.inf, (3,), np.float32)
 BOX = gym.spaces.Box(np.array([-2, 0], np.float32), np.array([2, 10], np.float32))
 CHOICE = gym.spaces.Discrete(3, start=1)
+RUN = {
+    "env.max_episode_steps": 60,
+    "data.path": "store",
+    "algorithm.rounds": 3,
+    "algorithm.episodes_per_round": 3,
+    "algorithm.check_episodes": 0,
+    "algorithm.min_expert_return": None,
+    "algorithm.tuning_episodes": 0,
+    "evaluation.episodes": 2,
+    "learner.num_steps": 40,
+    "learner.checkpoint_every": 16,
+    "rollouts.num_workers": 0,
+    "rollouts.num_envs": 4,
+    "tracking.enabled": False,
+}  # a small run of the recipe cartpole-dagger, without its expert
 
 
 def leaf(space):
