@@ -1,6 +1,6 @@
 """How many demonstrations does cloning need, and how many expert labels DAgger, for a task that is larger in one respect?
 
-    python benchmarks/sample_complexity.py [--quick] [--seeds 0 1 2 3 4] [--jobs 2] [--tracking-uri URI]
+    python benchmarks/sample_complexity.py [--quick] [--seeds 5 6 7 8 9] [--jobs 2] [--tracking-uri URI]
 
 State dimension, complexity of the expert's action and horizon are turned one at a time around a base point (sample_envs.py).
 At each point, for each seed, the budget of labels is doubled until the policy's score on 200 held-out episodes, the same for
@@ -14,9 +14,12 @@ bootstrap over the seeds of each point. A seed for which the largest budget didn
 budget, so that b is a lower bound, and the tables say how many there are. Budgets are a factor of 2 apart; no figure is more
 precise than that for one seed.
 
-The environment's constants, the network, the gradient steps and the ranges of the knobs were chosen by trial with seeds 100
-and 101, so that the base is neither trivial nor out of reach; the reported seeds were run afterwards. They can't be
-chosen blindly: where everything takes one demonstration, or nothing is ever enough, no growth is seen.
+The environment's constants, the network and the ranges of the knobs were chosen by trial with seeds 100 and 101, so that the
+base is neither trivial nor out of reach: where everything takes one demonstration, or nothing is ever enough, no growth is
+seen. A first run, on seeds 0 to 4, had 1600 gradient steps, too few for cloning at the longest horizon, so they were doubled
+and other seeds taken. They still have a part in it: with seeds 100 and 101 and 2048 labels, cloning at T = 128 scored 0.83
+after 1600 steps, 0.90 after 3200 and 0.95 after 9600. At the far ends of the other knobs 1600 and 3200 differed by less than
+0.06; 9600 gained up to 0.2 (d = 24, 2048 labels).
 
 What theory expects of the horizon: at a rate eps of mistakes after which nothing leads back, cloning loses about eps T / 2 of
 its score (Ross and Bagnell, 2010), so eps must fall as 1 / T; DAgger learns to come back and loses about eps, whatever T (Ross,
@@ -78,7 +81,7 @@ class Size:
     """What is spent on each policy, and the budgets that are tried."""
 
     budgets: tuple[int, ...] = tuple(2**i for i in range(5, 15))  # labels
-    gradient_steps: int = 1600
+    gradient_steps: int = 3200
     evaluation_episodes: int = 200
 
 
@@ -347,7 +350,7 @@ def main() -> None:
     args = parser.parse_args()
     started = time.perf_counter()
     size = Size(budgets=(64, 256, 1024), gradient_steps=400, evaluation_episodes=50) if args.quick else Size()
-    seeds = args.seeds or ([0, 1] if args.quick else [0, 1, 2, 3, 4])
+    seeds = args.seeds or ([100, 101] if args.quick else [5, 6, 7, 8, 9])
     axes = {axis: values[:: len(values) - 1] if args.quick else values for axis, values in AXES.items()}
     points = dict.fromkeys(replace(Point(), **{axis: value}) for axis, values in axes.items() for value in values)
     cases = [Case(point=p, algorithm=a, seed=s, size=size) for p in points for a in ALGORITHMS for s in seeds]
