@@ -1,4 +1,5 @@
 import os
+import signal
 import sys
 import tempfile
 import warnings
@@ -12,6 +13,14 @@ sys.path.insert(0, str(TESTS))  # `testbed:Toy` and the like are import targets
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # SWIG's warnings, turned into errors while Box2D loads, crash the interpreter
     import Box2D  # noqa: F401
+
+
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises KeyboardInterrupt, also where the tests were started by something that ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

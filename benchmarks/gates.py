@@ -1,0 +1,85 @@
+"""What gates save, and what they cost: labels asked, steps that the expert flew, how the flights went meanwhile, the score.
+
+    python benchmarks/gates.py [--seeds 0 1 2]          about eight minutes on two cores
+
+LunarLander with the scripted expert, the same rounds and episodes for all, gates as they ship (no threshold was tuned). Scores
+are of 50 held-out episodes a seed. Writes benchmarks/results/gates.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import machine, write_result
+from rich.console import Console
+from rich.table import Table
+
+import distil
+from distil.store import Store
+
+GATES: dict[str, dict[str, Any]] = {
+    "none (DAgger)": {},
+    "none, ensemble of 5": {"policy.ensemble": 5},
+    "safe": {"algorithm.gate": {"kind": "safe"}},
+    "lazy": {"algorithm.gate": {"kind": "lazy"}},
+    "ensemble": {"algorithm.gate": {"kind": "ensemble"}, "policy.ensemble": 5},
+    "thrifty": {"algorithm.gate": {"kind": "thrifty"}, "policy.ensemble": 5},
+}
+SETTINGS: dict[str, Any] = {
+    "policy.encoder": {"kind": "mlp", "hidden": [128, 128]},
+    "data.episodes": 10,
+    "algorithm.rounds": 8,
+    "algorithm.episodes_per_round": 10,
+    "algorithm.stop.expert_labels": None,
+    "algorithm.tuning_episodes": 0,
+    "learner.num_steps": 1500,
+    "evaluation.episodes": 50,
+    "rollouts.num_workers": 0,
+    "tracking.enabled": False,
+}
+
+
+def measure(gate: dict[str, Any], seed: int) -> dict[str, float]:
+    """Train with one gate and seed; return what it took, and the score."""
+    with tempfile.TemporaryDirectory() as folder:
+        own = {"seed": seed, "runs": f"{folder}/runs", "data.path": f"{folder}/data"}
+        run = distil.train("lunarlander-dagger", SETTINGS | gate | own)
+        episodes = Store.open(f"{folder}/data").snapshot().episodes
+        later = episodes.round > 0
+        return {
+            "labels": run.metrics["budget/expert_labels"],
+            "labels_after_round_0": float(episodes.num_labelled[later].sum()),
+            "flown_by_expert": float(episodes.num_acted_by_expert[later].sum() / episodes.length[later].sum()),
+            "return_while_collecting": float(episodes.total_reward[later].mean()),
+            "normalised": run.metrics["eval/normalised"],
+            "wall_s": run.metrics["budget/wall_s"],
+        }
+
+
+def main() -> None:
+    """Measure, print the table, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "gates.json")
+    args = parser.parse_args()
+    table = Table("gate", "labels", "expert flies", "return meanwhile", "normalised (seeds)", "seconds")
+    results: dict[str, Any] = {}
+    for name, gate in GATES.items():
+        runs = [{"seed": seed} | measure(gate, seed) for seed in args.seeds]
+        means = {key: float(np.mean([run[key] for run in runs])) for key in runs[0] if key != "seed"}
+        results[name] = {"mean": means, "runs": runs}
+        scores = ", ".join(f"{run['normalised']:.2f}" for run in runs)
+        table.add_row(
+            *(name, f"{means['labels']:,.0f}", f"{means['flown_by_expert']:.0%}", f"{means['return_while_collecting']:.0f}"),
+            *(f"{means['normalised']:.2f} ({scores})", f"{means['wall_s']:.0f}"),
+        )
+    Console().print(table)
+    write_result(args.out, {"machine": machine(), "results": results})
+
+
+if __name__ == "__main__":
+    main()
