@@ -15,7 +15,11 @@ Threshold = Annotated[float, Field(ge=0)]  # a discrepancy, in half action range
 
 
 class SafeGateConfig(Config):
-    """The expert acts where a network predicts that the policy would differ (SafeDAgger: Zhang and Cho, arXiv:1605.06450)."""
+    """The expert acts where a network predicts that the policy would differ (SafeDAgger: Zhang and Cho, arXiv:1605.06450).
+
+    The network is fitted to the states that the policy was trained on, so it underestimates where there are few of them: begin
+    with enough demonstrations for a fair clone, or take an ensemble.
+    """
 
     kind: Literal["safe"] = "safe"
     threshold: Threshold = 0.1
