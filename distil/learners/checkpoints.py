@@ -93,7 +93,8 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     state = xxhash.xxh3_128()
     for name in sorted(tensors):
         state.update(name.encode())
-        state.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+        if tensors[name].numel():  # a tensor without elements has no bytes to view
+            state.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
     return state.hexdigest()
 
 

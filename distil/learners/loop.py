@@ -61,18 +61,20 @@ class FitState:
 
 
 def to_torch(batch: Batch, device: torch.device) -> Batch:
-    """Return a numpy batch as tensors on `device`: without a copy on the CPU, through pinned memory on a GPU."""
+    """Return a numpy batch, with all fields of its class, as tensors on `device`.
 
-    def move(value: Any) -> Tensor:
+    Without a copy on the CPU, through pinned memory on a GPU.
+    """
+
+    def move(value: Any) -> Any:
+        if value is None:
+            return None
+        if isinstance(value, Mapping):
+            return {name: move(item) for name, item in value.items()}
         tensor = torch.from_numpy(value)
         return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
-    return Batch(
-        observations={name: move(value) for name, value in batch.observations.items()},
-        actions=move(batch.actions),
-        is_pad=move(batch.is_pad),
-        weights=None if batch.weights is None else move(batch.weights),
-    )
+    return type(batch)(**{name: move(value) for name, value in batch.__dict__.items()})
 
 
 @dataclass(kw_only=True)

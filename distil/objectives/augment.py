@@ -157,11 +157,11 @@ class Imported:
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise RunError(
-                f"augmentation {self._target} failed: {reason}; mend it, or leave it out of learner.augment"
+                f"augmentation {self._target} failed: {reason}; fix it, or leave it out of learner.augment"
             ) from error
-        have, want = _shapes(out) if isinstance(out, Batch) else type(out).__name__, _shapes(batch)
+        have, want = _shapes(out) if isinstance(out, type(batch)) else type(out).__name__, _shapes(batch)
         if have != want:
-            raise RunError(f"augmentation {self._target} returned {have}, not a Batch of {want}; mend it")
+            raise RunError(f"augmentation {self._target} returned {have}, not a {type(batch).__name__} of {want}; fix it")
         return out  # type: ignore[no-any-return]
 
 

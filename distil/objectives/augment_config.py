@@ -100,7 +100,7 @@ class ImportAugmentConfig(Config):
             try:
                 target = target(**self.kwargs)
             except TypeError as error:
-                raise InputError(f"augmentation {self.target}: {error}; mend its kwargs in learner.augment") from None
+                raise InputError(f"augmentation {self.target}: {error}; fix its kwargs in learner.augment") from None
         elif self.kwargs and callable(target):
             target = functools.partial(target, **self.kwargs)
         if not callable(target):

@@ -27,6 +27,20 @@ def test_round_trip(tmp_path):
     assert all(torch.equal(value, found.tensors[name]) for name, value in checkpoint(0, 5).tensors.items())
 
 
+def test_tensors_of_any_shape_and_type(tmp_path):
+    tensors = {
+        "empty": torch.empty(0),
+        "empty_2d": torch.empty((0, 3), dtype=torch.int64),
+        "scalar": torch.tensor(True),
+        "half": torch.ones(3, dtype=torch.bfloat16),
+        "strided": torch.arange(6.0).reshape(2, 3).T,
+    }
+    saved = Checkpoints(tmp_path)
+    saved.save(Checkpoint(tensors=tensors, state=checkpoint(0, 1).state))
+    (found,) = saved.newest_first()
+    assert all(torch.equal(value, found.tensors[name]) for name, value in tensors.items())
+
+
 def test_the_newest_two_and_the_newest_done_one_stay(tmp_path):
     saved = Checkpoints(tmp_path)
     for item in [(0, 10), (0, 20), (0, 25, True), (1, 10), (1, 20), (1, 30)]:

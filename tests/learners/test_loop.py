@@ -9,6 +9,8 @@ from distil.objectives.augment import Augmenter
 from distil.objectives.augment_config import ObservationNoiseConfig
 from distil.objectives.supervised import Supervised
 from distil.plans import UpdatePlan
+from distil.store.sampler import Sampler
+from distil.store.windows import TransitionBatch
 from distil.types import Batch
 
 
@@ -153,6 +155,18 @@ def test_tensors_share_the_batch_s_memory():
     assert moved.weights is None
     weights = Batch(observations={}, actions=batch.actions, is_pad=batch.is_pad, weights=np.ones(2, "f4"))
     assert to_torch(weights, torch.device("cpu")).weights.tolist() == [1, 1]
+
+
+def test_every_field_of_the_batch_s_class_becomes_a_tensor(bed):
+    """CORRECTNESS 42."""
+    batch = next(Sampler(bed.snapshot, n_step=2).batches(batch_size=4, seed=0))
+    moved = to_torch(batch, torch.device("cpu"))
+    assert type(moved) is type(batch) is TransitionBatch
+    for name, value in batch.__dict__.items():
+        found = getattr(moved, name)
+        pairs = [(value[key], found[key]) for key in value] if isinstance(value, dict) else [(value, found)]
+        for mine, tensor in pairs:
+            assert (tensor is None) if mine is None else np.array_equal(tensor.numpy(), mine), name
 
 
 def test_a_step_reads_no_scalar(bed, monkeypatch):

@@ -1,10 +1,12 @@
 """A rank by itself; what it learns is in test_local.py, what several ranks learn in test_ray_train.py."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 
 from distil.errors import InputError, RunError
 from distil.learners.base import LearnerSetup
@@ -12,7 +14,15 @@ from distil.learners.config import LearnerConfig
 from distil.learners.rank import Rank, choose_device
 from distil.learners.ranks import ALONE, Ranks
 from distil.plans import UpdatePlan
-from distil.policies.config import MlpConfig, PolicyConfig
+from distil.policies.acting import acting
+from distil.policies.checkpoint import load_policy_ref, save_policy
+from distil.policies.config import CnnConfig, MlpConfig, PolicyConfig
+from distil.policies.policy import Policy
+from distil.policies.predict import Predictor
+from distil.spaces import action_spec, observation_spec, stack
+from distil.store.schema import StoreSpec
+from distil.store.store import Store
+from distil.types import Episode
 
 PLAN = UpdatePlan(num_steps=4)
 
@@ -98,3 +108,77 @@ def test_a_new_rank_takes_over_what_was_finished(bed: Any) -> None:
     assert heir.policy.version == 1
     assert all(np.array_equal(values, heir.policy.arrays[name]) for name, values in rank.policy.arrays.items())
     assert heir.update(PLAN, bed.snapshot) == metrics  # reported, not repeated
+
+
+SINGLE = {
+    "one image": spaces.Box(0, 255, (16, 16, 3), np.uint8),
+    "images in a Dict": spaces.Dict(
+        left=spaces.Box(0, 255, (16, 16), np.uint8), right=spaces.Box(0, 255, (3, 16, 16), np.uint8)
+    ),
+    "one Discrete": spaces.Discrete(5, start=2),
+    "one scalar": spaces.Box(-np.inf, np.inf, (), np.float32),
+    "one number": spaces.Box(-1, 1, (1,), np.float64),
+    "one MultiBinary": spaces.MultiBinary(1),
+    "one MultiDiscrete": spaces.MultiDiscrete([2, 3]),
+}
+
+
+def of_space(space: spaces.Space[Any], number: int, length: int = 12) -> Episode:
+    space.seed(number)
+    samples = [observation_spec(space).flatten(space.sample()) for _ in range(length + 1)]
+    actions = np.random.default_rng(number).uniform(-1, 1, (length, 1)).astype(np.float32)
+    return Episode(
+        observations=stack(samples),
+        actions=actions,
+        rewards=np.ones(length),
+        terminated=True,
+        truncated=False,
+        expert_actions=actions,
+        labelled=np.ones(length, np.uint8),
+        acted_by_expert=np.ones(length, np.uint8),
+        uid=f"single-{number:04d}",
+    )
+
+
+@pytest.mark.parametrize("horizon", [1, 2])
+@pytest.mark.parametrize("space", SINGLE.values(), ids=SINGLE)
+def test_an_observation_of_a_single_thing_trains_resumes_and_acts(
+    tmp_path: Path, space: spaces.Space[Any], horizon: int
+) -> None:
+    """CORRECTNESS 38: in-process, from the store to actions in numpy and torch."""
+    spec = StoreSpec(observation=observation_spec(space), action=action_spec(spaces.Box(-1, 1, (1,), np.float32)))
+    store = Store.create(tmp_path / "store", spec)
+    writer = store.writer("single")
+    for number in range(4):
+        writer.add(of_space(space, number))
+    entry = writer.seal()
+    assert entry is not None
+    snapshot = store.commit([entry])
+    encoder = CnnConfig(channels=(4,), image_features=4, hidden=(8,))
+    has_image = any(leaf.is_image for leaf in spec.observation.leaves)
+    policy = PolicyConfig(encoder=encoder if has_image else MlpConfig(hidden=(8,)), obs_horizon=horizon)
+    config = LearnerConfig(batch_size=8, checkpoint_every=2, warmup_steps=1)
+    facts = {"config": config, "policy": policy, "spec": spec, "folder": tmp_path / "checkpoints", "seed": 0}
+    undisturbed = Rank(LearnerSetup(**facts | {"folder": tmp_path / "undisturbed"}, resume=False))
+    undisturbed.update(PLAN, snapshot)
+    rank = Rank(LearnerSetup(**facts, resume=False))
+    rank.update(PLAN, snapshot)
+    (done,) = (tmp_path / "checkpoints").glob("*-done.safetensors")
+    done.unlink()  # killed before the end: the one inside is left
+    resumed = Rank(LearnerSetup(**facts, resume=True))
+    resumed.update(PLAN, snapshot)
+    ref = resumed.policy
+    assert all(np.array_equal(values, undisturbed.policy.arrays[name]) for name, values in ref.arrays.items())
+    save_policy(ref, tmp_path / "policy")
+    ref = load_policy_ref(tmp_path / "policy")
+    rows = {name: values[:3] for name, values in of_space(space, 9).observations.items()}
+    acts = acting(ref, 3)
+    for slot in range(3):
+        acts.begin(slot, slot)
+    network = Policy.from_ref(ref).eval()
+    wanted, _ = network.act({name: torch.from_numpy(values) for name, values in rows.items()}, network.initial_state(3))
+    actions = acts.act(rows)
+    assert actions.shape == (3, 1)
+    assert np.allclose(actions, wanted.numpy(), atol=1e-5)
+    single = {name: values[0] for name, values in rows.items()}
+    assert np.allclose(Predictor(ref).predict(spec.observation.unflatten(single)), actions[0], atol=1e-5)

@@ -200,7 +200,7 @@ def _raises(batch: Batch, draws: Draws) -> Any:
 @pytest.mark.parametrize(
     ("function", "text"),
     [
-        (_raises, "augmentation mine failed: ValueError: no luck; mend it"),
+        (_raises, "augmentation mine failed: ValueError: no luck; fix it"),
         (lambda batch, draws: None, "augmentation mine returned NoneType, not a Batch"),
         (lambda batch, draws: replace(batch, observations={}), "augmentation mine returned"),
         (lambda batch, draws: replace(batch, actions=batch.actions[:2]), "augmentation mine returned"),
