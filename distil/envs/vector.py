@@ -37,6 +37,7 @@ class VectorSlots:
                 f"{config.target}: without shared memory, AsyncVectorEnv needs autoreset_mode=AutoresetMode.DISABLED"
             )
         self._ended = np.zeros(num, np.bool_)
+        self._is_fresh = True  # no environment has been reset yet
 
     def reset(self, slots: Sequence[int], seeds: Sequence[int]) -> dict[str, Array]:
         """Start episodes; returns the first observations, leaf -> [K, ...]."""
@@ -51,12 +52,13 @@ class VectorSlots:
         for slot, seed in zip(rows, seeds, strict=True):
             every[slot] = seed
         options: dict[str, Any] | None = None
-        if not self.resets_together:
+        if not self.resets_together and not self._is_fresh:
             mask = np.zeros(self.num_slots, np.bool_)
             mask[rows] = True
             options = {"reset_mask": mask}
             self._ended[rows] = False
-        value, _ = self._env.reset(seed=every, options=options)
+        value, _ = self._env.reset(seed=every, options=options)  # the first time all: none can be stepped before its reset
+        self._is_fresh = False
         leaves = self._spec.flatten(value)
         check_leaves(self._spec, leaves, (self.num_slots,))
         return leaves

@@ -60,6 +60,26 @@ def test_environments_without_partial_reset_restart_together(mode):
             assert result.observations["obs"][1].tolist() == [seeds[1], step, 1]
 
 
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("started", [[0], [2], [1, 2]])
+def test_the_first_reset_may_start_some_slots_only(mode, kind, started):
+    """The others are stepped on and end again and again; they never touch the episodes that were asked for."""
+    places = make(4, mode=mode, kind=kind, lengths=[5, 5, 5, 5])
+    try:
+        for wave in (started, [3]):  # another slot starts for the first time after the others' episodes
+            seeds = [slot + 100 for slot in wave]
+            np.testing.assert_array_equal(places.reset(wave, seeds)["obs"], [[seed, 0, 0] for seed in seeds])
+            active = np.zeros(4, np.bool_)
+            active[wave] = True
+            for step in range(1, 6):
+                result = places.step(np.full(4, 2), active)
+                np.testing.assert_array_equal(result.observations["obs"][wave], [[seed, step, 2] for seed in seeds])
+                assert result.terminated[wave].all() == (step == 5)
+    finally:
+        places.close()
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_infos_are_those_of_the_step(mode):
     places = make(2, mode=mode, lengths=[1, 2], success=True)

@@ -63,6 +63,16 @@ def test_final_observation_is_kept(kind):
 
 
 @pytest.mark.parametrize("kind", [{}, *VECTORS], ids=str)
+@pytest.mark.parametrize("num_items", [1, 5, 9])
+def test_fewer_episodes_than_environments(num_items, kind):
+    """The surplus environments leave no trace: an episode is the one of its seed."""
+    done = run(list(range(num_items)), num=8, lengths=[2, 7, 4], **kind)
+    assert [finished.item.seed for finished in done] == list(range(num_items))
+    for finished in done:
+        check(finished, [2, 7, 4][finished.item.seed % 3])
+
+
+@pytest.mark.parametrize("kind", [{}, *VECTORS], ids=str)
 @pytest.mark.parametrize("end", ["terminated", "truncated"])
 def test_terminated_is_not_truncated(end, kind):
     """CORRECTNESS 1."""
