@@ -26,6 +26,8 @@ from distil.types import PolicyRef, Progress, silent
 if TYPE_CHECKING:
     from distil.store.snapshot import Snapshot
 
+_IN_MEMORY = "in memory"
+
 
 def choose_device(name: str) -> torch.device:
     """Return the device of `auto`, `cpu` or `cuda`; InputError if there is no GPU."""
@@ -86,14 +88,15 @@ class Rank:
 
     def _fit(self, plan: UpdatePlan, data: Data, identity: Mapping[str, Any], found: Checkpoint | None) -> Metrics:
         config, seed = self._setup.config, self._setup.seed
+        self._decide_budget(found)
         train, validation = self._samplers(data)
         reading = self._reading()
         if found is not None and found.state["reading"] != reading:
             raise InputError(
                 f"the update was begun with data {found.state['reading']}, here they are {reading}: batches would differ; "
-                "set learner.read.memory_budget as it was"
+                "set learner.read.memory_budget as it was, or leave it out"
             )
-        identity = {**identity, "reading": reading}
+        identity = {**identity, "reading": reading, "budget_bytes": self._least_budget()}
         if not self._fitted:
             self._objective.policy.fit_normaliser(train.columns)
             self._fitted = True
@@ -124,11 +127,28 @@ class Rank:
         windows = {"obs_horizon": policy.obs_horizon, "chunk": policy.chunk}
         return data.sources(self._reader, validation_fraction=fraction, seed=seed, **windows)
 
+    def _decide_budget(self, found: Checkpoint | None) -> None:
+        """Let all ranks read within one budget, rank 0's, since the order of streamed samples depends on it.
+
+        An update that is resumed reads as it did before, unless the configuration sets a budget.
+        """
+        budget = self._reader.budget_bytes
+        if found is not None and self._setup.config.read.memory_budget is None and "budget_bytes" in found.state:
+            kept = int(found.state["budget_bytes"])
+            budget = max(kept, budget) if found.state["reading"] == _IN_MEMORY else kept
+        self._reader.budget_bytes = self._ranks.of_first(budget)
+
+    def _least_budget(self) -> int:
+        """Return the smallest budget that leads to the same order of batches."""
+        report = self._reader.report
+        assert report is not None
+        return report.num_bytes if report.tier == 1 else report.budget_bytes
+
     def _reading(self) -> str:
         """What the order of batches depends on, besides data and seed."""
         report = self._reader.report
         assert report is not None
-        return "in memory" if report.tier == 1 else f"streamed with {report.budget_bytes} bytes"
+        return _IN_MEMORY if report.tier == 1 else f"streamed with {report.budget_bytes} bytes"
 
     def close(self) -> None:
         """Give the data's memory back."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -47,7 +48,7 @@ class ReadConfig(Config):
     @property
     def budget_bytes(self) -> int:
         """The budget; of None, half of this machine's (or container's) free memory."""
-        return available_bytes() // 2 if self.memory_budget is None else parse_bytes(self.memory_budget)
+        return available_bytes() // 2 if self.memory_budget is None else min(parse_bytes(self.memory_budget), sys.maxsize)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +84,20 @@ class Reader:
         self._budget: int | None = None
         self.report: ReadReport | None = None
 
+    @property
+    def budget_bytes(self) -> int:
+        """The budget, decided once: what this reader holds doesn't change its choice, nor does the machine's free memory.
+
+        The order of streamed samples depends on it, so processes that read in parallel set the same one.
+        """
+        if self._budget is None:
+            self._budget = self._config.budget_bytes
+        return self._budget
+
+    @budget_bytes.setter
+    def budget_bytes(self, value: int) -> None:
+        self._budget = value
+
     def close(self) -> None:
         """Give the memory back. Samplers that are still in use keep theirs until they go."""
         self._tables.clear()
@@ -113,7 +128,7 @@ class Reader:
             windows: the fields of `Windows`.
         """
         layouts = [Layout(parts[0].spec, Windows(**windows)) for parts in stores]
-        wholes, budget = [_union(parts) for parts in stores], self._budget_bytes()
+        wholes, budget = [_union(parts) for parts in stores], self.budget_bytes
         needs = [needed_bytes(whole, layout) for whole, layout in zip(wholes, layouts, strict=True)]
         shares = _share_out(budget, needs)
         out = _streams(stores, layouts, needs, shares)
@@ -128,11 +143,6 @@ class Reader:
             bytes_read, shared = bytes_read + table.bytes_read - before, shared or is_shared
         self._note(1 + streams, sum(needs), budget, bytes_read, shared)
         return [out[i] for i in range(len(stores))]
-
-    def _budget_bytes(self) -> int:
-        if self._budget is None:  # once: what this reader holds must not change its choice
-            self._budget = self._config.budget_bytes
-        return self._budget
 
     def _note(self, tier: int, num_bytes: int, budget: int, bytes_read: int, shared: bool) -> None:
         self.report = ReadReport(tier=tier, num_bytes=num_bytes, budget_bytes=budget, bytes_read=bytes_read, shared=shared)

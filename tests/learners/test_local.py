@@ -1,6 +1,9 @@
 import itertools
+import shutil
+from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -250,3 +253,31 @@ def test_data_beyond_the_budget_is_streamed_and_resumes_exactly(bed, monkeypatch
     assert same(undisturbed.policy, resumed.policy)
     for learner in (undisturbed, resumed):
         learner.close()
+
+
+def test_an_update_that_is_resumed_keeps_its_budget(bed, monkeypatch):
+    """CORRECTNESS 11 and 31: free memory differs at each start."""
+    snapshot, plan = bed.more(num_episodes=60, first=100, length=600), UpdatePlan(num_steps=55)
+
+    def free(num_bytes):
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=num_bytes))
+
+    free(3_000_000)
+    undisturbed = bed.learner("undisturbed")
+    assert undisturbed.update(plan, snapshot)["train/data_tier"] == 2
+    kill_at(monkeypatch, 33)
+    with pytest.raises(Killed):
+        bed.learner("killed").update(plan, snapshot)
+    for num_bytes in (2_999_000, 2**40):
+        free(num_bytes)
+        shutil.copytree(bed.folder / "killed", bed.folder / f"killed-{num_bytes}")
+        resumed = bed.learner(f"killed-{num_bytes}", resume=True)
+        assert resumed.update(plan, snapshot)["train/data_tier"] == 2
+        assert same(undisturbed.policy, resumed.policy)
+        resumed.close()
+    undisturbed.close()
+    kill_at(monkeypatch, 33)
+    with pytest.raises(Killed):
+        bed.learner("in_memory").update(plan, snapshot)
+    free(3_000_000)
+    assert bed.learner("in_memory", resume=True).update(plan, snapshot)["train/data_tier"] == 1

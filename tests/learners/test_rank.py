@@ -1,5 +1,8 @@
 """A rank by itself; what it learns is in test_local.py, what several ranks learn in test_ray_train.py."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +111,25 @@ def test_a_new_rank_takes_over_what_was_finished(bed: Any) -> None:
     assert heir.policy.version == 1
     assert all(np.array_equal(values, heir.policy.arrays[name]) for name, values in rank.policy.arrays.items())
     assert heir.update(PLAN, bed.snapshot) == metrics  # reported, not repeated
+
+
+def test_ranks_with_different_free_memory_read_each_sample_once(bed: Any) -> None:
+    """CORRECTNESS 31: two processes; rank 0's free memory decides for both."""
+    snapshot = bed.more(num_episodes=60, first=100, length=600)
+    columns = snapshot.columns(["obs", "labelled"], {"obs": np.float32})
+    expected = columns["obs"][columns["labelled"] == 1][:, 0]
+    num_steps, rest = divmod(len(expected), 200)
+    assert not rest
+    script = Path(__file__).parents[1] / "rankbed.py"
+    processes = [
+        subprocess.Popen([sys.executable, script, bed.folder, *map(str, (number, free_bytes, num_steps, 200))])
+        for number, free_bytes in ((0, 3_000_000), (1, 2_900_000))
+    ]
+    assert [process.wait(120) for process in processes] == [0, 0]
+    tiers = [json.loads((bed.folder / f"metrics{n}.json").read_text())["train/data_tier"] for n in (0, 1)]
+    assert tiers == [2, 2]
+    seen = np.concatenate([np.load(bed.folder / f"seen{n}.npy") for n in (0, 1)])
+    assert np.array_equal(np.sort(seen), np.sort(expected))
 
 
 SINGLE = {

@@ -1,0 +1,51 @@
+"""One rank of a group, as a process of its own: which samples does it train on?"""
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import psutil
+import torch
+
+from distil.learners.base import LearnerSetup
+from distil.learners.config import LearnerConfig
+from distil.learners.rank import Rank
+from distil.learners.ranks import Ranks
+from distil.objectives.supervised import Supervised
+from distil.plans import UpdatePlan
+from distil.policies.config import MlpConfig, PolicyConfig
+from distil.store.store import Store
+
+
+def main(folder: Path, number: int, free_bytes: int, num_steps: int, batch_size: int) -> None:
+    """Be rank `number` of two on the store in `folder`; write the first number of each sample's observation to a file."""
+    psutil.virtual_memory = lambda: SimpleNamespace(available=free_bytes)
+    seen, original = [], Supervised.step
+
+    def step(self, batches):
+        seen.append(batches["demos"].observations["obs"][:, 0, 0].numpy().copy())
+        return original(self, batches)
+
+    Supervised.step = step
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/ranks", rank=number, world_size=2)
+    snapshot = Store.open(folder / "store").snapshot()
+    setup = LearnerSetup(
+        config=LearnerConfig(batch_size=batch_size),
+        policy=PolicyConfig(encoder=MlpConfig(hidden=(8,))),
+        spec=snapshot.spec,
+        folder=folder / "checkpoints",
+        seed=0,
+        resume=False,
+    )
+    rank = Rank(setup, ranks=Ranks(rank=number, world_size=2))
+    metrics = rank.update(UpdatePlan(num_steps=num_steps), snapshot)
+    np.save(folder / f"seen{number}.npy", np.concatenate(seen))
+    (folder / f"metrics{number}.json").write_text(json.dumps(dict(metrics)))
+    rank.close()
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *(int(value) for value in sys.argv[2:]))
