@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from distil import run as loop
-from distil.config import load_recipe, to_yaml, validate
+from distil.config import to_yaml, validate
 from distil.errors import InputError
 from distil.plans import CollectPlan, CollectReport, RoundReport
 from distil.policies.checkpoint import load_policy_ref
 from distil.policies.predict import Predictor
 from distil.report import Score, score_table, text
+from distil.resume import run_to_continue
 from distil.rollouts import Baselines, EvalResult
 from distil.rollouts.label_config import LabelConfig
 from distil.rollouts.relabel import LabelReport, label_store
@@ -22,14 +23,10 @@ from distil.runconfig import RunConfig, load_config
 from distil.rundir import RunDir
 from distil.session import Session
 from distil.store import Store
-from distil.tracking import flatten
 from distil.types import Progress, silent
 
 Overrides = Mapping[str, Any]
 _EPISODES = 50
-_ROLLOUTS = ("rollouts.num_workers", "rollouts.service", "rollouts.address", "rollouts.start_timeout_s")
-_MAY_CHANGE = (*_ROLLOUTS, "tracking.", "evaluation.video")
-"""Keys that a resumed run may change: they say where and how it runs, not what it computes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +64,7 @@ class Run:
     @property
     def config(self) -> RunConfig:
         """The resolved configuration."""
-        return validate(RunConfig, load_recipe(self.path / "config.yaml"), where=str(self.path / "config.yaml"))
+        return load_config(self.path / "config.yaml")
 
     @property
     def reports(self) -> list[RoundReport]:
@@ -88,7 +85,7 @@ class Run:
 def open_run(path: Path | str) -> Run:
     """Return the run in a folder; InputError if there is none."""
     path = Path(path)
-    if not (path / "config.yaml").is_file():
+    if not RunDir(path).config.is_file():
         raise InputError(f"{path}: no run there (no config.yaml); runs are listed by `ls runs`")
     return Run(path)
 
@@ -131,40 +128,33 @@ def train(
     overrides: Overrides | None = None,
     *,
     resume: bool = False,
+    run: str | None = None,
     progress: Progress = silent,
     session: Session | None = None,
 ) -> Run:
     """Train a policy: collect what is missing, learn, evaluate.
 
     Args:
-        recipe: the name of a shipped one, or a file, such as another run's config.yaml.
+        recipe: the name of a shipped one, a file, or a run's folder.
         overrides: dotted key -> value.
-        resume: go on with the newest run of the recipe's name.
+        resume: continue a run: that in the folder `recipe`, that named `run` (started if it does not exist), or the unfinished
+            one with the same configuration.
+        run: name of the run's folder in `runs`; None: the recipe's name and the next free number.
         progress: told of the work's progress.
         session: workers to share with other runs of the same environment and expert.
 
     Raises:
         InputError: the configuration, the environment, the expert and the store don't fit.
-        RunError: the environment, the expert, a worker or the disk failed. `resume=True` goes on from there.
+        RunError: the environment, the expert, a worker or the disk failed. `resume=True` continues from there.
     """
     config = load_config(recipe, overrides)
-    rundir = _to_resume(config) if resume else None
+    rundir = run_to_continue(config, recipe, run) if resume else None
+    if rundir is None and run is not None:
+        RunDir.named(Path(config.runs), run).require_new()
     with session or Session(config, progress) as shared:
-        rundir = rundir or RunDir.create(Path(config.runs), config.name, to_yaml(config))
+        rundir = rundir or RunDir.create(Path(config.runs), config.name, to_yaml(config), folder=run)
         loop.train(config, rundir, shared)
     return Run(rundir.path)
-
-
-def _to_resume(config: RunConfig) -> RunDir:
-    """Return the newest run of the name; InputError names the keys that have changed and may not."""
-    rundir = RunDir.latest(Path(config.runs), config.name)
-    then, now = flatten(Run(rundir.path).config.model_dump(mode="json")), flatten(config.model_dump(mode="json"))
-    changed = [key for key in sorted(then.keys() | now.keys()) if then.get(key) != now.get(key)]
-    refused = [key for key in changed if not key.startswith(_MAY_CHANGE)]
-    if refused:
-        shown = ", ".join(f"{key} ({then.get(key)} then, {now.get(key)} now)" for key in refused)
-        raise InputError(f"{rundir.path}: can't resume with other settings: {shown}; set them back, or start without --resume")
-    return rundir
 
 
 def evaluate_run(path: Path | str, *, episodes: int | None = None, video: bool = False, progress: Progress = silent) -> Outcome:

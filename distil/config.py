@@ -83,8 +83,10 @@ def recipe_names() -> list[str]:
 
 
 def load_recipe(recipe: str | Path) -> dict[str, Any]:
-    """Return the raw data of a shipped recipe (by name) or of a YAML file; `name` defaults to the recipe's own."""
+    """Return the raw data of a shipped recipe (by name), a YAML file or a run's folder; `name` defaults to the recipe's own."""
     path = Path(recipe)
+    if (path / "config.yaml").is_file():
+        path /= "config.yaml"
     if path.suffix in (".yaml", ".yml") or path.is_file():
         if not path.is_file():
             raise InputError(f"{path}: no such recipe file")

@@ -60,6 +60,7 @@ def train(config: RunConfig, rundir: RunDir, session: Session) -> None:
             rundir.append("reported", round=todo.index, report=last.to_json())
             parts.tracker.log(last.metrics, step=todo.index)
         _keep_results(parts)
+        rundir.finish(last.metrics if last else {})
 
 
 def carry_out(todo: Round, parts: Parts, started: float) -> RoundReport:

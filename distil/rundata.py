@@ -132,7 +132,7 @@ class OwnStore:
         return _parse(lines), metrics
 
     def _lines(self) -> list[dict[str, Any]]:
-        return [entry for entry in self._rundir.journal() if entry["kind"] == "collected"]
+        return self._rundir.journal("collected")
 
     def _note(self, number: int, plan: CollectPlan, report: CollectReport) -> None:
         new = Collected(round=number, snapshot=report.snapshot, stream=report.stream, num_episodes=plan.num_episodes)
@@ -140,9 +140,9 @@ class OwnStore:
 
     def _go_on(self) -> None:
         """After a kill: start again what was being collected ahead."""
-        for line in self._rundir.journal():
-            number = line.get("round", -1)
-            if line["kind"] == "planned" and number not in self._ahead and self._rundir.find("collected", number) is None:
+        for line in self._rundir.journal("planned"):
+            number = line["round"]
+            if number not in self._ahead and self._rundir.find("collected", number) is None:
                 policy = load_policy_ref(self._rundir.policy_after(line["policy_round"]))
                 self._start(number, from_json(line["plan"]), policy, line["policy_round"] + 1)
 

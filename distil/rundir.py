@@ -7,7 +7,7 @@ runs/<name>-001/
   checkpoints/     of the learner, inside a round
   policy/          the policy of the last reported round
   policies/        those that rounds collected ahead are still played with
-  results.json     the last report's metrics
+  results.json     the last report's metrics, once the run is finished
 """
 
 from __future__ import annotations
@@ -16,20 +16,27 @@ import fcntl
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from distil.errors import InputError
+from distil.journal import Journal
 from distil.plans import RoundReport
 
 _PACKAGES = ("distil", "ray", "torch", "gymnasium", "pyarrow", "numpy", "mlflow", "mujoco", "metaworld", "box2d")
+
+_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
@@ -39,16 +46,29 @@ class RunDir:
     path: Path
 
     @classmethod
-    def create(cls, root: Path, name: str, config_yaml: str) -> RunDir:
-        """Make the next free folder `<root>/<name>-NNN` with the configuration and the versions in it."""
+    def create(cls, root: Path, name: str, config_yaml: str, *, folder: str | None = None) -> RunDir:
+        """Make a run's folder, with the configuration and the versions in it.
+
+        Args:
+            root: gets the folder.
+            name: of the run.
+            config_yaml: the resolved configuration.
+            folder: its name; None: the next free `<name>-NNN`.
+
+        Raises:
+            InputError: `folder` is taken.
+        """
+        fixed = cls.named(root, folder) if folder is not None else None
         root.mkdir(parents=True, exist_ok=True)
-        number = max((run.number for run in cls.all(root, name)), default=0)
+        number = max((_number(path, name) for path in root.glob(f"{name}-*")), default=0)
         while True:
             number += 1
-            path = root / f"{name}-{number:03d}"
+            path = fixed.path if fixed is not None else root / f"{name}-{number:03d}"
             try:
                 path.mkdir()
             except FileExistsError:
+                if fixed is not None:
+                    fixed.require_new()
                 continue  # another run was faster
             break
         write_atomic(path / "config.yaml", config_yaml)
@@ -56,18 +76,25 @@ class RunDir:
         return cls(path)
 
     @classmethod
-    def all(cls, root: Path, name: str) -> list[RunDir]:
-        """Return the runs of that name, oldest first."""
-        found = [cls(p) for p in root.glob(f"{name}-*") if p.name.removeprefix(f"{name}-").isdigit() and p.is_dir()]
-        return sorted(found, key=lambda run: run.number)
+    def named(cls, root: Path, folder: str) -> RunDir:
+        """Return the run in the folder `<root>/<folder>`, which need not exist; InputError if that is no name."""
+        if not _FOLDER.fullmatch(folder):
+            raise InputError(f"--run {folder}: not a name of letters, digits, '_', '.' and '-', such as mine-001")
+        return cls(root / folder)
+
+    def require_new(self) -> None:
+        """Raise InputError if the folder exists."""
+        if os.path.lexists(self.path):
+            raise InputError(f"{self.path}: exists already; continue it with --resume, or choose another --run")
 
     @classmethod
-    def latest(cls, root: Path, name: str) -> RunDir:
-        """Return the newest run of that name; InputError if there is none."""
-        runs = cls.all(root, name)
-        if not runs:
-            raise InputError(f"{root / name}-*: no run to resume; start it without --resume")
-        return runs[-1]
+    def all(cls, root: Path, name: str) -> list[RunDir]:
+        """Return the runs of that name, whatever their folders are called, oldest first."""
+        begins = yaml.safe_dump({"name": name})
+        found = [
+            (file.stat().st_mtime_ns, cls(file.parent)) for file in root.glob("*/config.yaml") if _is_of(file, name, begins)
+        ]
+        return [run for _, run in sorted(found, key=lambda item: (item[0], item[1].path))]
 
     @property
     def name(self) -> str:
@@ -75,9 +102,23 @@ class RunDir:
         return self.path.name
 
     @property
-    def number(self) -> int:
-        """The number at the end of the name."""
-        return int(self.path.name.rpartition("-")[2])
+    def config(self) -> Path:
+        """The file of the resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def is_run(self) -> bool:
+        """Whether the folder is a run's; others may hold a file config.yaml, too."""
+        return self.config.is_file() and (self.path / "versions.json").is_file()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run came to its end. Runs of distil 0.1.0 never say so."""
+        return (self.path / "results.json").is_file()
+
+    def finish(self, metrics: Mapping[str, float]) -> None:
+        """Say that the run came to its end, with the last report's `metrics`."""
+        write_atomic(self.path / "results.json", json.dumps(dict(metrics), indent=2) + "\n")
 
     @property
     def policy(self) -> Path:
@@ -109,34 +150,48 @@ class RunDir:
                 raise InputError(f"{self.path}: another process is running this run; wait for it or stop it") from None
             yield
 
-    def append(self, kind: str, **data: Any) -> None:
-        """Add a line to the journal, durably: when this returns, a kill loses it no more."""
-        path = self.path / "journal.jsonl"
-        whole = _whole_lines(path)
-        with path.open("r+b" if path.exists() else "wb") as file:
-            file.truncate(len(whole))  # a line that a kill tore
-            file.seek(0, os.SEEK_END)
-            file.write((json.dumps({"kind": kind} | data) + "\n").encode())
-            file.flush()
-            os.fsync(file.fileno())
+    def is_running(self) -> bool:
+        """Return whether a process holds the run."""
+        try:
+            with (self.path / ".lock").open("r") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except FileNotFoundError:
+            return False
+        return False
 
-    def journal(self) -> list[dict[str, Any]]:
-        """Return the journal's complete lines."""
-        return [json.loads(line) for line in _whole_lines(self.path / "journal.jsonl").splitlines()]
+    @cached_property
+    def _journal(self) -> Journal:
+        return Journal(self.path / "journal.jsonl")
+
+    def append(self, kind: str, **data: Any) -> None:
+        """Add a line to the journal, durably: when this returns, a kill does not lose it."""
+        self._journal.append(kind, **data)
+
+    def journal(self, kind: str | None = None) -> list[dict[str, Any]]:
+        """Return the journal's complete lines, or those of one kind."""
+        return self._journal.entries(kind)
 
     def reports(self) -> list[RoundReport]:
         """Return the reports of the finished rounds."""
-        return [RoundReport(**entry["report"]) for entry in self.journal() if entry["kind"] == "reported"]
+        return [RoundReport(**entry["report"]) for entry in self.journal("reported")]
 
     def find(self, kind: str, round_index: int) -> dict[str, Any] | None:
         """Return the last journal line of that kind and round, or None."""
-        found = [entry for entry in self.journal() if entry["kind"] == kind and entry.get("round") == round_index]
-        return found[-1] if found else None
+        return self._journal.find(kind, round_index)
 
 
-def _whole_lines(path: Path) -> bytes:
-    data = path.read_bytes() if path.exists() else b""
-    return data[: data.rfind(b"\n") + 1]
+def _number(path: Path, name: str) -> int:
+    digits = path.name.removeprefix(f"{name}-")
+    return int(digits) if digits.isascii() and digits.isdigit() else 0
+
+
+def _is_of(file: Path, name: str, begins: str) -> bool:
+    """Return whether a run's configuration is of the run `name`; it is written with the name first."""
+    with file.open(encoding="utf-8", errors="replace") as text:
+        head = text.read(len(begins))
+    return head == begins or (not head.startswith("name:") and _number(file.parent, name) > 0)
 
 
 def write_atomic(path: Path, text: str) -> None:

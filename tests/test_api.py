@@ -125,3 +125,16 @@ def test_where_a_resumed_run_runs_may_change_and_what_it_computes_may_not(overri
     assert api.train("cartpole-bc", overrides | elsewhere, resume=True).path == run.path
     with pytest.raises(InputError, match=r"rollouts\.num_envs \(4 then, 8 now\), seed \(0 then, 1 now\)"):
         api.train("cartpole-bc", overrides | {"rollouts.num_envs": 8, "seed": 1}, resume=True)
+
+
+def test_a_run_is_named_and_continued_by_name(overrides: dict[str, Any], tmp_path: Path) -> None:
+    run = api.train("cartpole-bc", overrides, run="mine", resume=True)  # started: it did not exist
+    assert run.path == Path("runs/mine")
+    assert RunDir(run.path).is_finished
+    journal = (run.path / "journal.jsonl").read_bytes()
+    assert api.train("cartpole-bc", overrides, run="mine", resume=True).path == run.path
+    assert api.train(run.path, resume=True).path == run.path
+    assert (run.path / "journal.jsonl").read_bytes() == journal
+    with pytest.raises(InputError, match=r"runs/mine: exists already; continue it with --resume"):
+        api.train("cartpole-bc", overrides, run="mine")
+    assert api.train(run.path, {"seed": 3}).path == Path("runs/cartpole-bc-001")  # a folder as recipe repeats the run

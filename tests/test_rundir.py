@@ -11,14 +11,18 @@ from distil.plans import RoundReport
 from distil.rundir import RunDir, versions
 
 
-def test_runs_of_a_name_are_numbered_and_the_newest_is_resumed(tmp_path: Path) -> None:
+def test_runs_of_a_name_are_numbered_or_named(tmp_path: Path) -> None:
     first = RunDir.create(tmp_path, "a", "seed: 0\n")
     second = RunDir.create(tmp_path, "a", "seed: 1\n")
     other = RunDir.create(tmp_path, "a-b", "seed: 2\n")
-    assert [run.name for run in (first, second, other)] == ["a-001", "a-002", "a-b-001"]
-    assert RunDir.latest(tmp_path, "a") == second
-    with pytest.raises(InputError, match="no run to resume"):
-        RunDir.latest(tmp_path, "b")
+    named = RunDir.create(tmp_path, "a", "name: a\n", folder="mine")
+    foreign = RunDir.create(tmp_path, "b", "name: b\n", folder="a-007")
+    assert [run.name for run in (first, second, other, named)] == ["a-001", "a-002", "a-b-001", "mine"]
+    assert [RunDir.all(tmp_path, name) for name in ("a", "b", "c")] == [[first, second, named], [foreign], []]
+    for taken in ("mine", "a-001"):
+        with pytest.raises(InputError, match=rf"{taken}: exists already; continue it with --resume"):
+            RunDir.create(tmp_path, "a", "", folder=taken)
+    assert RunDir.create(tmp_path, "a", "").name == "a-008"
 
 
 def test_the_folder_says_what_ran(tmp_path: Path) -> None:
@@ -42,17 +46,17 @@ def test_git_state_is_that_of_the_current_folder(tmp_path: Path, monkeypatch: py
     assert state["changed_files"] == ["?? new.py"]
 
 
-def test_a_torn_line_is_neither_read_nor_kept(tmp_path: Path) -> None:
+def test_the_journal_says_what_is_done(tmp_path: Path) -> None:
     run = RunDir.create(tmp_path, "a", "")
     report = RoundReport(index=0, snapshot=3, policy_version=1, metrics={"eval/return_mean": 1.5})
     run.append("collected", round=0, snapshot=3)
-    with (run.path / "journal.jsonl").open("a") as file:
-        file.write('{"kind": "reported", "rep')  # the process was killed here
     assert run.reports() == []
     run.append("reported", round=0, report=report.to_json())
-    assert run.reports() == [report]
+    assert run.reports() == RunDir(run.path).reports() == [report]
     assert run.find("collected", 0) == {"kind": "collected", "round": 0, "snapshot": 3}
     assert run.find("collected", 1) is None
+    assert [entry["kind"] for entry in run.journal()] == ["collected", "reported"]
+    assert [entry["kind"] for entry in run.journal("collected")] == ["collected"]
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:

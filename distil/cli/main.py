@@ -65,16 +65,22 @@ def collect(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
 @cli.command()
 @RECIPE
 @OVERRIDES
-@click.option("--resume", is_flag=True, help="Go on with the newest run of this recipe, from its last durable step.")
+@click.option("--resume", is_flag=True, help="Continue the unfinished run with this configuration, from its last durable step.")
+@click.option(
+    "--run", default=None, metavar="NAME", help="Name of the run's folder; with --resume it is continued if it exists."
+)
 @JSON
-def train(recipe: str, overrides: tuple[str, ...], resume: bool, as_json: bool) -> None:
-    """Train a policy: collect what is missing, learn, evaluate. RUN/config.yaml as RECIPE repeats a run."""
+def train(recipe: str, overrides: tuple[str, ...], resume: bool, run: str | None, as_json: bool) -> None:
+    """Train a policy: collect what is missing, learn, evaluate.
+
+    A run's folder as RECIPE repeats that run, with --resume it continues that run.
+    """
     from distil import api
 
     with console(as_json) as progress:
-        run = api.train(recipe, read_overrides(overrides), resume=resume, progress=progress)
-    result = {"run": str(run.path)} | dict(run.metrics)
-    show(as_json, result, lambda: f"{pairs(dict(run.metrics))}\n\nrun: {run.path}\npolicy: {run.path / 'policy'}")
+        done = api.train(recipe, read_overrides(overrides), resume=resume, run=run, progress=progress)
+    result = {"run": str(done.path)} | dict(done.metrics)
+    show(as_json, result, lambda: f"{pairs(dict(done.metrics))}\n\nrun: {done.path}\npolicy: {done.path / 'policy'}")
 
 
 @cli.command()

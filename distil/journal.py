@@ -1,0 +1,72 @@
+"""A run's journal: one JSON object a line, durable when `append` returns. It is read once; later reads take what is new."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+Entry = dict[str, Any]
+
+
+class Journal:
+    """The lines of one file. One process appends, any number of them read.
+
+    A last line without its end was torn by a kill: it is not read, and the next `append` removes it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Use the file `path`, which the first `append` makes."""
+        self._path = path
+        self._forget()
+
+    def append(self, kind: str, **data: Any) -> None:
+        """Add a line durably: when this returns, a kill does not lose it."""
+        self._refresh()
+        line = (json.dumps({"kind": kind} | data) + "\n").encode()
+        with self._path.open("r+b" if self._path.exists() else "wb") as file:
+            file.truncate(self._end)
+            file.seek(self._end)
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        self._take(line)
+
+    def entries(self, kind: str | None = None) -> list[Entry]:
+        """Return the complete lines, oldest first: all of them, or those of one kind."""
+        self._refresh()
+        return list(self._entries if kind is None else self._by_kind.get(kind, ()))
+
+    def find(self, kind: str, round_index: int) -> Entry | None:
+        """Return the last line of that kind and round, or None."""
+        self._refresh()
+        return self._last.get((kind, round_index))
+
+    def _refresh(self) -> None:
+        """Read what was added since the last time."""
+        try:
+            size = self._path.stat().st_size
+        except FileNotFoundError:
+            size = 0
+        if size < self._end:  # somebody put another file there
+            self._forget()
+        if size > self._end:
+            with self._path.open("rb") as file:
+                file.seek(self._end)
+                new = file.read()
+            self._take(new[: new.rfind(b"\n") + 1])
+
+    def _forget(self) -> None:
+        self._end = 0  # of the last complete line, in bytes
+        self._entries: list[Entry] = []
+        self._by_kind: dict[str, list[Entry]] = {}
+        self._last: dict[tuple[str, Any], Entry] = {}
+
+    def _take(self, lines: bytes) -> None:
+        for line in lines.splitlines():
+            entry = json.loads(line)
+            self._entries.append(entry)
+            self._by_kind.setdefault(entry["kind"], []).append(entry)
+            self._last[entry["kind"], entry.get("round")] = entry
+        self._end += len(lines)
