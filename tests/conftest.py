@@ -15,6 +15,12 @@ with warnings.catch_warnings():
     import Box2D  # noqa: F401
 
 
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    """Each test runs in a folder of its own: what it writes under a relative path never reaches the repository."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def interruptible():
     """Ctrl-C raises KeyboardInterrupt, also where the tests were started by something that ignores it."""
@@ -34,6 +40,7 @@ def ray_session():
         import ray
 
         with tempfile.TemporaryDirectory(prefix="d", dir="/tmp", ignore_cleanup_errors=True) as folder:
+            os.chdir(folder)  # actors start where the session was started
             ray.init(
                 address="local",
                 num_cpus=8,

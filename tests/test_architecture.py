@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,27 @@ LIGHT = [
     *("rollouts", "rollouts.loop", "rollouts.worker"),
     *("policies", "policies.acting", "policies.checkpoint", "policies.numpy_policy"),
 ]
+
+
+TOP_LEVEL = {
+    *("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "requirements.lock"),
+    *("distil", "clusters", "benchmarks", "tests", "scripts"),
+}
+
+
+def test_the_top_level_holds_what_it_should_and_no_more() -> None:
+    """What a test or an experiment leaves behind, and somebody commits, shows here."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip(f"not a git checkout: {listed.stderr.strip()}")
+    found = {name.partition("/")[0] for name in listed.stdout.splitlines()}
+    assert {name for name in found if not name.startswith(".")} == TOP_LEVEL
+
+
+@pytest.mark.parametrize("module", ["aiohttp_cors", "opencensus", "prometheus_client", "smart_open", "virtualenv"])
+def test_what_the_server_of_rays_jobs_needs_is_installed(module: str) -> None:
+    """It comes with `ray[default]`; without it the dashboard starts, but no job can be submitted."""
+    assert importlib.util.find_spec(module) is not None
 
 
 def test_layers_hold() -> None:

@@ -24,8 +24,10 @@ class Terminal(io.StringIO):
 
 
 def test_is_a_progress() -> None:
-    console: Progress = Console(io.StringIO())
-    console("collect", 0, 1)
+    out = io.StringIO()
+    console: Progress = Console(out)
+    console("collect", 1, 1)
+    assert out.getvalue().startswith("collect    1/1 in ")
 
 
 def test_log_lines_are_plain_and_get_rarer() -> None:

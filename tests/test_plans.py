@@ -1,8 +1,5 @@
 import json
 import pickle
-from typing import Any
-
-import pytest
 
 from distil.plans import CheckPlan, CollectPlan, EvaluatePlan, Round, RoundReport, UpdatePlan
 from distil.store import WeightConfig
@@ -36,17 +33,3 @@ def test_plans_are_shipped_whole() -> None:
 def test_parts_that_nobody_asked_for_are_left_out() -> None:
     empty = Round(index=0)
     assert empty.check is empty.collect is empty.update is empty.evaluate is None
-
-
-@pytest.mark.parametrize(
-    ("plan", "expected"),
-    [
-        (CollectPlan(num_episodes=1), {"actor": "expert", "beta": 0.0, "label": False, "max_unlabelled": 1.0}),
-        (UpdatePlan(num_steps=1), {"num_rounds": None, "from_scratch": False, "weights": WeightConfig()}),
-        (EvaluatePlan(num_episodes=1), {"held_out": True, "baselines": True}),
-    ],
-    ids=["collect", "update", "evaluate"],
-)
-def test_a_plain_plan_is_that_of_behavioural_cloning(plan: Any, expected: dict[str, Any]) -> None:
-    """Demonstrations of the expert, all of them to learn from, the held-out score."""
-    assert {name: getattr(plan, name) for name in expected} == expected

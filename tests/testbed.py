@@ -232,6 +232,10 @@ class Unreliable:
 
     def __init__(self, notes, faults=None):
         self.notes = Path(os.environ.get("EXPERT_NOTES", notes))
+        if not self.notes.is_absolute():
+            raise ValueError(
+                f"notes={self.notes}: give an absolute path, a relative one lands wherever the process was started"
+            )
         self.faults = {int(number): fault for number, fault in (faults or {}).items()}
 
     def begin(self, slot, seed):

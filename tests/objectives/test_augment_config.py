@@ -68,17 +68,19 @@ def test_what_does_not_fit_the_observation_is_refused(augment: dict[str, Any], o
 
 
 @pytest.mark.parametrize(
-    ("augment", "observation"),
+    ("augment", "fits", "other"),
     [
-        ({"kind": "shift", "pixels": 5}, IMAGE),
-        ({"kind": "jitter"}, IMAGE),
-        ({"kind": "noise"}, VECTOR),
-        ({"kind": "import", "target": "testbed:vector", "kwargs": {"num_envs": 1}}, IMAGE),
+        ({"kind": "shift", "pixels": 5}, IMAGE, observation_spec(spaces.Box(0, 255, (3, 8, 5), np.uint8))),
+        ({"kind": "jitter"}, IMAGE, VECTOR),
+        ({"kind": "noise"}, VECTOR, IMAGE),
     ],
+    ids=["shift", "jitter", "noise"],
 )
-def test_what_fits_is_accepted(augment: dict[str, Any], observation: Any) -> None:
+def test_what_fits_is_accepted_and_only_that(augment: dict[str, Any], fits: Any, other: Any) -> None:
     (config,) = made(augment).augment
-    config.check(observation)
+    config.check(fits)
+    with pytest.raises(InputError, match=r"learner\.augment"):
+        config.check(other)
 
 
 def test_the_configuration_needs_no_torch() -> None:

@@ -102,26 +102,39 @@ def test_named_infos_reach_the_store(tmp_path):
     assert store.snapshot().episode(0).infos[:2] == ('{"count": 1}', '{"count": 2}')
 
 
-@pytest.mark.parametrize("interrupt", [False, True])
-def test_an_error_or_interrupt_commits_what_is_complete(tmp_path, interrupt):
+def test_an_error_commits_what_is_complete(tmp_path):
     """CORRECTNESS 4; and the next call collects exactly the rest."""
     bad = episode_seeds(Purpose.COLLECT, 20, root=2, names=(0,))[9]
-    some = fleet() if interrupt else fleet(fault="raise", bad_seed=bad, bad_step=3)
+    broken = fleet(fault="raise", bad_seed=bad, bad_step=3)
+    store = store_for(broken, tmp_path)
+    with pytest.raises(RunError):
+        Collector(broken, store, seed=2).collect(CollectPlan(num_episodes=20))
+    kept = store.snapshot().episodes.seed.tolist()
+    assert 6 <= len(kept) < 20
+    assert bad not in kept
+    fixed = fleet()
+    fixed._workers()
+    fixed.env = broken.env  # the same stream of episodes, of workers without the fault
+    collects_the_rest(fixed, store, len(kept))
+
+
+def test_an_interrupt_commits_what_is_complete(tmp_path):
+    some = fleet()
     store = store_for(some, tmp_path)
 
     def progress(what, done, total, /, **figures):
-        if interrupt and done == 7:
+        if done == 7:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt if interrupt else RunError):
+    with pytest.raises(KeyboardInterrupt):
         Collector(some, store, seed=2, progress=progress).collect(CollectPlan(num_episodes=20))
     kept = store.snapshot().num_episodes
     assert 6 <= kept < 20
-    assert bad not in store.snapshot().episodes.seed or interrupt
-    mended = fleet()
-    mended._workers()
-    mended.env = some.env  # the same stream of episodes, of workers without the fault
-    report = Collector(mended, store, seed=2).collect(CollectPlan(num_episodes=20))
+    collects_the_rest(some, store, kept)
+
+
+def collects_the_rest(some, store, kept):
+    report = Collector(some, store, seed=2).collect(CollectPlan(num_episodes=20))
     assert report.num_episodes == 20 - kept
     assert store.snapshot().num_episodes == 20
 
