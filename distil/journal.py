@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from distil.durable import fsync_folder, write_all
+
 Entry = dict[str, Any]
 
 
@@ -25,12 +27,17 @@ class Journal:
         """Add a line durably: when this returns, a kill does not lose it."""
         self._refresh()
         line = (json.dumps({"kind": kind} | data) + "\n").encode()
-        with self._path.open("r+b" if self._path.exists() else "wb") as file:
-            file.truncate(self._end)
-            file.seek(self._end)
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        new = not self._path.exists()
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            os.ftruncate(descriptor, self._end)
+            os.lseek(descriptor, self._end, os.SEEK_SET)
+            write_all(descriptor, line)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if new:
+            fsync_folder(self._path.parent)
         self._take(line)
 
     def entries(self, kind: str | None = None) -> list[Entry]:

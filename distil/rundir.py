@@ -21,7 +21,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
@@ -30,6 +30,7 @@ from typing import Any
 
 import yaml
 
+from distil.durable import discard_temporaries, new_folder, replace_durably
 from distil.errors import InputError
 from distil.journal import Journal
 from distil.plans import RoundReport
@@ -58,22 +59,16 @@ class RunDir:
         Raises:
             InputError: `folder` is taken.
         """
-        fixed = cls.named(root, folder) if folder is not None else None
-        root.mkdir(parents=True, exist_ok=True)
+        files = {"config.yaml": config_yaml, "versions.json": json.dumps(versions(), indent=2) + "\n"}
+        if folder is not None:
+            run = cls.named(root, folder)
+            run.require_new()
+            return run._fill(files)
         number = max((_number(path, name) for path in root.glob(f"{name}-*")), default=0)
         while True:
             number += 1
-            path = fixed.path if fixed is not None else root / f"{name}-{number:03d}"
-            try:
-                path.mkdir()
-            except FileExistsError:
-                if fixed is not None:
-                    fixed.require_new()
-                continue  # another run was faster
-            break
-        write_atomic(path / "config.yaml", config_yaml)
-        write_atomic(path / "versions.json", json.dumps(versions(), indent=2) + "\n")
-        return cls(path)
+            with suppress(FileExistsError):  # another run was faster
+                return cls(root / f"{name}-{number:03d}")._fill(files)
 
     @classmethod
     def named(cls, root: Path, folder: str) -> RunDir:
@@ -83,9 +78,18 @@ class RunDir:
         return cls(root / folder)
 
     def require_new(self) -> None:
-        """Raise InputError if the folder exists."""
-        if os.path.lexists(self.path):
+        """Raise InputError if the folder exists, unless it is empty."""
+        if self.config.is_file():
             raise InputError(f"{self.path}: exists already; continue it with --resume, or choose another --run")
+        if os.path.lexists(self.path) and not (self.path.is_dir() and not any(self.path.iterdir())):
+            raise InputError(f"{self.path}: exists already and is not a run's folder; choose another --run")
+
+    def _fill(self, files: Mapping[str, str]) -> RunDir:
+        """Make the folder, with its files; FileExistsError if it is taken."""
+        with new_folder(self.path) as part:
+            for name, content in files.items():
+                replace_durably(part / name, content.encode())
+        return self
 
     @classmethod
     def all(cls, root: Path, name: str) -> list[RunDir]:
@@ -118,7 +122,7 @@ class RunDir:
 
     def finish(self, metrics: Mapping[str, float]) -> None:
         """Say that the run came to its end, with the last report's `metrics`."""
-        write_atomic(self.path / "results.json", json.dumps(dict(metrics), indent=2) + "\n")
+        replace_durably(self.path / "results.json", (json.dumps(dict(metrics), indent=2) + "\n").encode())
 
     @property
     def policy(self) -> Path:
@@ -148,6 +152,7 @@ class RunDir:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise InputError(f"{self.path}: another process is running this run; wait for it or stop it") from None
+            discard_temporaries(self.path)
             yield
 
     def is_running(self) -> bool:
@@ -192,13 +197,6 @@ def _is_of(file: Path, name: str, begins: str) -> bool:
     with file.open(encoding="utf-8", errors="replace") as text:
         head = text.read(len(begins))
     return head == begins or (not head.startswith("name:") and _number(file.parent, name) > 0)
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees all of it or none."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
 
 
 def versions() -> dict[str, Any]:

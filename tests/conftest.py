@@ -22,6 +22,14 @@ def _own_folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def power_cut(monkeypatch):
+    """What would be lost if the power failed: `powercut.PowerCut`."""
+    from powercut import PowerCut
+
+    return PowerCut(monkeypatch)
+
+
+@pytest.fixture
 def interruptible():
     """Ctrl-C raises KeyboardInterrupt, also where the tests were started by something that ignores it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from powercut import PowerCut
 
 from distil.errors import InputError
 from distil.plans import RoundReport
@@ -68,3 +69,40 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
         assert "another process is running this run" in done.stderr
     with run.lock():
         pass
+
+
+def test_a_power_cut_loses_nothing_of_a_run(tmp_path: Path, power_cut: PowerCut) -> None:
+    """Issue 8, number 24: neither config.yaml nor the run's folder was flushed."""
+    run = RunDir.create(tmp_path / "deep" / "runs", "a", "name: a\n")
+    with run.lock():
+        for number in range(2):
+            run.append("collected", round=number)
+            assert power_cut.lost(tmp_path) == []
+        run.finish({"eval/return_mean": 1.0})
+    assert power_cut.lost(tmp_path) == []
+    assert json.loads((run.path / "results.json").read_text()) == {"eval/return_mean": 1.0}
+
+
+def test_a_disk_that_takes_little_at_once_gets_everything(tmp_path: Path, power_cut: PowerCut) -> None:
+    power_cut.short = 3
+    run = RunDir.create(tmp_path, "a", "name: a\n")
+    run.append("collected", round=0)
+    assert run.config.read_text() == "name: a\n"
+    assert RunDir(run.path).journal() == [{"kind": "collected", "round": 0}]
+
+
+def test_a_run_folder_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("distil.rundir.versions", lambda: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            RunDir.create(tmp_path, "a", "name: a\n")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine").mkdir()  # an empty folder is nobody's
+    run = RunDir.create(tmp_path, "a", "name: a\n", folder="mine")
+    (run.path / ".journal.0123456789abcdef.tmp").touch()  # a killed process left it
+    with run.lock():
+        assert sorted(p.name for p in run.path.iterdir()) == [".lock", "config.yaml", "versions.json"]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    with pytest.raises(InputError, match=r"other: exists already and is not a run's folder"):
+        RunDir.create(tmp_path, "a", "", folder="other")

@@ -7,7 +7,6 @@ is where an update starts from if the one inside turns out to belong to another 
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from distil.durable import make_folders, replace_durably
 from distil.errors import RunError
 
 _NAME = re.compile(r"^round-(\d{6})-step-(\d{9})(-done)?\.safetensors$")
@@ -58,8 +58,8 @@ class Checkpoints:
         end = "-done" if checkpoint.done else ""
         path = self._folder / f"round-{checkpoint.state['round']:06d}-step-{checkpoint.state['step']:09d}{end}.safetensors"
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            _write(path, save(tensors, metadata=header))
+            make_folders(self._folder)
+            replace_durably(path, save(tensors, metadata=header))
         except OSError as error:
             raise RunError(f"{path}: can't write the checkpoint: {error.strerror}; free some space, then --resume") from None
         self._prune()
@@ -96,24 +96,6 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
         if tensors[name].numel():  # a tensor without elements has no bytes to view
             state.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
     return state.hexdigest()
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _read(path: Path) -> Checkpoint | None:

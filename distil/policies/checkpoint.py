@@ -6,7 +6,6 @@ The safetensors file alone is the policy, so one rename replaces it and no half-
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import xxhash
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from distil.durable import make_folders, replace_durably
 from distil.errors import InputError, RunError
 from distil.spaces import SpaceSpec, space_from_json
 from distil.types import PolicyRef
@@ -24,7 +24,7 @@ READABLE = "policy.json"
 
 
 def save_policy(ref: PolicyRef, folder: str | Path) -> Path:
-    """Write a policy into `folder` (made if needed), atomically; an older one there is replaced.
+    """Write a policy into `folder` (made if needed), durably; an older one there is replaced.
 
     Returns:
         The weights' path.
@@ -36,9 +36,9 @@ def save_policy(ref: PolicyRef, folder: str | Path) -> Path:
     header = {"format": FORMAT, "version": ref.version, "spec": dict(ref.spec), "digest": _digest(ref)}
     weights = save({k: np.ascontiguousarray(v) for k, v in ref.arrays.items()}, metadata={"distil": json.dumps(header)})
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / WEIGHTS, weights)
-        _replace(folder / READABLE, (json.dumps(header, indent=2) + "\n").encode())
+        make_folders(folder)
+        replace_durably(folder / WEIGHTS, weights)
+        replace_durably(folder / READABLE, (json.dumps(header, indent=2) + "\n").encode())
     except OSError as error:
         raise RunError(
             f"{folder}: can't write the policy: {error.strerror}; free some space or choose another folder"
@@ -92,15 +92,3 @@ def _digest(ref: PolicyRef) -> str:
         state.update(f"{name} {value.dtype} {value.shape}".encode())
         state.update(value.tobytes())
     return state.hexdigest()
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,8 +11,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
+from distil.durable import create_durably, fsync_folder, make_folders, replace_durably
 from distil.errors import InputError, RunError
-from distil.store.files import MAX_JSON_BYTES, create_durably, discard, fsync_folder, os_fault, parse_json
+from distil.store.files import MAX_JSON_BYTES, os_fault, parse_json
 
 SCHEMES = ("s3", "gs", "az", "memory")
 _URL = re.compile(r"([a-z][a-z0-9+.-]*)://(.*)", re.DOTALL)
@@ -151,34 +151,34 @@ class FolderBackend:
     def put(self, key: str, content: bytes) -> None:
         """Write a file through a temporary one."""
         path = self._root / key
-        temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}.tmp"
         try:
-            create_durably(temporary, content)
-            temporary.replace(path)
-            fsync_folder(path.parent)
+            replace_durably(path, content)
         except OSError as error:
             raise os_fault(error, path) from None
-        finally:
-            discard(temporary)
 
     def put_if_absent(self, key: str, content: bytes) -> None:
         """Write a temporary file and link it to its name."""
         path = self._root / key
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folders(path.parent)
         except FileExistsError:
             raise NotADirectoryError(path.parent) from None
         except NotADirectoryError:
             raise
         except OSError as error:
             raise os_fault(error, path.parent) from None
-        create_durably(path, content)
+        try:
+            create_durably(path, content)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise os_fault(error, path) from None
 
     def staging(self) -> Path:
         """Return data/ itself: the file only needs another name to be published."""
         folder = self._root / "data"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folders(folder)
         except OSError as error:
             raise os_fault(error, folder) from None
         return folder

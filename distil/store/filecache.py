@@ -10,8 +10,9 @@ from pathlib import Path
 
 import xxhash
 
+from distil.durable import discard
 from distil.errors import RunError
-from distil.store.files import discard, os_fault
+from distil.store.files import os_fault
 
 ENV = "DISTIL_CACHE"
 

@@ -1,14 +1,12 @@
-"""Small files and folders of a store: JSON with a checksum, durable creation, and one-line errors for what disks do."""
+"""Small files and folders of a store: JSON with a checksum, and one-line errors for what disks do."""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
-import secrets
 import zlib
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,44 +36,6 @@ def parse_json(raw: bytes, where: object) -> dict[str, Any]:
 
 def _canonical(data: Mapping[str, Any]) -> bytes:
     return (json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False) + "\n").encode()
-
-
-def create_durably(path: Path, content: bytes) -> None:
-    """Write a new file so that it exists either whole and on disk, or not at all, whoever else tries.
-
-    Raises:
-        FileExistsError: another writer was first.
-        RunError: the disk is full, or refuses.
-    """
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}.tmp"
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(temporary, path)
-        fsync_folder(path.parent)
-    except FileExistsError:
-        raise
-    except OSError as error:
-        raise os_fault(error, path) from None
-    finally:
-        discard(temporary)
-
-
-def discard(path: Path) -> None:
-    """Remove a file that may have stayed behind; where that can't be done (on a read-only disk), it never was there."""
-    with suppress(OSError):
-        path.unlink()
-
-
-def fsync_folder(path: Path) -> None:
-    """Make the names in the folder durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def os_fault(error: OSError, path: Path) -> RunError:

@@ -1,11 +1,11 @@
 import errno
 import json
+import os
 
 import pytest
 import torch
 
 from distil.errors import RunError
-from distil.learners import checkpoints as module
 from distil.learners.checkpoints import Checkpoint, Checkpoints
 
 
@@ -70,12 +70,19 @@ def test_a_full_disk_is_one_line_and_leaves_the_older_one(tmp_path, monkeypatch)
     def full(_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(module.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(RunError, match=r"step-000000020\.safetensors: can't write the checkpoint: No space left") as caught:
         saved.save(checkpoint(0, 20))
     assert "\n" not in str(caught.value)
     assert steps(saved) == [(0, 10, False)]
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_power_cut_loses_no_checkpoint(tmp_path, power_cut):
+    saved = Checkpoints(tmp_path / "run" / "checkpoints")
+    for step in (10, 20, 30):
+        saved.save(checkpoint(0, step))
+        assert power_cut.lost(tmp_path) == []
 
 
 def test_clear_removes_only_checkpoints(tmp_path):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from powercut import PowerCut
 
 from distil.errors import InputError, RunError
 from distil.policies.acting import acting
@@ -31,6 +32,13 @@ def test_saving_replaces_and_leaves_nothing_else(world: Callable, tmp_path: Path
     assert load_policy_ref(path).version == 2
     assert sorted(p.name for p in tmp_path.iterdir()) == ["policy.json", "policy.safetensors"]
     assert json.loads((tmp_path / "policy.json").read_text())["version"] == 2
+
+
+def test_a_power_cut_loses_no_policy(world: Callable, tmp_path: Path, power_cut: PowerCut) -> None:
+    """Issue 8, number 24: the folder of a policy was not flushed."""
+    for version in range(2):
+        save_policy(world().policy.ref(version), tmp_path / "run" / "policy")
+        assert power_cut.lost(tmp_path) == []
 
 
 def test_damage_is_found(world: Callable, tmp_path: Path) -> None:

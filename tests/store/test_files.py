@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import errno
-import os
 from pathlib import Path
 
 import pytest
 
 from distil.errors import RunError
-from distil.store.files import create_durably, dump_json, os_fault, parse_json
+from distil.store.files import dump_json, os_fault, parse_json
 
 
 def test_json_round_trip_and_every_flipped_bit_is_found() -> None:
@@ -24,15 +23,6 @@ def test_json_round_trip_and_every_flipped_bit_is_found() -> None:
 def test_foreign_content_is_one_line(content: bytes) -> None:
     with pytest.raises(RunError, match=r"^[^\n]*damaged[^\n]*$"):
         parse_json(content, "a.json")
-
-
-def test_creation_is_exclusive_and_leaves_nothing_else(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    create_durably(path, b"first")
-    with pytest.raises(FileExistsError):
-        create_durably(path, b"second")
-    assert path.read_bytes() == b"first"
-    assert os.listdir(tmp_path) == ["a"]
 
 
 @pytest.mark.parametrize(

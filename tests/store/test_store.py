@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gymnasium import spaces
+from powercut import PowerCut
 
 from distil.errors import InputError, RunError
 from distil.spaces import observation_spec
@@ -87,6 +88,12 @@ def test_a_snapshot_never_changes(fill: Fill, make_episode: Any) -> None:
     assert Store.open(store.path).snapshot(1).digest == before.digest != after.digest
     assert Store.open(store.path).snapshot().digest == after.digest
     assert store.versions() == [1, 2]
+
+
+def test_a_power_cut_loses_nothing_that_was_committed(tmp_path: Path, fill: Fill, power_cut: PowerCut) -> None:
+    """Issue 8, number 24: the folders of a store were not flushed."""
+    assert fill([3, 4], [0, 1], name="deep/demos").snapshot().num_episodes == 2
+    assert power_cut.lost(tmp_path) == []
 
 
 def test_an_episode_is_never_in_twice(fill: Fill, make_episode: Any) -> None:

@@ -10,13 +10,14 @@ import json
 import os
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from distil.durable import fsync_folder, make_folders, write_all
 from distil.errors import RunError
 from distil.spaces import Leaf
 from distil.types import Array, Labels, Observations
@@ -98,7 +99,7 @@ class Ledger:
         action_type = np.dtype((np.dtype(action.dtype).newbyteorder("<"), action.shape))
         self._record = np.dtype([("key", f"V{_KEY_BYTES}"), ("mask", np.uint8), ("action", action_type)])
         self._header = json.dumps({"format": 1, "shape": list(action.shape), "dtype": action.dtype}).encode() + b"\n"
-        self._file: IO[bytes] | None = None
+        self._file: int | None = None
 
     def read_into(self, memory: Memory) -> int:
         """Remember all labels on disk; return how many records there are. Files of other actions are left alone."""
@@ -115,25 +116,30 @@ class Ledger:
         return num
 
     def append(self, keys: Sequence[bytes], labels: Labels) -> None:
-        """Write labels [N]; a kill of this process doesn't lose them any more. RunError if the disk refuses."""
+        """Write labels [N]; a kill of this process does not lose them. RunError if the disk refuses."""
         records = np.zeros(len(keys), self._record)
         records["key"] = np.frombuffer(b"".join(keys), f"V{_KEY_BYTES}")
         records["mask"], records["action"] = labels.mask, labels.actions
         try:
             if self._file is None:
-                self._folder.mkdir(parents=True, exist_ok=True)
+                make_folders(self._folder)
                 path = self._folder / f"{os.getpid()}-{secrets.token_hex(4)}.labels"
-                self._file = path.open("ab", buffering=0)
-                self._file.write(self._header)
-            self._file.write(records.tobytes())
+                self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+                fsync_folder(self._folder)
+                write_all(self._file, self._header)
+            write_all(self._file, records.tobytes())
         except OSError as error:
-            mend = "free some space, or set rollouts.service.keep=false"
-            raise RunError(f"{self._folder}: can't keep labels there: {error.strerror}; {mend}") from None
+            self.close()  # later labels must not follow a torn record: they get a file of their own
+            fix = "free some space, or set rollouts.service.keep=false"
+            raise RunError(f"{self._folder}: cannot keep labels there: {error.strerror}; {fix}") from None
 
     def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._file.close()
+        """Flush the file to disk and close it."""
+        file, self._file = self._file, None
+        if file is not None:
+            with suppress(OSError):  # what was written is kept by the system even so
+                os.fsync(file)
+            os.close(file)
 
 
 def empty(action: Leaf, num: int) -> Labels:

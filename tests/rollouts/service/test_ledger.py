@@ -1,3 +1,5 @@
+import errno
+import os
 from contextlib import closing
 
 import gymnasium as gym
@@ -80,5 +82,41 @@ def test_labels_of_other_actions_are_not_read(tmp_path):
 
 def test_a_disk_that_refuses_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match=r"file.*: can't keep labels there: .*; free some space, or set .*keep=false"):
+    with pytest.raises(RunError, match=r"file.*: cannot keep labels there: .*; free some space, or set .*keep=false"):
         Ledger(tmp_path / "file", BOX).append(keys(1), labels(1))
+
+
+def test_short_writes_are_completed(tmp_path, power_cut):
+    """Issue 8, number 24: the rest of a short write was dropped, and later labels were read from the wrong bytes."""
+    power_cut.short = 7
+    with closing(Ledger(tmp_path / "new" / "labels", BOX)) as ledger:
+        ledger.append(keys(1, 2), labels(1, 2))
+        ledger.append(keys(5), labels(5))
+    assert power_cut.lost(tmp_path) == []
+    memory = Memory(BOX, 100)
+    assert Ledger(tmp_path / "new" / "labels", BOX).read_into(memory) == 3
+    out, missing = known(memory, 1, 2, 5)
+    assert (out.actions.tolist(), missing) == ([[1, 2], [2, 4], [5, 10]], [])
+
+
+def test_labels_after_a_full_disk_do_not_follow_a_torn_record(tmp_path, power_cut, monkeypatch):
+    with closing(Ledger(tmp_path, BOX)) as ledger:
+        ledger.append(keys(1), labels(1))
+        left = [7]  # bytes on the disk
+
+        def full(descriptor, content, write=os.write):
+            if not left[0]:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            done = write(descriptor, content[: left[0]])
+            left[0] -= done
+            return done
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", full)
+            with pytest.raises(RunError, match="No space left on device; free some space"):
+                ledger.append(keys(2), labels(2))
+        ledger.append(keys(5), labels(5))
+    memory = Memory(BOX, 100)
+    assert Ledger(tmp_path, BOX).read_into(memory) == 2
+    out, missing = known(memory, 1, 5, 2)
+    assert (out.actions[:2].tolist(), missing) == ([[1, 2], [5, 10]], [2])
