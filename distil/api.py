@@ -50,7 +50,7 @@ class Outcome:
 
 def score_of(name: str, result: EvalResult, baselines: Baselines | None, **facts: Any) -> Score:
     """Return a result as a row of a table."""
-    low, high = result.interval
+    low, high = result.interval or (None, None)
     normalised = baselines.normalise(result.mean) if baselines else None
     return Score(name=name, mean=result.mean, low=low, high=high, normalised=normalised, **facts)
 

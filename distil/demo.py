@@ -144,7 +144,8 @@ def _track(config: RunConfig, plot: Path, video: Path, methods: Mapping[str, Seq
         tracker.start(f"comparison: {name}", {"recipe": RECIPE, "seed": config.seed})
         for score in scores:
             metrics = {"eval/return_mean": score.mean, "eval/return_ci_low": score.low, "eval/return_ci_high": score.high}
-            tracker.log(metrics, step=score.num_demonstrations or 0)
+            known = {name: value for name, value in metrics.items() if value is not None}
+            tracker.log(known, step=score.num_demonstrations or 0)
         for path in (plot, video):
             tracker.artifact(path)
         tracker.finish()
@@ -155,8 +156,8 @@ def _score(name: str, run: api.Run) -> Score:
     return Score(
         name=name,
         mean=metrics["eval/return_mean"],
-        low=metrics["eval/return_ci_low"],
-        high=metrics["eval/return_ci_high"],
+        low=metrics.get("eval/return_ci_low"),
+        high=metrics.get("eval/return_ci_high"),
         normalised=metrics.get("eval/normalised"),
         num_demonstrations=int(metrics["budget/expert_labels"]),
         num_transitions=int(metrics["budget/expert_labels"]),

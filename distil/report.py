@@ -54,8 +54,8 @@ class Score:
 
     name: str  # "BC, 20 episodes"
     mean: float  # return
-    low: float  # 95 % interval of the mean
-    high: float
+    low: float | None  # 95 % interval of the mean; None for one episode
+    high: float | None
     normalised: float | None = None  # 0: random policy, 1: expert
     num_demonstrations: int | None = None
     num_transitions: int | None = None
@@ -94,7 +94,7 @@ def score_table(scores: Sequence[Score], title: str = "") -> Table:
         {
             "policy": score.name,
             "return": f"{score.mean:.1f}",
-            "95 % interval": f"{score.low:.1f} to {score.high:.1f}",
+            "95 % interval": None if score.low is None else f"{score.low:.1f} to {score.high:.1f}",
             "normalised": None if score.normalised is None else f"{score.normalised:.3f}",
             "transitions": score.num_transitions,
             "seconds": None if score.wall_s is None else f"{score.wall_s:.1f}",
@@ -157,8 +157,8 @@ def plot_scores(
             curve = Curve(
                 x=[s.num_demonstrations or 0 for s in known],
                 y=[s.mean for s in known],
-                low=[s.low for s in known],
-                high=[s.high for s in known],
+                low=[s.mean if s.low is None else s.low for s in known],
+                high=[s.mean if s.high is None else s.high for s in known],
             )
             _draw(axes, name, curve, index, marker=True)
         for score, colour, dashes in ((expert, _EXPERT, (6, 3)), (random, _RANDOM, (2, 2))):
@@ -299,7 +299,8 @@ def _draw(axes: Axes, name: str, curve: Curve, index: int, *, marker: bool) -> N
 
 
 def _level(axes: Axes, score: Score, colour: str, dashes: tuple[int, int]) -> None:
-    axes.axhspan(score.low, score.high, color=colour, alpha=0.07, linewidth=0)
+    if score.low is not None and score.high is not None:
+        axes.axhspan(score.low, score.high, color=colour, alpha=0.07, linewidth=0)
     axes.axhline(score.mean, color=colour, linewidth=1.5, dashes=dashes, zorder=2)
     axes.annotate(
         f"{score.name}  {score.mean:,.0f}".replace("-", "\N{MINUS SIGN}"),

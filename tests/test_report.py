@@ -128,3 +128,10 @@ def test_importing_report_is_cheap() -> None:
     heavy = "{'matplotlib', 'rich', 'imageio_ffmpeg', 'torch', 'mlflow'}"
     code = f"import sys, distil.report; print(sorted({heavy} & set(sys.modules)))"
     assert run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_score_of_one_episode_has_no_interval(tmp_path) -> None:
+    one = Score(name="BC, 2 episodes", mean=12.0, low=None, high=None, num_demonstrations=2)
+    shown = text(score_table([one, EXPERT]))
+    assert "\N{EN DASH}" in next(line for line in shown.splitlines() if "BC" in line)
+    assert plot_scores({"BC": [one]}, tmp_path / "score.png", expert=EXPERT, random=one).stat().st_size > 0

@@ -12,10 +12,8 @@ from distil.rollouts.actors import ActorSpec
 from distil.rollouts.fleet import Fleet
 from distil.rollouts.loop import Item
 from distil.rollouts.worker import Job
+from distil.stats import mean_interval
 from distil.types import Array, PolicyRef, Progress, silent
-
-_CONFIDENCE = 0.95
-_RESAMPLES = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,28 +51,16 @@ class EvalResult:
         return float(trim_mean(self.returns, 0.25))
 
     @property
-    def interval(self) -> tuple[float, float]:
-        """95 % bootstrap interval of the mean return."""
-        if len(self.returns) < 2 or np.ptp(self.returns) == 0:
-            return self.mean, self.mean
-        from scipy.stats import bootstrap
-
-        rng = np.random.default_rng(0)  # fixed: the same returns give the same interval
-        result = bootstrap(
-            (self.returns,), np.mean, n_resamples=_RESAMPLES, confidence_level=_CONFIDENCE, method="percentile", rng=rng
-        )
-        return float(result.confidence_interval.low), float(result.confidence_interval.high)
+    def interval(self) -> tuple[float, float] | None:
+        """95 % interval of the mean return; None for one episode."""
+        return mean_interval(self.returns)
 
     def metrics(self, baselines: Baselines | None = None, prefix: str = "eval") -> dict[str, float]:
-        """Return `eval/*`; the normalised score only where there are baselines."""
-        low, high = self.interval
-        out = {
-            "return_mean": self.mean,
-            "return_iqm": self.iqm,
-            "return_ci_low": low,
-            "return_ci_high": high,
-            "episode_length": float(self.lengths.mean()),
-        }
+        """Return `eval/*`; the normalised score only where there are baselines, the interval for two episodes or more."""
+        out = {"return_mean": self.mean, "return_iqm": self.iqm}
+        if self.interval is not None:
+            out["return_ci_low"], out["return_ci_high"] = self.interval
+        out["episode_length"] = float(self.lengths.mean())
         score = baselines.normalise(self.mean) if baselines else None
         if score is not None:
             out["normalised"] = score

@@ -1,0 +1,42 @@
+"""CORRECTNESS 41: intervals cover what they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from distil.stats import mean_interval
+
+NUM_TRIALS = 4000
+
+
+@pytest.mark.parametrize("num", [3, 5, 10, 30])
+def test_the_interval_covers_95_percent(num: int) -> None:
+    """Three binomial standard deviations: .01. The percentile bootstrap has .75, .84, .90 and .94."""
+    values = np.random.default_rng(num).normal(7.0, 3.0, (NUM_TRIALS, num))
+    covered = [low <= 7.0 <= high for low, high in map(mean_interval, values)]
+    assert abs(np.mean(covered) - 0.95) < 0.0104
+
+
+def test_crashes_among_good_episodes_are_covered_at_50() -> None:
+    """What returns often look like: a tenth of the episodes fails. Skewed, so a little below 95 %."""
+    rng = np.random.default_rng(0)
+    values = np.where(rng.random((NUM_TRIALS, 50)) < 0.1, -100.0, 250.0) + rng.normal(0, 20, (NUM_TRIALS, 50))
+    covered = [low <= 215.0 <= high for low, high in map(mean_interval, values)]
+    assert 0.91 < np.mean(covered) < 0.96
+
+
+def test_it_is_students_t() -> None:
+    values = [1.0, 2.0, 4.0, 8.5]
+    expected = stats.t.interval(0.9, 3, loc=np.mean(values), scale=stats.sem(values))
+    assert mean_interval(values, confidence=0.9) == pytest.approx(expected)
+
+
+def test_no_interval_of_one_value() -> None:
+    assert mean_interval([3.0]) is None
+    assert mean_interval([]) is None
+
+
+def test_equal_values_have_a_point() -> None:
+    assert mean_interval([500.0] * 5) == (500.0, 500.0)
