@@ -20,6 +20,7 @@ from distil.rollouts.label_config import LabelConfig
 from distil.rollouts.relabel import LabelReport, label_store
 from distil.rollouts.video import record_video
 from distil.runconfig import RunConfig, load_config
+from distil.rundata import missing
 from distil.rundir import RunDir
 from distil.session import Session
 from distil.store import Store
@@ -110,7 +111,8 @@ def collect_with_report(
         raise InputError(f"{recipe}: nothing to collect: set expert.kind and data.episodes, and no data.mixture")
     with Session(config, progress) as session:
         store = session.store(config)
-        return store, session.collector(config, store).collect(CollectPlan(num_episodes=num_episodes))
+        _, plan = missing(store, CollectPlan(num_episodes=num_episodes), config.data.select)
+        return store, session.collector(config, store).collect(plan)
 
 
 def collect(recipe: str | Path, overrides: Overrides | None = None, *, progress: Progress = silent) -> Store:

@@ -29,6 +29,11 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
+    @classmethod
+    def completed(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return raw `data` with the defaults that depend on more than one of its parts; `validate` calls it."""
+        return data
+
 
 C = TypeVar("C", bound=Config)
 
@@ -119,10 +124,16 @@ def parse_override(text: str) -> tuple[str, Any]:
     return key.strip(), parse_yaml(value, f"override {key}")
 
 
-def apply_overrides(data: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `data` with dotted `overrides` set. A changed `kind` starts that variant from its defaults."""
+def apply_overrides(data: Mapping[str, Any], overrides: Mapping[str, Any], model: type[Config] | None = None) -> dict[str, Any]:
+    """Return `data` with dotted `overrides` set. A changed `kind` starts that variant from its defaults.
+
+    Args:
+        data: of the recipe.
+        overrides: dotted key -> value.
+        model: what `data` configures; tells variants from a user's own mapping (kwargs) in which `kind` is any key.
+    """
     out: dict[str, Any] = json.loads(json.dumps(data))
-    for key in sorted(overrides, key=lambda k: (not k.endswith("kind"), k.count("."))):
+    for key in sorted(overrides, key=lambda k: (k.count("."), k.rpartition(".")[2] != "kind")):
         *parents, last = key.split(".")
         node: Any = out
         for part in parents:
@@ -131,7 +142,8 @@ def apply_overrides(data: Mapping[str, Any], overrides: Mapping[str, Any]) -> di
             node = node[part]
             if not isinstance(node, dict):
                 raise InputError(f"{key}: {part} is not a group of keys, but {node!r}")
-        if last == "kind" and node.get("kind") != overrides[key]:  # left out, it is the default, which isn't known here
+        is_variant = last == "kind" and (model is None or _has_kind(model, parents))
+        if is_variant and node.get("kind") != overrides[key]:  # left out, it is the default, which isn't known here
             node.clear()
         node[last] = overrides[key]
     return out
@@ -140,7 +152,7 @@ def apply_overrides(data: Mapping[str, Any], overrides: Mapping[str, Any]) -> di
 def validate(model: type[C], data: Mapping[str, Any], where: str = "") -> C:
     """Return `data` as `model`; InputError holds every fault, one line, with the nearest right key."""
     try:
-        return model.model_validate_json(json.dumps(data))
+        return model.model_validate_json(json.dumps(model.completed(data)))
     except ValidationError as error:
         faults = "; ".join(dict.fromkeys(_fault(model, item) for item in error.errors()))
         raise InputError(f"{where}: {faults}" if where else faults) from None
@@ -220,6 +232,16 @@ def _readable_path(model: type[Config], loc: tuple[int | str, ...]) -> tuple[str
         if fields and index < len(loc) - 1:
             owners = [m for f in fields for m in _models(f.annotation)] or owners
     return ".".join(parts), owners
+
+
+def _has_kind(model: type[Config], path: list[str]) -> bool:
+    """Return whether the group at `path` is a configuration with a `kind`; groups inside a user's own mapping are not."""
+    owners = [model]
+    for part in path:
+        fields = [owner.model_fields[part] for owner in owners if part in owner.model_fields]
+        if fields:  # otherwise the part is a name or a position in a collection of them
+            owners = [found for each in fields for found in _models(each.annotation)]
+    return any("kind" in owner.model_fields for owner in owners)
 
 
 def _models(annotation: Any) -> Iterator[type[Config]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +22,7 @@ from distil.policies.config import PolicyConfig
 from distil.rollouts import NoiseConfig, RolloutConfig
 from distil.store.backend import Location, location
 from distil.store.mixture import MixtureConfig
+from distil.store.schema import environment
 from distil.store.selection import SelectionConfig
 from distil.tracking import TrackingConfig
 
@@ -33,13 +36,19 @@ def _num_episodes(data: dict[str, Any]) -> int | None:
     return _NUM_EPISODES if data.get("mixture") is None else None
 
 
+def _with_default(data: Mapping[str, Any], group: str, key: str, value: Any) -> Mapping[str, Any]:
+    found = data.get(group, {})
+    return {**data, group: {key: value, **found}} if isinstance(found, Mapping) else data
+
+
 class DataConfig(Config):
     """`data:` where the demonstrations are, and how many."""
 
     path: str | None = None  # the store's folder, or a URL such as s3://bucket/folder; None: data/<name>
     mixture: MixtureConfig | None = None  # several stores instead of one; they stay as they are
     episodes: int | None = Field(default_factory=_num_episodes, ge=1, json_schema_extra={"default": _NUM_EPISODES})
-    """Collected if missing, and trained on; None: the store as it is. 200, but with a mixture None."""
+    """How many demonstrations: the first ones in the store that the filters of `select` take; an expert adds those that are
+    missing. None: the store as it is. 200, but without an expert, or with a mixture, None."""
     noise: NoiseConfig = NoiseConfig()
     select: SelectionConfig = SelectionConfig()  # which of them to train on
 
@@ -80,6 +89,11 @@ class RunConfig(Config):
     evaluation: EvaluationConfig = EvaluationConfig()
     tracking: TrackingConfig = TrackingConfig()
     runs: str = "runs"  # where run folders go
+
+    @classmethod
+    def completed(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return raw `data` with the defaults that depend on other parts: nobody collects episodes without an expert."""
+        return _with_default(data, "data", "episodes", None) if data.get("expert") is None else data
 
     @model_validator(mode="after")
     def _consistent(self) -> RunConfig:
@@ -127,7 +141,24 @@ class RunConfig(Config):
 def load_config(recipe: str | Path, overrides: Mapping[str, Any] | None = None) -> RunConfig:
     """Return the validated configuration of a recipe (shipped name or file) with dotted overrides.
 
+    Where they change the recipe's environment, its default folder of demonstrations changes too.
+
     Raises:
         InputError: names every unknown key, with the nearest right one, and every wrong value.
     """
-    return validate(RunConfig, apply_overrides(load_recipe(recipe), overrides or {}), where=str(recipe))
+    raw = load_recipe(recipe)
+    config = validate(RunConfig, apply_overrides(raw, overrides or {}, RunConfig), where=str(recipe))
+    own = raw.get("env")
+    if isinstance(own, Mapping) and config.data.path is None and config.data.mixture is None:
+        name = environment(config.env.model_dump(mode="json"))
+        if name != environment(own):
+            path = f"data/{config.name}-{_slug(name)}"
+            return config.model_copy(update={"data": config.data.model_copy(update={"path": path})})
+    return config
+
+
+def _slug(name: str) -> str:
+    """Return an environment's name as a folder's; what it is made with is in it as a hash."""
+    first, _, rest = name.partition(" ")
+    digest = f"-{hashlib.sha256(rest.encode()).hexdigest()[:6]}" if rest else ""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", first) + digest

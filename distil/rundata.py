@@ -7,10 +7,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
+from distil.errors import InputError
 from distil.plans import AHEAD, CollectPlan, CollectReport, Metrics, Round, UpdatePlan
 from distil.policies.checkpoint import load_policy_ref
-from distil.rollouts import Collected, Collector, from_json, select, spent, to_json
-from distil.runconfig import RunConfig
+from distil.rollouts import Collected, Collector, from_json, select, spent, stored_demonstrations, to_json
+from distil.runconfig import DataConfig, RunConfig
 from distil.rundir import RunDir
 from distil.session import Session
 from distil.store import MixtureConfig, SelectionConfig, Snapshot, Store, StoreSpec
@@ -66,14 +67,14 @@ class RunData(Protocol):
 
 
 class OwnStore:
-    """One store: the run collects into it, or takes it as it is.
+    """One store: demonstrations that are in it count, the run collects those that are missing, or takes it as it is.
 
     Rounds may be collected ahead, in a thread of their own, one after another. Before such a collection begins, the journal
     says what it will be and whose policy plays, so that a resumed run does the same.
     """
 
-    def __init__(self, store: Store, collector: Collector, rundir: RunDir, selection: SelectionConfig) -> None:
-        self._store, self._collector, self._rundir, self._selection = store, collector, rundir, selection
+    def __init__(self, store: Store, collector: Collector, rundir: RunDir, config: DataConfig) -> None:
+        self._store, self._collector, self._rundir, self._config = store, collector, rundir, config
         self._ahead: dict[int, Future[CollectReport]] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="distil-ahead")
 
@@ -99,7 +100,7 @@ class OwnStore:
         everything = select(self._store, collected)
         if todo.update is None:
             return Gathered(everything=(everything,), training=(), metrics=metrics)
-        chosen = self._selection.resolve(select(self._store, collected, todo.update.num_rounds))
+        chosen = self._config.select.resolve(select(self._store, collected, todo.update.num_rounds))
         return Gathered(everything=(everything,), training=(chosen,), metrics=metrics)
 
     def close(self) -> None:
@@ -117,25 +118,53 @@ class OwnStore:
                 self._note(number, self._rundir_plan(number), self._ahead.pop(number).result())
         lines = [line for line in self._lines() if todo.collect is None or line["round"] <= todo.index]
         if todo.collect is not None and (not lines or lines[-1]["round"] != todo.index):
+            given: Sequence[str] = ()
             if todo.index in self._ahead:
-                report, plan = self._ahead.pop(todo.index).result(), self._rundir_plan(todo.index)
+                plan, report = self._rundir_plan(todo.index), self._ahead.pop(todo.index).result()
             else:
-                plan, report = todo.collect, self._collector.collect(todo.collect, policy, self._data(todo.collect, lines))
-            self._note(todo.index, plan, report)
+                given, plan = self._missing(todo.collect)
+                report = self._collector.collect(plan, policy, self._data(plan, lines))
+            self._note(todo.index, plan, report, given)
             lines = [line for line in self._lines() if line["round"] <= todo.index]
         if todo.collect is not None:
             metrics = lines[-1]["metrics"]
         elif not lines:
-            whole = Collected(round=todo.index, snapshot=self._store.snapshot().version)
-            self._rundir.append("collected", **asdict(whole), metrics={})
+            self._rundir.append("collected", **asdict(self._as_it_is(todo.index)), metrics={})
             lines = self._lines()
         return _parse(lines), metrics
+
+    def _missing(self, plan: CollectPlan) -> tuple[Sequence[str], CollectPlan]:
+        """Return the stored demonstrations that count for a plan of demonstrations, and what is left of the plan."""
+        if plan.actor != "expert":
+            return (), plan
+        known = self._rundir.find("given", plan.round)
+        if known is None:
+            given, _ = missing(self._store, plan, self._config.select)
+            self._rundir.append("given", round=plan.round, uids=list(given))
+        else:
+            given = known["uids"]
+        return given, replace(plan, num_episodes=plan.num_episodes - len(given))
+
+    def _as_it_is(self, index: int) -> Collected:
+        """Return what a run has that collects no demonstrations: all episodes of its store, or as many as it wants."""
+        snapshot, num = self._store.snapshot(), self._config.episodes
+        if num is None:
+            return Collected(round=index, snapshot=snapshot.version)
+        uids = stored_demonstrations(snapshot, self._config.select, num, own=True)
+        if len(uids) < num:
+            taken = "" if self._config.select.is_everything else f" that data.select takes ({self._config.select.describe()})"
+            raise InputError(
+                f"{self._store.path}: data.episodes={num}, but the store has {len(uids)} demonstrations{taken}: set "
+                f"data.episodes={len(uids) or 'null'}, or expert.kind to collect the rest"
+            )
+        return Collected(round=index, snapshot=snapshot.version, uids=uids)
 
     def _lines(self) -> list[dict[str, Any]]:
         return self._rundir.journal("collected")
 
-    def _note(self, number: int, plan: CollectPlan, report: CollectReport) -> None:
-        new = Collected(round=number, snapshot=report.snapshot, stream=report.stream, num_episodes=plan.num_episodes)
+    def _note(self, number: int, plan: CollectPlan, report: CollectReport, given: Sequence[str] = ()) -> None:
+        num, stream = plan.num_episodes, report.stream
+        new = Collected(round=number, snapshot=report.snapshot, stream=stream, num_episodes=num, uids=tuple(given))
         self._rundir.append("collected", **asdict(new), metrics=dict(report.metrics))
 
     def _go_on(self) -> None:
@@ -161,7 +190,18 @@ class OwnStore:
 
 
 def _parse(lines: Sequence[dict[str, Any]]) -> list[Collected]:
-    return [Collected(**{name: line[name] for name in Collected.__dataclass_fields__}) for line in lines]
+    known = [{name: line[name] for name in Collected.__dataclass_fields__ if name in line} for line in lines]
+    return [Collected(**{**line, "uids": tuple(line.get("uids", ()))}) for line in known]
+
+
+def missing(store: Store, plan: CollectPlan, selection: SelectionConfig) -> tuple[Sequence[str], CollectPlan]:
+    """Return the uids of the stored demonstrations that count for a plan of demonstrations, and what is left to collect.
+
+    Episodes of the plan's own stream are left to the collector, which knows them; those that a run with another seed, noise or
+    expert has collected don't count, so that each has demonstrations of its own.
+    """
+    given = stored_demonstrations(store.snapshot(), selection, plan.num_episodes, own=False)
+    return given, replace(plan, num_episodes=plan.num_episodes - len(given))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +235,7 @@ def open_data(config: RunConfig, rundir: RunDir, session: Session) -> RunData:
     if wanted is None:
         store = session.store(config)
         collector = session.collector(config, store)
-        return OwnStore(store, collector, rundir, config.data.select)
+        return OwnStore(store, collector, rundir, config.data)
     known = rundir.find("pinned", 0)
     mixture = wanted.pin(known["versions"] if known else None)
     parts = session.mixture(mixture)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+from distil.algorithms.dagger import DaggerConfig
 from distil.envs import describe
 from distil.errors import InputError, RunError
 from distil.experts.gates.config import HumanGateConfig
@@ -17,7 +19,8 @@ from distil.rollouts.session import ensure_ray
 from distil.runconfig import RunConfig
 from distil.seeding import Purpose, episode_seeds
 from distil.store import MixtureConfig, Snapshot, Store, StoreSpec
-from distil.types import PolicyRef, Progress, silent
+from distil.store.schema import environment
+from distil.types import PolicyRef, Progress, say, silent
 
 
 class Session:
@@ -102,18 +105,35 @@ class Session:
         return {"expert/return_mean": baselines.expert, "expert/random_return_mean": baselines.random}
 
     def store(self, config: RunConfig) -> Store:
-        """Open the run's store, or make it where there is an expert to fill it."""
-        if config.budget().num_demonstrations is None and not Store.exists(config.store_path):
-            raise InputError(f"{config.store_path}: no store there, and no expert to fill it: set data.path or expert.kind")
+        """Open the run's store, or make it where there is an expert to fill it.
+
+        Raises:
+            InputError: there is none, its spaces aren't the environment's, or the run would add episodes of another environment
+                or without the infos that it wants.
+        """
+        path, collects = config.store_path, config.budget().num_demonstrations is not None
+        if not collects and not Store.exists(path):
+            raise InputError(f"{path}: no store there, and no expert to fill it: set data.path or expert.kind")
         env = config.env.model_dump(mode="json")
-        spec = StoreSpec(observation=self.spec.observation, action=self.spec.action, infos=config.rollouts.infos, env=env)
-        return Store.open_or_create(config.store_path, spec)
+        if collects or isinstance(config.algorithm, DaggerConfig):
+            spec = StoreSpec(observation=self.spec.observation, action=self.spec.action, infos=config.rollouts.infos, env=env)
+            return Store.open_or_create(path, spec)
+        store = Store.open(path)
+        store.spec.require_spaces(self.spec.observation, self.spec.action, str(path))
+        self._name_environments([store.spec], environment(env))
+        return store
 
     def mixture(self, mixture: MixtureConfig) -> list[Snapshot]:
         """Return the parts of a mixture; InputError if the environment has other spaces than they."""
         parts = mixture.resolve()
         parts[0].spec.require_spaces(self.spec.observation, self.spec.action, str(parts[0].path))
+        self._name_environments([part.spec for part in parts], environment(self.fleet.env.model_dump(mode="json")))
         return parts
+
+    def _name_environments(self, specs: Sequence[StoreSpec], own: str) -> None:
+        """Say so where the data are of another environment than the run's; to learn from them may be what is wanted."""
+        if others := sorted({environment(spec.env) for spec in specs} - {own, ""}):
+            say(self.progress, f"the data are of {', '.join(others)}, the run's environment is {own}")
 
     def collector(self, config: RunConfig, store: Store) -> Collector:
         """Return the collector of the run's demonstrations."""

@@ -18,6 +18,7 @@ from distil.errors import InputError
 from distil.types import Array
 
 SUPPORTED_LEAVES = "Box, Discrete, MultiDiscrete, MultiBinary"
+_SHOWN = 8  # numbers of a bound that a message shows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +115,46 @@ class SpaceSpec:
             prefix = f"{leaf.name}: " if len(self.leaves) > 1 else ""
             parts.append(f"{prefix}{names[leaf.kind]}{size}" + (f" {leaf.dtype}" if leaf.kind == "box" else ""))
         return ", ".join(parts)
+
+
+def difference(ours: SpaceSpec, theirs: SpaceSpec, whose: tuple[str, str]) -> str:
+    """Return the first difference of two spaces as a text, such as `obs low is -inf in the data, -1 in the environment`.
+
+    Args:
+        ours: one of them.
+        theirs: the other.
+        whose: what to call them, such as ("the data", "the environment").
+
+    Returns:
+        The text; empty for equal spaces.
+    """
+    mine, other = ({leaf.name: leaf for leaf in space.leaves} for space in (ours, theirs))
+    for names, owner, rest in ((mine, 0, other), (other, 1, mine)):
+        if extra := [name for name in names if name not in rest]:
+            return f"{', '.join(extra)} {'is' if len(extra) == 1 else 'are'} only in {whose[owner]}"
+    for name, leaf in mine.items():
+        for field in ("kind", "shape", "dtype", "nvec", "start", "low", "high"):
+            values = getattr(leaf, field), getattr(other[name], field)
+            if values[0] != values[1]:
+                where, texts = _texts(leaf, values)
+                return f"{name} {field}{where} is {texts[0]} in {whose[0]}, {texts[1]} in {whose[1]}"
+    return "" if ours == theirs else f"the keys are ordered or nested as {ours.tree} in {whose[0]}, {theirs.tree} in {whose[1]}"
+
+
+def _texts(leaf: Leaf, values: tuple[Any, Any]) -> tuple[str, list[str]]:
+    """Return two values of a leaf as texts: whole, or of bounds with many numbers the first that differs, and its place."""
+    if not any(isinstance(value, tuple) and len(value) > _SHOWN for value in values):
+        return "", [_short(value) for value in values]
+    first, second = (np.broadcast_to(value, max(len(values[0]), len(values[1]))) for value in values)
+    at = int(np.flatnonzero(first != second)[0])
+    place = [int(i) for i in np.unravel_index(at, leaf.shape)] if first.size == np.prod(leaf.shape) else [at]
+    return str(place), [_short(first[at]), _short(second[at])]
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, tuple):
+        return _short(value[0]) if len(value) == 1 else f"({', '.join(map(_short, value))})"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def space_from_json(data: Mapping[str, Any]) -> SpaceSpec:

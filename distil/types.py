@@ -97,5 +97,11 @@ class Progress(Protocol):
         """Report `done` of `total` units of `what` ("collect", "update", "evaluate"), and figures worth showing."""
 
 
+def say(progress: Progress, text: str) -> None:
+    """Have `progress` show a line of text, if it is for people: a console has a method `say`."""
+    if (show := getattr(progress, "say", None)) is not None:
+        show(text)
+
+
 def silent(what: str, done: int, total: int, /, **figures: float) -> None:
     """Report nothing: the `Progress` of library calls."""

@@ -216,6 +216,26 @@ def test_the_same_kind_keeps_its_keys() -> None:
     assert apply_overrides(base, {"encoder.kind": "mlp"}) == base
 
 
+@pytest.mark.parametrize("group", ["wrapper.kwargs", "wrapper.kwargs.inner", "named.a.kwargs"])
+def test_a_key_named_kind_in_a_mapping_of_the_users_own_drops_nothing(group: str) -> None:
+    class Own(Recipe):
+        wrapper: Wrapper
+        named: dict[str, Wrapper | Mlp]
+
+    kwargs = {"kind": "a", "size": 3}
+    base = {"wrapper": {"target": "x:y", "kwargs": {**kwargs, "inner": kwargs}}, "named": {"a": {"kwargs": kwargs}}}
+    got: Any = apply_overrides(base, {f"{group}.kind": "b"}, Own)
+    for part in group.split("."):
+        got = got[part]
+    assert (got["kind"], got["size"]) == ("b", 3)
+    assert apply_overrides({}, {"wrapper.kwargs.kind": "b", "wrapper.kwargs": {"size": 3}}, Own) == {
+        "wrapper": {"kwargs": {"kind": "b", "size": 3}}
+    }
+    assert apply_overrides({"named": {"a": {"kind": "wrapper", "x": 1}}}, {"named.a.kind": "mlp"}, Own) == {
+        "named": {"a": {"kind": "mlp"}}
+    }
+
+
 def test_nested_kinds_change_from_the_outside_in() -> None:
     base = {"policy": {"kind": "a", "head": {"kind": "b", "loss": "l1"}, "x": 1}}
     got = apply_overrides(base, {"policy.head.kind": "c", "policy.kind": "d"})

@@ -43,7 +43,7 @@ def train(settings: RunConfig, rundir: RunDir | None = None) -> RunDir:
 
 
 def kinds(rundir: RunDir) -> list[str]:
-    return [entry["kind"] for entry in rundir.journal() if entry["kind"] != "tracked"]
+    return [entry["kind"] for entry in rundir.journal() if entry["kind"] not in ("tracked", "given")]
 
 
 def weights(rundir: RunDir) -> dict[str, np.ndarray]:

@@ -147,7 +147,7 @@ def test_a_mixture_stands_in_the_place_of_a_store(tmp_path: Path) -> None:
     assert made.budget().num_demonstrations is None  # nothing is collected
     (tmp_path / "config.yaml").write_text(to_yaml(made))
     assert load_config(tmp_path / "config.yaml") == made
-    assert config().data.episodes == 200
+    assert (config(**EXPERT).data.episodes, config().data.episodes) == (200, None)
     assert RunConfig.model_json_schema()["$defs"]["DataConfig"]["properties"]["episodes"]["default"] == 200
 
 
@@ -168,3 +168,21 @@ def test_what_cannot_stand_beside_a_mixture(keys: dict[str, Any], text: str) -> 
     with pytest.raises(InputError, match=text) as error:
         config(**keys | {"data": data})
     assert "\n" not in str(error.value)
+
+
+def test_an_environment_that_is_not_the_recipes_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    """Equal spaces let Walker2d's and HalfCheetah's demonstrations into one store."""
+    (tmp_path / "mine.yaml").write_text("env: {id: Walker2d-v5, kwargs: {a: 1}}\nexpert: {kind: random}\n")
+
+    def folder(**overrides: Any) -> str:
+        return str(load_config(tmp_path / "mine.yaml", overrides).store_path)
+
+    assert folder() == folder(**{"env.max_episode_steps": 7}) == folder(**{"env.kwargs.render_mode": "human"}) == "data/mine"
+    others = [folder(**{"env.id": "HalfCheetah-v5"}), folder(**{"env.id": "HalfCheetah-v5", "env.kwargs": {}})]
+    others += [folder(**{"env.kwargs.a": 2}), folder(**{"env": {"kind": "import", "target": "my.module:Env"}})]
+    assert len({"data/mine", *others}) == 5
+    assert others[1::2] == ["data/mine-HalfCheetah-v5", "data/mine-my.module-Env"]
+    assert folder(**{"env.id": "HalfCheetah-v5", "data.path": "x"}) == "x"
+    changed = load_config(tmp_path / "mine.yaml", {"env.id": "HalfCheetah-v5"})
+    (tmp_path / "config.yaml").write_text(to_yaml(changed))
+    assert load_config(tmp_path / "config.yaml") == changed

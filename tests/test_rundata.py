@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from distil import api
 from distil import run as loop
 from distil.cli.main import cli
 from distil.config import to_yaml, validate
 from distil.errors import InputError
 from distil.plans import CollectPlan, UpdatePlan
 from distil.policies.checkpoint import load_policy_ref
+from distil.rollouts.collector import episode_uids
 from distil.runconfig import RunConfig
 from distil.rundata import Mixture, open_data, total
 from distil.rundir import RunDir
@@ -126,7 +129,10 @@ def test_an_episode_of_two_parts_is_paid_for_once(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("env", "text"),
     [
-        ({"id": "Pendulum-v1"}, r"/a: the store has observations Box\(4\) float32, not Box\(3\) float32; use another folder"),
+        (
+            {"id": "Pendulum-v1"},
+            r"/a: the store has observations Box\(4\) float32, the environment Box\(3\) float32: obs shape is 4",
+        ),
         ({"id": "CartPole-v1"}, None),
     ],
 )
@@ -174,3 +180,154 @@ def test_a_resumed_round_reports_what_it_had_collected(tmp_path: Path) -> None:
         first, again = (open_data(own, rundir, session).gather(todo, None).metrics for _ in range(2))  # type: ignore[arg-type]
     assert first["collect/return_mean"] == 40  # CartPole pays 1 a step
     assert dict(again) == dict(first)
+
+
+def bring(folder: Path, name: str, episodes: int, **facts: Any) -> None:
+    """Put episodes into a store that no run has collected there: another store's, with uids of their own."""
+    fill(folder, f"{name}-source", episodes, seed=77)
+    source = Store.open(folder / f"{name}-source").snapshot()
+    store = Store.open_or_create(folder / name, replace(source.spec, env=facts.pop("env", source.spec.env)))
+    writer = store.writer("import")
+    for number in range(episodes):
+        writer.add(replace(source.episode(number), uid=f"mine-{number}", **{"source": "parquet", **facts}))
+    entry = writer.seal()
+    assert entry is not None
+    store.commit([entry])
+
+
+def own(folder: Path, **keys: Any) -> RunConfig:
+    return config(folder, **{**keys, "data": {"path": str(folder / "own"), **keys.get("data", {})}})
+
+
+def used(rundir: RunDir) -> list[str]:
+    """Uids of what a run has trained on in its first round."""
+    line = rundir.find("collected", 0)
+    assert line is not None
+    return [*line["uids"], *episode_uids(str(line["stream"]), 0, line["num_episodes"])]
+
+
+def test_without_an_expert_as_many_episodes_are_trained_on_as_wanted(tmp_path: Path) -> None:
+    fill(tmp_path, "own", 3)
+    fill(tmp_path, "own", 2, seed=1)  # without an expert, it doesn't matter who has collected them
+    uids = sorted(Store.open(tmp_path / "own").snapshot().episodes.uid.tolist())
+    for num in (1, 4):
+        rundir = train(own(tmp_path, expert=None, data={"episodes": num}))
+        metrics = rundir.reports()[0].metrics
+        assert metrics["train/episodes"] == metrics["budget/demonstrations"] == num
+        assert used(rundir) == uids[:num]
+    everything = train(own(tmp_path, expert=None)).reports()[0].metrics
+    assert everything["train/episodes"] == 5
+
+
+def test_fewer_demonstrations_than_wanted_are_refused_without_an_expert(tmp_path: Path) -> None:
+    fill(tmp_path, "own", 3)
+    text = r"own: data\.episodes=4, but the store has 3 demonstrations: set data\.episodes=3, or expert\.kind to collect"
+    with pytest.raises(InputError, match=text):
+        train(own(tmp_path, expert=None, data={"episodes": 4}))
+    with pytest.raises(
+        InputError, match=r"has 0 demonstrations that data\.select takes \(min_return=99\.0\): set data\.episodes=null"
+    ):
+        train(own(tmp_path, expert=None, data={"episodes": 1, "select": {"min_return": 99.0}}))
+
+
+def test_an_expert_adds_only_the_demonstrations_that_are_missing(tmp_path: Path) -> None:
+    bring(tmp_path, "own", 3)
+    rundir = train(own(tmp_path, data={"episodes": 5}))
+    assert used(rundir)[:3] == ["mine-0", "mine-1", "mine-2"]
+    assert rundir.reports()[0].metrics["train/episodes"] == 5
+    assert Store.open(tmp_path / "own").snapshot().num_episodes == 5
+    assert used(train(own(tmp_path, data={"episodes": 2}))) == ["mine-0", "mine-1"]
+    assert used(train(own(tmp_path, data={"episodes": 5}))) == used(rundir)
+    store, report = api.collect_with_report(RunDir(rundir.path).config, {"data.episodes": 6})
+    assert (report.num_episodes, store.snapshot().num_episodes) == (1, 6)
+
+
+def test_another_seed_has_demonstrations_of_its_own_and_shares_the_imported_ones(tmp_path: Path) -> None:
+    bring(tmp_path, "own", 2)
+    first, second = (used(train(own(tmp_path, seed=seed, data={"episodes": 4}))) for seed in (0, 1))
+    assert first[:2] == second[:2] == ["mine-0", "mine-1"]
+    assert not set(first[2:]) & set(second[2:])
+
+
+@pytest.mark.parametrize(
+    ("facts", "select"),
+    [
+        ({"policy_version": 3}, {}),
+        ({"labelled": np.zeros(40, np.uint8)}, {}),
+        ({}, {"sources": ["expert:*"]}),
+    ],
+    ids=["a policy's", "unlabelled", "not selected"],
+)
+def test_what_is_no_demonstration_or_not_selected_does_not_count(
+    tmp_path: Path, facts: dict[str, Any], select: dict[str, Any]
+) -> None:
+    bring(tmp_path, "own", 2, **facts)
+    rundir = train(own(tmp_path, data={"episodes": 2, "select": select}))
+    assert not set(used(rundir)) & {"mine-0", "mine-1"}
+    assert len(used(rundir)) == 2
+
+
+def test_a_resumed_run_uses_the_demonstrations_that_it_began_with(tmp_path: Path) -> None:
+    """Killed while it collects; meanwhile others have imported what would count too."""
+    settings = own(tmp_path, data={"episodes": 3})
+    rundir = train(settings)
+    (rundir.path / "journal.jsonl").write_text(json.dumps({"kind": "given", "round": 0, "uids": []}) + "\n")
+    bring(tmp_path, "own", 2)
+    assert used(train(settings, RunDir(rundir.path))) == used(rundir)
+    assert used(train(settings))[:2] == ["mine-0", "mine-1"]
+
+
+def test_later_rounds_add_to_the_demonstrations_that_were_there(tmp_path: Path) -> None:
+    bring(tmp_path, "own", 2)
+    dagger = {"kind": "dagger", "rounds": 3, "episodes_per_round": 2, "tuning_episodes": 0, "check_episodes": 0}
+    rundir = train(own(tmp_path, algorithm=dagger, data={"episodes": 3}))
+    assert [report.metrics.get("train/episodes") for report in rundir.reports()] == [3, 5, 7, None]
+    assert used(rundir)[:2] == ["mine-0", "mine-1"]
+    last = train(own(tmp_path, algorithm={**dagger, "last_rounds": 1}, data={"episodes": 3}))
+    assert [report.metrics.get("train/episodes") for report in last.reports()] == [3, 2, 2, None]
+
+
+def test_the_best_are_chosen_among_a_runs_demonstrations(tmp_path: Path) -> None:
+    bring(tmp_path, "own", 4)
+    for expert in (None, {"kind": "scripted"}):
+        rundir = train(own(tmp_path, expert=expert, data={"episodes": 4, "select": {"top_percent": 50.0}}))
+        assert rundir.reports()[0].metrics["train/episodes"] == 2
+
+
+def test_the_journal_of_an_older_run_is_read(tmp_path: Path) -> None:
+    fill(tmp_path, "own", 3)
+    settings = own(tmp_path, expert=None)
+    rundir = RunDir.create(Path(settings.runs), settings.name, to_yaml(settings))
+    rundir.append("collected", round=0, snapshot=1, stream=None, num_episodes=0, metrics={})
+    assert train(settings, rundir).reports()[0].metrics["train/episodes"] == 3
+
+
+def test_a_store_with_infos_is_trained_on(tmp_path: Path) -> None:
+    """Case of a store made with other infos than the run asks for: only who collects needs them."""
+    bring(tmp_path, "own", 2, infos=None)
+    with pytest.raises(InputError, match=r"keeps infos \[\], without \['x'\]"):
+        train(own(tmp_path, data={"episodes": 3}, rollouts={"num_workers": 0, "infos": ["x"]}))
+    train(own(tmp_path, expert=None, rollouts={"num_workers": 0, "infos": ["x"]}))
+    fill(tmp_path, "told", 2, rollouts={"num_workers": 0, "num_envs": 4, "infos": ["x"]})
+    for expert in (None, {"kind": "scripted"}):
+        rundir = train(config(tmp_path, expert=expert, data={"path": str(tmp_path / "told"), "episodes": 2}))
+        assert rundir.reports()[0].metrics["train/episodes"] == 2
+
+
+def test_episodes_of_another_environment_are_not_added_but_may_be_learned_from(tmp_path: Path) -> None:
+    fill(tmp_path, "own", 2)
+    other = {"kind": "import", "target": "gymnasium.envs.classic_control:CartPoleEnv", "max_episode_steps": 40}
+    with pytest.raises(InputError, match=r"episodes of CartPole-v1, this run's environment is .*:CartPoleEnv; set data\.path"):
+        train(own(tmp_path, env=other, expert={"kind": "random"}, data={"episodes": 2}))
+    said: list[str] = []
+
+    class Told(Watching):
+        def __call__(self, what: str, done: int, total: int, /, **figures: float) -> None: ...
+
+        def say(self, text: str) -> None:
+            said.append(text)
+
+    settings = own(tmp_path, env=other, expert=None)
+    with Session(settings, Told()) as session:
+        assert open_data(settings, RunDir.create(tmp_path / "runs", "x", ""), session).spec.env["id"] == "CartPole-v1"
+    assert said == [f"the data are of CartPole-v1, the run's environment is {other['target']}"]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distil.errors import InputError
-from distil.spaces import action_spec, observation_spec, space_from_json, stack
+from distil.spaces import action_spec, difference, observation_spec, space_from_json, stack
 
 LEAVES = st.one_of(
     st.builds(lambda n, hi: spaces.Box(-hi, hi, (n,), np.float32), st.integers(1, 4), st.sampled_from([1.0, np.inf])),
@@ -95,3 +95,36 @@ def test_registered_environments_are_described():
         }
         assert action_spec(env.action_space).flatten(action)["action"].shape == env.action_space.shape
         env.close()
+
+
+BOX = spaces.Box(-1, 1, (3,), np.float32)
+IMAGE = spaces.Box(0, 255, (4, 4, 3), np.uint8)
+DIM = spaces.Box(IMAGE.low, np.where(np.arange(48).reshape(4, 4, 3) == 21, 7, IMAGE.high), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "text"),
+    [
+        (spaces.Box(-np.inf, np.inf, (3,), np.float32), BOX, "obs low is -inf in the data, -1 in the environment"),
+        (BOX, spaces.Box(-1, np.array([1, 2, 3], np.float32)), "obs high is 1 in the data, (1, 2, 3) in the environment"),
+        (DIM, IMAGE, "obs high[1, 3, 0] is 7 in the data, 255 in the environment"),
+        (BOX, spaces.Box(-1, 1, (3,), np.float64), "obs dtype is float32 in the data, float64 in the environment"),
+        (BOX, spaces.Box(-1, 1, (3, 1), np.float32), "obs shape is 3 in the data, (3, 1) in the environment"),
+        (BOX, spaces.Discrete(3), "obs kind is box in the data, discrete in the environment"),
+        (spaces.Discrete(3, start=1), spaces.Discrete(3), "obs start is 1 in the data, 0 in the environment"),
+        (spaces.Discrete(3), spaces.Discrete(4), "obs nvec is 3 in the data, 4 in the environment"),
+        (spaces.Dict(a=BOX, b=BOX), spaces.Dict(a=BOX), "obs/b is only in the data"),
+        (spaces.Dict(a=BOX), spaces.Dict(a=BOX, b=BOX, c=BOX), "obs/b, obs/c are only in the environment"),
+        (
+            spaces.Dict({"0": BOX}),
+            spaces.Tuple((BOX,)),
+            "the keys are ordered or nested as {'dict': {'0': 'obs/0'}} in the data",
+        ),
+        (spaces.Dict(a=BOX), spaces.Dict(a=BOX), ""),
+    ],
+    ids=lambda value: "" if isinstance(value, spaces.Space) else value,
+)
+def test_the_difference_of_two_spaces_is_named(ours: spaces.Space, theirs: spaces.Space, text: str) -> None:
+    found = difference(observation_spec(ours), observation_spec(theirs), ("the data", "the environment"))
+    assert found.startswith(text)
+    assert bool(found) == bool(text)

@@ -6,7 +6,7 @@ from distil.rollouts.config import NoiseConfig, RolloutConfig
 from distil.rollouts.evaluation import Baselines, EvalResult, evaluate
 from distil.rollouts.fleet import Fleet, Outcome
 from distil.rollouts.planned import from_json, to_json
-from distil.rollouts.selection import Collected, select, spent
+from distil.rollouts.selection import Collected, select, spent, stored_demonstrations
 
 __all__ = [
     "ActorSpec",
@@ -22,5 +22,6 @@ __all__ = [
     "from_json",
     "select",
     "spent",
+    "stored_demonstrations",
     "to_json",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import re
 import time
 from collections.abc import Iterator, Sequence
 
@@ -30,6 +31,11 @@ from distil.types import PolicyRef, Progress, silent
 def episode_uids(stream: str, round_index: int, num: int) -> list[str]:
     """Return the uids of the first `num` episodes of a round."""
     return [f"{stream}-{round_index:04d}-{i:08d}" for i in range(num)]
+
+
+def is_collected(uid: str) -> bool:
+    """Whether an episode's uid is one that `episode_uids` gives."""
+    return re.fullmatch(r"[0-9a-f]{8}-\d{4,}-\d{8,}", uid) is not None
 
 
 class Collector:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from distil.errors import RunError
-from distil.rollouts.collector import episode_uids
-from distil.store import Snapshot, Store
+from distil.rollouts.collector import episode_uids, is_collected
+from distil.store import SelectionConfig, Snapshot, Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,8 +19,26 @@ class Collected:
 
     round: int
     snapshot: int  # version of the store that has them
-    stream: str | None = None  # None: all episodes of that version, whoever made them
+    stream: str | None = None  # None: nothing was collected; without `uids`, all episodes of that version count
     num_episodes: int = 0
+    uids: tuple[str, ...] = ()  # episodes that were in the store before, and count as this round's
+
+
+def stored_demonstrations(snapshot: Snapshot, selection: SelectionConfig, most: int, *, own: bool) -> tuple[str, ...]:
+    """Return the uids of the first `most` demonstrations that the filters of `selection` take, in the snapshot's order.
+
+    A demonstration has labels, and no learned policy acted in it.
+
+    Args:
+        snapshot: of the store.
+        selection: `data.select`; its `top_percent` and `episodes` choose among a run's demonstrations, and aren't used here.
+        most: how many are wanted.
+        own: whether episodes count that a run has collected into the store, such as one with another seed or noise.
+    """
+    episodes = snapshot.episodes
+    keep = selection.mask(episodes) & (episodes.num_labelled > 0) & (episodes.policy_version < 0)
+    uids: list[str] = episodes.uid[keep].tolist()
+    return tuple(itertools.islice((uid for uid in uids if own or not is_collected(uid)), most))
 
 
 def select(store: Store, collected: Sequence[Collected], num_rounds: int | None = None) -> Snapshot:
@@ -35,14 +54,15 @@ def select(store: Store, collected: Sequence[Collected], num_rounds: int | None 
     """
     snapshot, wanted = store.snapshot(collected[-1].snapshot), set[str]()
     for part in collected[-num_rounds:] if num_rounds else collected:
-        if part.stream is None:
+        wanted.update(part.uids)
+        if part.stream is None and not part.uids:
             wanted.update(store.snapshot(part.snapshot).episodes.uid.tolist())
-        else:
+        elif part.stream is not None:
             wanted.update(episode_uids(part.stream, part.round, part.num_episodes))
     found = np.flatnonzero(np.isin(snapshot.episodes.uid, list(wanted)))
     if len(found) < len(wanted):
         raise RunError(
-            f"{store.path}: {len(wanted) - len(found)} of the {len(wanted)} episodes that this run collected are not in "
+            f"{store.path}: {len(wanted) - len(found)} of the {len(wanted)} episodes that this run uses are not in "
             f"version {snapshot.version}: restore the store, or start a new run"
         )
     return snapshot.select(found)

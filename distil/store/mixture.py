@@ -59,7 +59,7 @@ class MixtureConfig(Config):
 
         stores = [Store.open(part.path) for part in self.parts]
         for store, part in zip(stores[1:], self.parts[1:], strict=True):
-            store.spec.require_spaces(stores[0].spec.observation, stores[0].spec.action, part.path)
+            store.spec.require_spaces(stores[0].spec.observation, stores[0].spec.action, part.path, "first part")
         return [part.select.resolve(store.snapshot(part.version)) for store, part in zip(stores, self.parts, strict=True)]
 
     def pin(self, versions: Sequence[int] | None = None) -> MixtureConfig:

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from distil.errors import InputError
-from distil.spaces import Leaf, SpaceSpec, space_from_json
+from distil.spaces import Leaf, SpaceSpec, difference, space_from_json
 from distil.store import codec
 from distil.types import Array
 
@@ -125,8 +125,7 @@ class Column:
 class StoreSpec:
     """What every episode of a store looks like.
 
-    Two specs are compatible when their spaces and their infos are equal; `env` is for information, and `codecs` are a
-    matter of how, not of what.
+    A store's episodes are of one environment; an empty `env` doesn't say which. `codecs` are a matter of how, not of what.
     """
 
     observation: SpaceSpec
@@ -177,21 +176,43 @@ class StoreSpec:
             raise InputError(f"two columns have one name ({', '.join(names)}); rename the keys of the observation space")
 
     def require_equal(self, other: StoreSpec, where: str) -> None:
-        """Raise InputError, naming both spaces, unless episodes of `other` fit the store at `where`, which has this spec."""
+        """Raise InputError unless episodes of `other` can be added to the store at `where`, which has this spec.
+
+        Spaces and environment must be equal; infos that the store keeps beside those of `other` are no obstacle.
+        """
         self.require_spaces(other.observation, other.action, where)
-        if self.infos != other.infos:
+        self.require_environment(other.env, where)
+        if missing := [name for name in other.infos if name not in self.infos]:
             raise InputError(
-                f"{where}: the store has infos {list(self.infos)}, not {list(other.infos)}; use another store folder"
+                f"{where}: the store keeps infos {list(self.infos)}, without {missing}; set rollouts.infos to some of them, "
+                "or data.path to another folder"
             )
 
-    def require_spaces(self, observation: SpaceSpec, action: SpaceSpec, where: str) -> None:
-        """Raise InputError, naming both spaces, unless the store at `where`, which has this spec, is of these."""
+    def require_spaces(self, observation: SpaceSpec, action: SpaceSpec, where: str, whose: str = "environment") -> None:
+        """Raise InputError, naming the difference and the fix, unless the store at `where`, which has this spec, is of these.
+
+        Args:
+            observation: the space to compare the store's with.
+            action: the other one.
+            where: the store's path.
+            whose: the spaces are.
+        """
         for what, ours, theirs in (("observations", self.observation, observation), ("actions", self.action, action)):
-            if ours != theirs:
-                detail = "" if ours.describe() != theirs.describe() else " with other bounds or keys"
+            if differs := difference(ours, theirs, ("the store", f"the {whose}")):
                 raise InputError(
-                    f"{where}: the store has {what} {ours.describe()}, not {theirs.describe()}{detail}; use another folder"
+                    f"{where}: the store has {what} {ours.describe()}, the {whose} {theirs.describe()}: {differs}; import the "
+                    "data again with the spaces of the environment (--recipe RECIPE or --env ID), or set data.path to another "
+                    "folder"
                 )
+
+    def require_environment(self, env: Mapping[str, Any], where: str) -> None:
+        """Raise InputError if the store at `where`, which has this spec, says that its episodes are of another environment."""
+        ours, theirs = environment(self.env), environment(env)
+        if ours and theirs and ours != theirs:
+            raise InputError(
+                f"{where}: the store has episodes of {ours}, this run's environment is {theirs}; set data.path to another "
+                "folder"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object; `spec_from_json` reads it back."""
@@ -204,6 +225,18 @@ class StoreSpec:
                 {"name": c.name, "dtype": c.dtype.name, "shape": list(c.shape), "codec": c.codec} for c in self.columns()
             ],
         }
+
+
+def environment(env: Mapping[str, Any]) -> str:
+    """Return which environment a configuration names, such as `Hopper-v5 {"gravity": -5}`; empty if it doesn't say.
+
+    Equal texts mean equal environments, wherever an episode is cut off and however it is shown.
+    """
+    name = str(env.get("target") or str(env.get("id") or "").rpartition(":")[2])
+    kwargs, wrappers = env.get("kwargs"), env.get("wrappers")
+    kwargs = {key: value for key, value in kwargs.items() if key != "render_mode"} if isinstance(kwargs, Mapping) else None
+    parts = [json.dumps(part, sort_keys=True, default=str) for part in (kwargs, wrappers) if part]
+    return " ".join([name, *parts]) if name else ""
 
 
 def spec_from_json(data: Mapping[str, Any], where: str) -> StoreSpec:

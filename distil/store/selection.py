@@ -56,7 +56,7 @@ class SelectionConfig(Config):
         """Return the view of the chosen episodes, in the snapshot's order; InputError when none, or too few, are left."""
         if self.is_everything:
             return snapshot
-        keep = np.flatnonzero(self._mask(snapshot.episodes))
+        keep = np.flatnonzero(self.mask(snapshot.episodes))
         if self.top_percent is not None and len(keep):
             returns = snapshot.episodes.total_reward[keep]
             num = max(1, int(np.ceil(len(keep) * self.top_percent / 100 - 1e-9)))
@@ -78,7 +78,8 @@ class SelectionConfig(Config):
         set_here = self.model_dump(exclude_defaults=True)
         return ", ".join(f"{name}={value}" for name, value in set_here.items())
 
-    def _mask(self, episodes: EpisodeIndex) -> NDArray[np.bool_]:
+    def mask(self, episodes: EpisodeIndex) -> NDArray[np.bool_]:
+        """Return which episodes the filters take, [E] bool: what is chosen before `top_percent` and `episodes`."""
         keep = np.ones(len(episodes), np.bool_)
         columns = {"round": "round", "return": "total_reward", "length": "length", "policy_version": "policy_version"}
         for name, column in columns.items():

@@ -50,7 +50,7 @@ def test_a_whole_version_is_pinned(bed):
 
 def test_episodes_that_are_gone_are_told(bed):
     store, entries = bed
-    with pytest.raises(RunError, match="2 of the 6 episodes that this run collected are not in version 1"):
+    with pytest.raises(RunError, match="2 of the 6 episodes that this run uses are not in version 1"):
         select(store, [entries[0], Collected(round=1, snapshot=1, stream=entries[1].stream, num_episodes=2)])
 
 

@@ -93,7 +93,9 @@ def test_a_mixture_from_its_configuration(fill: Fill, tmp_path: Path, spec: Stor
     wide = action_spec(spaces.Box(-1, 1, (2,), np.float32))
     Store.create(tmp_path / "c", StoreSpec(observation=spec.observation, action=wide))
     bad = validate(MixtureConfig, {"parts": [{"path": str(one.path)}, {"path": str(tmp_path / "c")}]})
-    with pytest.raises(InputError, match=r"actions Box\(2\) float32, not Box\(1\) float32"):
+    with pytest.raises(
+        InputError, match=r"actions Box\(2\) float32, the first part Box\(1\) float32: action shape is 2 in the store, 1 in"
+    ):
         bad.resolve()
 
 

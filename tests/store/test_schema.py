@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +11,7 @@ from gymnasium import spaces
 
 from distil.errors import InputError
 from distil.spaces import action_spec, observation_spec
-from distil.store.schema import StoreSpec, spec_from_json
+from distil.store.schema import StoreSpec, environment, spec_from_json
 
 
 def nested(infos: tuple[str, ...] = ("success",)) -> StoreSpec:
@@ -37,17 +39,45 @@ def test_json_round_trip() -> None:
     assert spec_from_json(json.loads(json.dumps(spec.to_json())), "here") == spec
 
 
-def test_other_spaces_are_refused_and_both_are_named() -> None:
+def test_other_spaces_are_refused_with_the_difference_and_the_fix() -> None:
     ours = nested()
     other = StoreSpec(observation=observation_spec(spaces.Box(-1, 1, (8,))), action=ours.action, infos=ours.infos)
-    with pytest.raises(InputError, match=r"demos: .*image.*not Box\(8\) float32; use another"):
+    with pytest.raises(InputError, match=r"demos: .*image.*, the environment Box\(8\) float32: .* are only in the store; "):
         ours.require_equal(other, "demos")
-    with pytest.raises(InputError, match=r"infos \['success'\], not \[\]"):
-        ours.require_equal(nested(()), "demos")
     wider = StoreSpec(observation=observation_spec(spaces.Box(-2, 2, (8,))), action=ours.action, infos=ours.infos)
-    with pytest.raises(InputError, match="with other bounds or keys"):
+    with pytest.raises(InputError, match=r"obs low is -2 in the store, -1 in the environment; .*--recipe RECIPE or --env ID"):
         wider.require_equal(other, "demos")
-    ours.require_equal(StoreSpec(observation=ours.observation, action=ours.action, infos=ours.infos, env={"id": "X"}), "demos")
+
+
+def test_infos_that_a_store_has_beside_those_wanted_are_no_obstacle() -> None:
+    ours = nested()
+    ours.require_equal(nested(()), "demos")
+    with pytest.raises(InputError, match=r"keeps infos \['success'\], without \['force'\]; set rollouts\.infos"):
+        ours.require_equal(nested(("success", "force")), "demos")
+
+
+def test_episodes_of_another_environment_are_refused() -> None:
+    def of(**env: Any) -> StoreSpec:
+        return replace(nested(), env=env)
+
+    door, hopper = of(id="Meta-World/Seeded", kwargs={"env_name": "door"}), of(id="Hopper-v5")
+    named = "distil.envs.metaworld:Meta-World/Seeded"
+    door.require_equal(of(kind="gym", id=named, kwargs={"env_name": "door", "render_mode": "human"}, wrappers=[]), "demos")
+    hopper.require_equal(of(id="Hopper-v5", max_episode_steps=100), "demos")
+    hopper.require_equal(of(), "demos")
+    of().require_equal(hopper, "demos")
+    pick = of(id=named, kwargs={"env_name": "pick"})
+    for store, other in ((door, pick), (hopper, of(id="Walker2d-v5")), (hopper, of(kind="import", target="a:b"))):
+        with pytest.raises(
+            InputError, match=r"demos: the store has episodes of .*, this run's environment is .*; set data\.path"
+        ):
+            store.require_equal(other, "demos")
+
+
+def test_the_name_of_an_environment_survives_any_header() -> None:
+    assert environment({}) == environment({"id": None, "kwargs": 3}) == ""
+    assert environment({"id": "X", "kwargs": [1], "wrappers": 3}) == "X 3"
+    assert environment({"id": "X", "kwargs": {"a": 1}}) == 'X {"a": 1}'
 
 
 @pytest.mark.parametrize("shape", [(0,), (3, 0), (1 << 40,), (1 << 62, 1 << 62)])

@@ -42,7 +42,7 @@ def test_create_open_and_their_errors(tmp_path: Path, spec: StoreSpec) -> None:
     with pytest.raises(InputError, match="a store is there already"):
         Store.create(path, spec)
     other = StoreSpec(observation=observation_spec(spaces.Box(-1, 1, (8,))), action=spec.action)
-    with pytest.raises(InputError, match=r"Box\(2\) float64, not Box\(8\) float32"):
+    with pytest.raises(InputError, match=r"Box\(2\) float64, the environment Box\(8\) float32"):
         Store.open_or_create(path, other)
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="no store there"):
