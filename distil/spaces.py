@@ -17,6 +17,7 @@ from gymnasium import spaces
 from distil.errors import InputError
 from distil.types import Array
 
+MAX_BITS = 1 << 24  # of a MultiBinary, whose size is one number in a foreign file
 SUPPORTED_LEAVES = "Box, Discrete, MultiDiscrete, MultiBinary"
 _SHOWN = 8  # numbers of a bound that a message shows
 
@@ -207,7 +208,9 @@ def _leaf(space: spaces.Space[Any], name: str) -> Leaf:
         nvec = tuple(int(n) for n in np.asarray(space.nvec).reshape(-1))
         return Leaf(name=name, kind="multi_discrete", shape=space.shape, dtype=str(space.dtype), nvec=nvec)
     if isinstance(space, spaces.MultiBinary):
-        size = int(np.prod(space.shape))
+        size = int(np.prod(space.shape, dtype=object))
+        if not 0 < size <= MAX_BITS:
+            raise InputError(f"{name}: MultiBinary of {size:,} bits isn't supported: use 1 to {MAX_BITS:,}")
         return Leaf(name=name, kind="multi_binary", shape=space.shape, dtype=str(space.dtype), nvec=(2,) * size)
     raise InputError(
         f"{name}: space {type(space).__name__} isn't supported: use {SUPPORTED_LEAVES}, or Dict and Tuple of those"

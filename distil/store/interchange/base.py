@@ -99,7 +99,8 @@ def require(module: str, extra: str) -> Any:
 
 @contextmanager
 def fresh(target: Path) -> Iterator[Path]:
-    """Yield a path beside `target` to write a file or folder to; renamed when all went well, else removed."""
+    """Yield an absolute path beside `target` to write a file or folder to; renamed when all went well, else removed."""
+    target = target.absolute()  # libraries change directory, or join a relative path to itself
     if target.exists():
         raise InputError(f"{target}: there already; choose another place, or remove it first")
     part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")

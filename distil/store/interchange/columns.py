@@ -15,10 +15,12 @@ import pyarrow.parquet as pq
 
 from distil.errors import InputError, RunError
 from distil.store.interchange.episodes import BadEpisodeError
+from distil.store.interchange.guard import Claims
 from distil.types import Array
 
 _BATCH_ROWS = 4096
 _BATCH_BYTES = 64 << 20
+_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
 _NAME, _METADATA = b"ARROW:extension:name", b"ARROW:extension:metadata"
 
 
@@ -43,6 +45,7 @@ def batches(file: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Rec
     """Yield a Parquet file's rows in pieces of a bounded size; RunError if it can't be read."""
     try:
         with pq.ParquetFile(file) as opened:
+            require_plausible(file, opened.metadata)
             groups = (
                 opened.metadata.num_rows,
                 sum(opened.metadata.row_group(i).total_byte_size for i in range(opened.num_row_groups)),
@@ -52,6 +55,22 @@ def batches(file: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Rec
             yield from opened.iter_batches(rows, columns=columns, use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(file, error) from None
+
+
+def require_plausible(file: Path, metadata: pq.FileMetaData | None = None) -> None:
+    """Raise InputError for a Parquet file whose columns claim more than its bytes can hold, runs of constants included."""
+    if metadata is None:
+        try:
+            metadata = pq.read_metadata(file)
+        except (pa.ArrowException, OSError) as error:
+            raise _unreadable(file, error) from None
+    claims = Claims(file.stat().st_size)
+    for index in range(metadata.num_row_groups):
+        group = metadata.row_group(index)
+        for number in range(group.num_columns):
+            column = group.column(number)
+            claimed = max(column.total_uncompressed_size, column.num_values * _WIDTHS.get(column.physical_type, 8))
+            claims.add(f"{file}: column {column.path_in_schema}", claimed, column.total_compressed_size)
 
 
 def _unreadable(file: Path, error: BaseException) -> RunError:

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from distil.errors import InputError
 from distil.spaces import Leaf, SpaceSpec
+from distil.store.interchange.arrow_files import open_arrow
 from distil.store.interchange.base import Exporter, Importer, fresh
 from distil.store.interchange.episodes import (
     BadEpisodeError,
@@ -30,6 +31,7 @@ from distil.store.interchange.episodes import (
     read_facts,
     sift,
 )
+from distil.store.interchange.guard import require_inside
 from distil.store.interchange.lists import from_lists, numpy_dtype, to_lists
 from distil.store.interchange.spaces import action_of, leaf_of
 from distil.store.schema import StoreSpec, spec_from_json
@@ -124,6 +126,7 @@ def _files(source: Path) -> list[Path]:
         raise InputError(f"{source}: no Hugging Face dataset there (state.json: {error})") from None
     if indices:
         raise InputError(f"{source}: it's a selection of another dataset; save it with flatten_indices() first")
+    require_inside(source)
     if not names or any(Path(name).name != name for name in names):
         raise InputError(f"{source}: state.json names no files in the folder itself")
     return [source / name for name in names]
@@ -151,13 +154,12 @@ def _rows(files: list[Path]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     number = 0
     for path in files:
         try:
-            for batch in _open(path):
-                batch.validate(full=True)  # offsets that lead out of the file would crash
+            for batch in open_arrow(path):
                 for row in range(batch.num_rows):
                     yield str(number), {name: batch.column(name)[row] for name in batch.schema.names}
                     number += 1
-        except (OSError, pa.ArrowException) as error:
-            raise InputError(f"{path}: damaged after trajectory {number}: {one_line(error)}") from None
+        except InputError as error:
+            raise InputError(f"{error} (after trajectory {number})") from None
 
 
 def _infos(row: Mapping[str, Any], num: int) -> list[dict[str, Any]]:

@@ -18,11 +18,12 @@ def from_lists(values: Any) -> Array:
         raise BadEpisodeError("an array is missing")
     if isinstance(values, pa.ExtensionArray):
         values = values.storage
+    numbers = pa.types.is_integer(values.type) or pa.types.is_floating(values.type) or pa.types.is_boolean(values.type)
+    if not numbers and not _is_list(values.type):  # first: a null or a run of a constant claims any length
+        raise BadEpisodeError(f"an array holds {values.type} rather than numbers")
     if values.null_count:
         raise BadEpisodeError("an array holds nothing", step=int(np.argmax(values.is_null().to_numpy(zero_copy_only=False))))
-    if not _is_list(values.type):
-        if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type) or pa.types.is_boolean(values.type)):
-            raise BadEpisodeError(f"an array holds {values.type} rather than numbers")
+    if numbers:
         return np.asarray(values.to_numpy(zero_copy_only=False))
     lengths = values.value_lengths().to_numpy(zero_copy_only=False)
     if lengths.size and np.any(lengths != lengths[0]):

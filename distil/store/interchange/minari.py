@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from gymnasium import spaces
 
 from distil.errors import InputError
 from distil.spaces import action_spec, observation_spec
+from distil.store.interchange.arrow_files import open_arrow
 from distil.store.interchange.base import Exporter, Importer, fresh, require
+from distil.store.interchange.columns import require_plausible
 from distil.store.interchange.episodes import (
     BadEpisodeError,
     Finding,
@@ -29,6 +32,8 @@ from distil.store.interchange.episodes import (
     read_facts,
     sift,
 )
+from distil.store.interchange.guard import require_inside
+from distil.store.interchange.hdf5_files import open_hdf5
 from distil.store.interchange.spaces import gym_space
 from distil.store.schema import StoreSpec, spec_from_json
 from distil.store.snapshot import Snapshot
@@ -49,6 +54,7 @@ class MinariImport(Importer):
         folder = _folder(source)
         storage_module = require("minari.dataset.minari_storage", "minari")
         raw = _raw_metadata(folder)
+        _require_sound(folder, raw)
         try:
             storage = storage_module.MinariStorage.read(folder)
         except (ImportError, *_FAULTS) as error:
@@ -56,12 +62,14 @@ class MinariImport(Importer):
         if "distil" in raw:
             spec = _own_spec(raw, folder)
         else:
-            observation, action = observation_spec(storage.observation_space), action_spec(storage.action_space)
+            observation = observation_spec(_with_numbers_only(storage.observation_space, folder, report))
+            action = action_spec(storage.action_space)
             spec = StoreSpec(observation=observation, action=action, infos=self.infos, env=_env(raw))
         if raw.get("jpeg_encoding", True) and any(leaf.is_image for leaf in spec.observation.leaves):
             report(Finding(file=str(folder), what="its images may have been coded as JPEG, with loss; taken as decoded"))
         stem, own = str(raw.get("dataset_id", source.name)), "distil" in raw
-        load = partial(_load, storage, spec=spec, own=own, source=f"minari:{stem}", labelled=self.demonstrations)
+        files = _EpisodeFiles(storage, folder, str(raw["data_format"]))
+        load = partial(_load, files, spec=spec, own=own, source=f"minari:{stem}", labelled=self.demonstrations)
         loaders = ((f"episode_{index}", partial(load, index)) for index in range(int(raw["total_episodes"])))
         return spec, sift(loaders, spec=spec, file=str(folder), stem=stem, skip_bad=skip_bad, report=report, faults=_FAULTS)
 
@@ -91,6 +99,54 @@ def _raw_metadata(folder: Path) -> dict[str, Any]:
     return dict(raw)
 
 
+def _require_sound(folder: Path, raw: Mapping[str, Any]) -> None:
+    """Raise InputError for files that minari shouldn't be given: it checks neither links nor sizes."""
+    require_inside(folder)
+    if raw["data_format"] == "hdf5":
+        with open_hdf5(folder / "main_data.hdf5") as file:
+            num_present = len(file)
+    else:
+        names = [path.name for path in folder.iterdir() if path.name.isdigit()]
+        num_present = len(names)
+    num = raw["total_episodes"]
+    if not isinstance(num, int) or not 0 <= num <= num_present:
+        raise InputError(f"{folder}: metadata.json says {num} episodes and {num_present} are there; restore it from a copy")
+
+
+class _EpisodeFiles:
+    """A dataset's episodes, read by minari once their files were checked."""
+
+    def __init__(self, storage: Any, folder: Path, kind: str) -> None:
+        self._storage, self._folder, self._kind = storage, folder, kind
+
+    def read(self, index: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return an episode's data and its metadata; BadEpisodeError if it has none."""
+        for path in () if self._kind == "hdf5" else (self._folder / str(index)).iterdir():
+            if path.suffix == ".parquet":
+                require_plausible(path)
+            elif path.suffix != ".json":
+                for _ in open_arrow(path):  # checks each batch
+                    pass
+        try:
+            return next(iter(self._storage.get_episodes([index]))), next(iter(self._storage.get_episode_metadata([index])))
+        except StopIteration:
+            raise BadEpisodeError("has no data") from None
+
+
+def _with_numbers_only(space: spaces.Space[Any], folder: Path, report: Report, name: str = "obs") -> spaces.Space[Any]:
+    """Return the space without its Dict's keys of text and the like, each of which is reported."""
+    if not isinstance(space, spaces.Dict):
+        return space
+    kept = {}
+    for key, sub in space.spaces.items():
+        below = f"{name}/{key}"
+        if isinstance(sub, spaces.Text | spaces.Sequence | spaces.Graph | spaces.OneOf):
+            report(Finding(file=str(folder), what=f"{below} is {type(sub).__name__}, not numbers: left out"))
+        else:
+            kept[key] = _with_numbers_only(sub, folder, report, below)
+    return spaces.Dict({key: sub for key, sub in kept.items() if not isinstance(sub, spaces.Dict) or len(sub)})
+
+
 def _own_spec(raw: Mapping[str, Any], folder: Path) -> StoreSpec:
     try:
         data = json.loads(raw["distil"])
@@ -107,12 +163,8 @@ def _env(raw: Mapping[str, Any]) -> dict[str, Any]:
         return {}
 
 
-def _load(storage: Any, index: int, *, spec: StoreSpec, own: bool, source: str, labelled: bool) -> Episode:
-    try:
-        data = next(iter(storage.get_episodes([index])))
-        about = next(iter(storage.get_episode_metadata([index])))
-    except StopIteration:
-        raise BadEpisodeError("has no data") from None
+def _load(files: _EpisodeFiles, index: int, *, spec: StoreSpec, own: bool, source: str, labelled: bool) -> Episode:
+    data, about = files.read(index)
     num = len(data["rewards"])
     if int(about.get("total_steps", num)) != num:
         raise BadEpisodeError(f"has {num} steps where its metadata says {int(about['total_steps'])}")
@@ -139,11 +191,23 @@ def _load(storage: Any, index: int, *, spec: StoreSpec, own: bool, source: str, 
 
 
 def _infos(infos: Mapping[str, Any], names: tuple[str, ...], num: int) -> tuple[str, ...]:
-    """Return each step's chosen infos as JSON; Minari's first row is the reset's, so row t + 1 is step t's."""
+    """Return each step's chosen infos as JSON."""
     for name in names:
-        if name not in infos or len(infos[name]) != num + 1:
-            raise BadEpisodeError(f"has no infos {name!r} for each step; there are {', '.join(sorted(infos)) or 'none'}")
-    return tuple(json.dumps({name: np.asarray(infos[name][t + 1]).tolist() for name in names}) for t in range(num))
+        if name not in infos:
+            raise BadEpisodeError(f"has no infos {name!r}; there are {', '.join(sorted(infos)) or 'none'}")
+    rows = {name: _info_rows(infos[name], name, num) for name in names}
+    return tuple(json.dumps({name: _plain(rows[name][t]) for name in names}) for t in range(num))
+
+
+def _info_rows(rows: Any, name: str, num: int) -> Any:
+    """Return an info's row of each step. Minari's first row is the reset's, unless the reset had no such key."""
+    if isinstance(rows, Mapping) or len(rows) not in (num, num + 1):
+        raise BadEpisodeError(f"its infos {name!r} aren't one value a step")
+    return rows[1:] if len(rows) == num + 1 else rows
+
+
+def _plain(value: Any) -> Any:
+    return value.decode(errors="replace") if isinstance(value, bytes) else np.asarray(value).tolist()
 
 
 def _with_own(episode: Episode, infos: Mapping[str, Any], about: Mapping[str, Any], spec: StoreSpec) -> Episode:
@@ -177,7 +241,8 @@ class MinariExport(Exporter):
         minari = require("minari", "minari")
         storage_module = require("minari.dataset.minari_storage", "minari")
         buffer = require("minari.data_collector.episode_buffer", "minari").EpisodeBuffer
-        name = self.dataset_id or (target.name if _ID.fullmatch(target.name) else f"{target.name}-v0")
+        own = target.absolute().name
+        name = self.dataset_id or (own if _ID.fullmatch(own) else f"{own}-v0")
         if not _ID.fullmatch(name):
             raise InputError(f"dataset_id {name!r}: write it as (namespace/)name-v0, of letters, digits, '-' and '_'")
         spec = snapshot.spec

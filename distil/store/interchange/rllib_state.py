@@ -17,6 +17,7 @@ from gymnasium import spaces
 from distil.errors import InputError, RunError
 from distil.spaces import SpaceSpec, action_spec, observation_spec
 from distil.store.interchange.episodes import BadEpisodeError
+from distil.store.interchange.guard import read_npy
 from distil.store.interchange.rllib_pieces import Piece
 from distil.store.interchange.spaces import gym_space
 from distil.store.schema import StoreSpec
@@ -194,5 +195,7 @@ def _array_text(values: Array) -> str:
 
 def _array(text: str) -> Array:
     raw = zlib.decompressobj().decompress(base64.b64decode(text), _MAX_SPACE_BYTES)
-    out: Array = np.load(io.BytesIO(raw), allow_pickle=False)
-    return out
+    try:
+        return read_npy(io.BytesIO(raw), len(raw), "a bound")
+    except BadEpisodeError as bad:
+        raise ValueError(bad.what) from None

@@ -29,6 +29,7 @@ from distil.store.interchange.episodes import (
     read_facts,
     sift,
 )
+from distil.store.interchange.hdf5_files import FAULTS, open_hdf5
 from distil.store.interchange.spaces import action_of, leaf_of, observation_of
 from distil.store.schema import StoreSpec, spec_from_json
 from distil.store.snapshot import Snapshot
@@ -36,7 +37,6 @@ from distil.types import Array, Episode
 
 _DEMO = re.compile(r".*?(\d+)")
 _GYM_TYPE = 2  # robomimic's EnvType of Gym environments
-_FAULTS = (OSError, KeyError, ValueError, TypeError, RuntimeError)
 
 
 class RobomimicImport(WithoutFinalObservation):
@@ -53,15 +53,11 @@ class RobomimicImport(WithoutFinalObservation):
 
     def read(self, source: Path, *, skip_bad: bool, report: Report) -> tuple[StoreSpec, Iterator[Episode]]:
         """See `Importer.read`."""
-        h5py = require("h5py", "robomimic")
-        try:
-            file = h5py.File(source, "r")
-        except OSError as error:
-            raise InputError(f"{source}: can't be read as HDF5: {error}") from None
+        file = open_hdf5(source)
         try:
             names = self._names(file, source)
             spec, own = self._spec(file, source, names, report)
-        except (InputError, BadEpisodeError, *_FAULTS) as error:
+        except (InputError, BadEpisodeError, *FAULTS) as error:
             file.close()
             if isinstance(error, InputError):
                 raise
@@ -75,7 +71,7 @@ class RobomimicImport(WithoutFinalObservation):
         loaders = ((name, partial(load, file, name, spec)) for name in names)
         with file:
             yield from sift(
-                loaders, spec=spec, file=str(source), stem=source.stem, skip_bad=skip_bad, report=report, faults=_FAULTS
+                loaders, spec=spec, file=str(source), stem=source.stem, skip_bad=skip_bad, report=report, faults=FAULTS
             )
 
     def _names(self, file: Any, source: Path) -> list[str]:
@@ -151,7 +147,7 @@ def _read(group: Any, name: str) -> Array:
         if node.dtype.kind not in "biuf" or not node.shape:
             raise BadEpisodeError(f"{name} isn't an array of numbers but {node.dtype}")
         values: Array = node[:]
-    except (*_FAULTS, AttributeError) as error:
+    except (*FAULTS, AttributeError) as error:
         raise BadEpisodeError(f"{name} can't be read: {one_line(error)}") from None
     return values
 
@@ -216,7 +212,7 @@ class RobomimicExport(Exporter):
 
     def write(self, snapshot: Snapshot, target: Path, *, report: Report) -> None:
         """See `Exporter.write`."""
-        h5py = require("h5py", "robomimic")
+        h5py = require("h5py", "hdf5")
         spec = snapshot.spec
         keys = [_key(leaf.name) for leaf in spec.observation.leaves]
         if len(set(keys)) < len(keys):

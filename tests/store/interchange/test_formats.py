@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from distil.errors import InputError
 from distil.store.interchange.formats import EXPORTERS, IMPORTERS, exporter, importer, kind_of
+from distil.store.interchange.transfer import export_store, import_store
 
 
 def test_formats_are_found_by_name() -> None:
@@ -25,3 +28,22 @@ def test_no_format_loads_its_library_before_it_is_used() -> None:
     heavy = ("torch", "ray", "minari", "h5py", "zarr", "datasets", "pandas", "av", "PIL")
     code = f"import distil.store.interchange.formats, sys; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("kind", [kind_of(c) for c in EXPORTERS])
+def test_relative_paths(make_store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """What is exported to a relative path is there, and is imported from a relative path."""
+    for library in {"minari": ("minari", "h5py"), "robomimic": ("h5py",), "rlds": ("google_crc32c",)}.get(kind, ()):
+        pytest.importorskip(library)
+    snapshot = make_store()
+    monkeypatch.chdir(tmp_path)
+    export_store(exporter(kind, {}), snapshot, Path("out"))
+    assert (tmp_path / "out").exists()
+    back = import_store(importer(kind, {}), Path("out"), "back").snapshot
+    assert back.num_transitions == snapshot.num_transitions
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    export_store(exporter(kind, {}), snapshot, Path("../new/out"))
+    assert import_store(importer(kind, {}), Path("../new/out"), "../again").num_added == snapshot.num_episodes
+    with pytest.raises(InputError, match="there already"):
+        export_store(exporter(kind, {}), snapshot, Path("."))

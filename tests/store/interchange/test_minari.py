@@ -176,3 +176,58 @@ def test_the_experts_actions_as_minaris_own(
     snapshot = make_store(action=spaces.Discrete(4))
     export_store(MinariExport(actions="expert"), snapshot, root / "labels-v0")
     same(all_episodes(snapshot), all_episodes(import_store(MinariImport(), Path("labels-v0"), tmp_path / "b").snapshot))
+
+
+def text_dataset() -> Any:
+    space = spaces.Dict(mission=spaces.Text(20), state=spaces.Box(-9, 9, (2,), np.float32))
+    rng = np.random.default_rng(0)
+    state = rng.normal(size=(6, 2)).astype(np.float32)
+    buffer = episode_buffer(1, 5, observations={"mission": ["go to the door"] * 6, "state": state})
+    return make_dataset("hdf5", [buffer], space, "made/text-v0"), state
+
+
+def test_a_key_of_text_is_left_out(root: Path, tmp_path: Path) -> None:
+    _, state = text_dataset()
+    result = import_store(MinariImport(), Path("made/text-v0"), tmp_path / "store")
+    assert "obs/mission is Text, not numbers: left out" in str(result.findings[0])
+    assert [leaf.name for leaf in result.snapshot.spec.observation.leaves] == ["obs/state"]
+    np.testing.assert_array_equal(result.snapshot.episode(0).observations["obs/state"], state)
+
+
+def test_infos_without_the_reset_s_row(root: Path, tmp_path: Path) -> None:
+    make_dataset("hdf5", [episode_buffer(1, 5, infos={"height": [0.5, 1.0, 1.5, 2.0, 2.5]})])
+    snapshot = import_store(MinariImport(infos=("height",)), Path("made/pole-v0"), tmp_path / "store").snapshot
+    infos = snapshot.episode(0).infos
+    assert infos is not None
+    assert [json.loads(text)["height"] for text in infos] == [0.5, 1.0, 1.5, 2.0, 2.5]
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize(("shape", "dtype"), [((40, 36), np.uint16), ((40, 36, 1), np.float32), ((40, 36), np.uint8)])
+def test_depth_maps(root: Path, tmp_path: Path, storage: str, shape: tuple[int, ...], dtype: Any) -> None:
+    high = np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 10.0
+    depth = np.random.default_rng(0).uniform(0, high, (6, *shape)).astype(dtype)
+    made = make_dataset(storage, [episode_buffer(1, 5, observations=depth)], spaces.Box(0, high, shape, dtype))
+    back = import_store(MinariImport(), Path("made/pole-v0"), tmp_path / "store").snapshot.episode(0)
+    theirs = next(iter(made.iterate_episodes())).observations
+    np.testing.assert_array_equal(back.observations["obs"], np.reshape(theirs, depth.shape))
+
+
+def test_minari_is_given_sound_files_only(root: Path, tmp_path: Path) -> None:
+    """CORRECTNESS 37: nothing outside the folder is read, and counts are compared with what is there."""
+    folder = root / "made" / "pole-v0" / "data"
+    make_dataset("hdf5", [episode_buffer(1, 5)])
+    metadata = json.loads((folder / "metadata.json").read_text())
+    (folder / "metadata.json").write_text(json.dumps(metadata | {"total_episodes": 10**12}))
+    with pytest.raises(InputError, match=r"metadata\.json says 1000000000000 episodes and 1 are there"):
+        import_store(MinariImport(), folder, tmp_path / "store", skip_bad=True)
+    bits = json.dumps({"type": "MultiBinary", "n": 1 << 33})
+    (folder / "metadata.json").write_text(json.dumps(metadata | {"observation_space": bits}))
+    with pytest.raises(InputError, match="MultiBinary of 8,589,934,592 bits"):
+        import_store(MinariImport(), folder, tmp_path / "store")
+    (folder / "metadata.json").write_text(json.dumps(metadata))
+    main = folder / "main_data.hdf5"
+    main.rename(tmp_path / "elsewhere.hdf5")
+    main.symlink_to(tmp_path / "elsewhere.hdf5")
+    with pytest.raises(InputError, match="a link that leads out"):
+        import_store(MinariImport(), folder, tmp_path / "store")

@@ -120,6 +120,15 @@ def test_wrong_files(tmp_path: Path) -> None:
     assert not (tmp_path / "store").exists()
 
 
+def test_other_files_are_not_read(tmp_path: Path) -> None:
+    demos(tmp_path / "other.hdf5", [3])
+    path = demos(tmp_path / "lift.hdf5", [3])
+    with h5py.File(path, "a") as file:
+        file["data/demo_1"] = h5py.ExternalLink(str(tmp_path / "other.hdf5"), "/data/demo_0")
+    with pytest.raises(InputError, match=r"lift.hdf5:/data/demo_1: an external link"):
+        import_store(RobomimicImport(), path, tmp_path / "store")
+
+
 @pytest.mark.parametrize(
     "action", [spaces.Box(-2, 2, (2, 3), np.float64), spaces.Discrete(3, start=1), spaces.MultiDiscrete([3, 4])]
 )

@@ -117,9 +117,9 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
     ):
         (array / ".zarray").write_text(json.dumps(metadata | {"compressor": None} | change))
         (array / "0.0").write_bytes(bomb)
-        with pytest.raises(InputError, match=r"data/state: (its elements are '\|O'|codec 'pickle')"):
+        with pytest.raises(InputError, match=r"data/state: (it holds objects|codec 'pickle')"):
             import_store(ZarrImport(), path, tmp_path / "store")
-        with pytest.raises(InputError, match=r"data/state: (its elements are '\|O'|codec 'pickle')"):
+        with pytest.raises(InputError, match=r"data/state: (it holds objects|codec 'pickle')"):
             import_store(ZarrImport(), zipped(path), tmp_path / "store")
     assert import_store(ZarrImport(observations=("img",)), path, tmp_path / "store").num_added == 3
 
