@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from distil.errors import RunError
+from distil.errors import InputError, RunError
 from distil.store.interchange import columns
-from distil.store.interchange.columns import runs, to_numpy
+from distil.store.interchange.columns import batches, runs, to_numpy
 from distil.store.interchange.episodes import BadEpisodeError
 
 
@@ -62,3 +62,14 @@ def test_what_is_no_array_is_said_with_its_step(array: Any, what: str, step: int
     with pytest.raises(BadEpisodeError, match=what) as error:
         to_numpy(array)
     assert error.value.step == step
+
+
+def test_runs_of_constants_are_bounded(tmp_path: Path) -> None:
+    """A few hundred bytes claim any number of equal values; a million of them are a column like others."""
+    small, large = tmp_path / "small.parquet", tmp_path / "large.parquet"
+    pq.write_table(pa.table({"x": np.zeros(1 << 20, np.int8)}), small)
+    assert sum(batch.num_rows for batch in batches(small)) == 1 << 20
+    pq.write_table(pa.table({"x": np.zeros(1 << 27, np.int8)}), large, row_group_size=1 << 27)
+    assert large.stat().st_size < 10_000
+    with pytest.raises(InputError, match=r"large.parquet: column x: claims 536,870,912 bytes"):
+        next(batches(large))
