@@ -68,9 +68,13 @@ def check_size(root: Location, entry: ShardEntry) -> None:
         raise RunError(f"{root / entry.path}: {size} bytes, not {entry.num_bytes}: truncated or altered; {MEND}")
 
 
-def missing(where: Location) -> RunError:
+class MissingError(RunError):
+    """A shard isn't there."""
+
+
+def missing(where: Location) -> MissingError:
     """Return the error for a shard that isn't there."""
-    return RunError(f"{where}: the shard is missing; {MEND}")
+    return MissingError(f"{where}: the shard is missing; {MEND}")
 
 
 def damaged(where: Location, error: BaseException) -> RunError:

@@ -43,6 +43,12 @@ class Manifest:
         }
 
 
+def difference(old: Manifest | None, new: Manifest) -> tuple[list[ShardEntry], list[ShardEntry]]:
+    """Return the shards that only `old` (None: the empty store) and only `new` lists."""
+    had, has = dict.fromkeys(old.entries if old else ()), dict.fromkeys(new.entries)
+    return [entry for entry in had if entry not in has], [entry for entry in has if entry not in had]
+
+
 def manifest_key(version: int) -> str:
     """Return the key of version `version` in its store."""
     return f"{FOLDER}/v{version:012d}.json"

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distil.errors import RunError
+from distil.store.admission import ClashError
 from distil.store.backend import Item, Location, backend
 from distil.store.files import os_fault
 from distil.store.footer import describe
 from distil.store.gc import referenced, restore_trash
-from distil.store.manifest import Manifest
 from distil.store.relabel import is_being_rewritten, is_rewritten
 from distil.store.shard import ShardEntry
 from distil.store.verify import check_shard, check_steps, digest_of
@@ -55,29 +55,25 @@ def recover(store: Store, *, discard: bool = False, dry_run: bool = False) -> Re
     restored = () if dry_run else restore_trash(store, items, wanted, float("inf") if discard else 0.0)
     salvaged, discarded, writing = _unsealed(store, discard=discard, dry_run=dry_run)
     orphans = [item for item in backend(store.path).list("data") if _is_orphan(item, wanted)]
-    sound, refused = _sound(store, [] if discard else orphans)
-    if sound and not dry_run:
-        store.commit(sound, "recovered")
+    examined, refused = _examined(store, [] if discard else orphans)
+    while True:
+        sound, num_episodes, clashes = _sift(store, examined)
+        try:
+            if sound and not dry_run:
+                store.commit(sound, "recovered")
+        except ClashError:
+            continue  # a live writer committed other content just now; it isn't sound any more
+        break
     return RecoverReport(
         salvaged=tuple(salvaged),
         discarded=tuple(discarded),
         writing=tuple(writing),
         committed=tuple(entry.path for entry in sound),
-        refused=tuple(refused),
+        refused=(*refused, *clashes),
         restored=restored,
-        num_episodes=sum(entry.num_episodes for entry in sound),
+        num_episodes=num_episodes,
         version=store.manifest().version,
     )
-
-
-def _has_other_labels(store: Store, head: Manifest, entry: ShardEntry) -> bool:
-    """Return whether a version has all episodes of a shard, as far as their facts tell, but with other labels."""
-    facts = store.snapshot(head.version).episodes
-    names = ("length", "seed", "round", "policy_version", "total_reward")
-    rows = zip(facts.uid.tolist(), *(getattr(facts, name).tolist() for name in names), strict=True)
-    have = {uid: repr(rest) for uid, *rest in rows}  # as text: NaN equals itself
-    ours = store.index(entry).select(["uid", *names]).to_pydict().values()
-    return all(have.get(uid) == repr(rest) for uid, *rest in zip(*ours, strict=True))
 
 
 def _is_orphan(item: Item, wanted: set[str]) -> bool:
@@ -143,27 +139,35 @@ def _examine(store: Store, root: Location, key: str, num_bytes: int) -> ShardEnt
     return entry
 
 
-def _sound(store: Store, orphans: Sequence[Item]) -> tuple[list[ShardEntry], list[str]]:
-    """Return the entries that can be committed together, and "shard: why" of the others."""
-    sound, refused, head = list[ShardEntry](), list[str](), store.manifest()
-    taken = set(store.snapshot(head.version).episodes.uid.tolist())
+def _examined(store: Store, orphans: Sequence[Item]) -> tuple[list[ShardEntry], list[str]]:
+    """Return the entries of shards that are whole, and "shard: why" of the others."""
+    whole, refused = list[ShardEntry](), list[str]()
     for item in sorted(orphans, key=lambda item: item.key):
         if is_rewritten(item.key):
             refused.append(f"{store.path / item.key}: labels that no version lists; for `distil store label`, or else for gc")
             continue
         try:
-            entry = _examine(store, store.path, item.key, item.num_bytes)
+            whole.append(_examine(store, store.path, item.key, item.num_bytes))
         except FileNotFoundError:
             continue  # another recovery or gc was here
         except RunError as error:
             refused.append(str(error))
+    return whole, refused
+
+
+def _sift(store: Store, entries: Sequence[ShardEntry]) -> tuple[list[ShardEntry], int, list[str]]:
+    """Return the entries that bring something, the number of their new episodes, and "shard: why" of those that clash.
+
+    What the newest version has already (compacted, committed again or labelled) is in neither: it is for gc.
+    """
+    sound, num_episodes, clashes, sieve = list[ShardEntry](), 0, list[str](), store.sieve(store.manifest())
+    for entry in entries:
+        try:
+            num = int(sieve.take(entry).sum())
+        except RunError as error:  # it clashes, or is gone
+            clashes.append(str(error))
             continue
-        if store.holds(head, entry) or _has_other_labels(store, head, entry):
-            continue  # compacted, committed again or labelled: for gc
-        uids = set(store.index(entry).column("uid").to_pylist())
-        if uids & taken:
-            refused.append(f"{store.path / item.key}: the store has another episode {min(uids & taken)}")
-            continue
-        taken |= uids
-        sound.append(entry)
-    return sound, refused
+        if num:
+            sound.append(entry)
+            num_episodes += num
+    return sound, num_episodes, clashes

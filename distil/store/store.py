@@ -8,15 +8,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from threading import RLock
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from distil.errors import InputError, RunError
+from distil.errors import InputError
+from distil.store.admission import Catalogue, ClashError, Sieve, gone
 from distil.store.backend import Location, backend, location, read_json
 from distil.store.files import dump_json
 from distil.store.index import gather_index
 from distil.store.manifest import Manifest, list_versions, read_manifest, write_manifest
+from distil.store.merge import merge_shards
 from distil.store.schema import FORMAT, StoreSpec, check_format, spec_from_json
 from distil.store.shard import ShardEntry, read_index
 from distil.store.snapshot import Snapshot
@@ -28,10 +32,6 @@ _NUM_REQUESTS = 16  # at a time, to an object store
 _HEADER = "store.json"
 
 
-class _TwiceError(RunError):
-    """An episode would be in a version twice."""
-
-
 class Store:
     """An open store. Holds no lock and no file: any number of processes may have one open, and commit."""
 
@@ -39,6 +39,8 @@ class Store:
         """Hold a store that exists; use `create`, `open` or `open_or_create`."""
         self.path, self.spec, self.uuid = path, spec, store_uuid
         self._indices: dict[ShardEntry, pa.RecordBatch] = {}  # shards never change
+        self._catalogue = Catalogue(self.index)
+        self._committing = RLock()
 
     @staticmethod
     def create(path: str | Location, spec: StoreSpec) -> Store:
@@ -100,8 +102,10 @@ class Store:
     def commit(self, entries: Sequence[ShardEntry], message: str = "") -> Snapshot:
         """Add sealed shards as one new version; when this returns, they are durable and visible.
 
-        Other writers may commit at the same time: the one that comes second goes on top of the first. Committing what is
-        committed already changes nothing, so a commit can be repeated.
+        Other writers may commit at the same time: the one that comes second goes on top of the first. What the store has
+        already isn't added again, neither a shard nor an episode (the same uid and steps), so a commit can be repeated, and
+        two writers may bring the same episodes. Of a shard that is new in part, the new episodes are copied into another one
+        (what it leaves behind is for `gc`).
 
         Args:
             entries: what writers' `seal` returned; when empty, nothing is committed.
@@ -111,36 +115,41 @@ class Store:
             The snapshot with the entries.
 
         Raises:
-            RunError: an episode's uid is in the store already, a shard isn't what was sealed, or the disk refuses.
+            ClashError: another episode has a uid that is in the store already, or in two of the entries.
+            RunError: a shard isn't what was sealed, or the disk refuses.
         """
         for entry in entries:
             ShardEntry.from_json(entry.to_json(), self.spec.min_row_bytes)  # never write what readers refuse
-        rest, touched = list(entries), dict[ShardEntry, ShardEntry]()
-        while True:
-            head = self.manifest()
-            known = {entry.digest for entry in head.entries}
-            rest = [entry for entry in rest if entry.digest not in known]
-            if not rest:
-                return self._load(head)
-            touched |= {entry: self._touch(entry) for entry in rest if entry not in touched}
-            added = tuple(touched[entry] for entry in rest)
-            try:
+        ready = dict[tuple[ShardEntry, bytes], ShardEntry]()  # what is missing of an entry -> the shard that has it
+        with self._committing:
+            while True:
+                head = self.manifest()
+                sieve = self.sieve(head)
+                missing = [(entry, keep) for entry in entries if (keep := sieve.take(entry)).any()]
+                if not missing:
+                    return self._load(head)
+                for entry, keep in missing:
+                    if (entry, keep.tobytes()) not in ready:
+                        ready[entry, keep.tobytes()] = self._prepare(entry, keep)
+                added = tuple(ready[entry, keep.tobytes()] for entry, keep in missing)
                 manifest = replace(head, version=head.version + 1, entries=(*head.entries, *added), message=message)
                 if (snapshot := self.publish(manifest)) is not None:
                     return snapshot
-            except _TwiceError:
-                new = [entry for entry in rest if not self.holds(head, entry)]
-                if len(new) == len(rest):
-                    raise
-                rest = new
 
-    def holds(self, manifest: Manifest, entry: ShardEntry) -> bool:
-        """Return whether a version has every episode of a shard already, with the same steps (compacted, for one)."""
-        episodes, index = self._load(manifest).episodes, self.index(entry)
-        have = dict(zip(episodes.uid.tolist(), episodes.digest.tolist(), strict=True))
-        return all(
-            have.get(uid) == digest for uid, digest in zip(*index.select(["uid", "digest"]).to_pydict().values(), strict=True)
-        )
+    def sieve(self, manifest: Manifest) -> Sieve:
+        """Return what tells the episodes that a version lacks; `manifest` is the newest one."""
+        with self._committing:
+            self._catalogue.follow(manifest)
+            return Sieve(self, manifest, self._catalogue)
+
+    def _prepare(self, entry: ShardEntry, keep: NDArray[np.bool_]) -> ShardEntry:
+        """Return a shard, safe from `gc`, of the episodes `keep` of a sealed one."""
+        if not keep.all():
+            return merge_shards(self, [entry], "rest", [keep])
+        try:
+            return replace(entry, path=backend(self.path).touch(entry.path))
+        except FileNotFoundError:
+            raise gone(self.path / entry.path) from None
 
     def index(self, entry: ShardEntry) -> pa.RecordBatch:
         """Return the index of a shard's episodes (columns of `INDEX_SCHEMA`), committed or not."""
@@ -201,14 +210,6 @@ class Store:
             has = f"{versions[0]} to {versions[-1]}" if versions else "none yet"
             raise InputError(f"{self.path}: no version {version}; there is {has}")
 
-    def _touch(self, entry: ShardEntry) -> ShardEntry:
-        try:
-            return replace(entry, path=backend(self.path).touch(entry.path))
-        except FileNotFoundError:
-            raise RunError(
-                f"{self.path / entry.path}: the shard is missing, so it can't be committed; collect its episodes again"
-            ) from None
-
     def _load(self, manifest: Manifest) -> Snapshot:
         unknown = [entry for entry in manifest.entries if entry not in self._indices]
         with ThreadPoolExecutor(1 if isinstance(self.path, Path) else _NUM_REQUESTS) as pool:
@@ -218,7 +219,7 @@ class Store:
         twice = np.flatnonzero(episodes.uid[1:] == episodes.uid[:-1])
         if twice.size:
             uid = episodes.uid[twice[0]]
-            raise _TwiceError(f"{self.path}: episode {uid} would be in the store twice; give new episodes new uids")
+            raise ClashError(f"{self.path}: episode {uid} would be in the store twice; give new episodes new uids")
         return Snapshot(
             path=self.path,
             version=manifest.version,

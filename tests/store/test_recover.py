@@ -125,3 +125,53 @@ def test_a_missing_shard_is_no_work_for_recover(store: Store) -> None:
     (store.path / store.snapshot().entries[0].path).unlink()
     with pytest.raises(RunError, match="the shard is missing"):
         recover(Store.open(store.path))
+
+
+_WRITER = """
+import sys
+import numpy as np
+from distil.store import Store
+from distil.types import Episode
+store = Store.open(sys.argv[1])
+writer = store.writer(sys.argv[2])
+for number in range(40):
+    for i in (2 * number, 2 * number + 1):
+        actions = np.full((3, 1), i, np.float32)
+        writer.add(Episode(observations={"obs": np.full((4, 2), float(i))}, actions=actions, expert_actions=actions,
+            rewards=np.zeros(3), labelled=np.ones(3, np.uint8), acted_by_expert=np.ones(3, np.uint8),
+            terminated=True, truncated=False, uid=f"live-{i:04d}"))
+    entry = writer.seal()
+    print(flush=True)
+    store.commit([entry])
+"""
+
+
+def test_recover_and_live_writers_of_the_same_episodes_meet(store: Store) -> None:
+    """Whoever commits a shard first, nobody fails and every episode is there once."""
+    command = [sys.executable, "-c", _WRITER, str(store.path)]
+    writers = [subprocess.Popen([*command, name], stdout=subprocess.PIPE) for name in ("a", "b")]
+    while any(writer.poll() is None for writer in writers):
+        assert recover(Store.open(store.path)).refused == ()
+    for writer in writers:
+        writer.communicate()
+    assert [writer.returncode for writer in writers] == [0, 0]
+    assert recover(store).committed == ()
+    assert store.snapshot().episodes.uid.tolist() == [f"live-{i:04d}" for i in range(80)] + ["test-0000", "test-0001"]
+    assert store.verify() == []
+
+
+def test_a_clash_that_comes_meanwhile_costs_only_its_shard(
+    store: Store, make_episode: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lone, late = sealed(store, make_episode(7, 3)), sealed(store, make_episode(8, 3))
+    commit = Store.commit
+
+    def race(self: Store, entries: Any, message: str = "") -> Any:
+        monkeypatch.setattr(Store, "commit", commit)
+        commit(Store.open(store.path), [sealed(store, make_episode(8, 9))])
+        return commit(self, entries, message)
+
+    monkeypatch.setattr(Store, "commit", race)
+    report = recover(store)
+    assert (report.committed, report.num_episodes) == ((lone.path,), 1)
+    assert ["another episode test-0008" in line and late.path in line for line in report.refused] == [True]

@@ -4,6 +4,7 @@ import multiprocessing
 import shutil
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from distil.spaces import observation_spec
 from distil.store import ShardEntry, Store, StoreSpec
 from distil.store.backend import read_json
 from distil.store.files import dump_json
+from distil.store.recover import recover
 
 Fill = Callable[..., Store]
 
@@ -96,13 +98,43 @@ def test_a_power_cut_loses_nothing_that_was_committed(tmp_path: Path, fill: Fill
     assert power_cut.lost(tmp_path) == []
 
 
-def test_an_episode_is_never_in_twice(fill: Fill, make_episode: Any) -> None:
+def test_other_content_under_one_uid_is_refused(fill: Fill, make_episode: Any) -> None:
     store = fill([3, 4])
-    again, twin, other = (sealed(store, make_episode(number, 5)) for number in (1, 2, 2))
-    for entries in ([again], [twin, other], [twin, twin]):
-        with pytest.raises(RunError, match="would be in the store twice"):
+    again, twin, other = (sealed(store, make_episode(number, length)) for number, length in ((1, 5), (2, 5), (2, 6)))
+    relabelled = replace(make_episode(1, 4), expert_actions=np.zeros((4, 1), np.float32))
+    for entries in ([again], [twin, other], [sealed(store, make_episode(5, 3), relabelled)]):
+        (clash,) = [uid for uid in ("test-0001", "test-0002") if uid in store.index(entries[-1]).column("uid").to_pylist()]
+        with pytest.raises(
+            RunError, match=rf"^[^\n]*{entries[-1].path}: episode {clash} would be in the store twice, data/\S+ has"
+        ):
             store.commit(entries)
     assert store.versions() == [1]
+
+
+def test_a_commit_adds_what_is_missing(fill: Fill, make_episode: Any) -> None:
+    store = fill([3, 4])
+    same, part = sealed(store, make_episode(1, 4)), sealed(store, make_episode(0, 3), make_episode(2, 5), make_episode(3, 2))
+    twins = [sealed(store, make_episode(4, 6)), sealed(store, make_episode(3, 2), make_episode(4, 6))]
+    assert store.commit([same]).version == 1
+    snapshot = store.commit([same, part, *twins, part])
+    assert (snapshot.version, snapshot.episodes.uid.tolist()) == (2, [f"test-{i:04d}" for i in range(5)])
+    assert snapshot.digest == fill([3, 4, 5, 2, 6], name="other").snapshot().digest
+    assert store.verify() == []
+    assert store.commit([part, *twins]).version == 2
+    assert recover(store).refused == recover(store).committed == ()
+
+
+def test_labels_that_came_since_stay(fill: Fill, make_episode: Any) -> None:
+    """Two runs collect the same episodes; the first one has labelled them when the second one commits."""
+    bare = {"labelled": np.zeros(4, np.uint8), "expert_actions": np.zeros((4, 1), np.float32), "source": "policy"}
+    store = fill([3])
+    store.commit([sealed(store, make_episode(1, 4))])
+    late = sealed(store, make_episode(1, 4, **bare), make_episode(2, 4, **bare))
+    snapshot = store.commit([late])
+    assert snapshot.episodes.num_labelled.tolist() == [3, 4, 0]
+    moved = make_episode(1, 4, **bare, observations={"obs": np.zeros((5, 2))})
+    with pytest.raises(RunError, match="has another episode test-0001"):
+        store.commit([sealed(store, moved)])
 
 
 def test_the_order_and_digest_are_those_of_the_content(fill: Fill) -> None:
@@ -170,3 +202,29 @@ def test_concurrent_commits_of_two_processes_all_count(tmp_path: Path, spec: Sto
         process.join()
     assert [process.exitcode for process in processes] == [0, 0]
     check_all(store.path, 20)
+
+
+def _collect_the_same(root: Path, episodes: list[Any], barrier: Any) -> None:
+    """Write the same episodes as others do, cut into other shards, and commit each shard by itself, all at once."""
+    store, barrier_passed = Store.open(root), False
+    while episodes:
+        entry, episodes = sealed(store, *episodes[: 1 + len(episodes) // 3]), episodes[1 + len(episodes) // 3 :]
+        if not barrier_passed:
+            barrier_passed = barrier.wait() >= 0
+        store.commit([entry])
+
+
+def test_processes_that_collect_the_same_at_once_lose_nothing(tmp_path: Path, spec: StoreSpec, make_episode: Any) -> None:
+    store = Store.create(tmp_path / "demos", spec)
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(4)
+    episodes = [make_episode(number, 3) for number in range(30)]
+    parts = [episodes[:20], episodes[:30], episodes[29:4:-1], episodes[::-2]]
+    processes = [context.Process(target=_collect_the_same, args=(store.path, part, barrier)) for part in parts]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0, 0]
+    assert store.snapshot().episodes.uid.tolist() == [episode.uid for episode in episodes]
+    assert store.verify() == []
