@@ -180,8 +180,13 @@ def plot_curves(
     title: str = "",
     subtitle: str = "",
     log_y: bool = False,
+    marks: Sequence[float] = (),
+    marks_name: str = "",
 ) -> Path:
-    """Draw learning curves, one colour and line style each, intervals as bands; return `path`."""
+    """Draw learning curves, one colour and line style each, intervals as bands; return `path`.
+
+    `marks` are values of x that get a thin vertical line; the legend calls them `marks_name`.
+    """
     import matplotlib as mpl
     from matplotlib.ticker import EngFormatter
 
@@ -189,6 +194,8 @@ def plot_curves(
         figure, axes = _figure(title, subtitle)
         for index, (name, curve) in enumerate(curves.items()):
             _draw(axes, name, curve, index, marker=len(curve.x) <= 30)
+        for number, x in enumerate(marks):
+            axes.axvline(x, color=_RANDOM, linewidth=0.8, alpha=0.6, zorder=1, label=None if number else marks_name)
         if log_y:
             axes.set_yscale("log")
             axes.grid(which="minor", linewidth=0.4)

@@ -11,15 +11,15 @@ What is reported in the run's journal is durable: a run that was killed goes on 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from distil.algorithms.base import Algorithm
 from distil.learners import Learner, make_learner
+from distil.losscurve import LossCurve
 from distil.plans import CheckPlan, EvaluatePlan, Round, RoundReport, UpdatePlan
 from distil.policies.checkpoint import load_policy_ref, save_policy
-from distil.report import Curve, plot_curves
 from distil.rollouts.video import record_video
 from distil.runconfig import RunConfig
 from distil.rundata import Gathered, RunData, open_data
@@ -40,7 +40,7 @@ class Parts:
     data: RunData
     learner: Learner
     tracker: Tracker
-    losses: Mapping[str, Mapping[int, float]]  # name -> gradient step -> value, of this process
+    losses: LossCurve
 
 
 def train(config: RunConfig, rundir: RunDir, session: Session) -> None:
@@ -58,7 +58,7 @@ def train(config: RunConfig, rundir: RunDir, session: Session) -> None:
         while (todo := algorithm.next_round(last)) is not None:
             last = carry_out(todo, parts, started)
             rundir.append("reported", round=todo.index, report=last.to_json())
-            parts.tracker.log(last.metrics, step=todo.index)
+            _log(last, parts)
         _keep_results(parts)
         rundir.finish(last.metrics if last else {})
 
@@ -74,7 +74,8 @@ def carry_out(todo: Round, parts: Parts, started: float) -> RoundReport:
         metrics |= _update(todo, todo.update, data, parts)
     if todo.evaluate is not None:
         metrics |= _evaluate(todo.evaluate, parts)
-    metrics |= data.budget() | {"budget/wall_s": time.perf_counter() - started}
+    metrics |= data.budget() | {"budget/gradient_steps": float(parts.losses.num_steps)}
+    metrics["budget/wall_s"] = time.perf_counter() - started
     version = parts.learner.policy.version
     return RoundReport(index=todo.index, snapshot=data.version, policy_version=version, metrics=metrics)
 
@@ -99,6 +100,7 @@ def _update(todo: Round, plan: UpdatePlan, data: Gathered, parts: Parts) -> dict
     for dataset in data.datasets():
         parts.tracker.log({}, plan.round, dataset=dataset)
     metrics = parts.learner.update(*data.plan(plan))
+    parts.losses.finish_update(metrics)
     save_policy(parts.learner.policy, parts.rundir.policy)
     if parts.config.overlap:
         save_policy(parts.learner.policy, parts.rundir.policy_after(todo.index))
@@ -118,14 +120,21 @@ def _evaluate(plan: EvaluatePlan, parts: Parts) -> dict[str, float]:
     return metrics
 
 
+def _log(report: RoundReport, parts: Parts) -> None:
+    """Record a report: `train/*` against the run's gradient steps, as while training, the rest against rounds."""
+    learned = {name: value for name, value in report.metrics.items() if name.startswith("train/")}
+    parts.tracker.log(learned, step=parts.losses.num_steps)
+    parts.tracker.log({name: value for name, value in report.metrics.items() if name not in learned}, step=report.index)
+
+
 def _keep_results(parts: Parts) -> None:
     """Copy configuration, policy, loss curve and video to the tracker."""
     rundir, tracker = parts.rundir, parts.tracker
     tracker.artifact(rundir.path / "config.yaml")
     tracker.artifact(rundir.policy, "policy")
-    curves = {name: Curve(x=list(points), y=list(points.values())) for name, points in parts.losses.items() if len(points) > 1}
-    if curves:
-        tracker.artifact(plot_curves(curves, rundir.path / "loss.png", ylabel="loss", title=rundir.name, log_y=True))
+    plot = parts.losses.plot(rundir.path / "loss.png", rundir.name)
+    if plot is not None:
+        tracker.artifact(plot)
     if parts.config.evaluation.video:
         seed = episode_seeds(Purpose.EVALUATE, 1)[0]
         tracker.artifact(record_video(parts.config.env, parts.learner.policy, seed, rundir.path / "video.mp4"))
@@ -140,14 +149,13 @@ def _assemble(config: RunConfig, rundir: RunDir, session: Session) -> Iterator[P
     if earlier is None:
         rundir.append("tracked", round=0, run_id=run_id)
 
-    losses: dict[str, dict[int, float]] = {}
+    losses = LossCurve(report.metrics for report in rundir.reports())
 
     def progress(what: str, done: int, total: int, /, **figures: float) -> None:
         session.progress(what, done, total, **figures)
-        if what == "update" and figures:
-            for name in figures.keys() & {"loss", "validation_loss"}:
-                losses.setdefault(name, {})[done] = figures[name]
-            tracker.log({f"train/{name}": value for name, value in figures.items()}, step=done)
+        if what == "update" and figures and done < total:  # the report has the last step, which early stopping brings forward
+            step = losses.add(done, figures)
+            tracker.log({f"train/{name}": value for name, value in figures.items()}, step=step)
 
     resume = rundir.checkpoints.exists()
     learner = make_learner(

@@ -141,3 +141,19 @@ def test_loss_curve_and_video_stay_in_the_folder(tmp_path: Path) -> None:
     rundir = train(settings)
     assert (rundir.path / "video.mp4").stat().st_size > 500
     assert "eval/normalised" not in rundir.reports()[-1].metrics
+
+
+def test_losses_of_several_updates_share_the_axis_of_the_runs_gradient_steps(tmp_path: Path) -> None:
+    from mlflow.tracking import MlflowClient
+
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    algorithm = {"kind": "dagger", "rounds": 3, "episodes_per_round": 1, "check_episodes": 0, "tuning_episodes": 0}
+    settings = config(tmp_path, algorithm=algorithm, tracking={"uri": uri})
+    rundir = train(settings)
+    client = MlflowClient(tracking_uri=uri)
+    (run,) = client.search_runs([client.get_experiment_by_name(settings.name).experiment_id])
+    history = client.get_metric_history(run.info.run_id, "train/steps")
+    assert [point.step for point in history] == [10, 20, 30]
+    assert [point.step for point in client.get_metric_history(run.info.run_id, "budget/expert_labels")] == [0, 1, 2, 3]
+    assert [report.metrics["budget/gradient_steps"] for report in rundir.reports()] == [10, 20, 30, 30]
+    assert (rundir.path / "loss.png").stat().st_size > 0
