@@ -157,11 +157,27 @@ class PeekingExpert(CountingExpert):
         return Labels(actions=np.array([1 + getattr(env, "count", 0) % 3 for env in envs]), mask=np.ones(len(envs), np.bool_))
 
 
+class Alive:
+    """Reads `Toy`'s simulator, and stumbles over one that was never reset or has ended its episode."""
+
+    needs_env = True
+
+    def __init__(self, stateful=False):
+        self.stateful = stateful
+
+    def act(self, observations, *, envs):
+        assert len(observations) == len(envs)
+        for row, env in zip(observations, envs, strict=True):
+            assert env.count < env.lengths[env.seed % len(env.lengths)]
+            assert (env.seed, env.count) == (row[0], row[1])
+        return [1 + env.count % 3 for env in envs]
+
+
 class Balancer:
-    """Balances CartPole. What it is asked after a rollout (batches of other than `num_envs` rows) goes to the file `ledger`.
+    """Balances CartPole. What it is asked after a rollout (batches of more than `num_envs` rows) goes to the file `ledger`.
 
     Args:
-        num_envs: rows of a batch while it acts.
+        num_envs: most rows of a batch while it acts.
         ledger: file that gets a line a batch: the number of its rows.
         spoil: "" | "answers" (no action of the space where the cart is to the right) | "raise" (at the `spoil_at`-th batch).
         backwards: pushes the wrong way.
@@ -174,7 +190,7 @@ class Balancer:
         actions = (observations @ np.array([0.1, 0.3, 4.0, 1.0]) > 0).astype(np.int64)
         if self.backwards:
             actions = 1 - actions
-        if len(observations) != self.num_envs:
+        if len(observations) > self.num_envs:
             self._asked(observations, actions)
         return actions
 

@@ -5,7 +5,7 @@ Legend: N environments.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,6 +24,8 @@ class Expert(Protocol):
         name: for reports and errors, such as `scripted lunarlander`.
         needs_env: reads the simulator's state, so `act` wants `envs`.
         stateful: its answer depends on the steps before, so it must see every step of an episode in order, after `begin`.
+        by_row: (optional, default False) `act` may be given any rows: an answer depends on its own row alone. It is then asked
+            only about rows that matter; otherwise about all N slots at each step. Not for stateful experts.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Checked:
 
     def __init__(self, expert: Expert, action: SpaceSpec) -> None:
         self.name, self.needs_env, self.stateful = expert.name, expert.needs_env, expert.stateful
+        self.by_row: bool = getattr(expert, "by_row", False)
         self._expert, self._leaf, self._wanted = expert, action.leaf, action.describe()
         self._dtype = np.dtype(self._leaf.dtype)
         self._low, self._high = _limits(self._leaf)
@@ -120,8 +123,26 @@ class Checked:
         return RunError(f"expert {self.name}: returned {came}, wanted {wanted} for {self._wanted}; mend the expert")
 
 
+def act(expert: Expert, observations: Observations, *, envs: Sequence[Any] | None = None, live: Array | None = None) -> Labels:
+    """Return what the expert does at the leaves [N, ...]; rows that aren't live get any action of the space.
+
+    Args:
+        expert: who acts.
+        observations: leaf name -> [N, ...].
+        envs: the simulators, if it reads them.
+        live: [N] bool, which rows have an episode under way; None: all. It sees no other: one that answers `by_row` is given
+            these alone, any other gets a copy of a live row in place of each idle one, since its row is its slot.
+    """
+    return _ask(expert.act, expert, observations, envs, live, live)
+
+
 def label(
-    expert: Expert, observations: Observations, *, envs: Sequence[Any] | None = None, rows: Array | None = None
+    expert: Expert,
+    observations: Observations,
+    *,
+    envs: Sequence[Any] | None = None,
+    live: Array | None = None,
+    rows: Array | None = None,
 ) -> Labels:
     """Return the expert's labels for the leaves [N, ...]: as it acts, but an answer that is no action counts as none.
 
@@ -129,16 +150,39 @@ def label(
         expert: who is asked.
         observations: leaf name -> [N, ...].
         envs: the simulators, if it reads them.
-        rows: [N] bool, which rows want a label; None: all. An expert in this process sees all rows all the same (a stateful one
-            must, and bits of a row may depend on the others); one that is `served` elsewhere is sent these alone.
+        live: see `act`.
+        rows: [N] bool, which of the live rows want a label; None: all. Who answers `by_row` is asked about these alone.
     """
     ask = getattr(expert, "label", expert.act)
-    if rows is not None and getattr(expert, "served", False):
-        served: Any = expert
-        few: Labels = served.act(observations, rows=rows)
-        return few
-    labels: Labels = ask(observations, envs=envs)
-    return labels if rows is None else Labels(actions=labels.actions, mask=labels.mask & rows)
+    return _ask(ask, expert, observations, envs, live, live if rows is None else rows if live is None else rows & live)
+
+
+def _ask(
+    ask: Callable[..., Labels],
+    expert: Expert,
+    observations: Observations,
+    envs: Sequence[Any] | None,
+    live: Array | None,
+    rows: Array | None,
+) -> Labels:
+    """Return answers for N rows; the mask is False where not in `rows` [N] bool."""
+    by_row = getattr(expert, "by_row", False)
+    seen = rows if by_row else live
+    if seen is None or seen.all():
+        labels = ask(observations, envs=envs)
+        return labels if rows is None else Labels(actions=labels.actions, mask=labels.mask & rows)
+    assert rows is not None
+    chosen = np.flatnonzero(seen)
+    given = chosen if by_row else np.where(seen, np.arange(len(seen)), chosen[0])
+    shown = None if envs is None else [envs[row] for row in given]
+    labels = ask({name: values[given] for name, values in observations.items()}, envs=shown)
+    if not by_row:
+        return Labels(actions=labels.actions, mask=labels.mask & rows)
+    actions = np.repeat(labels.actions[:1], len(seen), axis=0)
+    actions[chosen] = labels.actions
+    mask = np.zeros(len(seen), np.bool_)
+    mask[chosen] = labels.mask
+    return Labels(actions=actions, mask=mask)
 
 
 def _limits(leaf: Leaf) -> tuple[Array, Array]:

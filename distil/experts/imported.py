@@ -24,7 +24,8 @@ class ImportExpertConfig(Config):
 
     A class is called with `kwargs` to make the expert; a function is the expert, with `kwargs` as further keyword arguments.
     It answers `act(observations)` (or is called with them) and may declare `needs_env = True` (then it also gets `envs=`) and
-    `stateful = True` (then `begin(slot, seed)`, if it has one, tells it of each new episode).
+    `stateful = True` (then `begin(slot, seed)`, if it has one, tells it of each new episode, and row i is always slot i).
+    Any other expert is given only the rows that want an answer, as many as there are: its answer to a row is that row's alone.
     """
 
     kind: Literal["import"] = "import"
@@ -67,6 +68,7 @@ class ImportedExpert:
         self.name = name
         self.needs_env = bool(getattr(target, "needs_env", False))
         self.stateful = bool(getattr(target, "stateful", False))
+        self.by_row = not self.stateful
         self._target, self._observation = target, observation
         self._act: Callable[..., Any] = getattr(target, "act", target)
 

@@ -27,6 +27,8 @@ class MetaWorldExpert(Stateless):
         InputError: the extra isn't installed, or there is no such task.
     """
 
+    by_row = True
+
     def __init__(self, task: str) -> None:
         policies = _policies()
         if task not in policies:

@@ -15,7 +15,7 @@ import numpy as np
 from distil import seeding
 from distil.envs import EnvSpec
 from distil.errors import InputError
-from distil.experts.base import Expert, label
+from distil.experts.base import Expert, act, label
 from distil.experts.gates.base import Gate, GatePlan, Situation
 from distil.experts.random import RandomExpert, sample
 from distil.plans import Who
@@ -92,8 +92,7 @@ class ExpertActor:
 
     def act(self, observations: Observations, envs: Sequence[Any] | None, active: Array | None = None) -> Acted:
         """Return the expert's actions and, as labels, what it would have done without noise."""
-        served = {"rows": active} if getattr(self._expert, "served", False) else {}  # nobody pays for idle rows
-        labels = self._expert.act(observations, envs=envs, **served)
+        labels = act(self._expert, observations, envs=envs, live=active)
         actions, by_expert = labels.actions, labels.mask
         if self._noise:
             actions, replaced = self._noise.apply(actions)
@@ -145,7 +144,7 @@ class GatedActor:
             rows = rows if active is None else rows & active
             if not rows.any() and not self._expert.stateful:
                 return Labels(actions=np.zeros_like(actions), mask=rows)
-            return label(self._expert, observations, envs=envs, rows=rows)
+            return label(self._expert, observations, envs=envs, live=active, rows=rows)
 
         now = Situation(observations=observations, actions=actions, doubt=getattr(self._policy, "doubt", None), ask=ask)
         choice = self._gate.choose(now)

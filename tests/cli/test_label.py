@@ -97,7 +97,7 @@ def test_an_expert_that_fails_at_times_is_asked_through_a_service(
     monkeypatch.chdir(tmp_path)
     ledger = tmp_path / "ledger"
     words = ["--expert", "import", "--expert", "target=testbed:Balancer", "--expert", f"kwargs.ledger={ledger}"]
-    words += ["--expert", "kwargs.spoil=raise", "--expert", "kwargs.spoil_at=1"]
+    words += ["--expert", "kwargs.spoil=raise", "--expert", "kwargs.spoil_at=1", "--expert", "kwargs.num_envs=0"]
     found = answer(store.path, *words, "--service", "retries=3", "--service", "backoff_s=0.01", "--service", "num_cpus=0.1")
     assert (found["labels"], found["unlabelled_steps"]) == (17, 0)
     assert sum(map(int, ledger.read_text().split())) == 17  # CORRECTNESS 16

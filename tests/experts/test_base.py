@@ -3,7 +3,7 @@ import pytest
 from gymnasium import spaces
 
 from distil.errors import InputError, RunError
-from distil.experts.base import Checked, Stateless, check_spaces, every, label
+from distil.experts.base import Checked, Stateless, act, check_spaces, every, label
 from distil.spaces import action_spec, observation_spec
 from distil.types import Labels
 
@@ -81,3 +81,48 @@ def test_as_a_label_what_is_no_action_counts_as_none(value):
     assert choices.actions[1] == 1
     with pytest.raises(RunError, match="wanted integers"):
         label(Checked(Fixed([0.0, 0, 0]), FOUR), OBS)
+
+
+class Seen:
+    """Answers with its row's observation, and keeps what it was given."""
+
+    name, needs_env = "seen", True
+
+    def __init__(self, by_row):
+        self.by_row, self.stateful = by_row, not by_row
+
+    def begin(self, slot, seed):
+        pass
+
+    def act(self, observations, *, envs=None):
+        self.rows, self.envs = observations["obs"][:, 0].tolist(), envs
+        return Labels(actions=observations["obs"].copy(), mask=observations["obs"][:, 0] != 3)
+
+
+@pytest.mark.parametrize(
+    ("by_row", "live", "wanted", "rows"),
+    [
+        (True, [1, 1, 1, 1], None, [0, 1, 2, 3]),
+        (True, [0, 1, 0, 1], None, [1, 3]),
+        (True, [0, 1, 0, 1], [1, 1, 1, 0], [1]),
+        (True, None, [0, 0, 1, 0], [2]),
+        (False, [0, 1, 0, 1], None, [1, 1, 1, 3]),
+        (False, [1, 1, 0, 1], [0, 1, 1, 0], [0, 1, 0, 3]),
+    ],
+)
+def test_only_live_rows_are_asked(by_row, live, wanted, rows):
+    """CORRECTNESS 39: idle rows aren't shown; one whose row is its slot gets a live one in their place."""
+    expert, obs = Seen(by_row), {"obs": np.repeat(np.arange(4.0), 2).reshape(4, 2)}
+    live, wanted = (None if rows is None else np.array(rows, bool) for rows in (live, wanted))
+    labels = label(expert, obs, envs="abcd", live=live, rows=wanted)
+    assert expert.rows == rows
+    assert list(expert.envs) == ["abcd"[int(row)] for row in rows]
+    assert labels.actions.shape == (4, 2)
+    expected = np.array([True, True, True, False])  # it has no answer to the last
+    expected &= True if live is None else live
+    expected &= True if wanted is None else wanted
+    assert labels.mask.tolist() == expected.tolist()
+    np.testing.assert_array_equal(labels.actions[expected], obs["obs"][expected])
+    if wanted is None:
+        acted = act(expert, obs, envs="abcd", live=live)
+        assert (expert.rows, acted.mask.tolist()) == (rows, expected.tolist())

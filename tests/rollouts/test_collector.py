@@ -21,7 +21,7 @@ from distil.objectives.supervised import Supervised
 from distil.plans import CollectPlan
 from distil.policies.config import MlpConfig, PolicyConfig
 from distil.policies.policy import Policy
-from distil.rollouts import Collector, Fleet, NoiseConfig, RolloutConfig, regressor
+from distil.rollouts import Collector, Fleet, NoiseConfig, RolloutConfig, evaluate, regressor
 from distil.seeding import Purpose, episode_seeds
 from distil.store import Sampler
 from distil.store.schema import StoreSpec
@@ -324,3 +324,21 @@ def test_experts_are_drawn_by_weight_for_each_episode(tmp_path):
         sources.append(store.snapshot().episodes.source.tolist())
     assert sources[0] == sources[1]
     assert abs(sources[0].count("expert:a") / num - 0.75) < 4 * np.sqrt(0.75 * 0.25 / num)
+
+
+@pytest.mark.parametrize("stateful", [False, True])
+@pytest.mark.parametrize("who", ["expert", "policy"])
+def test_an_expert_that_reads_the_simulator_sees_live_ones_only(tmp_path, who, stateful):
+    """CORRECTNESS 39: acting, labelling inline, in a mixture, and in the check; fewer episodes than environments too."""
+    env = ImportEnvConfig(target="testbed:Toy", kwargs={"lengths": [1, 4, 7]})
+    spec = describe(env)
+    expert = ImportExpertConfig(target="testbed:Alive", kwargs={"stateful": stateful}).build(env, spec)
+    some = Fleet(env=env, spec=spec, config=RolloutConfig(num_workers=0, num_envs=8), team=team_of(expert))
+    made = policy(some) if who == "policy" else None
+    for num, beta in ((3, 0.0), (11, 0.5)):
+        store = store_for(some, tmp_path / str(num))
+        plan = CollectPlan(num_episodes=num, actor=who, beta=beta, beta_unit="step", label=True)
+        report = Collector(some, store, seed=1).collect(plan, made)
+        assert report.num_episodes == num
+        assert report.expert_labels == report.env_steps
+    assert evaluate(some, "expert", [0, 1, 2]).lengths.tolist() == [1, 4, 7]

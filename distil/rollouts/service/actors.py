@@ -9,17 +9,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from distil.errors import InputError, RunError
 from distil.experts.base import Expert, Stateless, label
 from distil.experts.team import Team
 from distil.rollouts.service.config import ServiceConfig
 from distil.rollouts.service.desk import Account, Desk
-from distil.rollouts.service.ledger import Ledger, empty
+from distil.rollouts.service.ledger import Ledger
 from distil.rollouts.session import ensure_ray
 from distil.spaces import Leaf
-from distil.types import Array, Labels, Observations
+from distil.types import Labels, Observations
 
 _CONCURRENT_ASKERS = 1000
 _AHEAD = 2  # calls that an expert's actor has in hand for each that it works on: its next one is there when one ends
@@ -124,28 +122,16 @@ class ServedExpert(Stateless):
         name: the expert's.
         desk: handle of the desk.
         expert: a list with a reference to the expert itself, to open a restarted desk with.
-        action: the action space.
     """
 
-    served = True
+    served = by_row = True
 
-    def __init__(self, name: str, desk: Any, expert: Sequence[Any], action: Leaf) -> None:
-        self.name, self._desk, self._expert, self._leaf = name, desk, expert, action
+    def __init__(self, name: str, desk: Any, expert: Sequence[Any]) -> None:
+        self.name, self._desk, self._expert = name, desk, expert
 
-    def act(self, observations: Observations, *, envs: Sequence[Any] | None = None, rows: Array | None = None) -> Labels:
-        """Return the expert's answers; the mask is False where it has none.
-
-        Args:
-            observations: leaf name -> [N, ...].
-            envs: not used: a served expert can't look into simulators.
-            rows: [N] bool, which ones to ask about; None: all.
-        """
-        num = len(next(iter(observations.values())))
-        labels, chosen = empty(self._leaf, num), np.arange(num) if rows is None else np.flatnonzero(rows)
-        if len(chosen):
-            answer = self.result(self.submit({name: values[chosen] for name, values in observations.items()}))
-            labels.actions[chosen], labels.mask[chosen] = answer.actions, answer.mask
-        return labels
+    def act(self, observations: Observations, *, envs: Sequence[Any] | None = None) -> Labels:
+        """Return the expert's answers; the mask is False where it has none. It can't look into simulators: no `envs`."""
+        return self.result(self.submit(observations))
 
     def submit(self, observations: Observations) -> Question:
         """Ask, and return at once a question for `result`."""
@@ -202,7 +188,7 @@ class Service:
             except Exception as error:  # whatever pickling the user's expert raises
                 raise InputError(f"expert {name}: can't be sent to its service: {error}; take rollouts.service out") from error
             self._desks[name] = remote.remote(action, config, path)
-            members[name] = ServedExpert(name, self._desks[name], reference, action)
+            members[name] = ServedExpert(name, self._desks[name], reference)
         self.team = Team(members=members, weights=team.weights)
 
     def account(self) -> dict[str, dict[str, Any]]:

@@ -9,7 +9,7 @@ from testbed import CountingExpert, PeekingExpert, Unreliable, team_of
 
 from distil.envs import ImportEnvConfig, describe
 from distil.errors import InputError, RunError
-from distil.experts.base import Checked
+from distil.experts.base import Checked, label
 from distil.plans import CollectPlan
 from distil.policies.config import PolicyConfig
 from distil.policies.policy import Policy
@@ -61,14 +61,14 @@ def fleets(ray_session):
 def test_only_the_rows_that_are_wanted_are_asked(services, tmp_path):
     expert = Unreliable(tmp_path / "notes")
     served, service = services(expert)
-    labels = served.act(rows(0, 1, 2, 3), rows=np.array([False, True, False, True]))
+    labels = label(served, rows(0, 1, 2, 3), rows=np.array([False, True, False, True]))
     assert labels.mask.tolist() == [False, True, False, True]
     assert labels.actions[[1, 3]].tolist() == [2, 1]
     assert expert.paid() == 2
-    labels.actions[:] = 0  # the caller's own
+    served.act(rows(1, 3)).actions[:] = 0  # the caller's own
     assert served.act(rows(1, 3)).actions.tolist() == [2, 1]
     assert expert.paid() == 2
-    assert service.account()["unreliable"]["repeated"] == 2
+    assert service.account()["unreliable"]["repeated"] == 4
 
 
 @pytest.mark.parametrize("fault", ["hang", "die", "raise"])
