@@ -174,7 +174,7 @@ def _ask(
     assert rows is not None
     chosen = np.flatnonzero(seen)
     given = chosen if by_row else np.where(seen, np.arange(len(seen)), chosen[0])
-    shown = None if envs is None else [envs[row] for row in given]
+    shown = None if envs is None else [envs[row] for row in given.tolist()]
     labels = ask({name: values[given] for name, values in observations.items()}, envs=shown)
     if not by_row:
         return Labels(actions=labels.actions, mask=labels.mask & rows)
