@@ -6,9 +6,13 @@ exists and several trackers can live in one process. One process should write a 
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
 import logging
 import os
+import re
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -144,16 +148,17 @@ class MLflowTracker:
         run_id: str | None = None,
     ) -> str:
         """Open or resume the run; see `Tracker.start`."""
-        assert self._client is None, "a tracker has one run"
+        assert not self._run_id, "a tracker has one run"
         with self._mlflow(InputError):
-            self._client = _connect(self._uri)
+            experiment_id = self._open()
             known = self._find(run_id) if run_id else None
             if known is not None:
                 self._run_id = known.info.run_id
                 self._datasets = {(i.dataset.name, i.dataset.digest) for i in known.inputs.dataset_inputs}
                 self._client.update_run(self._run_id, status="RUNNING")
             else:
-                self._run_id = self._create(name, tags or {})
+                run = self._client.create_run(experiment_id, tags=dict(tags or {}), run_name=name)
+                self._run_id = str(run.info.run_id)
             self._log_params(params, known.data.params if known is not None else {})
         self._log_dataset(dataset)
         return self._run_id
@@ -198,17 +203,25 @@ class MLflowTracker:
                 return None
             raise
 
-    def _create(self, name: str, tags: Mapping[str, str]) -> str:
-        experiment = self._client.get_experiment_by_name(self._experiment)
-        if experiment is None:
-            experiment_id = self._client.create_experiment(self._experiment, _artifact_location(self._uri))
-        elif experiment.lifecycle_stage != "active":
+    def _open(self) -> str:
+        """Connect, one process at a time: the first one makes the database and the experiment. Return the experiment's id."""
+        from mlflow.exceptions import MlflowException
+
+        with _alone(self._uri):
+            self._client = _connect(self._uri)
+            experiment = self._client.get_experiment_by_name(self._experiment)
+            if experiment is None:
+                try:
+                    return str(self._client.create_experiment(self._experiment, _artifact_location(self._uri)))
+                except MlflowException as error:
+                    if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                        raise
+                    experiment = self._client.get_experiment_by_name(self._experiment)  # made by another machine
+        if experiment.lifecycle_stage != "active":
             raise InputError(
                 f"MLflow experiment {self._experiment!r} is deleted: restore it in MLflow or choose another tracking.experiment"
             )
-        else:
-            experiment_id = experiment.experiment_id
-        return str(self._client.create_run(experiment_id, tags=dict(tags), run_name=name).info.run_id)
+        return str(experiment.experiment_id)
 
     def _log_params(self, params: Mapping[str, Any], known: Mapping[str, str]) -> None:
         from mlflow.entities import Param
@@ -278,10 +291,32 @@ def _connect(uri: str) -> Any:
     return MlflowClient(tracking_uri=uri)
 
 
+@contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """Hold a database against the other processes of this machine: MLflow's migrations fail when two make it at once."""
+    if uri.startswith(("http://", "https://")):  # a server has made its own
+        yield
+        return
+    database = _sqlite(uri)
+    if database is not None:
+        path = database.with_name(f".{database.name}.lock")
+    else:
+        path = Path(tempfile.gettempdir()) / f"distil-{os.getuid()}-{hashlib.sha256(uri.encode()).hexdigest()[:16]}.lock"
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def _artifact_location(uri: str) -> str | None:
     """Return where a new experiment's files go: beside a sqlite database; None: where the server puts them."""
-    path = uri.removeprefix("sqlite:///")
-    return None if path == uri else (Path(path).absolute().parent / "mlartifacts").as_uri()
+    database = _sqlite(uri)
+    return None if database is None else (database.absolute().parent / "mlartifacts").as_uri()
+
+
+def _sqlite(uri: str) -> Path | None:
+    """Return the file of a sqlite database; None: it is of another kind."""
+    match = re.fullmatch(r"sqlite(?:\+\w+)?:///([^?]+)(?:\?.*)?", uri)
+    return Path(match[1]) if match and match[1] != ":memory:" else None
 
 
 def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -6,15 +6,16 @@ import sqlite3
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
-from subprocess import run
+from subprocess import PIPE, Popen, run
 
 import pytest
 from mlflow.tracking import MlflowClient
 
 from distil.config import validate
 from distil.errors import InputError, RunError
-from distil.tracking import PARENT_TAG, DatasetInfo, MLflowTracker, NullTracker, Tracker, TrackingConfig, flatten
+from distil.tracking import PARENT_TAG, DatasetInfo, MLflowTracker, NullTracker, Tracker, TrackingConfig, _sqlite, flatten
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +169,45 @@ def test_a_new_database_is_made_silently(tmp_path: Path) -> None:
     done = run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout + done.stderr == ""
     assert (tmp_path / "mlflow.db").is_file()
+
+
+def test_first_runs_at_once_share_a_new_database(tmp_path: Path) -> None:
+    """Issue 8, number 20: of three first runs in a fresh folder two died in MLflow's migrations."""
+    code = (
+        "import sys; from distil.tracking import TrackingConfig; import mlflow.tracking\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "t = TrackingConfig().build('x'); t.start(sys.argv[1], {'p': 1}); t.log({'loss': 1.0}, 0); t.finish()"
+    )
+    processes = [
+        Popen([sys.executable, "-c", code, str(number)], cwd=tmp_path, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True)
+        for number in range(3)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"  # all have imported MLflow
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    assert [process.communicate() for process in processes] == [("", "")] * 3
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        rows = database.execute("SELECT r.name, e.name FROM runs r JOIN experiments e USING (experiment_id) ORDER BY 1")
+        assert rows.fetchall() == [("0", "x"), ("1", "x"), ("2", "x")]
+
+
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [
+        ("sqlite:///mlflow.db", "mlflow.db"),
+        ("sqlite:////data/x.db?timeout=5", "/data/x.db"),
+        ("sqlite+pysqlite:///a/b.db", "a/b.db"),
+        ("sqlite:///:memory:", None),
+        ("postgresql://host/db", None),
+    ],
+)
+def test_artifacts_go_beside_a_sqlite_database(uri: str, path: str | None) -> None:
+    assert _sqlite(uri) == (Path(path) if path else None)
 
 
 def test_disabled_tracking_records_nothing(tmp_path: Path) -> None:
