@@ -23,6 +23,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from distil.errors import InputError
 
+MAX_YAML_CHARS = 128 * 1024
+MAX_YAML_NODES = 100_000
+MAX_YAML_DEPTH = 40
+
 
 class Config(BaseModel):
     """Base of every configuration: immutable, no unknown keys, no silent conversions."""
@@ -50,6 +54,12 @@ class _Loader(yaml.SafeLoader):
             seen.add(key.value if isinstance(key, yaml.ScalarNode) else "")
         return super().construct_mapping(node, deep)
 
+    def fetch_flow_collection_start(self, token: Any) -> None:
+        """Refuse deep brackets before they are scanned, which takes quadratic time."""
+        if self.flow_level > MAX_YAML_DEPTH:
+            raise yaml.scanner.ScannerError(None, None, "nested too deep", self.get_mark())
+        super().fetch_flow_collection_start(token)
+
 
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
@@ -70,15 +80,71 @@ def _number(loader: _Loader, node: yaml.ScalarNode) -> float | int:
 _Loader.add_constructor("tag:yaml.org,2002:float", _number)
 
 
-def parse_yaml(text: str, where: str) -> Any:
-    """Return the data of a YAML text; `where` names it in the error."""
+class _PairsLoader(_Loader):
+    """Also reads the tag that Python's YAML writes for an ordered dictionary, as data."""
+
+
+def _pairs(loader: _PairsLoader, node: yaml.Node) -> dict[str, Any]:
+    if not isinstance(node, yaml.SequenceNode):
+        raise ValueError("an ordered dictionary that is no list of pairs")
+    (items,) = loader.construct_sequence(node, deep=True)
+    return {str(key): value for key, value in items}
+
+
+_PairsLoader.add_constructor("tag:yaml.org,2002:python/object/apply:collections.OrderedDict", _pairs)
+
+
+def parse_yaml(text: str, where: str, *, pairs: bool = False) -> Any:
+    """Return the data of a YAML text. All YAML of distil is read here: a short text can't ask for much memory or time.
+
+    Args:
+        text: the YAML.
+        where: names it in errors.
+        pairs: read Python's tag for an ordered dictionary, a list of pairs, as a dictionary (nothing is executed).
+
+    Raises:
+        InputError: not YAML, not plain data, or too large with its aliases written out.
+    """
+    if len(text) > MAX_YAML_CHARS:
+        raise InputError(f"{where}: {len(text)} characters of YAML, at most {MAX_YAML_CHARS} are read")
     try:
-        return yaml.load(text, Loader=_Loader)  # a SafeLoader: plain data only
+        loader = _PairsLoader(text) if pairs else _Loader(text)  # SafeLoaders: plain data only
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _check_size(node)
+        data = loader.construct_document(node)
+        json.dumps(data)  # plain data only: no bytes, sets, or numbers of thousands of digits
+        return data
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""
         problem = " ".join(str(getattr(error, "problem", None) or error).split())
         raise InputError(f"{where}{line}: not valid YAML: {problem}") from None
+    except RecursionError:
+        raise InputError(f"{where}: not valid YAML: nested too deep") from None
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InputError(f"{where}: not valid YAML: {' '.join(str(error).split())[:200]}") from None
+
+
+def _check_size(root: yaml.Node) -> None:
+    """Raise ValueError if the nodes below, aliases written out, are too many or nested too deep, or hold themselves."""
+    sizes: dict[int, int] = {}
+
+    def size(node: yaml.Node, depth: int) -> int:
+        if depth > MAX_YAML_DEPTH:
+            raise ValueError("nested too deep")
+        if isinstance(node, yaml.ScalarNode):
+            return 1
+        if id(node) not in sizes:
+            sizes[id(node)] = MAX_YAML_NODES  # for one that holds itself
+            parts = node.value if isinstance(node, yaml.SequenceNode) else [part for pair in node.value for part in pair]
+            sizes[id(node)] = 1 + sum(size(part, depth + 1) for part in parts)
+        if sizes[id(node)] > MAX_YAML_NODES:
+            raise ValueError(f"more than {MAX_YAML_NODES} values with its aliases written out")
+        return sizes[id(node)]
+
+    size(root, 0)
 
 
 def recipe_names() -> list[str]:

@@ -10,7 +10,7 @@ from distil.errors import InputError
 from distil.experts.base import Checked, Expert
 from distil.experts.sb3.archive import Archive, beside, read_archive
 from distil.experts.sb3.expert import Sb3Expert
-from distil.experts.sb3.fit import check_fit
+from distil.experts.sb3.fit import fit
 from distil.experts.sb3.layout import Algo, read_layout
 from distil.experts.sb3.vecnormalize import Statistics, read_statistics
 
@@ -33,8 +33,7 @@ class Sb3ExpertConfig(Config):
     def build(self, env: EnvConfig, spec: EnvSpec) -> Expert:
         """Return the expert.
 
-        The zip is read as data: nothing in it is executed. Reading imports torch; acting doesn't, so a built expert can be
-        pickled to workers that have no torch loaded.
+        The zip is read as data: nothing in it is executed, and neither torch nor Stable-Baselines3 is imported.
 
         Raises:
             InputError: a file that is missing, damaged or unsafe, or spaces that don't fit, both named.
@@ -48,8 +47,8 @@ class Sb3ExpertConfig(Config):
         statistics = self._statistics(archive)
         limit = (spec.max_episode_steps or _TIME_STEPS) if self._wants_time(archive) else None
         name = f"sb3 {self.algo if self.algo != 'auto' else layout.algos[0]} {archive.path.name}"
-        check_fit(name, archive, layout, (spec.observation, spec.action), statistics, time=limit is not None)
-        expert = Sb3Expert(name, layout, spec.observation, spec.action.leaf, statistics=statistics, time_limit=limit)
+        inputs = fit(name, archive, layout, (spec.observation, spec.action), statistics, time=limit is not None)
+        expert = Sb3Expert(name, layout, inputs, spec.action.leaf, statistics=statistics, time_limit=limit)
         return Checked(expert, spec.action)
 
     def _statistics(self, archive: Archive) -> Statistics | None:

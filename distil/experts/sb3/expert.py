@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from distil.experts.base import every
+from distil.experts.sb3.fit import TIME_LEAVES
 from distil.experts.sb3.layout import Layout
 from distil.experts.sb3.vecnormalize import Statistics
-from distil.spaces import Leaf, SpaceSpec
+from distil.spaces import Leaf
 from distil.types import Array, Labels, Observations
 
 
@@ -23,10 +24,10 @@ class Sb3Expert:
     Args:
         name: for reports and errors.
         layout: network and output.
-        observation: the environment's observation space.
+        inputs: the leaves of the observation that enter the network, in its order.
         action: the environment's action space.
         statistics: of VecNormalize, or None.
-        time_limit: append 1 - t / time_limit to the observation; None: don't.
+        time_limit: append 1 - t / time_limit to the observed vector; None: don't.
     """
 
     needs_env = False
@@ -35,14 +36,14 @@ class Sb3Expert:
         self,
         name: str,
         layout: Layout,
-        observation: SpaceSpec,
+        inputs: tuple[Leaf, ...],
         action: Leaf,
         *,
         statistics: Statistics | None = None,
         time_limit: int | None = None,
     ) -> None:
         self.name, self.stateful = name, time_limit is not None
-        self._layout, self._leaves, self._action = layout, observation.leaves, action
+        self._layout, self._leaves, self._action = layout, inputs, action
         self._statistics, self._time_limit = statistics, time_limit
         self._ages: dict[int, int] = {}  # slot -> steps since its episode began
         if action.kind == "box":
@@ -58,7 +59,9 @@ class Sb3Expert:
         network = self._layout.network
         inputs_NI = network.input(num)
         if self._time_limit is not None:
-            observations = {"obs": np.column_stack([observations["obs"], self._clock(num, self._time_limit)])}
+            place = next(leaf for leaf in TIME_LEAVES if leaf in observations)
+            longer = np.column_stack([observations[place], self._clock(num, self._time_limit)])
+            observations = {**observations, place: longer}
         column = 0
         for leaf in self._leaves:
             column = _encode(leaf, observations[leaf.name], inputs_NI, column, self._statistics)
@@ -88,7 +91,7 @@ class Sb3Expert:
         if self._action.kind == "multi_binary":
             return (out_NO > 0).astype(np.int64)  # the mode of a Bernoulli given its logit
         ends = np.cumsum(self._action.nvec)[:-1]
-        return np.stack([part.argmax(axis=1) for part in np.split(out_NO, ends, axis=1)], axis=1) + self._action.start
+        return np.stack([part.argmax(axis=1) for part in np.split(out_NO, ends, axis=1)], axis=1)
 
 
 def _encode(leaf: Leaf, values: Array, inputs_NI: Array, column: int, statistics: Statistics | None) -> int:
@@ -96,7 +99,7 @@ def _encode(leaf: Leaf, values: Array, inputs_NI: Array, column: int, statistics
     if leaf.kind in ("discrete", "multi_discrete"):
         end = column + sum(leaf.nvec)
         inputs_NI[:, column:end] = 0
-        offsets = np.cumsum((0, *leaf.nvec[:-1])) - leaf.start + column
+        offsets = np.cumsum((0, *leaf.nvec[:-1])) + column
         np.put_along_axis(inputs_NI, values.reshape(len(values), -1) + offsets, 1, axis=1)
         return end
     if statistics is not None:

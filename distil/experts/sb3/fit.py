@@ -1,78 +1,135 @@
-"""Whether a Stable-Baselines3 policy fits an environment: kinds and sizes of spaces, statistics, bounds."""
+"""Whether a Stable-Baselines3 policy fits an environment, and which of its observations enter the network in which order."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import numpy as np
 
 from distil.errors import InputError
 from distil.experts.sb3.archive import Archive
 from distil.experts.sb3.layout import Layout
+from distil.experts.sb3.settings import FIX
 from distil.experts.sb3.vecnormalize import Statistics
 from distil.spaces import Leaf, SpaceSpec
 
-_KINDS = {"box": "Box", "discrete": "Discrete", "multi_discrete": "MultiDiscrete", "multi_binary": "MultiBinary"}
+TIME_LEAVES = ("obs", "obs/observation")  # where the time feature is appended: the vector, or that key of a Dict
+_HER_KEYS = ("obs/observation", "obs/desired_goal")  # what HER of Stable-Baselines3 < 1.1 made one vector of
 
 
-def check_fit(
-    name: str,
-    archive: Archive,
-    layout: Layout,
-    has: tuple[SpaceSpec, SpaceSpec],
-    statistics: Statistics | None,
-    *,
-    time: bool,
-) -> None:
-    """Raise InputError, naming both, unless the policy fits the environment's observation and action spaces `has`.
+def fit(
+    name: str, archive: Archive, layout: Layout, has: tuple[SpaceSpec, SpaceSpec], statistics: Statistics | None, *, time: bool
+) -> tuple[Leaf, ...]:
+    """Return the leaves of the environment's observations in the order in which they enter the network.
 
     Args:
         name: the expert's.
-        archive: what the policy's settings say of its spaces.
+        archive: the model, with the spaces that it was trained on.
         layout: the policy's network.
-        has: the environment's spaces.
+        has: the environment's observation and action spaces.
         statistics: of VecNormalize, or None.
         time: the policy also sees the time.
+
+    Raises:
+        InputError: the policy was trained on other spaces, both named, or on ones that can't be given to it here.
     """
-    observation, action = has[0], has[1].leaf
-    num_inputs = sum(map(_num_inputs, observation.leaves)) + time
-    theirs = f"observations {has[0].describe()} ({num_inputs} network inputs), actions {has[1].describe()}"
-    fault = f"expert {name}: made for {_describe(archive, layout)}, the environment has {theirs}; choose an expert for it"
-    if any(leaf.is_image for leaf in observation.leaves):
-        raise InputError(
-            f"expert {name}: images ({observation.describe()}) aren't supported; wrap the model as expert.kind=import"
-        )
-    if time and (len(observation.leaves) > 1 or observation.leaves[0].kind != "box" or len(observation.leaves[0].shape) != 1):
-        raise InputError(f"expert {name}: a time feature wants one Box vector, the environment has {observation.describe()}")
-    if layout.network.num_inputs == num_inputs + 1 and not time:
-        raise InputError(f"{fault}, or set expert.time_feature=on if it was trained with the time as a last observation")
-    wrong_kind = archive.space_kind("action_space") not in (None, _KINDS[action.kind])
-    if len(observation.leaves) == 1:
-        wrong_kind |= archive.space_kind("observation_space") not in (None, _KINDS[observation.leaves[0].kind])
-    sizes = (layout.network.num_inputs, layout.network.num_outputs)
-    wrong_size = sizes != (num_inputs, _num_outputs(action) * layout.num_quantiles)
-    if wrong_kind or wrong_size or (layout.output == "best") == (action.kind == "box"):
+    trained = archive.observation(), archive.action()
+    if any(leaf.is_image for space in (has[0], trained[0]) for leaf in space.leaves):
+        raise InputError(f"expert {name}: images ({has[0].describe()}) aren't supported; {FIX}")
+    if time and _timed(has[0]) is None:
+        raise InputError(f"expert {name}: a time feature wants a Box vector, the environment has {has[0].describe()}")
+    leaves = _inputs(archive, trained[0], has[0], time=time)
+    theirs = f"made for {_describe(trained, layout)}"
+    fault = f"expert {name}: {theirs}, the environment has {_described(has, has[0].leaves)}; choose an expert for it"
+    if leaves is None or not _same(trained[1].leaf, has[1].leaf):
+        if not time and _inputs(archive, trained[0], has[0], time=True):
+            fault += ", or set expert.time_feature=on if it was trained with the time as a last observation"
         raise InputError(fault)
-    if layout.output == "tanh" and not all(np.isfinite(bound).all() for bound in action.bounds()):
+    if any(leaf.start for leaf in (*leaves, has[1].leaf)):
+        raise InputError(f"expert {name}: Stable-Baselines3 counts choices from 0, not from the space's start; {FIX}")
+    wrong_size = layout.network.num_inputs != sum(map(_num_inputs, leaves)) + time
+    wrong_size |= layout.network.num_outputs != _num_outputs(has[1].leaf) * layout.num_quantiles
+    if wrong_size or (layout.output == "best") == (has[1].leaf.kind == "box"):
+        raise InputError(f"expert {name}: {theirs}: its network is for other spaces than its settings say; save it again")
+    _check_bounds(name, layout, trained[1].leaf, has[1].leaf)
+    _check_statistics(name, archive, leaves, statistics, time=time)
+    return leaves
+
+
+def _timed(has: SpaceSpec) -> Leaf | None:
+    """Return the vector that the time feature is appended to."""
+    found = next((leaf for leaf in has.leaves if leaf.name in TIME_LEAVES), None)
+    return found if found and found.kind == "box" and len(found.shape) == 1 else None
+
+
+def _inputs(archive: Archive, trained: SpaceSpec, has: SpaceSpec, *, time: bool) -> tuple[Leaf, ...] | None:
+    """Return the environment's leaves in the network's order; None unless they are those that the model was trained on."""
+    own = {leaf.name: leaf for leaf in has.leaves}
+    longer = _timed(has) if time else None
+    if _is_old_her(archive) and set(_HER_KEYS) <= own.keys() and not time:
+        leaves = tuple(own[key] for key in _HER_KEYS)
+        size = sum(map(_num_inputs, leaves))
+        return leaves if trained.tree == "obs" and trained.leaf.kind == "box" and trained.leaf.shape == (size,) else None
+    if own.keys() != {leaf.name for leaf in trained.leaves}:
+        return None
+    leaves = tuple(own[leaf.name] for leaf in trained.leaves)
+    seen = (_longer(leaf) if leaf is longer else leaf for leaf in leaves)
+    return leaves if time == (longer is not None) and all(map(_same, trained.leaves, seen)) else None
+
+
+def _same(trained: Leaf, has: Leaf) -> bool:
+    """Return whether two leaves hold the same numbers; bounds, the width of floats and a start may differ."""
+    return (trained.kind, trained.shape, trained.nvec) == (has.kind, has.shape, has.nvec)
+
+
+def _longer(leaf: Leaf) -> Leaf:
+    return dataclasses.replace(leaf, shape=(leaf.shape[0] + 1,))
+
+
+def _describe(spaces: tuple[SpaceSpec, SpaceSpec], layout: Layout) -> str:
+    sizes = f"({layout.network.num_inputs} network inputs)", f"({layout.network.num_outputs} network outputs)"
+    return f"observations {spaces[0].describe()} {sizes[0]}, actions {spaces[1].describe()} {sizes[1]}"
+
+
+def _described(spaces: tuple[SpaceSpec, SpaceSpec], leaves: tuple[Leaf, ...]) -> str:
+    num_inputs = sum(map(_num_inputs, leaves))
+    return f"observations {spaces[0].describe()} ({num_inputs} network inputs), actions {spaces[1].describe()}"
+
+
+def _check_bounds(name: str, layout: Layout, trained: Leaf, has: Leaf) -> None:
+    """Refuse an environment whose actions are in other units: the policy's answers mean those of its training."""
+    if has.kind != "box":
+        return
+    theirs, ours = trained.bounds(), has.bounds()
+    if not all(np.allclose(a, b, rtol=1e-5) for a, b in zip(theirs, ours, strict=True)):
+        ranges = [f"{low.min():g} to {high.max():g}" for low, high in (theirs, ours)]
         raise InputError(
-            f"expert {name}: rescales to the action's bounds, {has[1].describe()} has none; add a bounding wrapper"
+            f"expert {name}: trained with actions from {ranges[0]}, those of the environment are from {ranges[1]}; "
+            "add or remove the wrapper that rescales them"
         )
-    _check_statistics(name, observation, statistics, time=time)
+    if layout.output == "tanh" and not all(np.isfinite(bound).all() for bound in ours):
+        raise InputError(f"expert {name}: rescales to the action's bounds, the environment has none; add a bounding wrapper")
 
 
-def _describe(archive: Archive, layout: Layout) -> str:
-    observation, action = (archive.space_text(which) for which in ("observation_space", "action_space"))
-    network = layout.network
-    inputs, outputs = f"({network.num_inputs} network inputs)", f"({network.num_outputs} network outputs)"
-    return f"observations {observation} {inputs}, actions {action} {outputs}".replace("  ", " ")
-
-
-def _check_statistics(name: str, observation: SpaceSpec, statistics: Statistics | None, *, time: bool) -> None:
-    shapes = {leaf.name: (leaf.shape[0] + time,) if time else leaf.shape for leaf in observation.leaves}
+def _check_statistics(
+    name: str, archive: Archive, leaves: tuple[Leaf, ...], statistics: Statistics | None, *, time: bool
+) -> None:
+    shapes = {leaf.name: _longer(leaf).shape if time and leaf.name in TIME_LEAVES else leaf.shape for leaf in leaves}
+    boxes = {leaf.name for leaf in leaves if leaf.kind == "box"}
     for leaf, mean in (statistics.mean if statistics else {}).items():
-        if mean.shape != shapes.get(leaf) or statistics is None or statistics.scale[leaf].shape != mean.shape:
+        if leaf == "obs/achieved_goal" and _is_old_her(archive):
+            continue  # normalised, but not an input
+        assert statistics is not None
+        if leaf not in boxes or mean.shape != shapes[leaf] or statistics.scale[leaf].shape != mean.shape:
+            wants = ", ".join(f"{key} of shape {shape}" for key, shape in shapes.items())
             raise InputError(
-                f"expert {name}: its statistics are for {leaf} of shape {mean.shape}, the environment has "
-                f"{observation.describe()}; set expert.vecnormalize to the right file"
+                f"expert {name}: its statistics are for {leaf} of shape {mean.shape}, its network takes {wants}; "
+                "set expert.vecnormalize to the right file"
             )
+
+
+def _is_old_her(archive: Archive) -> bool:
+    return "model_class" in archive.data
 
 
 def _num_outputs(action: Leaf) -> int:

@@ -1,14 +1,17 @@
 """Reads the data of a pickle without executing anything: every class in it becomes an inert record.
 
-A pickle is a program that may import any name and call it. Here each import yields a stub of our own, and only names from the
-few packages that Stable-Baselines3's statistics refer to get even that; any other import is refused before it happens.
+A pickle is a program that may import any name and call it. Here each import yields a stub of our own, and only names on a list
+get even that; any other import is refused before it happens. The program is scanned first: its instructions are counted, and
+each length in it is checked against the bytes that are there, so that a short file can't ask for much memory or time.
 """
 
 from __future__ import annotations
 
 import io
 import pickle
-from typing import Any, Self
+import pickletools
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -16,8 +19,13 @@ from distil.errors import InputError
 from distil.types import Array
 
 _NUMPY_CORES = ("numpy.core", "numpy._core")
-_INERT_PACKAGES = ("stable_baselines3", "sb3_contrib", "gym", "gymnasium", "numpy.random")
+PACKAGES = ("stable_baselines3", "sb3_contrib", "gym", "gymnasium", "numpy.random")
 MAX_BYTES = 32 << 20
+MAX_OPS = 100_000
+# instructions that no pickle of such files has: they copy what is on the stack, call without a name, or read other buffers
+_REFUSED_OPS = frozenset({"DUP", "INST", "OBJ", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER"})
+_PERSISTENT_OPS = frozenset({"PERSID", "BINPERSID"})
+_ATOMS = (str, bytes, int, float, type(None))
 
 
 class Record:
@@ -44,7 +52,8 @@ class _DType(Record):
         order = self.state[1] if isinstance(self.state, tuple) else "|"
         name = self.args[0]
         if not isinstance(name, str) or name[:1] not in "fiub" or order not in ("<", ">", "=", "|"):
-            raise InputError(f"an array of dtype {name!r}, only numbers are read")
+            shown = repr(name[:40]) if isinstance(name, str) else type(name).__name__
+            raise InputError(f"an array of dtype {shown}, only numbers are read")
         return np.dtype(name if order == "|" else order + name)
 
 
@@ -60,31 +69,114 @@ class _Scalar(Record):
     """The result of numpy's `scalar`; the arguments hold dtype and bytes."""
 
 
-_NUMPY: dict[str, Any] = {
+class _Dict(dict[Any, Any]):
+    """An ordered dictionary of a pickle: its items, none of its attributes."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__()
+        for key, value in args[0] if args else ():
+            _put(self, key, value)
+
+    def __setstate__(self, state: Any) -> None:
+        """Drop the attributes (torch keeps `_metadata` there)."""
+
+
+def _encode(text: str, codec: str) -> bytes:
+    """Return the bytes that protocols 0 to 2 keep as text."""
+    if codec != "latin1":
+        raise InputError("bytes of another encoding than latin1")
+    return text.encode("latin1")
+
+
+_KNOWN: Mapping[str, Any] = {
     "numpy.dtype": _DType,
     "numpy.ndarray": _NDArray,
-    "collections.OrderedDict": dict,
+    "collections.OrderedDict": _Dict,
+    "_codecs.encode": _encode,
+    **{f"{builtins}.{name}": Record for builtins in ("builtins", "__builtin__") for name in ("set", "frozenset")},
     **{f"{core}.multiarray._reconstruct": _NDArray for core in _NUMPY_CORES},
     **{f"{core}.multiarray.scalar": _Scalar for core in _NUMPY_CORES},
     **{f"{core}.numeric._frombuffer": _FromBuffer for core in _NUMPY_CORES},
 }
 
 
+def _put(target: Any, key: Any, value: Any) -> None:
+    if not isinstance(key, _ATOMS):  # the hash of a nested tuple can take forever
+        raise InputError(f"it has a key of type {type(key).__name__}, which is no part of such a file")
+    target[key] = value
+
+
 class _Reader(pickle._Unpickler):  # the C one allocates what a hostile file tells it to
+    dispatch: ClassVar[dict[int, Callable[..., Any]]] = dict(pickle._Unpickler.dispatch)
+    stack: list[Any]
+    append: Callable[[Any], None]
+    pop_mark: Callable[[], list[Any]]
+
+    def __init__(self, data: bytes, packages: tuple[str, ...], persistent: Callable[[Any], Any] | None) -> None:
+        super().__init__(io.BytesIO(data))
+        self._packages, self._persistent = packages, persistent
+
     def find_class(self, module: str, name: str) -> Any:
         full = f"{module}.{name}"
-        if full in _NUMPY:
-            return _NUMPY[full]
-        if any(f"{module}.".startswith(f"{package}.") for package in _INERT_PACKAGES):
+        if full in _KNOWN:
+            return _KNOWN[full]
+        if any(f"{module}.".startswith(f"{package}.") for package in self._packages):
             return type("Record", (Record,), {"origin": full})
-        raise InputError(f"it asks for {full}, which is no part of such a file")
+        raise InputError(f"it asks for {full[:200]}, which is no part of such a file")
 
-    def get_extension(self, code: int) -> None:
-        raise InputError(f"it asks for extension {code}, which is no part of such a file")
+    def persistent_load(self, pid: Any) -> Any:
+        assert self._persistent is not None  # the scan lets no such instruction pass otherwise
+        return self._persistent(pid)
+
+    def load_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        _put(self.stack[-1], key, value)
+
+    def load_setitems(self) -> None:
+        items = self.pop_mark()
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            _put(self.stack[-1], key, value)
+
+    def load_dict(self) -> None:
+        items, out = self.pop_mark(), dict[Any, Any]()
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            _put(out, key, value)
+        self.append(out)
+
+    def load_set(self) -> None:
+        self.append(Record())  # what sets hold is never needed
+
+    def load_additems(self) -> None:
+        self.pop_mark()
+
+    def load_frozenset(self) -> None:
+        self.pop_mark()
+        self.append(Record())
+
+    dispatch |= {
+        pickle.SETITEM[0]: load_setitem,
+        pickle.SETITEMS[0]: load_setitems,
+        pickle.DICT[0]: load_dict,
+        pickle.EMPTY_SET[0]: load_set,
+        pickle.ADDITEMS[0]: load_additems,
+        pickle.FROZENSET[0]: load_frozenset,
+    }
 
 
-def read(data: bytes, where: str) -> Any:
+def read(
+    data: bytes,
+    where: str,
+    *,
+    packages: tuple[str, ...] = PACKAGES,
+    persistent: Callable[[Any], Any] | None = None,
+) -> Any:
     """Return the content of a pickle, with `Record` for every object.
+
+    Args:
+        data: the pickle; bytes after its end are ignored.
+        where: names it in errors.
+        packages: whose names become records.
+        persistent: from a persistent id to what stands for it; None: such a pickle is refused.
 
     Raises:
         InputError: the pickle is damaged, too large, or asks for a name that isn't on the list; nothing of it was executed.
@@ -92,11 +184,25 @@ def read(data: bytes, where: str) -> Any:
     if len(data) > MAX_BYTES:
         raise InputError(f"{where}: {len(data)} bytes, more than the {MAX_BYTES} that such a file may have")
     try:
-        return _Reader(io.BytesIO(data)).load()
+        length(data, persistent=persistent is not None)
+        return _Reader(data, packages, persistent).load()
     except InputError as error:
         raise InputError(f"{where}: refused, {error}; use a file from a source you trust") from None
     except Exception as error:  # a damaged program fails in any way
-        raise InputError(f"{where}: not a readable pickle: {type(error).__name__}: {error}") from None
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"{where}: not a readable pickle: {reason[:200]}") from None
+
+
+def length(data: bytes, *, persistent: bool = False) -> int:
+    """Return the bytes of the pickle that `data` begins with; InputError if an instruction of it is refused."""
+    position, refused = 0, _REFUSED_OPS if persistent else _REFUSED_OPS | _PERSISTENT_OPS
+    for num, (opcode, _, place) in enumerate(pickletools.genops(data)):
+        if opcode.name in refused:
+            raise InputError(f"it has an instruction {opcode.name}, which is no part of such a file")
+        if num > MAX_OPS:
+            raise InputError(f"it has more than {MAX_OPS} instructions")
+        position = place or 0
+    return position + 1  # of STOP, the last one
 
 
 def array(value: Any) -> Array:
@@ -117,6 +223,6 @@ def array(value: Any) -> Array:
         if isinstance(value, _FromBuffer):
             data, dtype, shape, order = value.args
             return np.frombuffer(data, dtype.dtype()).reshape(shape, order="F" if order == "F" else "C")
-    except (TypeError, ValueError, AttributeError, IndexError) as error:
+    except (TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise InputError(f"a damaged array: {error}") from None
     raise InputError(f"{type(value).__name__} where an array belongs")

@@ -13,6 +13,8 @@ from distil.errors import InputError
 from distil.experts.sb3 import pickles
 from distil.types import Array
 
+_CLASS = "stable_baselines3.common.vec_env.vec_normalize.VecNormalize"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Statistics:
@@ -40,7 +42,7 @@ def read_statistics(path: Path) -> Statistics | None:
     if not path.is_file():
         raise InputError(f"{path}: no such file; set expert.vecnormalize to the statistics or to none")
     root = pickles.read(path.read_bytes(), str(path))
-    if not getattr(root, "origin", "").endswith(".VecNormalize") or not isinstance(root.state, dict):
+    if getattr(root, "origin", "") != _CLASS or not isinstance(getattr(root, "state", None), dict):
         raise InputError(f"{path}: holds no VecNormalize; set expert.vecnormalize to its file")
     try:
         return _statistics(root.state)

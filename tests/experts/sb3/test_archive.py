@@ -40,27 +40,23 @@ GOOD = weights({"a.weight": torch.arange(4.0)})
 
 
 def test_reads_settings_weights_and_config(tmp_path):
-    path = put(
-        tmp_path / "m.zip", {"data": '{"policy_kwargs": {"activation_fn": "<class \'torch.nn.X.ELU\'>"}}', "policy.pth": GOOD}
-    )
-    (tmp_path / "config.yml").write_text(
-        "!!python/object/apply:collections.OrderedDict\n- - - policy_kwargs\n    - dict(squash_output=True, clip_mean=1e-1)\n"
-    )
+    path = put(tmp_path / "m.zip", {"data": '{"use_sde": true}', "policy.pth": GOOD, "_stable_baselines3_version": "1.2.3"})
+    (tmp_path / "config.yml").write_text("!!python/object/apply:collections.OrderedDict\n- - - normalize\n    - true\n")
     for where in (path, tmp_path):
         model = read_archive(where)
         assert model.path == path
+        assert model.data == {"use_sde": True}
+        assert model.version == "1.2.3"
+        assert model.training == {"normalize": True}
         np.testing.assert_array_equal(model.weights["a.weight"], [0, 1, 2, 3])
-        assert model.activation() == "ELU"
-        assert model.policy_kwarg("squash_output") is True
-        assert model.policy_kwarg("clip_mean") == 0.1
-        assert model.policy_kwarg("net_arch") is None
 
 
-def test_activation_from_config_yml_of_the_zoos_inner_folder(tmp_path):
+def test_config_yml_of_the_zoos_inner_folder(tmp_path):
     path = put(tmp_path / "m.zip", {"data": "{}", "policy.pth": GOOD})
     (tmp_path / "m").mkdir()
-    (tmp_path / "m/config.yml").write_text("policy_kwargs: dict(net_arch=[8], activation_fn=nn.ReLU)\n")
-    assert read_archive(path).activation() == "ReLU"
+    (tmp_path / "m/config.yml").write_text("normalize: true\n")
+    assert read_archive(path).training == {"normalize": True}
+    assert read_archive(path).version == ""
 
 
 def test_nothing_in_the_zip_is_executed(tmp_path):
@@ -76,7 +72,7 @@ def test_nothing_in_the_zip_is_executed(tmp_path):
         with pytest.raises(InputError, match=r"policy.pth refused, not plain weights"):
             read_archive(path)
     (tmp_path / "config.yml").write_text(f"!!python/object/apply:os.mkdir\n- {marker}\n")
-    with pytest.raises(InputError, match=r"config.yml: not readable as plain data"):
+    with pytest.raises(InputError, match=r"config.yml line 1: not valid YAML: could not determine a constructor for the tag"):
         read_archive(good)
     assert not marker.exists()
 
@@ -89,6 +85,12 @@ def test_bombs_and_oversized_members_are_refused(tmp_path, monkeypatch):
     put(inner, {"archive/data.pkl": b"", "archive/data/0": b"\0" * 3_000_000}, zipfile.ZIP_DEFLATED)
     with pytest.raises(InputError, match=r"member archive/data/0 unpacks to 3000000 bytes"):
         read_archive(put(tmp_path / "inner.zip", {"data": "{}", "policy.pth": inner.getvalue()}))
+    aliases = "".join(f"x{i}: &x{i} [{', '.join([f'*x{i - 1}'] * 9)}]\n" for i in range(1, 9))
+    path = put(tmp_path / "aliases.zip", {"data": "{}", "policy.pth": GOOD})
+    (tmp_path / "config.yml").write_text(f"x0: &x0 [1]\n{aliases}")
+    with pytest.raises(InputError, match=r"config.yml: not valid YAML: more than 100000 values with its aliases"):
+        read_archive(path)
+    (tmp_path / "config.yml").unlink()
     monkeypatch.setitem(archive.MAX_BYTES, "policy.pth", len(GOOD) - 1)
     with pytest.raises(InputError, match=r"member policy.pth unpacks to"):
         read_archive(put(tmp_path / "large.zip", {"data": "{}", "policy.pth": GOOD}))
@@ -143,6 +145,9 @@ def test_any_damage_is_one_line(tmp_path):
                 read_archive(tmp_path / "m.zip")
             except InputError as error:
                 assert "\n" not in str(error)  # noqa: PT017 - some damage does no harm
+    for name, data in (("digits", "9" * 5000), ("nan", "[NaN]")):
+        with pytest.raises(InputError, match=rf"{name}.zip"):
+            read_archive(put(tmp_path / f"{name}.zip", {"data": data, "policy.pth": GOOD}))
     deep = put(tmp_path / "deep.zip", {"data": "[" * 100_000, "policy.pth": GOOD})
     with pytest.raises(InputError, match=r"deep.zip"):
         read_archive(deep)

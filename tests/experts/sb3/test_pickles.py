@@ -2,6 +2,7 @@ import contextlib
 import os
 import pickle
 import subprocess
+import tracemalloc
 from collections import OrderedDict
 
 import numpy as np
@@ -114,6 +115,39 @@ def test_an_array_that_lies_about_its_size():
 
 def test_ordered_dictionaries_are_plain_ones():
     assert pickles.read(pickle.dumps(OrderedDict(a=1)), "x") == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"})" + b"2\x86" * 26 + b"K\x01s.",  # 2 ** 26 hashes in 57 bytes, by copies on the stack
+        b"})q\x000" + b"h\x00h\x00\x86q\x000" * 40 + b"h\x00K\x01s.",  # by the memo
+        b"\x8f()q\x000" + b"h\x00h\x00\x86q\x000" * 40 + b"(h\x00\x90.",
+        b"\x96" + (1 << 40).to_bytes(8, "little") + b".",  # a bytearray of a terabyte
+        b"\x8e" + (1 << 40).to_bytes(8, "little") + b".",
+        b"\x95" + (1 << 60).to_bytes(8, "little") + b".",
+        b"I" + b"9" * 100_000 + b"\n.",
+        b"N0" * pickles.MAX_OPS + b"N.",
+        b"cnumpy\ndtype\n)" + b"q\x000h\x00h\x00\x86" * 40 + b"\x85R.",
+    ],
+    ids=["copies", "memo key", "set", "bytearray", "bytes", "frame", "digits", "instructions", "an argument"],
+)
+def test_a_short_pickle_cannot_ask_for_much(data):
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(InputError):
+            pickles.array(pickles.read(data, "x"))
+        assert tracemalloc.get_traced_memory()[1] < 20 * len(data) + 5_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_sets_hold_is_left_out():
+    for protocol in (2, 3, 4):
+        value = pickles.read(pickle.dumps({"a": {1, 2}, "b": frozenset("x"), "c": 3}, protocol), "x")
+        assert value["c"] == 3
+        with pytest.raises(InputError, match=r"Record where an array belongs"):
+            pickles.array(value["a"])
 
 
 def test_any_damage_is_an_input_error():

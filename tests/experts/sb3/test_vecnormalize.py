@@ -65,11 +65,24 @@ def test_a_real_file_of_old_gym():
     assert np.all(statistics.scale["obs"] > 0)
 
 
+def test_a_set_among_the_attributes(tmp_path):
+    """Versions before 1.3 kept the keys to be normalised as a set."""
+    vec = saved(tmp_path / "v.pkl", Tree())
+    vec.old_keys = set()
+    for protocol in (3, 4):
+        (tmp_path / "old.pkl").write_bytes(pickle.dumps(vec, protocol))
+        statistics = read_statistics(tmp_path / "old.pkl")
+        np.testing.assert_array_equal(statistics.mean["obs/a"], vec.obs_rms["a"].mean)
+
+
 def test_bad_files(tmp_path):
     path = tmp_path / "v.pkl"
     with pytest.raises(InputError, match=r"no such file; set expert.vecnormalize"):
         read_statistics(path)
     path.write_bytes(pickle.dumps({"mean": 1}))
+    with pytest.raises(InputError, match=r"holds no VecNormalize"):
+        read_statistics(path)
+    path.write_bytes(b"cstable_baselines3.own\nVecNormalize\n)\x81}b.")
     with pytest.raises(InputError, match=r"holds no VecNormalize"):
         read_statistics(path)
     program = b"cstable_baselines3.common.vec_env.vec_normalize\nVecNormalize\n)\x81}%sb."
