@@ -163,6 +163,8 @@ def evaluate_run(path: Path | str, *, episodes: int | None = None, video: bool =
     """Score a run's policy on the held-out episodes, beside its expert and a random policy."""
     run = open_run(path)
     config, policy = run.config, run.policy()
+    if config.env is None:
+        raise InputError(f"{path}: the run has no environment: evaluate it in Python, distil.evaluate(policy, env=...)")
     with Session(config, progress) as session:
         num = episodes or config.evaluation.episodes or _EPISODES
         results = {"policy": session.evaluate("policy", num, policy.ref)}

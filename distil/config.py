@@ -13,7 +13,7 @@ import json
 import re
 import sys
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,6 +40,8 @@ class Config(BaseModel):
 
 
 C = TypeVar("C", bound=Config)
+_MARK = "distil-unset-"
+_STAND_INS: tuple[Any, ...] = ("unset", 1, True, {})  # for a text, a number, a switch, a group
 
 
 class _Loader(yaml.SafeLoader):
@@ -226,9 +228,35 @@ def validate(model: type[C], data: Mapping[str, Any], where: str = "") -> C:
         raise InputError(f"{where}: {error}" if where else str(error)) from None
 
 
-def to_yaml(config: Config) -> str:
-    """Return the resolved configuration as YAML, in the fields' order."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, width=120)
+def to_yaml(config: Config, unset: Iterable[str] = ()) -> str:
+    """Return the resolved configuration as YAML, in the fields' order; keys in `unset` (dotted) are marked as to be set."""
+    data = config.model_dump(mode="json")
+    for key in unset:
+        data = apply_overrides(data, {key: f"{_MARK}{key}"})
+    text = yaml.safe_dump(data, sort_keys=False, width=120)
+    return re.sub(f"{_MARK}(.*)", r"null  # required: set \1=...", text)
+
+
+def unset_keys(model: type[Config], data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return dotted key -> stand-in value of the required keys that `data` lacks, so that the rest can be shown."""
+    found: dict[str, Any] = {}
+    for key in [path for path, kind in _faults(model, data) if kind == "missing"]:
+        for value in _STAND_INS:
+            trial = apply_overrides(data, {**found, key: value})
+            if not any(f"{path}.".startswith(f"{key}.") for path, _ in _faults(model, trial)):
+                found[key] = value
+                break
+    return found
+
+
+def _faults(model: type[Config], data: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the dotted path and the type of each fault; those in lists, which overrides don't reach, are left out."""
+    try:
+        model.model_validate_json(json.dumps(model.completed(data)))
+    except ValidationError as error:
+        named = [(item["loc"], item["type"]) for item in error.errors()]
+        return [(_readable_path(model, loc)[0], kind) for loc, kind in named if not any(isinstance(p, int) for p in loc)]
+    return []
 
 
 def import_target(target: str, what: str) -> Any:

@@ -27,7 +27,7 @@ from distil.rundir import RunDir
 from distil.seeding import Purpose, episode_seeds
 from distil.session import Session
 from distil.tracking import Status, Tracker
-from distil.types import PolicyRef
+from distil.types import PolicyRef, say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +52,8 @@ def train(config: RunConfig, rundir: RunDir, session: Session) -> None:
     """
     algorithm: Algorithm = config.algorithm.build(config.budget(session.spec.max_episode_steps))
     with rundir.lock(), _assemble(config, rundir, session) as parts:
+        if config.env is None:
+            say(session.progress, "no env is set: the policy is trained on the stored episodes, and can't be evaluated")
         reports = rundir.reports()
         last = reports[-1] if reports else None
         started = time.perf_counter() - (last.metrics["budget/wall_s"] if last else 0.0)
@@ -135,7 +137,7 @@ def _keep_results(parts: Parts) -> None:
     plot = parts.losses.plot(rundir.path / "loss.png", rundir.name)
     if plot is not None:
         tracker.artifact(plot)
-    if parts.config.evaluation.video:
+    if parts.config.evaluation.video and parts.config.env is not None:
         seed = episode_seeds(Purpose.EVALUATE, 1)[0]
         tracker.artifact(record_video(parts.config.env, parts.learner.policy, seed, rundir.path / "video.mp4"))
 

@@ -14,7 +14,7 @@ from distil.algorithms.base import Budget
 from distil.algorithms.bc import BCConfig
 from distil.algorithms.dagger import DaggerConfig
 from distil.config import Config, apply_overrides, load_recipe, validate
-from distil.envs import EnvConfig
+from distil.envs import EnvConfig, GymEnvConfig
 from distil.experts.config import ExpertConfig
 from distil.experts.gates.config import NEED_ENSEMBLE, GateConfig, HumanGateConfig
 from distil.learners import LearnerConfig
@@ -79,7 +79,7 @@ class RunConfig(Config):
 
     name: str = Field(default="run", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     seed: int = Field(default=0, ge=0)
-    env: EnvConfig
+    env: EnvConfig | None = None  # None: only stored demonstrations are used, and nothing is evaluated in an environment
     expert: ExpertConfig | None = None
     data: DataConfig = DataConfig()
     rollouts: RolloutConfig = RolloutConfig()
@@ -92,11 +92,15 @@ class RunConfig(Config):
 
     @classmethod
     def completed(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return raw `data` with the defaults that depend on other parts: nobody collects episodes without an expert."""
-        return _with_default(data, "data", "episodes", None) if data.get("expert") is None else data
+        """Return raw `data` with the defaults that depend on other parts: what nobody can collect or evaluate is off."""
+        if data.get("expert") is None:
+            data = _with_default(data, "data", "episodes", None)
+        return _with_default(data, "evaluation", "episodes", 0) if data.get("env") is None else data
 
     @model_validator(mode="after")
     def _consistent(self) -> RunConfig:
+        if self.env is None:
+            self._check_without_env()
         if self.data.mixture is not None and isinstance(self.algorithm, DaggerConfig):
             raise ValueError("algorithm.kind=dagger collects into one store, not into data.mixture: set data.path, or kind=bc")
         gate = self.gate
@@ -106,9 +110,19 @@ class RunConfig(Config):
         watched = isinstance(gate, HumanGateConfig) and gate.intervener.kind == "keyboard"
         if watched and (self.rollouts.num_workers or self.rollouts.num_envs != 1):
             raise ValueError("the keyboard watches one environment in this process: set rollouts.num_workers=0, num_envs=1")
-        if watched and self.env.kind == "gym" and self.env.kwargs.get("render_mode") != "human":
+        if watched and isinstance(self.env, GymEnvConfig) and self.env.kwargs.get("render_mode") != "human":
             raise ValueError("the keyboard is read in the environment's window: set env.kwargs.render_mode=human")
         return self
+
+    def _check_without_env(self) -> None:
+        for what, is_set, instead in (
+            (f"expert.kind={self.expert.kind if self.expert else None}", self.expert is not None, "take expert out"),
+            ("algorithm.kind=dagger", isinstance(self.algorithm, DaggerConfig), "algorithm.kind=bc"),
+            (f"evaluation.episodes={self.evaluation.episodes}", self.evaluation.episodes > 0, "evaluation.episodes=0"),
+            ("evaluation.video=true", self.evaluation.video, "evaluation.video=false"),
+        ):
+            if is_set:
+                raise ValueError(f"env is missing, and {what} needs one: set env.id, or {instead}")
 
     @property
     def gate(self) -> GateConfig | None:
@@ -149,7 +163,7 @@ def load_config(recipe: str | Path, overrides: Mapping[str, Any] | None = None) 
     raw = load_recipe(recipe)
     config = validate(RunConfig, apply_overrides(raw, overrides or {}, RunConfig), where=str(recipe))
     own = raw.get("env")
-    if isinstance(own, Mapping) and config.data.path is None and config.data.mixture is None:
+    if isinstance(own, Mapping) and config.env is not None and config.data.path is None and config.data.mixture is None:
         name = environment(config.env.model_dump(mode="json"))
         if name != environment(own):
             path = f"data/{config.name}-{_slug(name)}"

@@ -73,7 +73,7 @@ class OwnStore:
     says what it will be and whose policy plays, so that a resumed run does the same.
     """
 
-    def __init__(self, store: Store, collector: Collector, rundir: RunDir, config: DataConfig) -> None:
+    def __init__(self, store: Store, collector: Collector | None, rundir: RunDir, config: DataConfig) -> None:
         self._store, self._collector, self._rundir, self._config = store, collector, rundir, config
         self._ahead: dict[int, Future[CollectReport]] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="distil-ahead")
@@ -106,7 +106,7 @@ class OwnStore:
     def close(self) -> None:
         """End what is being collected ahead; its complete episodes are kept."""
         self._thread.shutdown(wait=False, cancel_futures=True)
-        if any(not future.done() for future in self._ahead.values()):
+        if self._collector is not None and any(not future.done() for future in self._ahead.values()):
             self._collector.stop()
         self._thread.shutdown(wait=True)
 
@@ -123,7 +123,7 @@ class OwnStore:
                 plan, report = self._rundir_plan(todo.index), self._ahead.pop(todo.index).result()
             else:
                 given, plan = self._missing(todo.collect)
-                report = self._collector.collect(plan, policy, self._data(plan, lines))
+                report = self._collect(plan, policy, self._data(plan, lines))
             self._note(todo.index, plan, report, given)
             lines = [line for line in self._lines() if line["round"] <= todo.index]
         if todo.collect is not None:
@@ -178,7 +178,11 @@ class OwnStore:
     def _start(self, number: int, plan: CollectPlan, policy: PolicyRef, newest: int) -> None:
         """Collect a round ahead; its gate sees the data up to round `newest`."""
         data = self._data(plan, [line for line in self._lines() if line["round"] <= newest])
-        self._ahead[number] = self._thread.submit(self._collector.collect, plan, policy, data)
+        self._ahead[number] = self._thread.submit(self._collect, plan, policy, data)
+
+    def _collect(self, plan: CollectPlan, policy: PolicyRef, data: Snapshot | None) -> CollectReport:
+        assert self._collector is not None  # who plans to collect has an environment
+        return self._collector.collect(plan, policy, data)
 
     def _rundir_plan(self, number: int) -> CollectPlan:
         line = self._rundir.find("planned", number)
@@ -234,7 +238,7 @@ def open_data(config: RunConfig, rundir: RunDir, session: Session) -> RunData:
     wanted = config.data.mixture
     if wanted is None:
         store = session.store(config)
-        collector = session.collector(config, store)
+        collector = session.collector(config, store) if config.env is not None else None
         return OwnStore(store, collector, rundir, config.data)
     known = rundir.find("pinned", 0)
     mixture = wanted.pin(known["versions"] if known else None)

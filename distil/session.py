@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distil.algorithms.dagger import DaggerConfig
-from distil.envs import describe
+from distil.envs import EnvSpec, describe
 from distil.errors import InputError, RunError
 from distil.experts.gates.config import HumanGateConfig
 from distil.experts.team import Team
@@ -19,6 +19,7 @@ from distil.rollouts.session import ensure_ray
 from distil.runconfig import RunConfig
 from distil.seeding import Purpose, episode_seeds
 from distil.store import MixtureConfig, Snapshot, Store, StoreSpec
+from distil.store.backend import location
 from distil.store.schema import environment
 from distil.types import PolicyRef, Progress, say, silent
 
@@ -31,9 +32,9 @@ class Session:
     """
 
     def __init__(self, config: RunConfig, progress: Progress = silent) -> None:
-        self.spec = describe(config.env)
+        self.spec = describe(config.env) if config.env is not None else _stored(config)
         config.algorithm.build(config.budget(self.spec.max_episode_steps))  # refused before anything starts
-        team = Team.of(config.expert, config.env, self.spec) if config.expert else None
+        team = Team.of(config.expert, config.env, self.spec) if config.expert and config.env else None
         config.policy.resolve(self.spec.observation, self.spec.action)
         if isinstance(config.gate, HumanGateConfig):
             config.gate.check(self.spec.action.leaf)
@@ -41,10 +42,19 @@ class Session:
             augmentation.check(self.spec.observation)
         if config.learner.num_learners:  # a session of Ray started for the workers alone would have no room for the learners
             ensure_ray(config.rollouts.address, config.rollouts.num_cpus + config.learner.num_learners)
-        ledger = Path(config.runs).resolve() / "labels" / _identity(config)
-        self.fleet = Fleet(env=config.env, spec=self.spec, config=config.rollouts, team=team, ledger=ledger)
+        self._fleet: Fleet | None = None
+        if config.env is not None:
+            ledger = Path(config.runs).resolve() / "labels" / _identity(config)
+            self._fleet = Fleet(env=config.env, spec=self.spec, config=config.rollouts, team=team, ledger=ledger)
         self.progress = progress
         self._scores: dict[tuple[Who, int, Purpose, str], EvalResult] = {}
+
+    @property
+    def fleet(self) -> Fleet:
+        """Who runs episodes; InputError without an environment."""
+        if self._fleet is None:
+            raise InputError(f"{self.spec.name}: the configuration has no environment to run episodes in: set env.id")
+        return self._fleet
 
     def score(self, who: Who, num_episodes: int, purpose: Purpose = Purpose.EVALUATE, expert: str = "") -> EvalResult:
         """Return how `who` ("expert" or "random") does on the episodes of a purpose; measured once.
@@ -94,14 +104,15 @@ class Session:
         """
         baselines = self.baselines(plan.num_episodes, Purpose.TUNE)
         assert baselines is not None
-        least = baselines.random if plan.min_return is None else max(baselines.random, plan.min_return)
         for name, result in self.scores(plan.num_episodes, Purpose.TUNE).items():
-            if not result.mean > baselines.random or result.mean < least:
+            means = f"expert {name}: its mean return over {plan.num_episodes} episodes of {self.spec.name} is {result.mean:.6g}"
+            if not result.mean > baselines.random:
                 raise RunError(
-                    f"expert {name}: its mean return over {plan.num_episodes} episodes of {self.spec.name} is "
-                    f"{result.mean:.6g}; a random policy's is {baselines.random:.6g}, wanted is at least {least:.6g}: mend "
-                    "the expert, or choose one for this environment"
+                    f"{means}, no better than a random policy's, {baselines.random:.6g}: fix the expert, choose one for this "
+                    "environment, or set algorithm.check_episodes=0 to trust it"
                 )
+            if plan.min_return is not None and result.mean < plan.min_return:
+                raise RunError(f"{means}, below algorithm.min_expert_return={plan.min_return:.6g}: lower it, or fix the expert")
         return {"expert/return_mean": baselines.expert, "expert/random_return_mean": baselines.random}
 
     def store(self, config: RunConfig) -> Store:
@@ -114,7 +125,7 @@ class Session:
         path, collects = config.store_path, config.budget().num_demonstrations is not None
         if not collects and not Store.exists(path):
             raise InputError(f"{path}: no store there, and no expert to fill it: set data.path or expert.kind")
-        env = config.env.model_dump(mode="json")
+        env = config.env.model_dump(mode="json") if config.env is not None else {}
         if collects or isinstance(config.algorithm, DaggerConfig):
             spec = StoreSpec(observation=self.spec.observation, action=self.spec.action, infos=config.rollouts.infos, env=env)
             return Store.open_or_create(path, spec)
@@ -127,12 +138,15 @@ class Session:
         """Return the parts of a mixture; InputError if the environment has other spaces than they."""
         parts = mixture.resolve()
         parts[0].spec.require_spaces(self.spec.observation, self.spec.action, str(parts[0].path))
-        self._name_environments([part.spec for part in parts], environment(self.fleet.env.model_dump(mode="json")))
+        self._name_environments(
+            [part.spec for part in parts], environment(self._fleet.env.model_dump(mode="json") if self._fleet else {})
+        )
         return parts
 
     def _name_environments(self, specs: Sequence[StoreSpec], own: str) -> None:
         """Say so where the data are of another environment than the run's; to learn from them may be what is wanted."""
-        if others := sorted({environment(spec.env) for spec in specs} - {own, ""}):
+        others = sorted({environment(spec.env) for spec in specs} - {own, ""})
+        if own and others:
             say(self.progress, f"the data are of {', '.join(others)}, the run's environment is {own}")
 
     def collector(self, config: RunConfig, store: Store) -> Collector:
@@ -145,7 +159,19 @@ class Session:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.fleet.close()
+        if self._fleet is not None:
+            self._fleet.close()
+
+
+def _stored(config: RunConfig) -> EnvSpec:
+    """Return the spaces of the demonstrations, in place of those of an environment."""
+    path = config.store_path if config.data.mixture is None else location(config.data.mixture.parts[0].path)
+    if not Store.exists(path):
+        raise InputError(f"{path}: no store there, and no environment to collect in: set data.path, or env.id and expert.kind")
+    spec = Store.open(path).spec
+    return EnvSpec(
+        name=str(path), observation=spec.observation, action=spec.action, max_episode_steps=None, reward_threshold=None
+    )
 
 
 def _identity(config: RunConfig) -> str:

@@ -4,8 +4,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from distil import api
 from distil import run as loop
-from distil.config import to_yaml, validate
+from distil.config import load_recipe, to_yaml, validate
 from distil.errors import InputError, RunError
 from distil.plans import CollectPlan
 from distil.policies.checkpoint import load_policy_ref
@@ -157,3 +158,52 @@ def test_losses_of_several_updates_share_the_axis_of_the_runs_gradient_steps(tmp
     assert [point.step for point in client.get_metric_history(run.info.run_id, "budget/expert_labels")] == [0, 1, 2, 3]
     assert [report.metrics["budget/gradient_steps"] for report in rundir.reports()] == [10, 20, 30, 30]
     assert (rundir.path / "loss.png").stat().st_size > 0
+
+
+def lonely(folder: Path, **keys: Any) -> RunConfig:
+    """A run on stored data, without an environment; `env` and `expert` are None."""
+    return config(folder, **{"env": None, "expert": None, "evaluation": {}, "data": {"path": str(folder / "demos")}, **keys})
+
+
+class Told:
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def __call__(self, what: str, done: int, total: int, /, **figures: float) -> None: ...
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+def test_stored_data_are_learned_from_without_an_environment(tmp_path: Path) -> None:
+    train(config(tmp_path))
+    settings = lonely(tmp_path, learner={"num_steps": 10, "batch_size": 16, "validation_fraction": 0.4, "validate_every": 5})
+    rundir, told = start(settings), Told()
+    with Session(settings, told) as session:
+        loop.train(settings, rundir, session)
+        with pytest.raises(InputError, match=r"demos: the configuration has no environment .*: set env\.id"):
+            session.evaluate("random", 1)
+    assert told.said == ["no env is set: the policy is trained on the stored episodes, and can't be evaluated"]
+    metrics = rundir.reports()[-1].metrics
+    assert metrics["train/episodes"] == 3
+    assert "train/validation_loss" in metrics
+    assert not [name for name in metrics if name.startswith(("eval/", "tune/"))]
+    before, journal = results(rundir), rundir.path / "journal.jsonl"
+    journal.write_text("".join(line for line in journal.read_text().splitlines(True) if '"reported"' not in line))
+    again = train(validate(RunConfig, load_recipe(rundir.config)), RunDir(rundir.path))
+    assert results(again) == before
+    assert api.load_policy(rundir.path).predict(np.zeros(4, np.float32)) in (0, 1)
+    assert api.evaluate(api.load_policy(rundir.path), env="CartPole-v1", episodes=2).returns.shape == (2,)
+    with pytest.raises(InputError, match="the run has no environment"):
+        api.evaluate_run(rundir.path)
+
+
+def test_a_mixture_is_learned_from_without_an_environment(tmp_path: Path) -> None:
+    train(config(tmp_path))
+    settings = lonely(tmp_path, data={"mixture": {"parts": [{"path": str(tmp_path / "demos")}]}})
+    assert train(settings).reports()[-1].metrics["train/episodes"] == 3
+
+
+def test_without_an_environment_there_must_be_data(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no store there, and no environment to collect in"):
+        train(lonely(tmp_path))

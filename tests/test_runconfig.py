@@ -1,3 +1,4 @@
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ def test_every_shipped_recipe_is_valid(name):
     config = load_config(name, {"expert.path": "x.zip"} if needs_path else {})
     assert config.name == name
     config.algorithm.build(config.budget(1000))
+    assert getattr(config.algorithm, "min_expert_return", None) is None  # a floor would be wrong for another environment
 
 
 @pytest.mark.parametrize("recipe", recipe_names())
@@ -186,3 +188,20 @@ def test_an_environment_that_is_not_the_recipes_has_a_folder_of_its_own(tmp_path
     changed = load_config(tmp_path / "mine.yaml", {"env.id": "HalfCheetah-v5"})
     (tmp_path / "config.yaml").write_text(to_yaml(changed))
     assert load_config(tmp_path / "config.yaml") == changed
+
+
+@pytest.mark.parametrize(
+    ("keys", "text"),
+    [
+        (EXPERT, "expert.kind=scripted needs one: set env.id, or take expert out"),
+        ({"algorithm": {"kind": "dagger"}}, "algorithm.kind=dagger needs one: set env.id, or algorithm.kind=bc"),
+        ({"evaluation": {"episodes": 20}}, "evaluation.episodes=20 needs one: set env.id, or evaluation.episodes=0"),
+        ({"evaluation": {"video": True}}, "evaluation.video=true needs one"),
+    ],
+    ids=["expert", "dagger", "evaluation", "video"],
+)
+def test_what_needs_an_environment_is_refused_without_one(keys: dict[str, Any], text: str) -> None:
+    with pytest.raises(InputError, match=re.escape(f"env is missing, and {text}")):
+        config(**{"env": None, **keys})
+    assert config(env=None).evaluation.episodes == 0
+    assert config().evaluation.episodes == 50

@@ -27,13 +27,13 @@ def test_an_expert_is_measured_beside_chance():
         figures = shared.check_experts(CheckPlan(num_episodes=3, min_return=60.0))
         assert figures["expert/return_mean"] == 60.0
         assert figures["expert/random_return_mean"] == shared.score("random", 3, Purpose.TUNE).mean < 60
-        with pytest.raises(RunError, match=r"testbed:Balancer: .* is 60; .* wanted is at least 60\.5: mend the expert"):
+        with pytest.raises(RunError, match=r"testbed:Balancer: .* is 60, below algorithm\.min_expert_return=60\.5: lower it"):
             shared.check_experts(CheckPlan(num_episodes=3, min_return=60.5))
 
 
 def test_an_expert_no_better_than_chance_is_refused():
     """CORRECTNESS 15."""
-    with session(expert={"kind": "random"}) as shared, pytest.raises(RunError, match="a random policy's is"):
+    with session(expert={"kind": "random"}) as shared, pytest.raises(RunError, match="no better than a random policy's"):
         shared.check_experts(CheckPlan(num_episodes=3))
 
 
@@ -85,7 +85,10 @@ def test_without_an_expert_there_are_no_baselines() -> None:
 
 def test_an_expert_worse_than_chance_is_refused_even_above_the_reference() -> None:
     backwards = {"kind": "import", "target": "testbed:Balancer", "kwargs": {"backwards": True, "num_envs": 4}}
-    with Session(config(expert=backwards)) as session, pytest.raises(RunError, match=r"Balancer.*a random policy's is"):
+    with (
+        Session(config(expert=backwards)) as session,
+        pytest.raises(RunError, match=r"Balancer.*no better than a random policy's"),
+    ):
         session.check_experts(CheckPlan(num_episodes=8, min_return=1.0))
 
 
@@ -165,10 +168,11 @@ def test_each_of_several_experts_is_measured_and_the_best_is_the_reference() -> 
 def test_the_broken_one_of_several_experts_is_named(order: tuple[str, str]) -> None:
     """CORRECTNESS 15."""
     members = {"good": EXPERT, "bad": BACKWARDS}
+    faults = {"good": "below algorithm.min_expert_return=61", "bad": "no better than a random policy's"}
     with Session(config(**several(**{name: members[name] for name in order}))) as session:
-        with pytest.raises(RunError, match=r"expert bad: its mean return over 3 episodes .* a random policy's is"):
+        with pytest.raises(RunError, match=r"expert bad: its mean return over 3 episodes .* no better than a random policy's"):
             session.check_experts(CheckPlan(num_episodes=3))
-        with pytest.raises(RunError, match=f"expert {order[0]}: .* wanted is at least 61"):
+        with pytest.raises(RunError, match=f"expert {order[0]}: .*{faults[order[0]]}"):
             session.check_experts(CheckPlan(num_episodes=3, min_return=61.0))
 
 

@@ -59,11 +59,13 @@ def recipes_list() -> None:
 @RECIPE
 @OVERRIDES
 def recipesshow(recipe: str, overrides: tuple[str, ...]) -> None:
-    """The whole configuration of a recipe, defaults and overrides resolved."""
-    from distil.config import to_yaml
-    from distil.runconfig import load_config
+    """The whole configuration of a recipe, defaults and overrides resolved; required keys that it lacks are marked."""
+    from distil.config import apply_overrides, load_recipe, to_yaml, unset_keys
+    from distil.runconfig import RunConfig, load_config
 
-    click.echo(to_yaml(load_config(recipe, read_overrides(overrides))), nl=False)
+    words = read_overrides(overrides)
+    unset = unset_keys(RunConfig, apply_overrides(load_recipe(recipe), words, RunConfig))
+    click.echo(to_yaml(load_config(recipe, words | unset), unset), nl=False)
 
 
 @recipes.command("schema")

@@ -15,7 +15,7 @@ from safetensors.numpy import save
 
 from distil.durable import make_folders, replace_durably
 from distil.errors import InputError, RunError
-from distil.spaces import SpaceSpec, space_from_json
+from distil.spaces import SpaceSpec, difference, space_from_json
 from distil.types import PolicyRef
 
 FORMAT = 1
@@ -74,14 +74,15 @@ def load_policy_ref(folder: str | Path) -> PolicyRef:
 
 
 def require_spaces(ref: PolicyRef, observation: SpaceSpec, action: SpaceSpec, what: str) -> None:
-    """Raise InputError, naming both spaces, if a policy isn't one for these spaces; `what` names their owner."""
+    """Raise InputError, naming the difference, if a policy isn't one for these spaces; `what` names their owner."""
     for name, mine, theirs in (
         ("observations", space_from_json(ref.spec["observation"]), observation),
         ("actions", space_from_json(ref.spec["action"]), action),
     ):
-        if mine != theirs:
+        if differs := difference(mine, theirs, ("the policy", what)):
             raise InputError(
-                f"the policy's {name} are {mine.describe()}, those of {what} {theirs.describe()}: use a policy trained on it"
+                f"the policy's {name} are {mine.describe()}, those of {what} {theirs.describe()}: {differs}; use a policy "
+                "trained on its spaces (imported data take them from --recipe RECIPE or --env ID)"
             )
 
 
