@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from distil.algorithms.base import Algorithm
 from distil.learners import Learner, make_learner
@@ -161,7 +162,14 @@ def _assemble(config: RunConfig, rundir: RunDir, session: Session) -> Iterator[P
 
     resume = rundir.checkpoints.exists()
     learner = make_learner(
-        config.learner, config.policy, data.spec, rundir.checkpoints, seed=config.seed, resume=resume, progress=progress
+        config.learner,
+        config.policy,
+        data.spec,
+        rundir.checkpoints,
+        seed=config.seed,
+        resume=resume,
+        progress=progress,
+        note=partial(say, session.progress),
     )
     status: Status = "FAILED"
     try:

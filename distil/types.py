@@ -105,3 +105,14 @@ def say(progress: Progress, text: str) -> None:
 
 def silent(what: str, done: int, total: int, /, **figures: float) -> None:
     """Report nothing: the `Progress` of library calls."""
+
+
+class Note(Protocol):
+    """Told what a user should know although it is no fault; the command line prints it as a line."""
+
+    def __call__(self, text: str, /) -> None:
+        """Take one line of text."""
+
+
+def unheard(text: str, /) -> None:
+    """Drop it: the `Note` of library calls."""

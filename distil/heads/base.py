@@ -40,6 +40,10 @@ class Head(nn.Module, ABC):
     def sample_from(self, context_BD: Tensor, noise_BK: Tensor) -> Tensor:
         """Return the sample [B, T, A] that the given noise leads to: a pure function, row by row."""
 
+    def rescale(self, slope_A: Tensor, shift_A: Tensor) -> None:
+        """Let tanh's argument u become `slope * u + shift` in each dimension of a Box action: its scaling was widened."""
+        raise NotImplementedError
+
     def sample(self, context_BD: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Return one sample a row, [B, T, A]."""
         draw = torch.rand if self.noise_kind == "uniform" else torch.randn

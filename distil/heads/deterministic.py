@@ -38,6 +38,12 @@ class DeterministicHead(Head):
         out: Tensor = self.linear(context_BD).float()  # bf16 is too coarse for an action
         return out.tanh().view(-1, *self._shape)
 
+    def rescale(self, slope_A: Tensor, shift_A: Tensor) -> None:
+        """Let tanh's argument u become `slope * u + shift`, exactly."""
+        slope_TA, shift_TA = slope_A.repeat(self._shape[0]), shift_A.repeat(self._shape[0])
+        self.linear.weight.mul_(slope_TA[:, None])
+        self.linear.bias.mul_(slope_TA).add_(shift_TA)
+
     def sample_from(self, context_BD: Tensor, noise_BK: Tensor) -> Tensor:
         """Return the mode: there is nothing to draw."""
         return self.mode(context_BD)

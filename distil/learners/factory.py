@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from distil.learners.base import Learner, LearnerSetup
 from distil.learners.config import LearnerConfig
-from distil.types import Progress, silent
+from distil.types import Note, Progress, silent, unheard
 
 if TYPE_CHECKING:
     from distil.policies.config import PolicyConfig
@@ -23,6 +23,7 @@ def make_learner(
     seed: int,
     resume: bool = False,
     progress: Progress = silent,
+    note: Note = unheard,
 ) -> Learner:
     """Return the learner of `config`: in this process, or `num_learners` ranks on Ray Train (Ray must be running).
 
@@ -32,8 +33,9 @@ def make_learner(
         spec: spaces of the store that it will be trained on.
         folder: where checkpoints go; with several nodes, a shared one. Without `resume`, older ones in it are removed.
         seed: the run's root seed.
-        resume: go on from the newest checkpoint in `folder`, if there is one.
+        resume: continue from the newest checkpoint in `folder`, if there is one.
         progress: told of the steps.
+        note: told what a user should know about the data.
 
     Raises:
         InputError: a checkpoint to resume from has other shapes; the device doesn't exist.
@@ -42,7 +44,7 @@ def make_learner(
     if config.num_learners:
         from distil.learners.ray_train import RayLearner
 
-        return RayLearner(setup, progress)
+        return RayLearner(setup, progress, note)
     from distil.learners.local import LocalLearner
 
-    return LocalLearner(setup, progress)
+    return LocalLearner(setup, progress, note)

@@ -8,7 +8,7 @@ from distil.learners.base import LearnerSetup
 from distil.learners.rank import Rank, choose_device
 from distil.learners.ranks import Ranks
 from distil.plans import Metrics, UpdatePlan
-from distil.types import PolicyRef, Progress, silent
+from distil.types import Note, PolicyRef, Progress, silent, unheard
 
 if TYPE_CHECKING:
     from distil.store.snapshot import Snapshot
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 class LocalLearner:
     """One rank in this process: the default, for small models, DAgger's rounds and Tune's trials."""
 
-    def __init__(self, setup: LearnerSetup, progress: Progress = silent) -> None:
-        """Build the policy, or go on from the newest checkpoint if `setup.resume`; InputError if there is no such device."""
-        self._rank = Rank(setup, ranks=Ranks(device=choose_device(setup.config.device)), progress=progress)
+    def __init__(self, setup: LearnerSetup, progress: Progress = silent, note: Note = unheard) -> None:
+        """Build the policy, or continue from the newest checkpoint if `setup.resume`; InputError if there is no such device."""
+        self._rank = Rank(setup, ranks=Ranks(device=choose_device(setup.config.device)), progress=progress, note=note)
 
     @property
     def policy(self) -> PolicyRef:

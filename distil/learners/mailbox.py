@@ -45,6 +45,7 @@ class Status:
     fault: str  # the last one that a rank met, for the message
     progress: tuple[int, int, Mapping[str, float]] | None
     pids: Mapping[int, int]  # of the ranks' processes, by rank
+    notes: tuple[str, ...]  # since the last status
 
 
 @dataclass(kw_only=True)
@@ -59,6 +60,7 @@ class Mailbox:
     fault: str = ""
     progress: tuple[int, int, Mapping[str, float]] | None = None
     pids: dict[int, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def post(self, job: Job) -> None:
@@ -85,10 +87,15 @@ class Mailbox:
         return True
 
     async def tell(self, done: int, total: int, figures: Mapping[str, float]) -> bool:
-        """Rank 0: how far the update has come; return whether to go on."""
+        """Rank 0: how far the update has come; return whether to continue."""
         self.progress = (done, total, figures)
         self._wake()
         return not self.closed
+
+    async def note(self, text: str) -> None:
+        """Rank 0: what a user should know."""
+        self.notes.append(text)
+        self._wake()
 
     async def report(self, index: int, result: Done) -> None:
         """Rank 0: job `index` is done, and durable."""
@@ -98,7 +105,7 @@ class Mailbox:
         self._wake()
 
     async def fail(self, error: Exception) -> None:
-        """A rank: the run can't go on, whoever tries."""
+        """A rank: the run can't continue on any rank."""
         self.error = self.error or error
         self._wake()
 
@@ -111,6 +118,7 @@ class Mailbox:
         if index not in self.results and self.error is None:
             await self._wait(timeout_s)
         progress, self.progress = self.progress, None
+        notes, self.notes = tuple(self.notes), []
         return Status(
             result=self.results.get(index),
             error=self.error,
@@ -118,6 +126,7 @@ class Mailbox:
             fault=self.fault,
             progress=progress,
             pids=dict(self.pids),
+            notes=notes,
         )
 
     async def close(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,12 +21,13 @@ from distil.policies.policy import Policy
 from distil.seeding import integer
 from distil.store.order import SampleSource
 from distil.store.reading import Reader
-from distil.types import PolicyRef, Progress, silent
+from distil.types import Note, PolicyRef, Progress, silent, unheard
 
 if TYPE_CHECKING:
     from distil.store.snapshot import Snapshot
 
 _IN_MEMORY = "in memory"
+_MOST_NAMES = 8  # of dimensions, in a line
 
 
 def choose_device(name: str) -> torch.device:
@@ -40,11 +41,12 @@ def choose_device(name: str) -> torch.device:
 class Rank:
     """One rank. Of a group, rank 0 alone writes; the others read the same folder."""
 
-    def __init__(self, setup: LearnerSetup, *, ranks: Ranks = ALONE, progress: Progress = silent) -> None:
+    def __init__(self, setup: LearnerSetup, *, ranks: Ranks = ALONE, progress: Progress = silent, note: Note = unheard) -> None:
         """Build the policy from the seed, or take over the newest checkpoint if `setup.resume`."""
         torch.set_num_threads(setup.config.threads)
         self._setup, self._ranks = setup, ranks
-        self._progress = progress
+        self._progress, self._note = progress, note
+        self._noted: set[str] = set()
         self._objective = _build(setup, ranks)
         self._checkpoints = Checkpoints(setup.folder)
         self._reader = Reader(setup.config.read)
@@ -97,9 +99,8 @@ class Rank:
                 "set learner.read.memory_budget as it was, or leave it out"
             )
         identity = {**identity, "reading": reading, "budget_bytes": self._least_budget()}
-        if not self._fitted:
-            self._objective.policy.fit_normaliser(train.columns)
-            self._fitted = True
+        if found is None:
+            self._fit_statistics(train)
         state = FitState.load(found.tensors, found.state["fit"]) if found else FitState()
         if found is None:
             self._objective.begin(plan.num_steps)
@@ -120,6 +121,25 @@ class Rank:
         self._version += 1
         self._save(identity, state, metrics)
         return metrics
+
+    def _fit_statistics(self, train: SampleSource) -> None:
+        """Fit the policy's statistics, once; later updates only widen the action scaling where labels have left it.
+
+        Observation statistics stay: weights that were learned with them would be of another function otherwise.
+        """
+        policy = self._objective.policy
+        if not self._fitted:
+            constant = policy.fit(train.statistics(policy.needs))
+            self._fitted = True
+            if constant:
+                self._note_once(_constant(constant, self._setup.policy.std_floor))
+        elif policy.actions.is_open and self._objective.widen_actions(train.statistics(["action"])["action"]):
+            self._note("labels lie outside of the range of actions that the policy could reach: it was widened to hold them")
+
+    def _note_once(self, text: str) -> None:
+        if text not in self._noted:
+            self._noted.add(text)
+            self._note(text)
 
     def _samplers(self, data: Data) -> tuple[SampleSource, SampleSource | None]:
         policy, fraction = self._setup.policy, self._setup.config.validation_fraction
@@ -183,6 +203,14 @@ class Rank:
                 f"{self._setup.folder}: the checkpoint is of another policy: {error}; resume with its configuration"
             ) from None
         self._version, self._fitted = int(checkpoint.state["version"]), True
+
+
+def _constant(names: Sequence[str], std_floor: float) -> str:
+    shown = ", ".join(names[:_MOST_NAMES]) + (", ..." if len(names) > _MOST_NAMES else "")
+    return (
+        f"{len(names)} observation dimensions vary by less than policy.std_floor={std_floor:g} in the training data, and count "
+        f"as constant: {shown}; lower it if they matter"
+    )
 
 
 def _build(setup: LearnerSetup, ranks: Ranks) -> Supervised:

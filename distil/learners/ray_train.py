@@ -26,7 +26,7 @@ from distil.learners.ranks import Ranks
 from distil.plans import Metrics, UpdatePlan
 from distil.store.snapshot import Snapshot
 from distil.store.store import Store
-from distil.types import PolicyRef, Progress, silent
+from distil.types import Note, PolicyRef, Progress, silent, unheard
 
 if TYPE_CHECKING:
     from distil.learners.config import LearnerConfig
@@ -52,9 +52,9 @@ class _RankSetup:
 class RayLearner:
     """`num_learners` ranks with DistributedDataParallel: NCCL where Ray has GPUs, otherwise gloo."""
 
-    def __init__(self, setup: LearnerSetup, progress: Progress = silent) -> None:
+    def __init__(self, setup: LearnerSetup, progress: Progress = silent, note: Note = unheard) -> None:
         """Start the group in the background; Ray must be running, with a CPU (or GPU) a rank to spare."""
-        self._progress, self._config = progress, setup.config
+        self._progress, self._note, self._config = progress, note, setup.config
         self._ref = Rank(setup).policy  # removes old checkpoints, or checks those to resume from, before anything starts
         self._index, self._idle = -1, True
         self._mailbox: Any = ray.remote(num_cpus=0, max_concurrency=64)(Mailbox).remote()
@@ -97,6 +97,8 @@ class RayLearner:
         posted_s = time.monotonic()
         while True:
             status: Status = ray.get(self._mailbox.status.remote(self._index, _POLL_S))
+            for text in status.notes:
+                self._note(text)
             if status.progress is not None:
                 done, total, figures = status.progress
                 self._progress("update", done, total, **figures)
@@ -153,7 +155,8 @@ def _rank_main(config: dict[str, _RankSetup]) -> None:
     try:
         device = ray.train.torch.get_device() if config["rank"].use_gpu else choose_device("cpu")
         ranks = Ranks(rank=number, world_size=context.get_world_size(), device=device)
-        with closing(Rank(setup, ranks=ranks, progress=_teller(mailbox, number))) as rank:
+        note = (lambda text: ray.get(mailbox.note.remote(text))) if number == 0 else unheard
+        with closing(Rank(setup, ranks=ranks, progress=_teller(mailbox, number), note=note)) as rank:
             _serve(rank, ranks, mailbox)
     except (InputError, RunError) as error:
         ray.get(mailbox.fail.remote(type(error)(str(error))))

@@ -18,6 +18,7 @@ from distil.objectives.base import ObjectiveState
 from distil.objectives.config import OptimiserConfig, learning_rate
 from distil.objectives.ema import Average
 from distil.policies.policy import Policy
+from distil.store.moments import Moments
 from distil.types import Batch
 
 _PARALLEL = inspect.signature(nn.parallel.DistributedDataParallel).parameters
@@ -82,6 +83,20 @@ class Supervised:
     def reseed(self, seed: int) -> None:
         """Restart the randomness of the loss at `seed`."""
         self._generator.manual_seed(seed)
+
+    def widen_actions(self, labels: Moments) -> bool:
+        """Widen the policy's action scaling if labels lie outside of it; return whether.
+
+        The averaged weights change as the policy's do, and the optimiser's moments start anew: the loss has another scale.
+        """
+        averaged = self.evaluation_policy()
+        if not self.policy.widen_actions(labels):
+            return False
+        if self._average is not None:
+            averaged.widen_actions(labels)
+            self._average.load(dict(averaged.named_parameters()), self._average.num_updates)
+        self._adamw = AdamW(self._weights, weight_decay=self._config.weight_decay, max_norm=self._config.grad_clip)
+        return True
 
     def step(self, batches: Mapping[str, Batch]) -> Mapping[str, Tensor]:
         """Take one gradient step on `batches["demos"]`, this rank's slice of the global batch.

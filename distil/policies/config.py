@@ -65,7 +65,10 @@ class PolicyConfig(Config):
     encoder: EncoderConfig = AutoEncoderConfig()
     head: HeadConfig = AutoHeadConfig()
     std_floor: float = Field(
-        default=1e-4, gt=0, description="an observation dimension that varies less counts as constant and keeps its own unit"
+        default=1e-4,
+        gt=0,
+        description="an observation dimension that varies less counts as constant; relative to the largest magnitude of its "
+        "leaf where that is below 1",
     )
     obs_clip: float = Field(default=10.0, gt=0, description="normalised observations are clipped to +-this")
     ensemble: int = Field(

@@ -6,6 +6,7 @@ Legend: B batch, H observation horizon, F features of the vector, D context.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,9 @@ from distil.nn.mlp import Mlp
 from distil.policies.config import CnnConfig, MlpConfig
 from distil.policies.layout import Part, fixed_scaling, layout, num_features, observation_scaling
 from distil.spaces import Leaf, SpaceSpec
-from distil.types import Array
+
+if TYPE_CHECKING:
+    from distil.store.moments import Moments
 
 
 class Features(nn.Module):
@@ -37,14 +40,15 @@ class Features(nn.Module):
                 self.register_buffer(f"_factor{i}", torch.tensor(part.factor), persistent=False)
                 self.register_buffer(f"_value{i}", torch.tensor(part.value), persistent=False)
 
-    def fit(self, columns: Mapping[str, Array], std_floor: float) -> None:
-        """Set the statistics from the training rows, leaf name -> [R, ...]."""
-        mean, inv_std = observation_scaling(self.parts, columns, std_floor)
+    def fit(self, statistics: Mapping[str, Moments], std_floor: float) -> list[str]:
+        """Set the statistics from those of the training rows, by leaf name; return the names of constant dimensions."""
+        mean, inv_std, constant = observation_scaling(self.parts, statistics, std_floor)
         self.mean.copy_(torch.from_numpy(mean))
         self.inv_std.copy_(torch.from_numpy(inv_std))
+        return constant
 
     def deviation(self, name: str) -> Tensor:
-        """Return the standard deviation of a leaf's elements, of its shape and in its unit; 1 for constant ones."""
+        """Return the standard deviation of a leaf's elements, of its shape; for constant ones the leaf's unit (1, or less)."""
         part = next(part for part in self.parts if part.leaf.name == name)
         return (1 / self.inv_std[part.offset : part.offset + part.size]).reshape(part.leaf.shape)
 

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distil.errors import InputError
 from distil.spaces import Leaf
 from distil.types import Array
 
-_BLOCK_ROWS = 1 << 16
+if TYPE_CHECKING:
+    from distil.store.moments import Moments
+
 _WIDEST_BOUND = 1e6  # bounds beyond this are a formality, not a range to normalise by
 _MARGIN = 1.05  # an unbounded action dimension gets the demonstrations' range and a little room, as tanh nears 1 slowly
 
@@ -71,32 +73,31 @@ def fixed_scaling(parts: Sequence[Part]) -> tuple[Array, Array]:
     return mean, inv_std
 
 
-def observation_scaling(parts: Sequence[Part], columns: Mapping[str, Array], std_floor: float) -> tuple[Array, Array]:
-    """Return mean and inverse standard deviation [F] over the training rows.
+def observation_scaling(
+    parts: Sequence[Part], statistics: Mapping[str, Moments], std_floor: float
+) -> tuple[Array, Array, list[str]]:
+    """Return mean and inverse standard deviation [F] over the training rows, and the names of constant dimensions.
 
-    A dimension whose deviation is below `std_floor` can't be told from a constant: it is centred and keeps its own unit, so
-    that it gives 0 in training, and a value never seen before neither explodes nor vanishes for later rounds.
+    A leaf's unit is the largest magnitude of its values where that is below 1, otherwise 1. A dimension whose deviation is
+    below `std_floor` units can't be told from a constant: it is centred and divided by the unit, so that it gives 0 in
+    training, and a value never seen before neither explodes nor vanishes for later rounds.
 
     Args:
         parts: the feature vector.
-        columns: leaf name -> [R, ...].
-        std_floor: in the observation's own unit.
+        statistics: leaf name -> statistics.
+        std_floor: in units.
     """
     mean, inv_std = fixed_scaling(parts)
+    constant: list[str] = []
     for part in filter(needs_statistics, parts):
-        span = slice(part.offset, part.offset + part.size)
-        mean[span], std = moments(_column(columns, part.leaf.name))
-        inv_std[span] = 1 / np.where(std < std_floor, 1.0, std)
-    return mean, inv_std
-
-
-def moments(column: Array) -> tuple[Array, Array]:
-    """Return mean and standard deviation [D] of a column [R, ...], in float64, a block of rows at a time."""
-    rows = column.reshape(len(column), -1)
-    blocks = [rows[i : i + _BLOCK_ROWS] for i in range(0, len(rows), _BLOCK_ROWS)]
-    mean = sum(block.sum(0, dtype=np.float64) for block in blocks) / len(rows)
-    variance = sum(np.square(block - mean).sum(0) for block in blocks) / len(rows)
-    return np.asarray(mean), np.sqrt(variance)
+        span, found = slice(part.offset, part.offset + part.size), statistics[part.leaf.name]
+        magnitude = float(np.maximum(abs(found.minimum), abs(found.maximum)).max())
+        unit = min(1.0, magnitude) or 1.0
+        mean[span], std = found.mean.reshape(-1), found.std.reshape(-1)
+        is_constant = std < std_floor * unit
+        inv_std[span] = 1 / np.where(is_constant, unit, std)
+        constant += [f"{part.leaf.name}[{i}]" for i in np.flatnonzero(is_constant)]
+    return mean, inv_std, constant
 
 
 def bounded(action: Leaf) -> Array:
@@ -105,30 +106,42 @@ def bounded(action: Leaf) -> Array:
     return np.ravel(np.maximum(abs(low), abs(high)) < _WIDEST_BOUND)
 
 
-def action_scaling(action: Leaf, columns: Mapping[str, Array] | None) -> tuple[Array, Array]:
+def action_scaling(action: Leaf, labels: Moments | None) -> tuple[Array, Array]:
     """Return centre and half width [A] of a box action: its bounds; where it has none, the labels' range widened by 5 %.
 
-    Without `columns` the dimensions that need data are NaN.
+    Without `labels` the dimensions that need data are NaN.
     """
     low, high = (bound.reshape(-1).copy() for bound in action.bounds())
     free = ~bounded(action)
     if free.any():
-        if columns is None:
-            low[free] = high[free] = np.nan
-        else:
-            labels = _column(columns, action.name)
-            labels = labels.reshape(len(labels), -1)
-            low[free], high[free] = labels.min(0)[free], labels.max(0)[free]
+        low[free] = np.nan if labels is None else labels.minimum.reshape(-1)[free]
+        high[free] = np.nan if labels is None else labels.maximum.reshape(-1)[free]
     half = (high - low) / 2 * np.where(free, _MARGIN, 1.0)
     return (low + high) / 2, np.where(half == 0, 1.0, half)
 
 
-def _column(columns: Mapping[str, Array], name: str) -> Array:
-    if name not in columns or not len(columns[name]):
-        raise InputError(
-            f"the statistics of {name} need training data: it has no rows of that column; give at least one episode"
-        )
-    if not np.isfinite(columns[name]).all():
-        row = int(np.argmin(np.isfinite(columns[name]).reshape(len(columns[name]), -1).all(1)))
-        raise InputError(f"{name} isn't finite in row {row} of the training data: remove that episode")
-    return columns[name]
+def widened(action: Leaf, centre: Array, half: Array, labels: Moments) -> tuple[Array, Array] | None:
+    """Return the scaling of `action_scaling`, widened where labels lie outside of it; None if none do.
+
+    It covers the range that it covered before, too. Only dimensions without bounds are widened: no label leaves the others'.
+    """
+    low, high = labels.minimum.reshape(-1), labels.maximum.reshape(-1)
+    out = ~bounded(action) & ((low < centre - half) | (high > centre + half))
+    if not out.any():
+        return None
+    low, high = np.minimum(low, centre - half / _MARGIN), np.maximum(high, centre + half / _MARGIN)
+    return np.where(out, (low + high) / 2, centre), np.where(out, (high - low) / 2 * _MARGIN, half)
+
+
+def carried_over(old: tuple[Array, Array], new: tuple[Array, Array]) -> tuple[Array, Array]:
+    """Return slope and shift [A] of tanh's argument that nearly keep actions the same under a wider scaling.
+
+    No affine change of tanh's argument keeps all of them. Those halfway between the old centre and the old ends stay, and so
+    nearly do those between; actions near the old ends move outwards.
+
+    Args:
+        old: centre and half width [A].
+        new: those of `widened`.
+    """
+    high, low = (np.arctanh((old[0] + side * old[1] - new[0]) / new[1]) for side in (0.5, -0.5))
+    return (high - low) / (2 * np.arctanh(0.5)), (high + low) / 2

@@ -24,9 +24,10 @@ from distil.heads.base import Head
 from distil.heads.config import AutoHeadConfig
 from distil.policies.config import AutoEncoderConfig, PolicyConfig
 from distil.policies.encoder import Encoder
-from distil.policies.layout import action_scaling
+from distil.policies.layout import action_scaling, bounded, carried_over, needs_statistics, widened
 from distil.seeding import integer
 from distil.spaces import Leaf, SpaceSpec, space_from_json
+from distil.store.moments import Moments, moments_of
 from distil.types import Array, Batch, PolicyRef
 
 __all__ = ["Policy", "PolicyConfig", "State"]
@@ -65,12 +66,28 @@ class Actions(nn.Module):
             self.register_buffer("_low", low, persistent=False)
             self.register_buffer("_high", high, persistent=False)
 
-    def fit(self, columns: Mapping[str, Array]) -> None:
+    @property
+    def is_open(self) -> bool:
+        """Whether a dimension has no bounds, so that labels give its scaling."""
+        return self._box and not bool(bounded(self.leaf).all())
+
+    def fit(self, labels: Moments | None) -> None:
         """Set the scaling from the training labels where the space has no bounds."""
         if self._box:
-            centre, half = action_scaling(self.leaf, columns)
-            self.centre.copy_(torch.from_numpy(centre))
-            self.half_width.copy_(torch.from_numpy(half))
+            self._set(*action_scaling(self.leaf, labels))
+
+    def widen(self, labels: Moments) -> tuple[Array, Array] | None:
+        """Widen the scaling if labels lie outside of it; return the `carried_over` of tanh's argument then."""
+        old = self.centre.double().cpu().numpy(), self.half_width.double().cpu().numpy()
+        new = widened(self.leaf, *old, labels)
+        if new is None:
+            return None
+        self._set(*new)
+        return carried_over(old, new)
+
+    def _set(self, centre: Array, half: Array) -> None:
+        self.centre.copy_(torch.from_numpy(centre))
+        self.half_width.copy_(torch.from_numpy(half))
 
     def refresh(self) -> None:
         """Look at the scaling after it changed: an identity costs nothing in `encode`."""
@@ -148,17 +165,53 @@ class Policy(nn.Module):
         self.register_load_state_dict_post_hook(_check)  # type: ignore[no-untyped-call]
         self._check_fitted()
 
+    @property
+    def needs(self) -> list[str]:
+        """Names of what `fit` needs statistics of: leaves, and "action" where the space has no bounds."""
+        leaves = [part.leaf.name for part in self.encoder.features.parts if needs_statistics(part)]
+        return leaves + ["action"] * self.actions.is_open
+
     def fit_normaliser(self, columns: Mapping[str, Array]) -> None:
         """Set the statistics from training data: leaf name -> [R, ...], and "action" -> [R, ...] labels.
 
         Raises:
             InputError: a column that is needed is missing, empty or not finite.
         """
-        self.encoder.features.fit(columns, self.config.std_floor)
+        self.fit(moments_of({name: columns[name] for name in self.needs if name in columns}))
+
+    def fit(self, statistics: Mapping[str, Moments]) -> list[str]:
+        """Set the statistics from those of the training data; return the names of constant dimensions, such as `obs[3]`.
+
+        Args:
+            statistics: of what `needs` names.
+
+        Raises:
+            InputError: one is missing.
+        """
+        missing = [name for name in self.needs if name not in statistics]
+        if missing:
+            raise InputError(f"the statistics of {missing[0]} need training data: give at least one episode with that column")
+        constant = self.encoder.features.fit(statistics, self.config.std_floor)
         for encoder, _ in self._networks()[1:]:
             encoder.features.load_state_dict(self.encoder.features.state_dict())
-        self.actions.fit(columns)
+        self.actions.fit(statistics.get("action"))
         self._check_fitted()
+        return constant
+
+    @torch.no_grad()
+    def widen_actions(self, labels: Moments) -> bool:
+        """Widen the scaling of an action without bounds if labels lie outside of it; return whether.
+
+        The heads' last layers change with it, so that the policy acts nearly as it did.
+        """
+        change = self.actions.widen(labels)
+        if change is None:
+            return False
+        for _, head in self._networks():
+            slope, shift = (torch.from_numpy(value).to(self.actions.centre) for value in change)
+            head.rescale(slope, shift)
+        self._check_fitted()
+        return True
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the loss [B]: what DistributedDataParallel and torch.compile call."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from distil.errors import InputError
 from distil.seeding import generator
-from distil.store.order import Moments, SampleSource, Stream
+from distil.store.order import SampleSource, Stream
 from distil.store.rows import RowReader, Runs
 from distil.types import Array, Batch
 
 if TYPE_CHECKING:
+    from distil.store.schema import StoreSpec
     from distil.store.snapshot import Snapshot
-
-_STATISTICS_EPISODES = 16
+_BLOCK_BYTES = 1 << 26
 
 
 class EpisodeSampler(SampleSource):
@@ -53,9 +53,22 @@ class EpisodeSampler(SampleSource):
         return self._snapshot.num_episodes
 
     @property
-    def columns(self) -> Mapping[str, Array]:
-        """Leaf name and "action" -> labelled transitions of the first episodes; `statistics` sees all."""
-        return self._transitions(self.read(np.arange(min(self.num_samples, _STATISTICS_EPISODES))))
+    def spec(self) -> StoreSpec:
+        """The spaces of the samples."""
+        return self._snapshot.spec
+
+    def transitions(self, names: Sequence[str], num_rows: int) -> Iterator[dict[str, Array]]:
+        """Yield the labelled transitions, as in `SampleSource`; a block has whole episodes, and one of them at least."""
+        ends, begin = np.cumsum(self._snapshot.episodes.length), 0
+        num_rows = min(num_rows, _BLOCK_BYTES // self.spec.row_bytes)  # all columns are read
+        while begin < self.num_samples:
+            before = ends[begin - 1] if begin else 0
+            end = max(begin + 1, int(np.searchsorted(ends, before + num_rows, side="right")))
+            batch = self.read(np.arange(begin, end))
+            keep = ~batch.is_pad
+            values = {name: batch.observations[name][:, :-1] for name in names if name != "action"} | {"action": batch.actions}
+            yield {name: values[name][keep] for name in names}
+            begin = end
 
     def stream(self, seed: int) -> Stream:
         """Return the stream whose order `seed` gives."""
@@ -89,15 +102,6 @@ class EpisodeSampler(SampleSource):
         padded = {name: values.reshape(num, longest + 1, *values.shape[1:]) for name, values in out.items()}
         actions, labelled = padded.pop("expert_action")[:, :-1], padded.pop("labelled")[:, :-1]
         return Batch(observations=padded, actions=np.ascontiguousarray(actions), is_pad=labelled == 0, weights=weights)
-
-    def _transitions(self, batch: Batch) -> dict[str, Array]:
-        keep = ~batch.is_pad
-        values = {name: rows[:, :-1][keep] for name, rows in batch.observations.items()}
-        return values | {"action": batch.actions[keep]}
-
-    def statistics(self) -> dict[str, Moments]:
-        """Return leaf name and "action" -> exact moments over all labelled transitions."""
-        return self._statistics(_STATISTICS_EPISODES)
 
 
 class _Shuffled:

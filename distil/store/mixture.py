@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from distil.store.selection import SelectionConfig
 from distil.types import Array, Batch
 
 if TYPE_CHECKING:
+    from distil.store.schema import StoreSpec
     from distil.store.snapshot import Snapshot
 
 _CYCLE = 1000
@@ -118,9 +120,13 @@ class MixedSampler(SampleSource):
         return sum(source.num_samples for source in self._sources)
 
     @property
-    def columns(self) -> Mapping[str, Array]:
-        """Leaf name and "action" -> transitions of all sources, one after another."""
-        return _Joined([source.columns for source in self._sources])
+    def spec(self) -> StoreSpec:
+        """The spaces of the samples."""
+        return self._sources[0].spec
+
+    def transitions(self, names: Sequence[str], num_rows: int) -> Iterator[dict[str, Array]]:
+        """Yield the transitions that start samples of all sources, one source after another, as in `SampleSource`."""
+        return chain.from_iterable(source.transitions(names, num_rows) for source in self._sources)
 
     def stream(self, seed: int) -> Stream:
         """Return the stream whose order `seed` gives."""
@@ -157,20 +163,6 @@ class _Mixed:
     def close(self) -> None:
         for stream in self._streams:
             stream.close()
-
-
-class _Joined(Mapping[str, Array]):
-    def __init__(self, parts: Sequence[Mapping[str, Array]]) -> None:
-        self._parts = parts
-
-    def __getitem__(self, name: str) -> Array:
-        return np.concatenate([part[name] for part in self._parts])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._parts[0])
-
-    def __len__(self) -> int:
-        return len(self._parts[0])
 
 
 def _with_weights(batch: Batch) -> Batch:

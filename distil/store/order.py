@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Protocol
 
 from distil.errors import InputError
+from distil.store.moments import Moments, block_rows, gather
 from distil.types import Array, Batch
 
-_STATISTICS_ROWS = 1 << 14
+if TYPE_CHECKING:
+    from distil.store.schema import StoreSpec
+
 _AHEAD, _AHEAD_BYTES = 32, 1 << 20  # batches fetched in one go: at most so many, while they fit a core's cache
 
 
@@ -27,17 +28,6 @@ class Cursor:
         """Return the position `num` samples later, where an epoch has `num_samples`."""
         epochs, offset = divmod(self.offset + num, num_samples)
         return Cursor(epoch=self.epoch + epochs, offset=offset)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Moments:
-    """Statistics of a column over all samples, each [*shape] float64."""
-
-    mean: Array
-    std: Array
-    minimum: Array
-    maximum: Array
-    count: int
 
 
 class Stream(Protocol):
@@ -64,10 +54,16 @@ class SampleSource(ABC):
 
     @property
     @abstractmethod
-    def columns(self) -> Mapping[str, Array]:
-        """Leaf name and "action" -> [rows, ...]: transitions that start samples, to compute statistics from.
+    def spec(self) -> StoreSpec:
+        """The spaces of the samples."""
 
-        In memory all of them; streamed, a part spread evenly over the data. Each array is a copy, made when asked for.
+    @abstractmethod
+    def transitions(self, names: Sequence[str], num_rows: int) -> Iterator[dict[str, Array]]:
+        """Yield the transitions that start samples, in the snapshot's order: current observations and labels.
+
+        Args:
+            names: of leaves, and "action".
+            num_rows: of a block, at most; name -> [<= num_rows, ...], new arrays.
         """
 
     @abstractmethod
@@ -126,25 +122,19 @@ class SampleSource(ABC):
         finally:
             stream.close()
 
-    def statistics(self) -> dict[str, Moments]:
-        """Return leaf name and "action" -> exact moments over all samples (of images: over the values as they are).
+    def statistics(self, names: Sequence[str] | None = None) -> dict[str, Moments]:
+        """Return name -> exact moments over all samples (of images: over the values as they are), in one pass.
 
-        One pass in a fixed order; sums are combined as in Chan et al., 1979 (updating formulae, equation 2.1).
+        Args:
+            names: of leaves, and "action"; None: all.
+
+        Raises:
+            InputError: a value isn't finite.
+            RunError: a shard is damaged.
         """
-        return self._statistics(_STATISTICS_ROWS)
-
-    def _statistics(self, batch_size: int) -> dict[str, Moments]:
-        found: dict[str, Moments] = {}
-        for batch in self.scan(batch_size):
-            for name, rows in self._transitions(batch).items():
-                new = _moments(rows)
-                found[name] = _combine(found[name], new) if name in found else new
-        return found
-
-    def _transitions(self, batch: Batch) -> dict[str, Array]:
-        """Return the current observations, and the labels, of a batch of `scan`."""
-        values = {name: rows[:, -1] for name, rows in batch.observations.items() if not name.startswith("goal/")}
-        return values | {"action": batch.actions[:, 0]}
+        shapes = {leaf.name: leaf.shape for leaf in self.spec.observation.leaves} | {"action": self.spec.action.leaf.shape}
+        names = list(shapes) if names is None else names
+        return gather(self.transitions(names, block_rows(shapes[name] for name in names))) if names else {}
 
 
 def _num_bytes(batch: Batch) -> int:
@@ -160,21 +150,3 @@ def _rows(batch: Batch, start: int, end: int) -> Batch:
         else:
             fields[name] = None if value is None else value[start:end]
     return type(batch)(**fields)
-
-
-def _moments(rows: Array) -> Moments:
-    wide = rows.astype(np.float64)
-    return Moments(mean=wide.mean(0), std=wide.std(0), minimum=wide.min(0), maximum=wide.max(0), count=len(rows))
-
-
-def _combine(a: Moments, b: Moments) -> Moments:
-    count = a.count + b.count
-    delta = b.mean - a.mean
-    variance = (a.count * a.std**2 + b.count * b.std**2) / count + delta**2 * (a.count / count) * (b.count / count)
-    return Moments(
-        mean=a.mean + delta * (b.count / count),
-        std=np.sqrt(variance),
-        minimum=np.minimum(a.minimum, b.minimum),
-        maximum=np.maximum(a.maximum, b.maximum),
-        count=count,
-    )

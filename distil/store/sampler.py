@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Unpack
 
@@ -19,6 +19,7 @@ from distil.store.windows import LABEL, Layout, Pieces, WindowOptions, Windows, 
 from distil.types import Array, Batch
 
 if TYPE_CHECKING:
+    from distil.store.schema import StoreSpec
     from distil.store.snapshot import Snapshot
 
 __all__ = ["Cursor", "Sampler"]
@@ -71,12 +72,15 @@ class Sampler(SampleSource):
         return len(self._samples)
 
     @property
-    def columns(self) -> Mapping[str, Array]:
-        """Leaf name and "action" -> [num_samples, ...]: the transitions that start samples, to compute statistics from.
+    def spec(self) -> StoreSpec:
+        """The spaces of the samples."""
+        return self._table.layout.spec
 
-        Each array is a contiguous copy, made when it is asked for.
-        """
-        return Copies(self._table, self._samples)
+    def transitions(self, names: Sequence[str], num_rows: int) -> Iterator[dict[str, Array]]:
+        """Yield the transitions that start samples, in the snapshot's order, as in `SampleSource`."""
+        for start in range(0, self.num_samples, num_rows):
+            rows = self._samples[start : start + num_rows]
+            yield {name: self._table.rows(LABEL if name == "action" else name, rows) for name in names}
 
     def stream(self, seed: int) -> Stream:
         """Return the stream whose order `seed` gives."""
@@ -114,24 +118,6 @@ class _Shuffled:
 
     def close(self) -> None:
         self._order.cache_clear()
-
-
-class Copies(Mapping[str, Array]):
-    """Rows of a table's columns, copied out on access."""
-
-    def __init__(self, table: Table, samples: NDArray[np.int64]) -> None:
-        """Take rows `samples` of `table`."""
-        self._table, self._samples = table, samples
-        self._sources = {field.name: field.name for field in table.layout.observations} | {"action": LABEL}
-
-    def __getitem__(self, name: str) -> Array:
-        return self._table.rows(self._sources[name], self._samples)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._sources)
-
-    def __len__(self) -> int:
-        return len(self._sources)
 
 
 def permuted(

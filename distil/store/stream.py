@@ -8,7 +8,7 @@ the order is a function of (content, budget, seed, cursor), and every sample com
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,13 +22,14 @@ from distil.errors import InputError
 from distil.seeding import generator
 from distil.store.order import SampleSource, Stream
 from distil.store.rows import RowReader, Runs
-from distil.store.sampler import Copies, cut, permuted, whole_episodes
+from distil.store.sampler import cut, permuted, whole_episodes
 from distil.store.table import Gather, Table
 from distil.store.weights import WEIGHT_BYTES, window_weights
-from distil.store.windows import LABELLED, Layout, Pieces, WindowOptions, Windows, place
+from distil.store.windows import LABEL, LABELLED, Layout, Pieces, WindowOptions, Windows, place
 from distil.types import Array, Batch
 
 if TYPE_CHECKING:
+    from distil.store.schema import StoreSpec
     from distil.store.snapshot import Snapshot
 
 _MAX_BLOCK = 4096  # transitions: larger ones aren't faster to read
@@ -89,15 +90,25 @@ class StreamSampler(SampleSource):
         return int(self._blocks.samples.sum())
 
     @property
-    def columns(self) -> Mapping[str, Array]:
-        """Leaf name and "action" -> transitions that start samples: those of as many blocks as a scan holds, evenly spread.
+    def spec(self) -> StoreSpec:
+        """The spaces of the samples."""
+        return self._layout.spec
 
-        For exact figures over all of them there is `statistics`.
-        """
-        num = len(self._blocks.number)
-        chosen = np.unique(np.linspace(0, num - 1, min(num, self._scan_blocks)).astype(np.int64))
-        loader = _Loader(self, len(chosen), self.reader())
-        return Copies(loader.table, loader.load(chosen).samples)
+    def transitions(self, names: Sequence[str], num_rows: int) -> Iterator[dict[str, Array]]:
+        """Yield the transitions that start samples, as in `SampleSource`: only these columns are read, and each once."""
+        fields = [self._layout.fields[LABEL if name == "action" else name] for name in names]
+        num_rows = min(num_rows, self._blocks.size * self._scan_blocks)  # what the budget has for a scan
+        reader = self.reader()
+        for number in range(-(-int(self._ends[-1]) // num_rows)):
+            pieces, _, _ = _pieces(np.array([number]), num_rows, self._episodes, self._ends)
+            num = int(pieces.num.sum())
+            out = {field.name: np.empty((num, *field.value_shape), field.value_dtype) for field in fields}
+            if not self._layout.windows.every and not pieces.full.all():
+                out[LABELLED] = np.empty(num, np.uint8)
+            target = np.cumsum(pieces.num) - pieces.num
+            reader.copy(Runs(shard=pieces.shard, source=pieces.row + pieces.begin, target=target, count=pieces.num), out)
+            keep = out[LABELLED] != 0 if LABELLED in out else slice(None)
+            yield {name: out[field.name][keep] for name, field in zip(names, fields, strict=True)}
 
     def stream(self, seed: int) -> Stream:
         """Return the stream whose order `seed` gives."""

@@ -221,8 +221,10 @@ class Table:
 
     def rows(self, name: str, indices: NDArray[np.int64]) -> Array:
         """Return a contiguous copy of one column's rows at samples `indices`; [len(indices), *shape]."""
-        out: Array = self._windows(self.layout.fields[name], 1, self.layout.windows.gap)(indices)
-        return np.ascontiguousarray(out[:, 0])
+        field, gap = self.layout.fields[name], self.layout.windows.gap
+        if field.is_compressed:
+            return np.ascontiguousarray(self._windows(field, 1, gap)(indices)[:, 0])
+        return np.ascontiguousarray(self.columns[name][indices + gap])  # `take` would copy a packed column whole
 
 
 def _gather_packed(packed: Array, names: list[str]) -> Gather:

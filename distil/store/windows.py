@@ -100,6 +100,16 @@ class Field:
         return self.dtype == BLOCK
 
     @property
+    def value_shape(self) -> tuple[int, ...]:
+        """Shape of a value, decoded."""
+        return self.column.shape if self.is_compressed and self.column else self.shape
+
+    @property
+    def value_dtype(self) -> np.dtype[Any]:
+        """Type of a value, decoded."""
+        return self.column.dtype if self.is_compressed and self.column else self.dtype
+
+    @property
     def row_bytes(self) -> int:
         """Bytes of a row, without the heap."""
         return self.dtype.itemsize * int(np.prod(self.shape, dtype=object))

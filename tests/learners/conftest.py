@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -50,6 +52,24 @@ def make_snapshot(folder: Path, num_episodes: int = 10, first: int = 0, **kwargs
     return store.commit([writer.seal()])
 
 
+OPEN = StoreSpec(
+    observation=observation_spec(spaces.Box(-np.inf, np.inf, (3,), np.float64)),
+    action=action_spec(spaces.Box(-np.inf, np.inf, (2,), np.float32)),
+)
+
+
+def make_scaled(folder: Path, numbers: Sequence[int], *, obs: float = 1.0, actions: float = 1.0, length: int = 20):
+    """Return the episodes of `episode`, in a space without bounds and in other units."""
+    store = Store.open_or_create(folder, OPEN)
+    writer = store.writer(f"w{numbers[0]}")
+    for number in numbers:
+        made = episode(number, length)
+        scaled = (made.actions * np.array([actions, 1.0])).astype(np.float32)
+        observations = {"obs": made.observations["obs"] * obs}
+        writer.add(replace(made, observations=observations, actions=scaled, expert_actions=scaled))
+    return store.commit([writer.seal()])
+
+
 @pytest.fixture
 def bed(tmp_path):
     """A store with 10 episodes of 20 transitions, and a maker of learners that put their checkpoints into `name`."""
@@ -66,6 +86,8 @@ def bed(tmp_path):
         folder=tmp_path,
         more=lambda **kwargs: make_snapshot(tmp_path / "store", **kwargs),
         make=make_snapshot,
+        open_spec=OPEN,
+        scaled=lambda name, numbers, **units: make_scaled(tmp_path / name, numbers, **units),
         split_seed=integer(0, "validation split"),
         empty=lambda **kwargs: make_snapshot(tmp_path / "unlabelled", labelled=False, **kwargs),
     )

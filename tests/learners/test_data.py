@@ -108,7 +108,7 @@ def test_a_killed_update_on_a_mixture_ends_as_if_it_had_not_been(
     assert metrics["train/epochs"] == 30 * 16 / (8 * 20 + 4 * 30)
     data = Data.of(plan, None)
     training, _ = data.sources(Reader(), validation_fraction=0.2, seed=bed.split_seed, **WINDOWS)
-    mean = training.columns["obs"].mean(0)
+    mean = training.statistics(["obs"])["obs"].mean
     np.testing.assert_allclose(straight.policy.arrays["encoder.features.mean"], mean, atol=1e-5)
 
 

@@ -9,6 +9,8 @@ import torch
 
 from distil.errors import InputError
 from distil.learners.checkpoints import Checkpoints
+from distil.learners.config import LearnerConfig
+from distil.learners.factory import make_learner
 from distil.objectives.supervised import Supervised
 from distil.plans import UpdatePlan
 from distil.policies.config import MlpConfig, PolicyConfig
@@ -281,3 +283,25 @@ def test_an_update_that_is_resumed_keeps_its_budget(bed, monkeypatch):
         bed.learner("in_memory").update(plan, snapshot)
     free(3_000_000)
     assert bed.learner("in_memory", resume=True).update(plan, snapshot)["train/data_tier"] == 1
+
+
+def test_a_widened_round_that_is_killed_and_resumed_equals_undisturbed(bed, monkeypatch):
+    """CORRECTNESS 11: before the first checkpoint and after."""
+    policy = PolicyConfig(encoder=MlpConfig(hidden=(16, 16)))
+    config = LearnerConfig(batch_size=16, warmup_steps=5, ema_decay=0.9, checkpoint_every=10)
+    first = bed.scaled("open", range(10))
+    grown = bed.scaled("open", range(10, 20), actions=9.0)
+    later = UpdatePlan(num_steps=25, round=1)
+    undisturbed = make_learner(config, policy, bed.open_spec, bed.folder / "undisturbed", seed=0)
+    undisturbed.update(UpdatePlan(num_steps=12), first)
+    undisturbed.update(later, grown)
+    for step in (3, 17):
+        folder = bed.folder / f"killed-{step}"
+        killed = make_learner(config, policy, bed.open_spec, folder, seed=0)
+        killed.update(UpdatePlan(num_steps=12), first)
+        kill_at(monkeypatch, step)
+        with pytest.raises(Killed):
+            killed.update(later, grown)
+        resumed = make_learner(config, policy, bed.open_spec, folder, seed=0, resume=True)
+        resumed.update(later, grown)
+        assert same(resumed.policy, undisturbed.policy)

@@ -62,6 +62,17 @@ def test_progress_is_told_once():
     run(talk())
 
 
+def test_notes_are_told_once():
+    async def talk():
+        box = Mailbox()
+        await box.note("one")
+        await box.note("two")
+        assert (await box.status(0, 0.01)).notes == ("one", "two")
+        assert (await box.status(0, 0.01)).notes == ()
+
+    run(talk())
+
+
 def test_the_first_error_stays_and_comes_at_once():
     async def talk():
         box = Mailbox()

@@ -12,17 +12,20 @@ import torch
 from gymnasium import spaces
 
 from distil.errors import InputError, RunError
+from distil.heads.config import DeterministicConfig, GaussianConfig
 from distil.learners.base import LearnerSetup
 from distil.learners.config import LearnerConfig
+from distil.learners.factory import make_learner
 from distil.learners.rank import Rank, choose_device
 from distil.learners.ranks import ALONE, Ranks
 from distil.plans import UpdatePlan
-from distil.policies.acting import acting
+from distil.policies.acting import acting, replay
 from distil.policies.checkpoint import load_policy_ref, save_policy
 from distil.policies.config import CnnConfig, MlpConfig, PolicyConfig
 from distil.policies.policy import Policy
 from distil.policies.predict import Predictor
 from distil.spaces import action_spec, observation_spec, stack
+from distil.store.reading import ReadConfig
 from distil.store.schema import StoreSpec
 from distil.store.store import Store
 from distil.types import Episode
@@ -204,3 +207,65 @@ def test_an_observation_of_a_single_thing_trains_resumes_and_acts(
     assert np.allclose(actions, wanted.numpy(), atol=1e-5)
     single = {name: values[0] for name, values in rows.items()}
     assert np.allclose(Predictor(ref).predict(spec.observation.unflatten(single)), actions[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("tier", [1, 2])
+@pytest.mark.parametrize("head", [DeterministicConfig(), GaussianConfig()], ids=["deterministic", "gaussian"])
+def test_a_policy_reaches_every_label(bed: Any, head: Any, tier: int) -> None:
+    """CORRECTNESS 33 and 34: labels of +-0.7 first, of +-6.4 in the next round; the scaling holds all, exactly."""
+    policy = PolicyConfig(encoder=MlpConfig(hidden=(16, 16)), head=head)
+    read, length = ReadConfig(memory_budget=1_500_000), 600 if tier == 2 else 20
+    config = LearnerConfig(batch_size=16, warmup_steps=5, ema_decay=0.9, learning_rate=3e-3, read=read)
+    notes: list[str] = []
+    learner = make_learner(config, policy, bed.open_spec, bed.folder / "checkpoints", seed=0, note=notes.append)
+    first = bed.scaled("open", range(60), length=length)
+    assert learner.update(UpdatePlan(num_steps=300), first)["train/data_tier"] == tier
+    before = learner.policy
+    rows = first.columns(["obs", "labelled"])
+    rows = {"obs": rows["obs"][rows["labelled"] == 1][:64].astype(np.float32)}
+    acted = replay(before, rows)[0]
+    grown = bed.scaled("open", range(60, 70), length=length, actions=9.0)
+    learner.update(UpdatePlan(num_steps=1, round=1), grown)
+    assert len(notes) == 1
+    assert "widened" in notes[0]
+    after = learner.policy
+    labels = grown.columns(["expert_action"])["expert_action"]
+    centre, half = (after.arrays[f"actions.{name}"] for name in ("centre", "half_width"))
+    assert (abs(labels - centre) < half).all()
+    assert half[0] == pytest.approx((labels[:, 0].max() - labels[:, 0].min()) / 2 * 1.05)
+    columns = first.columns(["obs", "labelled"], {"obs": np.float32})
+    obs = columns["obs"][columns["labelled"] == 1]
+    np.testing.assert_array_equal(after.arrays["encoder.features.mean"], obs.mean(0, dtype=np.float64).astype(np.float32))
+    acts = replay(after, rows)[0]  # a warm start: nearly the same policy
+    assert abs(acts - acted).mean() < 0.1 * abs(acted).mean()
+    learner.update(UpdatePlan(num_steps=300, round=2), grown)
+    assert len(notes) == 1
+    assert np.array_equal(learner.policy.arrays["actions.half_width"], half)
+    assert np.array_equal(learner.policy.arrays["encoder.features.mean"], after.arrays["encoder.features.mean"])
+    learner.close()
+
+
+@pytest.mark.parametrize("unit", [1e-5, 1e-8])
+def test_the_same_task_in_other_units_learns_as_well(bed: Any, unit: Any) -> None:
+    """CORRECTNESS 33."""
+    losses, policy = [], PolicyConfig(encoder=MlpConfig(hidden=(16, 16)))
+    for name, factor in (("plain", 1.0), ("scaled", unit)):
+        snapshot = bed.scaled(name, range(10), obs=factor)
+        learner = make_learner(
+            LearnerConfig(batch_size=16, warmup_steps=5), policy, bed.open_spec, bed.folder / f"c-{name}", seed=0
+        )
+        losses.append(learner.update(UpdatePlan(num_steps=200), snapshot)["train/loss"])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
+def test_constant_dimensions_are_said_once(bed: Any) -> None:
+    notes: list[str] = []
+    policy = PolicyConfig(encoder=MlpConfig(hidden=(8,)), std_floor=100)
+    learner = make_learner(
+        LearnerConfig(batch_size=16), policy, bed.snapshot.spec, bed.folder / "noted", seed=0, note=notes.append
+    )
+    for number in range(2):
+        learner.update(UpdatePlan(num_steps=2, round=number, from_scratch=True), bed.snapshot)
+    assert len(notes) == 1
+    assert "3 observation dimensions vary by less than policy.std_floor=100" in notes[0]
+    assert "obs[0], obs[1], obs[2]; lower it" in notes[0]

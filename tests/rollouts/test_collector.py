@@ -210,7 +210,7 @@ def gated(tmp_path_factory):
     collector = Collector(some, store_for(some, tmp_path_factory.mktemp("data")), seed=0)
     collector.collect(CollectPlan(num_episodes=2))
     sampler, objective = Sampler(collector._store.snapshot()), Supervised(made, OptimiserConfig())
-    made.fit_normaliser(sampler.columns)
+    made.fit(sampler.statistics(made.needs))
     objective.begin(40)
     for batch in sampler.batches(batch_size=64, seed=0, num_batches=40):
         objective.step({"demos": to_torch(batch, torch.device("cpu"))})

@@ -77,7 +77,7 @@ def test_only_labels_count(tmp_path: Path, spec: StoreSpec, make_episode: Callab
     sampler = EpisodeSampler(snapshot)
     (batch,) = sampler.scan(9)
     assert batch.is_pad.tolist() == [[False, True, True, False]]
-    assert sampler.columns["action"][:, 0].tolist() == [0, 3]
+    assert next(sampler.transitions(["action"], 1))["action"][:, 0].tolist() == [0, 3]
     found = sampler.statistics()["obs"]
     assert (found.count, found.mean[0], found.maximum[0]) == (2, 1.5, 3)
     with pytest.raises(InputError, match="no labelled transition among 1 episodes"):

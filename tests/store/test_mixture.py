@@ -74,14 +74,13 @@ def test_parts_without_weights_have_ones(fill: Fill) -> None:
     assert [batch.weights.tolist() for batch in whole.scan(1)] == [[1.0], [0.5]]
 
 
-def test_scans_and_columns_have_all_parts(mixed: MixedSampler) -> None:
+def test_scans_and_statistics_have_all_parts(mixed: MixedSampler) -> None:
     assert mixed.num_samples == 400
     assert mixed.tier == 2
     scanned = [s for batch in mixed.scan(64) for s in starts(batch)]
     assert scanned == [*range(100), *range(1000, 1300)]
     assert mixed.statistics()["obs"].count == 400
-    assert set(mixed.columns) == {"obs", "action"}
-    assert len(mixed.columns["obs"]) > 100
+    assert sum(len(block["action"]) for block in mixed.transitions(["action"], 64)) == 400
 
 
 def test_a_mixture_from_its_configuration(fill: Fill, tmp_path: Path, spec: StoreSpec) -> None:

@@ -33,8 +33,8 @@ def test_a_stream_goes_back_too(fill: Callable[..., Store]) -> None:
 
 def test_statistics_of_large_offsets(fill: Callable[..., Store], monkeypatch: pytest.MonkeyPatch) -> None:
     """CORRECTNESS 8: parts are combined without cancellation."""
-    monkeypatch.setattr("distil.store.order._STATISTICS_ROWS", 7)
+    monkeypatch.setattr("distil.store.moments._BLOCK_ROWS", 7)
     sampler = Sampler(fill([50] * 30).snapshot(), float_dtype="float64")
-    found, rows = sampler.statistics()["obs"], sampler.columns["obs"]
+    found, (rows,) = sampler.statistics()["obs"], [block["obs"] for block in sampler.transitions(["obs"], 10**6)]
     np.testing.assert_allclose(found.mean, rows.mean(0), rtol=1e-13)
     np.testing.assert_allclose(found.std, rows.std(0), rtol=1e-12)

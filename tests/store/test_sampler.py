@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 from itertools import islice, pairwise
@@ -150,24 +151,34 @@ def test_only_labels_are_sampled_and_gaps_are_pads(tmp_path: Path) -> None:
     assert batch.actions.dtype == np.int64
     assert batch.actions.shape == (3, 3)
     assert batch.actions[~batch.is_pad].tolist() == [1, 3, 3, 8]
-    for columns in (sampler.columns, Sampler(snapshot).columns):
+    for columns in (next(source.transitions(["action", "obs"], 10)) for source in (sampler, Sampler(snapshot))):
         assert columns["action"].tolist() == [1, 3, 8]
         assert columns["obs"][:, 0].tolist() == [0, 2, 2000]
     with pytest.raises(InputError, match="no labelled transition among 1 episodes; collect demonstrations"):
         Sampler(snapshot.select([1]))
 
 
-def test_columns_are_the_training_rows(fill: Fill) -> None:
+def test_transitions_are_the_training_rows(fill: Fill) -> None:
     """CORRECTNESS 8: statistics see the transitions of this snapshot's episodes, once each."""
     training = fill(LENGTHS).snapshot().select([1, 3])
     want = [1000.0 + t for t in range(9)] + [3000.0 + t for t in range(7)]
     for sizes in ({}, {"obs_horizon": 3, "chunk": 5}):
-        columns = Sampler(training, **sizes).columns
-        assert sorted(columns) == ["action", "obs"]
-        assert len(columns) == 2
-        assert columns["obs"][:, 0].tolist() == want
-        assert columns["obs"].flags.c_contiguous
-        assert columns["action"].shape == (16, 1)
+        blocks = list(Sampler(training, **sizes).transitions(["obs", "action"], 10))
+        assert [len(block["obs"]) for block in blocks] == [10, 6]
+        assert [value for block in blocks for value in block["obs"][:, 0]] == want
+        assert all(block["obs"].flags.c_contiguous for block in blocks)
+        assert [block["action"].shape for block in blocks] == [(10, 1), (6, 1)]
+
+
+def test_statistics_take_the_memory_of_a_block(fill: Fill, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distil.store.moments._BLOCK_ROWS", 1000)
+    sampler = Sampler(fill([1000] * 50).snapshot())
+    tracemalloc.start()
+    try:
+        sampler.statistics()
+        assert tracemalloc.get_traced_memory()[1] < 150_000  # of 600,000 bytes of observations and labels
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("sizes", [{}, {"obs_horizon": 2, "chunk": 2}])
