@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from distil.cli.common import JSON, OVERRIDES, VERSION, pairs, parse_version, read_overrides, show
+from distil.errors import InputError
 
 if TYPE_CHECKING:
     from distil.store import StoreSpec
@@ -21,21 +22,30 @@ if TYPE_CHECKING:
 @click.argument("path", metavar="STORE")
 @OVERRIDES
 @click.option("--skip-bad", is_flag=True, help="Leave out episodes with bad rows instead of stopping at the first.")
-@click.option("--env", "env_id", help="Gymnasium id of the environment whose spaces a new store gets; see below.")
+@click.option("--recipe", help="Recipe whose environment's spaces the episodes must have, so that it can train on them.")
+@click.option("--env", "env_id", help="The same, of a Gymnasium id.")
 @JSON
 def store_import(
-    format_name: str, source: Path, path: str, overrides: tuple[str, ...], skip_bad: bool, env_id: str | None, as_json: bool
+    format_name: str,
+    source: Path,
+    path: str,
+    overrides: tuple[str, ...],
+    skip_bad: bool,
+    recipe: str | None,
+    env_id: str | None,
+    as_json: bool,
 ) -> None:
     """Read SOURCE, data in FORMAT, into STORE, which is made if it isn't there.
 
-    It's one commit: all or nothing. KEY=VALUE sets the format's options (`distil store formats`). To import the same data
-    again adds nothing. Few formats say the bounds of their spaces; a new store gets them from --env, else none.
+    It's one commit: all or nothing. KEY=VALUE sets the format's options (`distil store formats`). Importing the same data
+    again adds nothing. Few formats say the bounds of their spaces: --recipe or --env gives those of an environment, which
+    training in that environment needs.
     """
     from distil.store.interchange.formats import importer
     from distil.store.interchange.transfer import import_store
 
     chosen = importer(format_name, read_overrides(overrides))
-    spec = _env_spec(env_id) if env_id else None
+    spec = _spec(recipe, env_id)
     result = import_store(chosen, source, path, skip_bad=skip_bad, spec=spec, report=_report(as_json))
     snapshot = result.snapshot
     data = {
@@ -104,10 +114,16 @@ def _report(as_json: bool) -> Any:
     return report
 
 
-def _env_spec(env_id: str) -> StoreSpec:
+def _spec(recipe: str | None, env_id: str | None) -> StoreSpec | None:
+    """Return the spaces of the environment that was named, if any."""
     from distil.envs import GymEnvConfig, describe
+    from distil.runconfig import load_config
     from distil.store import StoreSpec
 
-    config = GymEnvConfig(id=env_id)
+    if recipe and env_id:
+        raise InputError("--recipe and --env name an environment each; give one of them")
+    if not recipe and not env_id:
+        return None
+    config = load_config(recipe).env if recipe else GymEnvConfig(id=str(env_id))
     spec = describe(config)
     return StoreSpec(observation=spec.observation, action=spec.action, env=config.model_dump(mode="json"))

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 from gymnasium import spaces
@@ -80,6 +82,37 @@ def test_foreign_data_with_an_environments_spaces(tmp_path: Path) -> None:
     snapshot = Store.open(tmp_path / "b").snapshot()
     assert (snapshot.num_episodes, snapshot.num_transitions) == (1, 2)
     assert (snapshot.spec.action.describe(), snapshot.spec.env["id"]) == ("Discrete(2)", "CartPole-v1")
+
+
+def test_a_recipes_environment_gives_the_spaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kind import, kwargs and wrappers: what no Gymnasium id says."""
+    pq.write_table(pa.table({"episode": [0] * 3, "obs": [[1.0, 0.0]] * 3, "action": [[0.5]] * 3}), tmp_path / "d.parquet")
+    (tmp_path / "mine_spaces.py").write_text(
+        "import gymnasium as gym, numpy as np\n"
+        "class Env(gym.Env):\n"
+        "    def __init__(self, size):\n"
+        "        self.observation_space = gym.spaces.Box(-3, 3, (size,), np.float32)\n"
+        "        self.action_space = gym.spaces.Box(-2, 2, (1,), np.float32)\n"
+        "class Named(gym.ObservationWrapper):\n"
+        "    def __init__(self, env, key):\n"
+        "        super().__init__(env)\n"
+        "        self.observation_space = gym.spaces.Dict({key: env.observation_space})\n"
+    )
+    wrapper = {"target": "mine_spaces:Named", "kwargs": {"key": "pose"}}
+    env = {"kind": "import", "target": "mine_spaces:Env", "kwargs": {"size": 2}, "wrappers": [wrapper]}
+    (tmp_path / "r.yaml").write_text(json.dumps({"env": env}))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    run(store_import, "parquet", "d.parquet", "s", "--recipe", "r.yaml")
+    snapshot = Store.open("s").snapshot()
+    assert snapshot.spec.observation == observation_spec(spaces.Dict(pose=spaces.Box(-3, 3, (2,), np.float32)))
+    assert snapshot.spec.action == action_spec(spaces.Box(-2, 2, (1,), np.float32))
+    assert snapshot.spec.env["kwargs"] == {"size": 2}
+    run(store_import, "parquet", "d.parquet", "s", "--recipe", "r.yaml")
+    with pytest.raises(InputError, match="the store has observations"):  # not those of another environment, in silence
+        run(store_import, "parquet", "d.parquet", "s", "--env", "CartPole-v1")
+    with pytest.raises(InputError, match="give one of them"):
+        run(store_import, "parquet", "d.parquet", "t", "--env", "CartPole-v1", "--recipe", "r.yaml")
 
 
 def test_formats_are_listed_and_checked(tmp_path: Path, store: Path) -> None:

@@ -10,14 +10,15 @@ import importlib
 import secrets
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from distil.config import Config
+from distil.config import Config, nearest
 from distil.errors import InputError, RunError
 from distil.store.interchange.episodes import Finding, Report
 from distil.store.schema import StoreSpec
@@ -25,27 +26,91 @@ from distil.store.snapshot import Snapshot
 from distil.types import Array, Episode
 
 
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What an importer found: what the data looks like, and how to read its episodes, one at a time.
+
+    `episodes` may raise anything while it is iterated or while an episode is read: `episodes.sift` makes one line of it.
+    """
+
+    spec: StoreSpec
+    episodes: Iterator[tuple[str, Callable[[], Episode]]]  # the source's name of an episode, and what reads it
+    stem: str  # uids begin with it
+    file: Path | None = None  # what messages name where an episode doesn't say its own; None: the source
+
+
 class Importer(Config, ABC):
     """Reads one format. A subclass is its options: `kind` is the format's name, see `formats.ImportConfig`."""
 
     summary: ClassVar[str]  # one line for `distil store formats`
     kind: str
+    observations: tuple[str, ...] = ()  # keys to take as observations; default: the format's own, text left out
+    action: str | tuple[str, ...] = "action"  # key of the actions; several are joined in this order
+    images: Literal["as_is", "uint8"] = "as_is"  # uint8: float images that hold whole numbers from 0 to 255
     demonstrations: bool = True  # the actions are an expert's: they become labels; else nothing is labelled
     infos: tuple[str, ...] = ()  # keys of the steps' infos to keep, in formats that have any
 
     @abstractmethod
-    def read(self, source: Path, *, skip_bad: bool, report: Report) -> tuple[StoreSpec, Iterator[Episode]]:
-        """Return what the data looks like, and its episodes, read one at a time.
+    def read(self, source: Path, report: Report) -> Contents:
+        """Return what is in `source`.
 
         Args:
             source: a file, a folder, or a name that the format's library resolves.
-            skip_bad: leave out episodes with a bad row (each reported) rather than stop at the first.
             report: told what is left out, guessed or rounded.
 
         Raises:
-            InputError: `source` isn't such data, or a library is missing.
-            RunError: (while iterating) a bad row, unless `skip_bad`.
+            InputError: `source` isn't such data, or a library is missing. Any other exception is taken as damaged data.
         """
+
+    @property
+    def action_keys(self) -> tuple[str, ...]:
+        """The keys of the actions, in the order in which they are joined."""
+        return (self.action,) if isinstance(self.action, str) else self.action
+
+    def choose(self, known: Mapping[str, str], default: Iterable[str], where: object, report: Report) -> tuple[str, ...]:
+        """Return the keys of the observations: the option's, or those of `default` that hold numbers.
+
+        Args:
+            known: each key of the data -> why it can't be taken (such as "text"), or "" if it can.
+            default: the keys to take where the option names none; those that can't be taken are reported.
+            where: the data, for messages.
+            report: told what is left out.
+
+        Raises:
+            InputError: a key isn't there, can't be taken or is named twice, or there is none at all.
+        """
+        chosen = self.observations
+        if not chosen:
+            wanted = list(default)
+            if left := [f"{name} ({known[name]})" for name in wanted if known[name]]:
+                report(Finding(file=str(where), what=f"left out, as only numbers are read: {', '.join(left)}"))
+            chosen = tuple(name for name in wanted if not known[name])
+        if not chosen:
+            raise InputError(f"{where}: no observations found; name them with observations=[...]; {_there_are(known)}")
+        if not self.action_keys:
+            raise InputError(f"{where}: action names no key; {_there_are(known)}")
+        require_keys(known, (*chosen, *self.action_keys), where)
+        for option, keys in (("observations", chosen), ("action", self.action_keys)):
+            if len(set(keys)) < len(keys):
+                raise InputError(f"{where}: {option} names a key twice: {', '.join(keys)}")
+        return tuple(chosen)
+
+
+def require_keys(known: Mapping[str, str], keys: Iterable[str], where: object) -> None:
+    """Raise InputError for the first of `keys` that isn't `known` or can't be taken; see `Importer.choose`."""
+    usable = [name for name, fault in known.items() if not fault]
+    for name in keys:
+        if name not in known:
+            below = [other for other in usable if other.startswith((f"{name}/", f"{name}."))]
+            group = f" ({name} is a group; name its parts: [{', '.join(below)}])" if below else nearest(name, usable)
+            raise InputError(f"{where}: no key {name!r}{group}; {_there_are(known)}")
+        if known[name]:
+            raise InputError(f"{where}: {name} can't be taken: it is {known[name]}, not numbers; {_there_are(known)}")
+
+
+def _there_are(known: Mapping[str, str]) -> str:
+    usable = [name for name, fault in known.items() if not fault]
+    return f"there are {', '.join(usable[:30])}{', ...' * (len(usable) > 30)}" if usable else "it has no keys with numbers"
 
 
 class Exporter(Config, ABC):
@@ -103,6 +168,7 @@ def fresh(target: Path) -> Iterator[Path]:
     target = target.absolute()  # libraries change directory, or join a relative path to itself
     if target.exists():
         raise InputError(f"{target}: there already; choose another place, or remove it first")
+    target = target.absolute()  # libraries may resolve a relative path elsewhere
     part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

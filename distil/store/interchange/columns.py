@@ -102,7 +102,7 @@ def runs(files: Sequence[Path], key: str, columns: Sequence[str] | None = None) 
                 raise RunError(f"{file}: {key} has no value in some rows; each row must name its episode")
             values = (
                 keys.cast(pa.string()).to_numpy(zero_copy_only=False)
-                if _is_text(keys.type)
+                if is_text(keys.type)
                 else keys.to_numpy(zero_copy_only=False)
             )
             edges = [0, *(np.flatnonzero(values[1:] != values[:-1]) + 1).tolist(), len(values)]
@@ -117,7 +117,13 @@ def runs(files: Sequence[Path], key: str, columns: Sequence[str] | None = None) 
         yield Rows(key=at[0], file=at[1], table=_join(pending, at[1]))
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_number(kind: pa.DataType) -> bool:
+    """Return whether it is a type of numbers or flags."""
+    return bool(pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Return whether it is text, coded as a dictionary or not."""
     return bool(pa.types.is_dictionary(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
@@ -171,7 +177,7 @@ def _numbers(array: pa.Array, name: str) -> Array:
         except BadEpisodeError as error:
             raise BadEpisodeError(error.what, step=(error.step or 0) // int(sizes[0])) from None
         return values.reshape(len(array), int(sizes[0]), *values.shape[1:])
-    if not (pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+    if not is_number(kind):
         raise BadEpisodeError(f"{name} isn't numbers but {kind}")
     out: Array = array.to_numpy(zero_copy_only=False)
     return out

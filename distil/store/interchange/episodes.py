@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import xxhash
 
-from distil.errors import RunError
+from distil.errors import InputError, RunError
 from distil.spaces import Leaf
 from distil.store.schema import MAX_UID_LENGTH, StoreSpec
 from distil.types import Array, Episode
@@ -94,6 +95,32 @@ def fit(values: Any, leaf: Leaf, num_rows: int) -> Array:
     return cast
 
 
+def join(parts: Mapping[str, Array]) -> Array:
+    """Return the action of one key as it is, of several as [T, D]: each flattened and joined in order, without rounding.
+
+    Raises:
+        BadEpisodeError: the keys have different numbers of steps, or one type can't hold all of their values.
+    """
+    arrays = list(parts.values())
+    if len(arrays) == 1:
+        return arrays[0]
+    if len({len(array) for array in arrays}) > 1:
+        sizes = ", ".join(f"{len(array)} in {name}" for name, array in parts.items())
+        raise BadEpisodeError(f"the action's keys have different numbers of steps: {sizes}")
+    floats = [array.dtype for array in arrays if array.dtype.kind == "f"]
+    dtype = np.result_type(*(floats or [array.dtype for array in arrays]))
+    leaves = {name: Leaf(name=name, kind="box", shape=rows.shape[1:], dtype=dtype.name) for name, rows in parts.items()}
+    num = len(arrays[0])
+    columns = [fit(rows, leaves[name], num).reshape(num, int(np.prod(rows.shape[1:]))) for name, rows in parts.items()]
+    return np.concatenate(columns, axis=1)
+
+
+def said_of_joined(parts: Mapping[str, tuple[int, ...]]) -> str:
+    """Return what to report of an action that `join` makes: key -> shape of a step's part."""
+    sizes = (f"{name} ({int(np.prod(shape))})" for name, shape in parts.items())
+    return f"its actions are these keys joined in this order: {', '.join(sizes)}"
+
+
 def _rows_differ(left: Array, right: Array) -> Array:
     differ: Array = np.any((left != right).reshape(len(left), -1), axis=1)
     return differ
@@ -136,32 +163,70 @@ def sift(
     stem: str,
     skip_bad: bool,
     report: Report,
-    faults: tuple[type[Exception], ...] = (),
+    convert: Callable[[str, Episode], Episode] = lambda _, episode: episode,
 ) -> Iterator[Episode]:
-    """Yield the episodes that `loaders` (the source's name of it, how to get it) return, checked, each with a uid.
+    """Yield the episodes that `loaders` (the source's name of it, what reads it) return, checked, converted, each with a uid.
 
-    An episode without a uid gets one from `stem`, its position and its content: to import the same data twice adds
-    nothing, and data of one name but other content doesn't collide. `faults` are what the format's library raises on
-    damaged data.
+    An episode without a uid gets one from `stem`, its position and its content before `convert`: importing the same data
+    twice adds nothing, and data of one name but other content doesn't collide. This is the boundary to foreign data: any
+    exception while it is read becomes one line with file, episode and step.
+
+    Raises:
+        RunError: an episode can't be taken, unless `skip_bad`; or no further episodes can be read.
     """
-    caught: tuple[type[Exception], ...] = (BadEpisodeError, *faults)
-    for index, (name, load) in enumerate(loaders):
+    for index, (name, load) in enumerate(_guarded(loaders, file)):
         try:
             episode = load()
             check_episode(spec, episode)
-        except caught as error:
+            if not episode.uid:
+                episode = replace(episode, uid=f"{_slug(stem)}-{index:08d}-{content_digest(episode)[:12]}")
+            episode = convert(name, episode)
+        except (InputError, RunError):
+            raise
+        except Exception as error:  # foreign data: any kind
             bad = error if isinstance(error, BadEpisodeError) else BadEpisodeError(f"can't be read: {one_line(error)}")
             finding = Finding(file=bad.file or file, episode=name, step=bad.step, what=bad.what, skipped=skip_bad)
             if not skip_bad:
-                raise RunError(f"{finding}; mend the data, or leave such episodes out with --skip-bad") from None
+                raise RunError(f"{finding}; fix the data, or leave such episodes out with --skip-bad") from error
             report(finding)
             continue
-        yield episode if episode.uid else replace(episode, uid=f"{_slug(stem)}-{index:08d}-{content_digest(episode)[:12]}")
+        yield episode
+
+
+def _guarded(loaders: Iterable[tuple[str, Callable[[], Episode]]], file: str) -> Iterator[tuple[str, Callable[[], Episode]]]:
+    """Yield from `loaders`; what it raises while it looks for the next episode is a RunError."""
+    iterator, after = iter(loaders), "the first episode can't be found"
+    while True:
+        try:
+            item = next(iterator, None)
+        except (InputError, RunError):
+            raise
+        except Exception as error:  # foreign data: any kind
+            bad = error if isinstance(error, BadEpisodeError) else None
+            raise RunError(f"{(bad and bad.file) or file}: {after}: {one_line(error)}; restore it from a copy") from error
+        if item is None:
+            return
+        yield item
+        after = f"what comes after episode {item[0]} can't be read"
+
+
+@contextmanager
+def opening(kind: str, source: object) -> Iterator[None]:
+    """Turn anything that is raised while foreign data are opened into one InputError line."""
+    try:
+        yield
+    except (InputError, RunError):
+        raise
+    except Exception as error:  # foreign data: any kind
+        raise InputError(f"{source}: can't be read as {kind}: {one_line(error)}; check the format and the path") from error
 
 
 def one_line(error: Exception) -> str:
-    """Return an error's text as one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """Return an error's text as one line; with its type where the text alone doesn't say what happened."""
+    text = " ".join(str(error).split())[:300]
+    if text and isinstance(error, OSError | ValueError | BadEpisodeError) and not isinstance(error, UnicodeError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _slug(text: str) -> str:

@@ -19,7 +19,7 @@ import pyarrow as pa
 from distil.errors import InputError
 from distil.spaces import Leaf, SpaceSpec
 from distil.store.interchange.arrow_files import open_arrow
-from distil.store.interchange.base import Exporter, Importer, fresh
+from distil.store.interchange.base import Contents, Exporter, Importer, fresh
 from distil.store.interchange.episodes import (
     BadEpisodeError,
     Finding,
@@ -29,7 +29,6 @@ from distil.store.interchange.episodes import (
     fit,
     one_line,
     read_facts,
-    sift,
 )
 from distil.store.interchange.guard import require_inside
 from distil.store.interchange.lists import from_lists, numpy_dtype, to_lists
@@ -48,9 +47,10 @@ class ImitationImport(Importer):
 
     summary: ClassVar[str] = "imitation's trajectories: folder of a Hugging Face dataset"
     kind: Literal["imitation"] = "imitation"
+    action: str | tuple[str, ...] = "acts"
     terminal: Literal["terminated", "truncated"] = "terminated"  # a terminal trajectory whose infos don't tell which
 
-    def read(self, source: Path, *, skip_bad: bool, report: Report) -> tuple[StoreSpec, Iterator[Episode]]:
+    def read(self, source: Path, report: Report) -> Contents:
         """See `Importer.read`."""
         files, own = _files(source), _own(source)
         schema = _open(files[0]).schema
@@ -63,7 +63,7 @@ class ImitationImport(Importer):
         notes = _Notes(source, self.terminal, report)
         load = partial(self._episode, spec=spec, own=own is not None, source=source, notes=notes)
         loaders = ((name, partial(load, row)) for name, row in _rows(files))
-        return spec, sift(loaders, spec=spec, file=str(source), stem=source.name, skip_bad=skip_bad, report=report)
+        return Contents(spec=spec, episodes=loaders, stem=source.name)
 
     def _spec(self, files: list[Path], schema: pa.Schema, source: Path) -> StoreSpec:
         try:

@@ -16,10 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distil.config import nearest
 from distil.errors import InputError, RunError
 from distil.spaces import Leaf, SpaceSpec
-from distil.store.interchange.base import WithoutFinalObservation
+from distil.store.interchange.base import Contents, WithoutFinalObservation
 from distil.store.interchange.columns import Rows, batches, parquet_files, runs, to_numpy
 from distil.store.interchange.episodes import (
     BadEpisodeError,
@@ -28,8 +27,9 @@ from distil.store.interchange.episodes import (
     check_episode,
     demonstration,
     fit,
+    join,
     read_facts,
-    sift,
+    said_of_joined,
 )
 from distil.store.interchange.mp4 import Mp4Reader
 from distil.store.interchange.pictures import decode_images
@@ -46,34 +46,24 @@ class LeRobotImport(WithoutFinalObservation):
 
     summary: ClassVar[str] = "LeRobot v3 dataset folder: Parquet and MP4"
     kind: Literal["lerobot"] = "lerobot"
-    observations: tuple[str, ...] = ()  # features; default: those that begin with "observation"
-    action: str = "action"
     done: Literal["terminated", "truncated"] = "terminated"  # what a feature next.done means, which doesn't say
 
-    def read(self, source: Path, *, skip_bad: bool, report: Report) -> tuple[StoreSpec, Iterator[Episode]]:
+    def read(self, source: Path, report: Report) -> Contents:
         """See `Importer.read`."""
-        dataset = Dataset(self, source)
+        dataset = Dataset(self, source, report)
         spec = dataset.spec
         if not dataset.own:
             report(self.finding(str(source)))
             report(Finding(file=str(source), what=dataset.said_of_ends()))
         if any(dataset.features[name]["dtype"] == "video" for name in dataset.names.values()):
             report(Finding(file=str(source), what="its videos are compressed with loss; images are taken as decoded"))
-        episodes = sift(dataset.loaders(), spec=spec, file=str(source), stem=source.name, skip_bad=skip_bad, report=report)
-        return spec, _closing(episodes, dataset)
-
-
-def _closing(episodes: Iterator[Episode], dataset: Dataset) -> Iterator[Episode]:
-    try:
-        yield from episodes
-    finally:
-        dataset.close()
+        return Contents(spec=spec, episodes=dataset.loaders(), stem=source.name)
 
 
 class Dataset:
     """An open dataset: its features, its spaces, and its episodes in order."""
 
-    def __init__(self, options: LeRobotImport, source: Path) -> None:
+    def __init__(self, options: LeRobotImport, source: Path, report: Report) -> None:
         """Read the metadata; InputError if this isn't LeRobot's format v3 or a chosen feature isn't there."""
         self._options, self._source = options, source
         self.info = _info(source)
@@ -87,7 +77,7 @@ class Dataset:
             self.spec = spec_from_json(about["spec"], str(source / "meta" / "distil" / "spec.json"))
             self.names = dict(about["features"])  # leaf -> feature
         else:
-            self.names = self._choose()
+            self.names = self._choose(report)
             self.spec = self._guess()
 
     def said_of_ends(self) -> str:
@@ -101,8 +91,11 @@ class Dataset:
     def loaders(self) -> Iterator[tuple[str, Callable[[], Episode]]]:
         """Yield each episode's number and how to get it, in the files' order."""
         columns = [name for name, feature in self.features.items() if feature["dtype"] != "video" and name != "episode_index"]
-        for rows in runs(self._files, "episode_index", columns):
-            yield str(rows.key), partial(self._load, rows)
+        try:
+            for rows in runs(self._files, "episode_index", columns):
+                yield str(rows.key), partial(self._load, rows)
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Close the videos."""
@@ -110,14 +103,12 @@ class Dataset:
             film.close()
         self._films.clear()
 
-    def _choose(self) -> dict[str, str]:
-        options, known = self._options, list(self.features)
-        chosen = options.observations or tuple(name for name in known if name.startswith("observation"))
-        for name in (*chosen, options.action):
-            if name not in self.features:
-                raise InputError(f"{self._source}: no feature {name!r}{nearest(name, known)}; there are {', '.join(known)}")
-        if not chosen:
-            raise InputError(f"{self._source}: no feature begins with 'observation'; name them: observations=[...]")
+    def _choose(self, report: Report) -> dict[str, str]:
+        known = {name: _fault(feature) for name, feature in self.features.items()}
+        default = [name for name in known if name.startswith("observation")]
+        chosen = self._options.choose(known, default, self._source, report)
+        if len(keys := self._options.action_keys) > 1:
+            report(Finding(file=str(self._source), what=said_of_joined({key: _shape(self.features[key]) for key in keys})))
         if len(chosen) == 1:
             return {"obs": chosen[0]}
         return {f"obs/{name.removeprefix('observation.')}": name for name in chosen}
@@ -129,17 +120,19 @@ class Dataset:
             observation = SpaceSpec(tree="obs", leaves=(leaf_of("obs", shapes["obs"], kinds["obs"]),))
         else:
             observation = observation_of({leaf.removeprefix("obs/"): (shapes[leaf], kinds[leaf]) for leaf in self.names})
-        shape = _shape(self.features[self._options.action])
-        names = [self._options.action]
+        names = self._options.action_keys
         try:
             tables = (
                 pa.Table.from_batches([batch]) for file in self._files for batch in batches(file, names) if batch.num_rows
             )
-            action = action_of(_column(table, names[0], shape) for table in tables)
+            action = action_of(self._actions(table) for table in tables)
         except BadEpisodeError as bad:
             raise InputError(f"{self._source}: {bad.what}; the actions must be numbers") from None
         env = {"lerobot": {key: self.info.get(key) for key in ("robot_type", "fps")}}
         return StoreSpec(observation=observation, action=action, infos=self._options.infos, env=env)
+
+    def _actions(self, table: pa.Table) -> Array:
+        return join({key: _column(table, key, _shape(self.features[key])) for key in self._options.action_keys})
 
     def _dtype(self, name: str) -> str:
         kind = str(self.features[name]["dtype"])
@@ -196,7 +189,7 @@ class Dataset:
         if kept < 1:
             raise BadEpisodeError("has no actions")
         action = self.spec.action.leaf
-        values = _column(table, self._options.action, _shape(self.features[self._options.action]))
+        values = self._actions(table)
         rewards = _column(table, "next.reward", ()) if "next.reward" in self.features else np.zeros(num)
         terminated, truncated = self._ends(table) if kept == num else (False, True)
         success = bool(np.any(_column(table, "next.success", ()))) if "next.success" in self.features else None
@@ -314,6 +307,15 @@ def _shape(feature: Mapping[str, Any]) -> tuple[int, ...]:
     if feature["dtype"] in IMAGES and isinstance(names, Sequence) and names and str(names[0]).startswith("channel"):
         return (*shape[1:], shape[0])
     return shape
+
+
+def _fault(feature: Mapping[str, Any]) -> str:
+    """Return why a feature can't be an observation, or nothing."""
+    kind = str(feature["dtype"])
+    try:
+        return "" if kind in IMAGES or np.dtype(kind).kind in "biuf" else "text"
+    except TypeError:
+        return "text" if kind == "string" else kind
 
 
 def _column(table: pa.Table, name: str, shape: tuple[int, ...]) -> Array:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -19,7 +19,7 @@ from gymnasium import spaces
 from distil.errors import InputError
 from distil.spaces import action_spec, observation_spec
 from distil.store.interchange.arrow_files import open_arrow
-from distil.store.interchange.base import Exporter, Importer, fresh, require
+from distil.store.interchange.base import Contents, Exporter, Importer, fresh, require
 from distil.store.interchange.columns import require_plausible
 from distil.store.interchange.episodes import (
     BadEpisodeError,
@@ -30,7 +30,6 @@ from distil.store.interchange.episodes import (
     fit,
     one_line,
     read_facts,
-    sift,
 )
 from distil.store.interchange.guard import require_inside
 from distil.store.interchange.hdf5_files import open_hdf5
@@ -49,7 +48,7 @@ class MinariImport(Importer):
     summary: ClassVar[str] = "Minari dataset: folder or local id"
     kind: Literal["minari"] = "minari"
 
-    def read(self, source: Path, *, skip_bad: bool, report: Report) -> tuple[StoreSpec, Iterator[Episode]]:
+    def read(self, source: Path, report: Report) -> Contents:
         """See `Importer.read`. Nothing is downloaded, and no environment is made."""
         folder = _folder(source)
         storage_module = require("minari.dataset.minari_storage", "minari")
@@ -71,7 +70,7 @@ class MinariImport(Importer):
         files = _EpisodeFiles(storage, folder, str(raw["data_format"]))
         load = partial(_load, files, spec=spec, own=own, source=f"minari:{stem}", labelled=self.demonstrations)
         loaders = ((f"episode_{index}", partial(load, index)) for index in range(int(raw["total_episodes"])))
-        return spec, sift(loaders, spec=spec, file=str(folder), stem=stem, skip_bad=skip_bad, report=report, faults=_FAULTS)
+        return Contents(spec=spec, episodes=loaders, stem=stem, file=folder)
 
 
 def _folder(source: Path) -> Path:

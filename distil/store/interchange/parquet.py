@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 
 from distil.errors import InputError
 from distil.spaces import Leaf
-from distil.store.interchange.base import Exporter, WithoutFinalObservation, fresh
+from distil.store.interchange.base import Contents, Exporter, WithoutFinalObservation, fresh
 from distil.store.interchange.columns import Rows, parquet_files, runs, schema_of, to_numpy
-from distil.store.interchange.episodes import BadEpisodeError, Report, check_episode, facts, fit, read_facts, sift
+from distil.store.interchange.episodes import BadEpisodeError, Report, check_episode, facts, fit, read_facts
 from distil.store.interchange.tabular import TabularRows
 from distil.store.schema import StoreSpec, spec_from_json
 from distil.store.snapshot import Snapshot
@@ -44,13 +44,11 @@ class ParquetImport(WithoutFinalObservation):
     summary: ClassVar[str] = "plain Parquet: a row a step, as pandas, Polars, DuckDB or Spark write it"
     kind: Literal["parquet"] = "parquet"
     episode: str = "episode"  # the column that names a row's episode; its rows stand together, in order
-    observations: tuple[str, ...] = ()  # columns; default: those that begin with "obs"
-    action: str = "action"
     reward: str = "reward"
     terminated: str = "terminated"
     truncated: str = "truncated"
 
-    def read(self, source: Path, *, skip_bad: bool, report: Report) -> tuple[StoreSpec, Iterator[Episode]]:
+    def read(self, source: Path, report: Report) -> Contents:
         """Return the spaces and the episodes of a Parquet file, or of a folder of them."""
         steps = source / "steps" if (source / "steps").is_dir() else source
         files = parquet_files(steps)
@@ -60,10 +58,10 @@ class ParquetImport(WithoutFinalObservation):
             spec = _read_spec(metadata[_SPEC], files[0])
             loaders = ((str(rows.key), _own_loader(spec, rows)) for rows in runs(files, "uid"))
         else:
-            table = TabularRows(self, files)
+            table = TabularRows(self, files, report)
             spec = table.spec(report)
             loaders = table.loaders(spec, report)
-        return spec, sift(loaders, spec=spec, file=str(source), stem=source.stem, skip_bad=skip_bad, report=report)
+        return Contents(spec=spec, episodes=loaders, stem=source.stem)
 
 
 class ParquetExport(Exporter):

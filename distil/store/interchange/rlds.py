@@ -19,8 +19,17 @@ import numpy as np
 from distil.config import nearest
 from distil.errors import InputError
 from distil.spaces import SpaceSpec
-from distil.store.interchange.base import WithoutFinalObservation
-from distil.store.interchange.episodes import BadEpisodeError, Report, demonstration, fit, read_facts, sift
+from distil.store.interchange.base import Contents, WithoutFinalObservation
+from distil.store.interchange.episodes import (
+    BadEpisodeError,
+    Finding,
+    Report,
+    demonstration,
+    fit,
+    join,
+    read_facts,
+    said_of_joined,
+)
 from distil.store.interchange.rlds_features import Kind, read_kinds
 from distil.store.interchange.spaces import action_of, leaf_of, observation_of
 from distil.store.interchange.tfrecord import Feature, parse_example, records
@@ -36,11 +45,9 @@ class RldsImport(WithoutFinalObservation):
     summary: ClassVar[str] = "RLDS dataset folder of TensorFlow Datasets: TFRecord"
     kind: Literal["rlds"] = "rlds"
     split: str = "train"
-    observations: tuple[str, ...] = ()  # default: all numbers and images in `observation`
-    action: str = "action"
     last_step: Literal["observation", "transition"] = "observation"  # transition: its action is valid, against RLDS's rule
 
-    def read(self, source: Path, *, skip_bad: bool, report: Report) -> tuple[StoreSpec, Iterator[Episode]]:
+    def read(self, source: Path, report: Report) -> Contents:
         """See `Importer.read`."""
         kinds = read_kinds(source)
         files = sorted(source.glob(f"*-{self.split}.tfrecord-*"))
@@ -57,13 +64,13 @@ class RldsImport(WithoutFinalObservation):
             spec = spec_from_json(json.loads((source / "distil.json").read_bytes()), str(source / "distil.json"))
             names = {leaf.name: leaf.name.replace("obs", "observation", 1) for leaf in spec.observation.leaves}
         else:
-            names = self._choose(kinds, source)
+            names = self._choose(kinds, source, report)
             spec = self._spec(kinds, names, files)
             if self.last_step == "transition":
                 report(self.finding(str(source)))
         load = partial(_load, self, spec, kinds, names, own)
         loaders = self._loaders(files, load)
-        return spec, sift(loaders, spec=spec, file=str(source), stem=source.name, skip_bad=skip_bad, report=report)
+        return Contents(spec=spec, episodes=loaders, stem=source.name)
 
     def _loaders(self, files: list[Path], load: Callable[..., Episode]) -> Iterator[tuple[str, Callable[[], Episode]]]:
         number = 0
@@ -72,17 +79,14 @@ class RldsImport(WithoutFinalObservation):
                 yield str(number), partial(load, file, data)
                 number += 1
 
-    def _choose(self, kinds: Mapping[str, Kind], source: Path) -> dict[str, str]:
-        known = [name for name, kind in kinds.items() if kind.what != "text"]
-        chosen = self.observations or tuple(name for name in known if name.split("/")[0] == "observation")
-        for name in (*chosen, self.action):
-            if name not in known:
-                raise InputError(f"{source}: no key {name!r} in its steps{nearest(name, known)}; there are {', '.join(known)}")
+    def _choose(self, kinds: Mapping[str, Kind], source: Path, report: Report) -> dict[str, str]:
+        known = {name: "" if kind.what in ("tensor", "image") else kind.what for name, kind in kinds.items()}
+        chosen = self.choose(known, [name for name in known if name.split("/")[0] == "observation"], source, report)
         for name in self.infos:
             if name not in kinds:
                 raise InputError(f"{source}: no key {name!r} in its steps for infos{nearest(name, list(kinds))}")
-        if not chosen:
-            raise InputError(f"{source}: its steps have no observation; name the keys: observations=[...]")
+        if len(self.action_keys) > 1:
+            report(Finding(file=str(source), what=said_of_joined({key: kinds[key].shape for key in self.action_keys})))
         return {"obs": chosen[0]} if len(chosen) == 1 else {f"obs/{_key(name)}": name for name in chosen}
 
     def _spec(self, kinds: Mapping[str, Kind], names: Mapping[str, str], files: list[Path]) -> StoreSpec:
@@ -91,7 +95,7 @@ class RldsImport(WithoutFinalObservation):
         for leaf, name in names.items():
             if kinds[name].what == "image" or 0 in kinds[name].shape:  # a shape may be open: then the first image's counts
                 rows[leaf] = (kinds[name].decode(example.get(f"steps/{name}", []), name).shape[1:], kinds[name].dtype)
-        actions = (_actions(kinds[self.action], self.action, data) for file in files for data in records(file))
+        actions = (_actions(kinds, self.action_keys, data) for file in files for data in records(file))
         try:
             action = action_of(actions)
         except BadEpisodeError as bad:
@@ -107,9 +111,10 @@ def _key(name: str) -> str:
     return name.removeprefix("observation/").replace("/", ".")
 
 
-def _actions(kind: Kind, name: str, data: bytes) -> Array:
+def _actions(kinds: Mapping[str, Kind], keys: tuple[str, ...], data: bytes) -> Array:
     """Return an episode's actions but the last step's, which may be anything."""
-    return kind.decode(_example(data).get(f"steps/{name}", []), name)[:-1]
+    example = _example(data)
+    return join({name: kinds[name].decode(example.get(f"steps/{name}", []), name)[:-1] for name in keys})
 
 
 def _example(data: bytes) -> dict[str, Feature]:
@@ -153,7 +158,7 @@ def _episode(
     column: Callable[[str], Array],
     own: bool,
 ) -> Episode:
-    num = len(next(iter(whole.values()))) - 1
+    num, keys = len(next(iter(whole.values()))) - 1, ("action",) if own else options.action_keys
     last = column("is_last").astype(bool) if "is_last" in kinds else np.arange(num + 1) == num
     if np.any(last[:-1]):
         raise BadEpisodeError("is_last before its last step", step=int(np.argmax(last)))
@@ -165,7 +170,7 @@ def _episode(
     terminal = bool(column("is_terminal")[-1]) if "is_terminal" in kinds else False
     return demonstration(
         observations={name: fit(rows, leaves[name], num + 1) for name, rows in whole.items()},
-        actions=fit(column("action" if own else options.action)[:num], spec.action.leaf, num),
+        actions=fit(join({key: column(key)[:num] for key in keys}), spec.action.leaf, num),
         rewards=column("reward")[:num].astype(np.float64) if "reward" in kinds else np.zeros(num),
         terminated=terminal,
         truncated=not terminal,

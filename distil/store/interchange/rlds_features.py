@@ -22,7 +22,7 @@ _CLASSES = "tensorflow_datasets.core.features."
 
 @dataclass(frozen=True)
 class Kind:
-    """How one entry of features.json is stored: "tensor", "image" or "text"."""
+    """How one entry of features.json is stored: "tensor", "image", "text", or something that can't be read, named."""
 
     what: str
     dtype: str = "uint8"
@@ -92,11 +92,17 @@ def _walk(features: Mapping[str, Any], path: str, out: dict[str, Kind]) -> None:
             what = "tensor" if "tensor" in feature else "image"
             data = feature[what]
             shape = tuple(max(0, int(size)) for size in data.get("shape", {}).get("dimensions", ()))
-            if data["dtype"] not in ("string", "object"):
-                dtype = np.dtype(data["dtype"]).name
-                out[f"{path}{name}"] = Kind(what, dtype, shape, str(data.get("encoding") or "none"))
+            if data["dtype"] in ("string", "object"):
+                out[f"{path}{name}"] = Kind("several texts a step" if shape else "text")
+                continue
+            dtype = np.dtype(data["dtype"]).name
+            out[f"{path}{name}"] = Kind(what, dtype, shape, str(data.get("encoding") or "none"))
+        elif "classLabel" in feature:
+            out[f"{path}{name}"] = Kind("tensor", "int64")
         elif "text" in feature:
             out[f"{path}{name}"] = Kind("text")
+        else:
+            out[f"{path}{name}"] = Kind(next((f"a {key}" for key in feature if key != "pythonClassName"), "unknown"))
 
 
 def features_json(kinds: Mapping[str, Kind]) -> dict[str, Any]:

@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 
 from distil.errors import InputError
 from distil.spaces import SpaceSpec
-from distil.store.interchange.base import Exporter, Importer, fresh
+from distil.store.interchange.base import Contents, Exporter, Importer, fresh
 from distil.store.interchange.columns import batches, parquet_files, runs, schema_of, to_numpy
-from distil.store.interchange.episodes import BadEpisodeError, Finding, Report, demonstration, facts, fit, read_facts, sift
+from distil.store.interchange.episodes import BadEpisodeError, Finding, Report, demonstration, facts, fit, read_facts
 from distil.store.interchange.rllib_pieces import Joined, Piece, join
 from distil.store.interchange.rllib_state import pack_episode, unpack_piece, unpack_spaces
 from distil.store.interchange.spaces import action_of, leaf_of
@@ -41,11 +41,12 @@ class RLlibImport(Importer):
 
     summary: ClassVar[str] = "RLlib's offline data: Parquet, a row a step or a row an episode"
     kind: Literal["rllib"] = "rllib"
+    action: str | tuple[str, ...] = "actions"
     normalised_actions: bool = True  # Box actions are in [-1, 1], as RLlib records them unless normalize_actions=False
     action_low: tuple[float, ...] = ()  # bounds of Box actions, where the data doesn't say them (layout steps)
     action_high: tuple[float, ...] = ()
 
-    def read(self, source: Path, *, skip_bad: bool, report: Report) -> tuple[StoreSpec, Iterator[Episode]]:
+    def read(self, source: Path, report: Report) -> Contents:
         """See `Importer.read`."""
         if self.infos:
             raise InputError("infos: RLlib's infos aren't read; leave the option out")
@@ -62,7 +63,7 @@ class RLlibImport(Importer):
         pieces = _item_pieces(files, spec) if "item" in schema.names else _step_pieces(files, spec)
         load = partial(self._episode, spec, own=own if _SPEC in (schema.metadata or {}) else None)
         loaders = ((name, partial(load, name, found)) for name, found in join(pieces, str(source), report))
-        return spec, sift(loaders, spec=spec, file=str(source), stem=source.stem, skip_bad=skip_bad, report=report)
+        return Contents(spec=spec, episodes=loaders, stem=source.stem)
 
     def _item_spec(self, files: list[Path], report: Report) -> StoreSpec:
         raw = next((row.as_py() for file in files for batch in batches(file, ["item"]) for row in batch.column("item")), None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -17,7 +17,7 @@ import numpy as np
 
 from distil.errors import InputError
 from distil.spaces import SpaceSpec
-from distil.store.interchange.base import Exporter, WithoutFinalObservation, fresh, require
+from distil.store.interchange.base import Contents, Exporter, WithoutFinalObservation, fresh, require
 from distil.store.interchange.episodes import (
     BadEpisodeError,
     Finding,
@@ -25,9 +25,9 @@ from distil.store.interchange.episodes import (
     demonstration,
     facts,
     fit,
+    join,
     one_line,
     read_facts,
-    sift,
 )
 from distil.store.interchange.hdf5_files import FAULTS, open_hdf5
 from distil.store.interchange.spaces import action_of, leaf_of, observation_of
@@ -47,11 +47,11 @@ class RobomimicImport(WithoutFinalObservation):
 
     summary: ClassVar[str] = "robomimic HDF5 file"
     kind: Literal["robomimic"] = "robomimic"
-    observations: tuple[str, ...] = ()  # keys below obs/; none: all of them
+    action: str | tuple[str, ...] = "actions"
     filter_key: str | None = None  # only the demonstrations listed at mask/FILTER_KEY
     done: Literal["terminated", "truncated"] = "terminated"  # what a `dones` of 1 at the end means; it can't say
 
-    def read(self, source: Path, *, skip_bad: bool, report: Report) -> tuple[StoreSpec, Iterator[Episode]]:
+    def read(self, source: Path, report: Report) -> Contents:
         """See `Importer.read`."""
         file = open_hdf5(source)
         try:
@@ -62,17 +62,15 @@ class RobomimicImport(WithoutFinalObservation):
             if isinstance(error, InputError):
                 raise
             raise InputError(f"{source}: can't be read as a robomimic file: {one_line(error)}") from None
-        return spec, self._episodes(file, source, names, spec, own, skip_bad, report)
+        return Contents(spec=spec, episodes=self._episodes(file, source, names, spec, own), stem=source.stem)
 
     def _episodes(
-        self, file: Any, source: Path, names: list[str], spec: StoreSpec, own: bool, skip_bad: bool, report: Report
-    ) -> Iterator[Episode]:
+        self, file: Any, source: Path, names: list[str], spec: StoreSpec, own: bool
+    ) -> Iterator[tuple[str, Callable[[], Episode]]]:
         load = _own_episode if own else partial(self._episode, source=source)
-        loaders = ((name, partial(load, file, name, spec)) for name in names)
         with file:
-            yield from sift(
-                loaders, spec=spec, file=str(source), stem=source.stem, skip_bad=skip_bad, report=report, faults=FAULTS
-            )
+            for name in names:
+                yield name, partial(load, file, name, spec)
 
     def _names(self, file: Any, source: Path) -> list[str]:
         """Return the demonstrations' names in robomimic's order: by number."""
@@ -105,7 +103,8 @@ class RobomimicImport(WithoutFinalObservation):
         observation = observation_of(shapes)
         if keys == ("flat",):  # what robomimic calls the observation of an environment without keys
             observation = SpaceSpec(tree="obs", leaves=(leaf_of("obs", *shapes["flat"]),))
-        action = action_of(_read(file["data"][name], "actions") for name in names if "actions" in file["data"][name])
+        data = file["data"]
+        action = action_of(self._actions(data[name]) for name in names if all(key in data[name] for key in self.action_keys))
         report(Finding(file=str(source), what=f"`dones` has one meaning: a 1 at the end is read as {self.done} (done=...)"))
         if "next_obs" not in first:
             report(self.finding(str(source)))
@@ -113,10 +112,13 @@ class RobomimicImport(WithoutFinalObservation):
             report(Finding(file=str(source), what="holds no rewards: they are 0"))
         return StoreSpec(observation=observation, action=action, env=_env(file["data"].attrs)), False
 
+    def _actions(self, group: Any) -> Array:
+        return join({key: _read(group, key) for key in self.action_keys})
+
     def _episode(self, file: Any, name: str, spec: StoreSpec, *, source: Path) -> Episode:
         group = file["data"][name]
         keys = {leaf.name: leaf.name.removeprefix("obs/") if "/" in leaf.name else "flat" for leaf in spec.observation.leaves}
-        actions = _read(group, "actions")
+        actions = self._actions(group)
         num = len(actions)
         if int(group.attrs.get("num_samples", num)) != num:
             raise BadEpisodeError(f"has {num} actions where num_samples says {int(group.attrs['num_samples'])}")

@@ -11,11 +11,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from distil.config import nearest
 from distil.errors import InputError
 from distil.spaces import SpaceSpec
-from distil.store.interchange.columns import Rows, batches, runs, schema_of, to_numpy
-from distil.store.interchange.episodes import BadEpisodeError, Finding, Report, check_episode, demonstration, fit
+from distil.store.interchange.base import require_keys
+from distil.store.interchange.columns import Rows, batches, is_number, is_text, runs, schema_of, to_numpy
+from distil.store.interchange.episodes import (
+    BadEpisodeError,
+    Finding,
+    Report,
+    check_episode,
+    demonstration,
+    fit,
+    join,
+    said_of_joined,
+)
 from distil.store.interchange.spaces import action_of, leaf_of, observation_of
 from distil.store.schema import StoreSpec
 from distil.types import Array, Episode
@@ -29,21 +38,16 @@ _PART = re.compile(r"(.+?)[_.](\d+)")
 class TabularRows:
     """The columns of a table whose rows are steps."""
 
-    def __init__(self, options: ParquetImport, files: Sequence[Path]) -> None:
+    def __init__(self, options: ParquetImport, files: Sequence[Path], report: Report) -> None:
         """Find the columns; InputError names one that isn't there."""
         self._options, self._files = options, files
         self._schema = schema_of(files[0])
         self._parts = _parts(self._schema.names)
-        self._require(options.episode)
-        self._require(options.action)
-        chosen = options.observations or tuple(
-            name for name in self._known() if name.startswith("obs") and name != options.episode
-        )
-        if not chosen:
-            raise InputError(f"{files[0]}: no column begins with 'obs'; name them: observations=[...]")
-        for name in (*chosen, *options.infos):
-            self._require(name)
-        self._leaves = {name if len(chosen) > 1 else "obs": name for name in chosen}
+        known = {name: _fault(self._schema, self._parts.get(name, [name])) for name in self._known()}
+        default = [name for name in known if name.startswith("obs") and name != options.episode]
+        chosen = options.choose(known, default, files[0], report)
+        require_keys(dict.fromkeys(known, ""), (options.episode, *options.infos), files[0])
+        self._leaves = {f"obs/{name}": name for name in chosen} if len(chosen) > 1 else {"obs": chosen[0]}
         self._next = {name: f"next_{name}" for name in chosen if f"next_{name}" in self._known()}
 
     def spec(self, report: Report) -> StoreSpec:
@@ -53,14 +57,18 @@ class TabularRows:
             raise InputError(f"{self._files[0]}: it has no rows")
         try:
             arrays = {name: self._column(first.table.slice(0, 1), column) for name, column in self._leaves.items()}
-            action = action_of(self._column(pa.Table.from_batches([b]).slice(0), options.action, True) for b in self._actions())
+            action = action_of(self._actions(pa.Table.from_batches([b]), True) for b in self._action_batches())
         except BadEpisodeError as bad:
             raise InputError(f"{self._files[0]}: {bad.what}; choose other columns, or leave the file out") from None
         if len(arrays) == 1:
             values = arrays["obs"]
             observation = SpaceSpec(tree="obs", leaves=(leaf_of("obs", values.shape[1:], values.dtype),))
         else:
-            observation = observation_of({name: (values.shape[1:], values.dtype) for name, values in arrays.items()})
+            rows = {name.removeprefix("obs/"): (values.shape[1:], values.dtype) for name, values in arrays.items()}
+            observation = observation_of(rows)
+        if len(keys := options.action_keys) > 1:
+            shapes = {key: self._column(first.table.slice(0, 1), key).shape[1:] for key in keys}
+            report(Finding(file=str(self._files[0]), what=said_of_joined(shapes)))
         for name, what in ((options.reward, "rewards are 0"), (options.terminated, "")):
             if name not in self._known() and what:
                 report(Finding(file=str(self._files[0]), what=f"no column {name!r}: {what}"))
@@ -94,9 +102,7 @@ class TabularRows:
 
     def _episode(self, spec: StoreSpec, rows: Rows) -> Episode:
         options, table = self._options, rows.table
-        observations = {
-            f"obs/{name}" if name != "obs" else name: self._column(table, column) for name, column in self._leaves.items()
-        }
+        observations = {leaf: self._column(table, column) for leaf, column in self._leaves.items()}
         num = table.num_rows
         if len(self._next) == len(self._leaves):
             last = table.slice(num - 1, 1)
@@ -113,7 +119,7 @@ class TabularRows:
         terminated, truncated = (False, True) if num < table.num_rows and not self._has_last_row(table) else self._ends(taken)
         return demonstration(
             observations={name: fit(values, leaves[name], num + 1) for name, values in observations.items()},
-            actions=fit(self._column(taken, options.action), spec.action.leaf, num),
+            actions=fit(self._actions(taken), spec.action.leaf, num),
             rewards=self._column(taken, options.reward) if options.reward in self._known() else np.zeros(num),
             terminated=terminated,
             truncated=truncated,
@@ -136,16 +142,21 @@ class TabularRows:
         return out[0], out[1] or not known
 
     def _has_last_row(self, table: pa.Table) -> bool:
-        names = self._parts.get(self._options.action, [self._options.action])
+        names = self._action_columns()
         return all(not table[name][table.num_rows - 1].is_valid for name in names)
 
     def _without_final(self, rows: Rows) -> bool:
         return len(self._next) < len(self._leaves) and not self._has_last_row(rows.table)
 
-    def _actions(self) -> Iterator[pa.RecordBatch]:
-        names = self._parts.get(self._options.action, [self._options.action])
+    def _action_columns(self) -> list[str]:
+        return [part for key in self._options.action_keys for part in self._parts.get(key, [key])]
+
+    def _action_batches(self) -> Iterator[pa.RecordBatch]:
         for file in self._files:
-            yield from (batch for batch in batches(file, names) if batch.num_rows)
+            yield from (batch for batch in batches(file, self._action_columns()) if batch.num_rows)
+
+    def _actions(self, table: pa.Table, skip_null: bool = False) -> Array:
+        return join({key: self._column(table, key, skip_null) for key in self._options.action_keys})
 
     def _column(self, table: pa.Table, name: str, skip_null: bool = False) -> Array:
         parts = []
@@ -158,10 +169,18 @@ class TabularRows:
         split = {part for parts in self._parts.values() for part in parts}
         return [name for name in self._schema.names if name not in split] + list(self._parts)
 
-    def _require(self, name: str) -> None:
-        if name not in self._known():
-            near = nearest(name, self._known()) or f"; there are {', '.join(self._known()[:20])}"
-            raise InputError(f"{self._files[0]}: no column {name!r}{near}")
+
+def _fault(schema: pa.Schema, columns: Sequence[str]) -> str:
+    """Return why columns can't be an observation, or nothing."""
+    for name in columns:
+        kind = schema.field(name).type
+        while (pa.types.is_nested(kind) and not pa.types.is_struct(kind)) or isinstance(kind, pa.BaseExtensionType):
+            kind = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind.value_type
+        if pa.types.is_struct(kind) and kind.get_field_index("data") < 0:
+            return "a group"
+        if not is_number(kind) and not pa.types.is_struct(kind):
+            return "text" if is_text(kind) else str(kind)
+    return ""
 
 
 def _parts(names: Sequence[str]) -> dict[str, list[str]]:

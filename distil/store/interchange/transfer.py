@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from distil.errors import InputError, RunError
-from distil.spaces import Leaf
+from distil.store.backend import backend, location
 from distil.store.interchange.base import Exporter, Importer
-from distil.store.interchange.episodes import Finding, Report, content_digest, fit, sift
+from distil.store.interchange.conversion import Conversion
+from distil.store.interchange.episodes import Finding, Report, content_digest, opening, sift
 from distil.store.schema import StoreSpec
 from distil.store.shard import ShardEntry
 from distil.store.snapshot import Snapshot
 from distil.store.store import Store
-from distil.types import Array, Episode
+from distil.store.writer import ShardWriter
+from distil.types import Episode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,15 +69,25 @@ def import_store(
         if report is not None:
             report(finding)
 
-    given, episodes = importer.read(source, skip_bad=skip_bad, report=note)
-    store, present = _open(path, given if spec is None else replace(spec, infos=given.infos, env=dict(spec.env) or given.env))
-    convert = _conversion(given, store.spec, str(source))
-    loaders = ((episode.uid, _loader(convert, episode)) for episode in episodes)
-    stem = source.name
-    fitted = sift(loaders, spec=store.spec, file=str(source), stem=stem, skip_bad=skip_bad, report=note)
-    entries, num_added, num_present = _write(store, fitted, present, target_bytes)
+    where = str(source)
+    with opening(importer.kind, source):
+        contents = importer.read(source, note)
+    wanted = _wanted(path, contents.spec, spec)
+    convert = Conversion(contents.spec, wanted, images=importer.images, where=where, report=note)
+    fitted = sift(
+        contents.episodes,
+        spec=contents.spec,
+        file=str(contents.file or source),
+        stem=contents.stem,
+        skip_bad=skip_bad,
+        report=note,
+        convert=convert,
+    )
+    entries, num_added, num_present = _write(path, fitted, convert, target_bytes)
     if not num_added and not num_present:
         raise RunError(f"{source}: no episode in it can be taken; see what was reported, nothing was imported")
+    assert convert.spec is not None
+    store = Store.open(path) if Store.exists(path) else Store.create(path, convert.spec)
     snapshot = store.commit(entries, f"import {importer.kind} {source.name}")
     return ImportResult(snapshot=snapshot, num_added=num_added, num_present=num_present, findings=tuple(findings))
 
@@ -97,80 +107,53 @@ def export_store(exporter: Exporter, snapshot: Snapshot, target: Path, *, report
     return findings
 
 
-def _open(path: str | Path, spec: StoreSpec) -> tuple[Store, dict[str, int]]:
-    """Return the store, and uid -> position of the episodes in it."""
-    try:
-        store = Store.open(path)
-    except InputError as error:
-        if "no store there" not in str(error):
-            raise
-        store = Store.create(path, spec)
-    if store.spec.infos != spec.infos:
-        raise InputError(f"{path}: the store has infos {list(store.spec.infos)}, not {list(spec.infos)}; give infos=[...]")
-    return store, {str(uid): i for i, uid in enumerate(store.snapshot().episodes.uid)}
+def _wanted(path: str | Path, given: StoreSpec, spec: StoreSpec | None) -> StoreSpec | None:
+    """Return the spaces that the episodes must fit: the store's, if there is one, else `spec` if that is given."""
+    wanted = None if spec is None else replace(spec, infos=given.infos, env=dict(spec.env) or given.env)
+    if not Store.exists(path):
+        (wanted or given).check()
+        return wanted
+    store = Store.open(path)
+    if store.spec.infos != given.infos:
+        raise InputError(f"{path}: the store has infos {list(store.spec.infos)}, not {list(given.infos)}; give infos=[...]")
+    if wanted is not None:
+        store.spec.require_spaces(wanted.observation, wanted.action, str(path))
+    return store.spec
 
 
 def _write(
-    store: Store, episodes: Iterable[Episode], present: dict[str, int], target_bytes: int
+    path: str | Path, episodes: Iterable[Episode], convert: Conversion, target_bytes: int
 ) -> tuple[list[ShardEntry], int, int]:
-    writer, before = store.writer("import", target_bytes), store.snapshot()
-    entries, num_added, num_present = [], 0, 0
-    for episode in episodes:
-        if episode.uid in present:
-            if content_digest(before.episode(present[episode.uid])) != content_digest(episode):
-                raise RunError(
-                    f"episode {episode.uid}: the store has one of this uid with other content; import to another store"
-                )
-            num_present += 1
-            continue
-        writer.add(episode)
-        num_added += 1
-        if writer.is_full and (entry := writer.seal()):
+    """Seal the episodes that the store hasn't; return the shards, which no version lists yet, and what was counted.
+
+    A store that isn't there is made only after this, so that an import that fails leaves none behind.
+    """
+    before = Store.open(path).snapshot() if Store.exists(path) else None
+    present = {str(uid): i for i, uid in enumerate(before.episodes.uid)} if before else {}
+    writer: ShardWriter | None = None
+    entries: list[ShardEntry] = []
+    num_added, num_present = 0, 0
+    try:
+        for episode in episodes:
+            if before is not None and episode.uid in present:
+                if content_digest(before.episode(present[episode.uid])) != content_digest(episode):
+                    has = "the store has one of this uid with other content"
+                    raise RunError(f"episode {episode.uid}: {has}; import to another store")
+                num_present += 1
+                continue
+            assert convert.spec is not None
+            writer = writer or ShardWriter(location(path), convert.spec, "import", target_bytes)
+            writer.add(episode)
+            num_added += 1
+            if writer.is_full and (entry := writer.seal()):
+                entries.append(entry)
+        if writer and (entry := writer.seal()):
             entries.append(entry)
-    if entry := writer.seal():
-        entries.append(entry)
+    except BaseException:
+        for entry in entries:
+            backend(location(path)).delete(entry.path)
+        raise
     return entries, num_added, num_present
-
-
-def _loader(convert: Callable[[Episode], Episode], episode: Episode) -> Callable[[], Episode]:
-    return lambda: convert(episode)
-
-
-def _conversion(given: StoreSpec, wanted: StoreSpec, where: str) -> Callable[[Episode], Episode]:
-    """Return what makes an episode of `given` spaces one of `wanted`: other bounds, types, and the name of a sole leaf."""
-    if given.observation == wanted.observation and given.action == wanted.action:
-        return lambda episode: episode
-    ours = {leaf.name: leaf for leaf in wanted.observation.leaves}
-    theirs = {leaf.name: leaf for leaf in given.observation.leaves}
-    names = {next(iter(ours)): next(iter(theirs))} if len(ours) == len(theirs) == 1 else {name: name for name in ours}
-    pairs: list[tuple[Leaf, Leaf | None]] = [(leaf, theirs.get(names[name])) for name, leaf in ours.items()]
-    pairs.append((wanted.action.leaf, given.action.leaf))
-    if len(ours) != len(theirs) or any(leaf is None or _size(leaf) != _size(want) for want, leaf in pairs):
-        raise InputError(
-            f"{where}: observations {given.observation.describe()} and actions {given.action.describe()} don't fit the "
-            f"store's {wanted.observation.describe()} and {wanted.action.describe()}; choose other observations=[...]"
-        )
-
-    def convert(episode: Episode) -> Episode:
-        action, num = wanted.action.leaf, episode.length
-        return replace(
-            episode,
-            observations={name: fit(episode.observations[names[name]], leaf, num + 1) for name, leaf in ours.items()},
-            actions=fit(episode.actions, action, num),
-            expert_actions=_labels(episode, action),
-        )
-
-    return convert
-
-
-def _labels(episode: Episode, leaf: Leaf) -> Array:
-    labels = fit(episode.expert_actions, leaf, episode.length)
-    blank = np.zeros_like(labels)
-    return np.where(episode.labelled.astype(bool).reshape(-1, *[1] * len(leaf.shape)), labels, blank)
-
-
-def _size(leaf: Leaf) -> tuple[int, ...]:
-    return tuple(n for n in leaf.shape if n != 1)
 
 
 def episodes_of(snapshot: Snapshot) -> Iterator[Episode]:

@@ -5,7 +5,7 @@ They hold no rewards, no ends' kinds and no final observations.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -14,8 +14,8 @@ import numpy as np
 
 from distil.errors import InputError
 from distil.spaces import SpaceSpec
-from distil.store.interchange.base import WithoutFinalObservation
-from distil.store.interchange.episodes import BadEpisodeError, Finding, Report, demonstration, fit, sift
+from distil.store.interchange.base import Contents, WithoutFinalObservation
+from distil.store.interchange.episodes import BadEpisodeError, Finding, Report, demonstration, fit, join
 from distil.store.interchange.spaces import action_of, observation_of
 from distil.store.interchange.zarr_buffer import Buffer, Rows
 from distil.store.schema import StoreSpec
@@ -27,16 +27,14 @@ class ZarrImport(WithoutFinalObservation):
 
     summary: ClassVar[str] = "diffusion_policy's replay buffer (zarr folder or zip)"
     kind: Literal["zarr"] = "zarr"
-    action: str = "action"  # name of the actions' array
-    observations: tuple[str, ...] = ()  # names of the observations' arrays; none: all but action and reward
     reward: str = ""  # name of the rewards' array; none: rewards are 0
     as_uint8: tuple[str, ...] = ()  # images kept as floats that are whole numbers 0 to 255
 
-    def read(self, source: Path, *, skip_bad: bool, report: Report) -> tuple[StoreSpec, Iterator[Episode]]:
+    def read(self, source: Path, report: Report) -> Contents:
         """See `Importer.read`."""
         buffer = Buffer(source)
         names = self._names(source, buffer.names)
-        taken = [*names, self.action, *([self.reward] if self.reward else [])]
+        taken = [*names, *self.action_keys, *([self.reward] if self.reward else [])]
         arrays = {name: buffer.array(f"data/{name}") for name in taken}
         ends = np.asarray(buffer.array("meta/episode_ends")[:])
         shortest = min(array.shape[0] for array in arrays.values())
@@ -51,11 +49,11 @@ class ZarrImport(WithoutFinalObservation):
         load = partial(self._episode, arrays, spec, f"zarr:{source.name}")
         bounds = zip(starts.tolist(), ends.tolist(), strict=True)
         loaders = ((str(index), partial(load, first, end)) for index, (first, end) in enumerate(bounds))
-        return spec, sift(loaders, spec=spec, file=str(source), stem=source.stem, skip_bad=skip_bad, report=report)
+        return Contents(spec=spec, episodes=loaders, stem=source.stem)
 
     def _names(self, source: Path, available: list[str]) -> tuple[str, ...]:
-        names = self.observations or tuple(name for name in available if name not in (self.action, self.reward))
-        for name in (*names, *self.as_uint8, self.action, *([self.reward] if self.reward else [])):
+        names = self.observations or tuple(name for name in available if name not in (*self.action_keys, self.reward))
+        for name in (*names, *self.as_uint8, *self.action_keys, *([self.reward] if self.reward else [])):
             if name not in available:
                 has = ", ".join(available) or "none"
                 raise InputError(f"{source}: no array data/{name}; there are {has} (set action=, observations=[...])")
@@ -64,14 +62,17 @@ class ZarrImport(WithoutFinalObservation):
     def _spec(self, names: tuple[str, ...], arrays: Mapping[str, Rows], ends: Array) -> StoreSpec:
         dtypes = {name: np.uint8 if name in self.as_uint8 else arrays[name].dtype for name in names}
         observation = observation_of({name: (arrays[name].shape[1:], dtypes[name]) for name in names})
-        action: SpaceSpec = action_of([arrays[self.action][: int(ends[-1])]])
+        action: SpaceSpec = action_of([self._actions(arrays, 0, int(ends[-1]))])
         return StoreSpec(observation=observation, action=action)
+
+    def _actions(self, arrays: Mapping[str, Rows], first: int, end: int) -> Array:
+        return join({name: arrays[name][first:end] for name in self.action_keys})
 
     def _episode(self, arrays: Mapping[str, Rows], spec: StoreSpec, source: str, first: int, end: int) -> Episode:
         rows = {leaf.name: arrays[leaf.name.removeprefix("obs/")] for leaf in spec.observation.leaves}
         num = end - first
         observations = {leaf.name: fit(rows[leaf.name][first:end], leaf, num) for leaf in spec.observation.leaves}
-        actions = fit(arrays[self.action][first:end], spec.action.leaf, num)
+        actions = fit(self._actions(arrays, first, end), spec.action.leaf, num)
         rewards = np.asarray(arrays[self.reward][first:end], np.float64) if self.reward else np.zeros(num)
         if rewards.size != num:
             raise BadEpisodeError(f"{self.reward} isn't one number a step but {list(rewards.shape)}")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from distil.errors import RunError
+from distil.errors import InputError, RunError
 from distil.spaces import Leaf, action_spec, observation_spec
 from distil.store import StoreSpec
 from distil.store.interchange.episodes import (
@@ -18,7 +19,10 @@ from distil.store.interchange.episodes import (
     demonstration,
     facts,
     fit,
+    join,
+    opening,
     read_facts,
+    said_of_joined,
     sift,
 )
 from distil.types import Episode
@@ -107,7 +111,7 @@ def test_a_bad_episode_stops_or_is_reported() -> None:
     (kept,) = sift(loaders, spec=SPEC, file="f", stem="s", skip_bad=True, report=found.append)
     assert kept.uid.startswith("s-00000001-")  # its place in the data, whatever was left out
     assert (str(found[0]), found[0].skipped) == ("part.bin: episode e0, step 3: is broken", True)
-    with pytest.raises(RunError, match=r"part\.bin: episode e0, step 3: is broken; mend the data"):
+    with pytest.raises(RunError, match=r"part\.bin: episode e0, step 3: is broken; fix the data"):
         list(sift(loaders, spec=SPEC, file="f", stem="s", skip_bad=False, report=found.append))
 
 
@@ -119,9 +123,63 @@ def test_facts_come_back() -> None:
             read_facts(damaged)
 
 
-def test_what_a_library_raises_names_the_episode() -> None:
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError("bad\nchecksum"), "bad checksum"),
+        (KeyError("pose"), "KeyError: 'pose'"),
+        (TypeError("no"), "TypeError: no"),
+        (MemoryError(), "MemoryError"),
+        (RecursionError("deep"), "RecursionError: deep"),
+    ],
+)
+def test_anything_that_foreign_data_raises_is_one_line(error: Exception, text: str) -> None:
     def broken() -> Episode:
-        raise OSError("bad\nchecksum")
+        raise error
 
-    with pytest.raises(RunError, match=r"f: episode e0: can't be read: bad checksum; mend"):
-        list(sift([("e0", broken)], spec=SPEC, file="f", stem="s", skip_bad=False, report=pytest.fail, faults=(OSError,)))
+    def torn() -> Iterator[tuple[str, Any]]:
+        yield "e0", episode
+        raise error
+
+    about: dict[str, Any] = {"spec": SPEC, "file": "f", "stem": "s", "report": lambda _: None}
+    with pytest.raises(RunError, match=f"^f: episode e0: can't be read: {text}; fix") as caught:
+        list(sift([("e0", broken)], skip_bad=False, **about))
+    assert caught.value.__cause__ is error  # for --debug
+    assert list(sift([("e0", broken)], skip_bad=True, **about)) == []
+    with pytest.raises(RunError, match=f"^f: what comes after episode e0 can't be read: {text}; restore"):
+        list(sift(torn(), skip_bad=True, **about))
+    with pytest.raises(InputError, match=f"^f: can't be read as zarr: {text}; check"), opening("zarr", "f"):
+        raise error
+
+
+def test_our_own_errors_stay_as_they_are() -> None:
+    def broken() -> Episode:
+        raise InputError("a library is missing")
+
+    with pytest.raises(InputError, match=r"^a library is missing$"):
+        list(sift([("e0", broken)], spec=SPEC, file="f", stem="s", skip_bad=True, report=pytest.fail))
+    with pytest.raises(InputError, match=r"^a library is missing$"), opening("zarr", "f"):
+        raise InputError("a library is missing")
+
+
+def test_uids_are_of_the_data_not_of_the_stores_spaces() -> None:
+    def uid(convert: Any) -> str:
+        found = sift([("0", episode)], spec=SPEC, file="f", stem="s", skip_bad=False, report=pytest.fail, convert=convert)
+        return next(found).uid
+
+    assert uid(lambda _, e: e) == uid(lambda _, e: replace(e, rewards=np.zeros(3)))
+
+
+def test_keys_of_actions_are_joined_in_order_without_rounding() -> None:
+    parts = {"b": np.float32([[0.1, 2], [3, 4]]), "a": np.array([1, 0]), "flag": np.array([[[True]], [[False]]])}
+    joined = join(parts)
+    assert joined.dtype == np.float32
+    np.testing.assert_array_equal(joined, np.float32([[0.1, 2, 1, 1], [3, 4, 0, 0]]))
+    assert join({"a": np.array([1, 0]), "b": np.array([2, 3], np.uint8)}).tolist() == [[1, 2], [0, 3]]
+    assert join({"a": parts["a"]}) is parts["a"]
+    with pytest.raises(BadEpisodeError, match="a holds values that float32 can't") as caught:
+        join(parts | {"a": np.array([0, 2**24 + 1])})
+    assert caught.value.step == 1
+    with pytest.raises(BadEpisodeError, match="different numbers of steps: 2 in b, 3 in a"):
+        join({"b": parts["b"], "a": np.arange(3)})
+    assert said_of_joined({"b": (2,), "a": ()}).endswith("b (2), a (1)")

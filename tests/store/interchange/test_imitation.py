@@ -93,7 +93,7 @@ def test_bad_rows_are_named(tmp_path: Path) -> None:
     data["obs"][2] = data["obs"][2][:-1]
     data["infos"][3][1] = "{"
     path = save(tmp_path / "x", data)
-    with pytest.raises(RunError, match=r"x: episode 1, step 1: action is NaN or infinite; mend the data, .* --skip-bad"):
+    with pytest.raises(RunError, match=r"x: episode 1, step 1: action is NaN or infinite; fix the data, .* --skip-bad"):
         import_store(ImitationImport(), path, tmp_path / "a")
     result = import_store(ImitationImport(), path, tmp_path / "b", skip_bad=True)
     assert (result.num_added, result.num_skipped) == (1, 3)

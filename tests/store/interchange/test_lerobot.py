@@ -85,7 +85,7 @@ def test_options_choose_features_and_the_meaning_of_done(tmp_path: Path) -> None
     assert list(episode.observations) == ["obs"]
     assert (episode.length, len(episode.observations["obs"]), episode.terminated, episode.truncated) == (2, 3, False, True)
     assert episode.infos == ('{"task_index": 1}',) * 2
-    with pytest.raises(InputError, match=r"no feature 'observation.stat'; did you mean observation.state\?"):
+    with pytest.raises(InputError, match=r"no key 'observation.stat'; did you mean observation.state\?"):
         import_store(LeRobotImport(observations=("observation.stat",)), DATA, tmp_path / "other")
 
 

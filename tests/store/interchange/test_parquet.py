@@ -54,13 +54,13 @@ def test_others_read_what_is_written(make_store: MakeStore, tmp_path: Path) -> N
 
 def test_a_wrong_name_and_a_torn_file_are_said(tmp_path: Path, make_store: MakeStore) -> None:
     pq.write_table(pa.table({"episode": [0], "obs": [1.0], "action": [0.5]}), tmp_path / "rows.parquet")
-    with pytest.raises(InputError, match=r"no column 'acton'; did you mean action\?"):
-        ParquetImport(action="acton").read(tmp_path, skip_bad=False, report=lambda _: None)
+    with pytest.raises(InputError, match=r"no key 'acton'; did you mean action\?"):
+        ParquetImport(action="acton").read(tmp_path, lambda _: None)
     (tmp_path / "rows.parquet").write_bytes((tmp_path / "rows.parquet").read_bytes()[:-20])
     with pytest.raises(RunError, match=r"rows.parquet: not a readable Parquet file"):
-        ParquetImport().read(tmp_path, skip_bad=False, report=lambda _: None)
+        ParquetImport().read(tmp_path, lambda _: None)
     with pytest.raises(InputError, match="no Parquet files"):
-        ParquetImport().read(tmp_path / "nowhere", skip_bad=False, report=lambda _: None)
+        ParquetImport().read(tmp_path / "nowhere", lambda _: None)
     with pytest.raises(InputError, match="holds both kinds of actions"):
         export_store(ParquetExport(actions="expert"), make_store(), tmp_path / "out")
     assert not (tmp_path / "out").exists()

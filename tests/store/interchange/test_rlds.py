@@ -68,7 +68,7 @@ def test_a_last_step_with_a_valid_action_is_the_users_to_say(tmp_path: Path) -> 
     assert sorted(result.snapshot.episodes.length) == [2, 4, 5]
     assert not result.snapshot.episode(0).labelled.any()
     assert len(result.findings) == 1
-    with pytest.raises(InputError, match=r"no key 'observation/stat' in its steps; did you mean observation/state\?"):
+    with pytest.raises(InputError, match=r"no key 'observation/stat'; did you mean observation/state\?"):
         import_store(RldsImport(observations=("observation/stat",)), DATA, tmp_path / "other")
     with pytest.raises(InputError, match="no split 'test'; its splits are train"):
         import_store(RldsImport(split="test"), DATA, tmp_path / "other")

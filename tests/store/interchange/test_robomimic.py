@@ -96,7 +96,7 @@ def test_bad_rows_are_named(tmp_path: Path) -> None:
     nan = np.array([[0.0, 0.0], [np.nan, 0.0]])
     changes = {"demo_1": {"obs/pose": nan}, "demo_2": {"rewards": np.zeros(9)}, "demo_3": {"actions": np.array([b"x", b"y"])}}
     path = demos(tmp_path / "lift.hdf5", [3, 2, 4, 2, 2], **changes)
-    with pytest.raises(RunError, match=r"lift.hdf5: episode demo_1, step 1: obs/pose is NaN or infinite; mend"):
+    with pytest.raises(RunError, match=r"lift.hdf5: episode demo_1, step 1: obs/pose is NaN or infinite; fix"):
         import_store(RobomimicImport(), path, tmp_path / "a")
     result = import_store(RobomimicImport(), path, tmp_path / "b", skip_bad=True)
     assert (result.num_added, result.num_skipped) == (2, 3)
