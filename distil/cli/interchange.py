@@ -125,5 +125,7 @@ def _spec(recipe: str | None, env_id: str | None) -> StoreSpec | None:
     if not recipe and not env_id:
         return None
     config = load_config(recipe).env if recipe else GymEnvConfig(id=str(env_id))
+    if config is None:
+        raise InputError(f"{recipe}: it has no env, so it says no spaces; leave --recipe out, or set env in it")
     spec = describe(config)
     return StoreSpec(observation=spec.observation, action=spec.action, env=config.model_dump(mode="json"))

@@ -11,7 +11,7 @@ from distil.store.backend import backend, location
 from distil.store.interchange.base import Exporter, Importer
 from distil.store.interchange.conversion import Conversion
 from distil.store.interchange.episodes import Finding, Report, content_digest, opening, sift
-from distil.store.schema import StoreSpec
+from distil.store.schema import StoreSpec, environment
 from distil.store.shard import ShardEntry
 from distil.store.snapshot import Snapshot
 from distil.store.store import Store
@@ -72,7 +72,7 @@ def import_store(
     where = str(source)
     with opening(importer.kind, source):
         contents = importer.read(source, note)
-    wanted = _wanted(path, contents.spec, spec)
+    wanted = _wanted(path, contents.spec, spec, where, note)
     convert = Conversion(contents.spec, wanted, images=importer.images, where=where, report=note)
     fitted = sift(
         contents.episodes,
@@ -107,17 +107,24 @@ def export_store(exporter: Exporter, snapshot: Snapshot, target: Path, *, report
     return findings
 
 
-def _wanted(path: str | Path, given: StoreSpec, spec: StoreSpec | None) -> StoreSpec | None:
-    """Return the spaces that the episodes must fit: the store's, if there is one, else `spec` if that is given."""
+def _wanted(path: str | Path, given: StoreSpec, spec: StoreSpec | None, where: str, report: Report) -> StoreSpec | None:
+    """Return the spaces that the episodes must fit: the store's, if there is one, else `spec` if that is given.
+
+    Data of one environment in a store of another are reported; an environment named by the user must be the store's.
+    """
     wanted = None if spec is None else replace(spec, infos=given.infos, env=dict(spec.env) or given.env)
-    if not Store.exists(path):
+    store = Store.open(path) if Store.exists(path) else None
+    ours, theirs = environment((store.spec if store else wanted or given).env), environment(given.env)
+    if ours and theirs and ours != theirs:
+        report(Finding(file=where, what=f"says that its environment is {theirs}, the store's is {ours}"))
+    if store is None:
         (wanted or given).check()
         return wanted
-    store = Store.open(path)
     if store.spec.infos != given.infos:
         raise InputError(f"{path}: the store has infos {list(store.spec.infos)}, not {list(given.infos)}; give infos=[...]")
     if wanted is not None:
         store.spec.require_spaces(wanted.observation, wanted.action, str(path))
+        store.spec.require_environment(wanted.env, str(path))
     return store.spec
 
 

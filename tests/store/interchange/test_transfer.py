@@ -12,7 +12,8 @@ from gymnasium import spaces
 from distil.errors import InputError, RunError
 from distil.spaces import action_spec, observation_spec
 from distil.store import Snapshot, Store, StoreSpec
-from distil.store.interchange.episodes import Finding
+from distil.store.interchange.base import Contents
+from distil.store.interchange.episodes import Finding, Report
 from distil.store.interchange.imitation import ImitationExport, ImitationImport
 from distil.store.interchange.transfer import export_store, import_store
 
@@ -59,6 +60,21 @@ def test_a_new_store_gets_the_environments_spaces(tmp_path: Path, exported: Path
 def test_spaces_that_dont_fit(tmp_path: Path, exported: Path, observation: Any, action: Any, fault: str) -> None:
     with pytest.raises(InputError, match=rf"data: the data don't fit the store's spaces: {fault}.*; choose keys with"):
         import_store(ImitationImport(), exported, tmp_path / "other", spec=spec(observation, action))
+
+
+def test_data_of_another_environment(tmp_path: Path, exported: Path) -> None:
+    class Named(ImitationImport):
+        def read(self, source: Path, report: Report) -> Contents:
+            contents = super().read(source, report)
+            return replace(contents, spec=replace(contents.spec, env={"id": "Other-v0"}))
+
+    known = spec(WIDE, spaces.Discrete(2))
+    result = import_store(Named(), exported, tmp_path / "known", spec=known)
+    assert [f.what for f in result.findings] == ["says that its environment is Other-v0, the store's is Known-v0"]
+    assert import_store(Named(), exported, tmp_path / "known").findings == result.findings
+    with pytest.raises(InputError, match="the store has episodes of Known-v0"):
+        import_store(ImitationImport(), exported, tmp_path / "known", spec=replace(known, env={"id": "Third-v0"}))
+    assert import_store(Named(), exported, tmp_path / "own").findings == ()
 
 
 def test_values_that_dont_fit_are_named(tmp_path: Path, exported: Path) -> None:
