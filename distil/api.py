@@ -18,7 +18,7 @@ from distil.resume import run_to_continue
 from distil.rollouts import Baselines, EvalResult
 from distil.rollouts.label_config import LabelConfig
 from distil.rollouts.relabel import LabelReport, label_store
-from distil.rollouts.video import record_video
+from distil.rollouts.video import check_video, record_video
 from distil.runconfig import RunConfig, load_config
 from distil.rundata import missing
 from distil.rundir import RunDir
@@ -150,6 +150,8 @@ def train(
         RunError: the environment, the expert, a worker or the disk failed. `resume=True` continues from there.
     """
     config = load_config(recipe, overrides)
+    if config.evaluation.video and config.env is not None:
+        check_video(config.env)
     rundir = run_to_continue(config, recipe, run) if resume else None
     if rundir is None and run is not None:
         RunDir.named(Path(config.runs), run).require_new()
@@ -165,6 +167,8 @@ def evaluate_run(path: Path | str, *, episodes: int | None = None, video: bool =
     config, policy = run.config, run.policy()
     if config.env is None:
         raise InputError(f"{path}: the run has no environment: evaluate it in Python, distil.evaluate(policy, env=...)")
+    if video:
+        check_video(config.env)
     with Session(config, progress) as session:
         num = episodes or config.evaluation.episodes or _EPISODES
         results = {"policy": session.evaluate("policy", num, policy.ref)}

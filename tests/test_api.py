@@ -138,3 +138,11 @@ def test_a_run_is_named_and_continued_by_name(overrides: dict[str, Any], tmp_pat
     with pytest.raises(InputError, match=r"runs/mine: exists already; continue it with --resume"):
         api.train("cartpole-bc", overrides, run="mine")
     assert api.train(run.path, {"seed": 3}).path == Path("runs/cartpole-bc-001")  # a folder as recipe repeats the run
+
+
+def test_a_video_that_cannot_be_made_is_refused_before_training(overrides: dict[str, Any]) -> None:
+    dark = {"env": {"kind": "import", "target": "testbed:Toy"}, "expert": {"kind": "random"}, "evaluation.video": True}
+    with pytest.raises(InputError, match="leave the video out"):
+        api.train("cartpole-bc", {**overrides, **dark, "env.max_episode_steps": None})
+    assert not Path("runs").exists()
+    assert not Path("data").exists()

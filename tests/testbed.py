@@ -6,6 +6,7 @@ from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.classic_control import CartPoleEnv
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from distil.experts.team import Team
@@ -89,8 +90,54 @@ def team_of(*experts):
     return Team(members={expert.name: expert for expert in experts}) if experts[0] is not None else None
 
 
+class OldApi(gym.Env):
+    """Breaks Gymnasium's API in the way that `fault` names; the observation has two numbers."""
+
+    observation_space = gym.spaces.Box(-1, 1, (2,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, fault):
+        self.fault = fault
+
+    def reset(self, **kwargs):
+        if self.fault == "seed" and "seed" in kwargs:
+            raise TypeError("OldApi.reset() got an unexpected keyword argument 'seed'")
+        obs = np.zeros(2, np.float32)
+        return {"reset": obs, "pair": (obs, obs)}.get(self.fault, (obs, {}))
+
+    def step(self, action):
+        reward = {"reward": np.ones(1), "none": None, "list": [1.0], "zero-d": np.array(1.0)}.get(self.fault, 1)
+        flags = (True,) if self.fault == "step" else (True, False)
+        return np.zeros(2, np.float32), reward, *flags, {}
+
+
+class ColumnVector(gym.vector.VectorWrapper):
+    """A vector environment whose rewards have the shape (N, 1)."""
+
+    def step(self, actions):
+        obs, rewards, *rest = self.env.step(actions)
+        return obs, rewards[:, None], *rest
+
+
+def column_vector(num_envs):
+    return ColumnVector(vector(num_envs))
+
+
+class OldGym:
+    """An environment of the old package gym."""
+
+
+OldGym.__module__ = "gym.core"
+
+
 class NotAnEnv:
     pass
+
+
+def limited(inner=None, spec=True):
+    """CartPole without its limit, with a time limit of `inner` steps inside; with or without Gymnasium's spec."""
+    env = gym.make("CartPole-v1", max_episode_steps=-1) if spec else CartPoleEnv()
+    return env if inner is None else gym.wrappers.TimeLimit(env, inner)
 
 
 class Unsupported(gym.Env):

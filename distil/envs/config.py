@@ -96,10 +96,16 @@ def make(config: GymEnvConfig | ImportEnvConfig, render_mode: str | None = None)
         with _readable(config.name):
             env = target(**kwargs)
         if not isinstance(env, gym.Env):
-            raise InputError(f"{config.target} returned {type(env).__name__}, which is no gymnasium.Env (vectorised: true?)")
+            raise InputError(f"{config.target} returned {type(env).__name__}, which is no gymnasium.Env{_advice(env)}")
         if config.max_episode_steps is not None:
             env = gym.wrappers.TimeLimit(env, config.max_episode_steps)
     return _wrap(env, config)
+
+
+def _advice(env: Any) -> str:
+    if any(kind.__module__.partition(".")[0] == "gym" for kind in type(env).__mro__):
+        return " but of the old package gym: wrap it in shimmy.GymV26CompatibilityV0 or V21"
+    return "; set env.vectorised=true" if isinstance(env, gym.vector.VectorEnv) else ": derive its class from gymnasium.Env"
 
 
 def make_vector(config: ImportEnvConfig, num_envs: int) -> Any:
@@ -139,13 +145,23 @@ def describe(config: GymEnvConfig | ImportEnvConfig) -> EnvSpec:
             name=config.name,
             observation=observation_spec(spaces[0]),
             action=action_spec(spaces[1]),
-            max_episode_steps=getattr(env.spec, "max_episode_steps", None),
+            max_episode_steps=_limit(env),
             reward_threshold=getattr(env.spec, "reward_threshold", None),
         )
     except InputError as error:
         raise InputError(f"{config.name}: {error}") from None
     finally:
         env.close()
+
+
+def _limit(env: Any) -> int | None:
+    """Return after how many steps the first of the environment's time limits truncates an episode; None: it has none."""
+    found = [getattr(env.spec, "max_episode_steps", None)]
+    while isinstance(env, gym.Wrapper):
+        if isinstance(env, gym.wrappers.TimeLimit):
+            found.append(env._max_episode_steps)  # it has no public name, and `spec` is None where the environment has none
+        env = env.env
+    return min((limit for limit in found if limit is not None), default=None)
 
 
 @contextlib.contextmanager

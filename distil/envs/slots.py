@@ -15,6 +15,12 @@ from distil.envs.config import EnvSpec, GymEnvConfig, ImportEnvConfig, describe,
 from distil.spaces import Leaf, SpaceSpec
 from distil.types import Array
 
+_API = (
+    "Gymnasium's API is: reset(seed=..., options=...) returns (observation, info), step (observation, reward, terminated, "
+    "truncated, info); Gym's old one isn't supported"
+)
+_NUMBERS = (float, int, np.number)
+
 
 class SlotError(Exception):
     """An environment failed in one slot, or in an unknown one of the active slots (`slot` None). Its text says how."""
@@ -97,7 +103,7 @@ class ListSlots:
         """Start episodes; returns the first observations, leaf -> [K, ...]."""
         for slot, seed in zip(slots, seeds, strict=True):
             try:
-                value, _ = self._envs[slot].reset(seed=seed)
+                value = _first(slot, self._envs[slot].reset(seed=seed))
                 leaves = self._spec.flatten(value)
                 check_leaves(self._spec, leaves)
                 self._write(slot, value)
@@ -113,7 +119,10 @@ class ListSlots:
         any_info, slot = False, 0
         try:
             for slot in active.nonzero()[0].tolist():
-                value, rewards[slot], terminated[slot], truncated[slot], info = self._envs[slot].step(items[slot])
+                value, reward, terminated[slot], truncated[slot], info = self._envs[slot].step(items[slot])
+                if not isinstance(reward, _NUMBERS):
+                    check_numbers(slot, "a reward", reward, ())
+                rewards[slot] = reward
                 self._write(slot, value)
                 infos[slot] = info
                 any_info = any_info or bool(info)
@@ -161,12 +170,30 @@ def check_leaves(spec: SpaceSpec, leaves: Mapping[str, Array], batch: tuple[int,
             raise SlotError(None, f"returned dtype {value.dtype} in {leaf.name}, its space says {leaf.dtype}")
 
 
+def check_numbers(slot: int | None, what: str, values: Any, shape: tuple[int, ...]) -> None:
+    """Raise SlotError unless `values`, of an environment or of a vector of them, are numbers of that shape."""
+    found = np.asarray(values)
+    if found.shape != shape:
+        raise SlotError(slot, f"returned {what} of shape {found.shape}, wanted {f'shape {shape}' if shape else 'a number'}")
+    if found.dtype.kind not in "fiub":
+        raise SlotError(slot, f"returned {what} of type {type(values).__name__}, wanted {'numbers' if shape else 'a number'}")
+
+
+def _first(slot: int, answer: Any) -> Any:
+    """Return the observation of what `reset` returned."""
+    if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], Mapping)):
+        raise SlotError(slot, f"returned {type(answer).__name__} where (observation, info) is wanted; {_API}")
+    return answer[0]
+
+
 def as_slot_error(slot: int | None, error: Exception) -> SlotError:
     """Return `error`, which an environment raised, as a SlotError of that slot."""
     if isinstance(error, SlotError):
         error.slot = slot if error.slot is None else error.slot
         return error
-    return SlotError(slot, f"raised {type(error).__name__}: {' '.join(str(error).split())}")
+    text = " ".join(str(error).split())
+    is_old = "values to unpack" in text or (isinstance(error, TypeError) and "'seed'" in text)
+    return SlotError(slot, f"raised {type(error).__name__}: {text}{f'; {_API}' if is_old else ''}")
 
 
 def _shape_fault(leaf: Leaf, value: Any) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from distil.envs.config import EnvSpec, ImportEnvConfig, make_vector
-from distil.envs.slots import StepResult, as_slot_error, check_leaves
+from distil.envs.slots import StepResult, as_slot_error, check_leaves, check_numbers
 from distil.errors import InputError
 from distil.types import Array
 
@@ -72,6 +72,8 @@ class VectorSlots:
             value, rewards, terminated, truncated, infos = self._env.step(actions)
             leaves = self._spec.flatten(value)
             check_leaves(self._spec, leaves, (self.num_slots,))
+            for what, values in (("rewards", rewards), ("terminated", terminated), ("truncated", truncated)):
+                check_numbers(None, what, values, (self.num_slots,))
             leaves = {name: np.array(leaf) for name, leaf in leaves.items()}
             self._ended = np.logical_or(terminated, truncated)
             per_slot = _split(infos, self.num_slots) if infos else None

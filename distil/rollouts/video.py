@@ -7,14 +7,46 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from distil.envs import GymEnvConfig, ImportEnvConfig, make
-from distil.errors import RunError
+from distil.errors import InputError, RunError
 from distil.policies.predict import Predictor
 from distil.report import video
 from distil.types import Array, PolicyRef
 
 _MAX_FRAMES = 2000
 _FPS = 30
+
+
+def check_video(env: GymEnvConfig | ImportEnvConfig) -> None:
+    """Render one frame of the environment, before anything is trained for a video.
+
+    Raises:
+        InputError: it can't be rendered.
+    """
+    _off_screen()
+    try:
+        world = make(env, render_mode="rgb_array")
+    except InputError as error:
+        raise InputError(f"{error} (for a video, with render_mode='rgb_array'): leave the video out") from None
+    try:
+        world.reset(seed=0)
+        frame = np.asarray(world.render())
+    except Exception as error:  # of the environment's renderer: any kind
+        text = " ".join(str(error).split())
+        raise InputError(f"{env.name} can't be rendered: {type(error).__name__}: {text}; leave the video out") from error
+    finally:
+        world.close()
+    if frame.ndim != 3 or frame.shape[2] != 3:
+        raise InputError(
+            f"{env.name} renders no RGB frames [height, width, 3] with render_mode='rgb_array'; leave the video out"
+        )
+
+
+def _off_screen() -> None:
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # no screen is needed
+    os.environ.setdefault("MUJOCO_GL", "egl")
 
 
 def record_video(env: GymEnvConfig | ImportEnvConfig, policy: PolicyRef, seed: int, path: Path) -> Path:
@@ -24,8 +56,7 @@ def record_video(env: GymEnvConfig | ImportEnvConfig, policy: PolicyRef, seed: i
         InputError: the environment doesn't render.
         RunError: rendering or writing failed.
     """
-    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # no screen is needed
-    os.environ.setdefault("MUJOCO_GL", "egl")
+    _off_screen()
     world = make(env, render_mode="rgb_array")
     try:
         fps = float(world.metadata.get("render_fps") or _FPS)

@@ -49,7 +49,9 @@ def test_configuration_errors_are_readable(data, words):
         (GymEnvConfig(id="CartPole-v1", wrappers=(WrapperConfig(target="gymnasium.wrappers:Nope"),)), "Nope"),
         (ImportEnvConfig(target="testbed:Toyy"), "did you mean Toy?"),
         (ImportEnvConfig(target="no_such:thing"), "no module named 'no_such'"),
-        (ImportEnvConfig(target="testbed:NotAnEnv"), "no gymnasium.Env"),
+        (ImportEnvConfig(target="testbed:NotAnEnv"), "no gymnasium.Env: derive its class from gymnasium.Env"),
+        (ImportEnvConfig(target="testbed:OldGym"), "of the old package gym: wrap it in shimmy.GymV26CompatibilityV0"),
+        (ImportEnvConfig(target="testbed:vector", kwargs={"num_envs": 2}), "no gymnasium.Env; set env.vectorised=true"),
         (ImportEnvConfig(target="testbed:Toy", vectorised=True), "unexpected keyword argument 'num_envs'"),
         (ImportEnvConfig(target="testbed:NotAnEnv", kwargs={"a": 1}), "can't be made"),
         (ImportEnvConfig(target="testbed:Unsupported"), "testbed:Unsupported: obs/text: space Text"),
@@ -116,3 +118,20 @@ def test_render_mode_reaches_the_environment():
     shown = GymEnvConfig(id="CartPole-v1", kwargs={"render_mode": "human"})
     assert make(shown).render_mode == "human"  # as a keyboard wants it
     assert make(shown, render_mode="rgb_array").render_mode == "rgb_array"  # as a video wants it
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "limit", "expected"),
+    [
+        ({"spec": False}, None, None),
+        ({"spec": False}, 7, 7),
+        ({"spec": False, "inner": 5}, None, 5),
+        ({"spec": False, "inner": 5}, 7, 5),
+        ({"spec": True, "inner": 9}, 7, 7),
+        ({"spec": True, "inner": 5}, 7, 5),
+    ],
+)
+def test_the_first_time_limit_is_the_environments(kwargs, limit, expected):
+    env = ImportEnvConfig(target="testbed:limited", kwargs=kwargs, max_episode_steps=limit)
+    assert describe(env).max_episode_steps == expected
+    assert describe(GymEnvConfig(id="CartPole-v1", max_episode_steps=limit)).max_episode_steps == (limit or 500)

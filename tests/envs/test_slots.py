@@ -113,3 +113,46 @@ def test_an_episode_depends_on_its_seed_only(name):
         first.append(np.stack(seen))
     np.testing.assert_array_equal(first[0], first[1])
     places.close()
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [
+        (
+            "reset",
+            r"returned ndarray where \(observation, info\) is wanted; Gymnasium's API is: .*Gym's old one isn't supported",
+        ),
+        ("pair", r"returned tuple where \(observation, info\) is wanted"),
+        ("seed", r"raised TypeError: .*'seed'; Gymnasium's API is: reset\(seed=\.\.\., options=\.\.\.\)"),
+        ("step", r"raised ValueError: .*expected 5, got 4.*; Gymnasium's API is"),
+        ("reward", r"^returned a reward of shape \(1,\), wanted a number$"),
+        ("list", r"^returned a reward of shape \(1,\), wanted a number$"),
+        ("none", "^returned a reward of type NoneType, wanted a number$"),
+    ],
+)
+@pytest.mark.parametrize("limit", [None, 5])
+def test_an_environment_of_another_api_is_named(fault, text, limit):
+    config = ImportEnvConfig(target="testbed:OldApi", kwargs={"fault": fault}, max_episode_steps=limit)
+
+    def begin():
+        places = slots(config, 1)
+        places.reset([0], [0])
+        places.step(np.array([1]), np.ones(1, np.bool_))
+
+    with pytest.raises(SlotError, match=text):
+        begin()
+
+
+@pytest.mark.parametrize("fault", ["", "zero-d"])
+def test_rewards_may_be_any_number(fault):
+    places = make(1, "OldApi", fault=fault)
+    places.reset([0], [0])
+    assert places.step(np.array([1]), np.ones(1, np.bool_)).rewards.tolist() == [1.0]
+
+
+def test_a_limit_truncates_an_environment_of_ones_own():
+    places = slots(ImportEnvConfig(target="testbed:limited", kwargs={"spec": False}, max_episode_steps=3), 1)
+    places.reset([0], [0])
+    ends = [places.step(np.array([1]), np.ones(1, np.bool_)) for _ in range(3)]
+    assert [bool(end.truncated[0]) for end in ends] == [False, False, True]
+    assert not any(end.terminated[0] for end in ends)

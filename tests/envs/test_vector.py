@@ -125,3 +125,10 @@ def test_faults_are_slot_errors():
     places.reset([0, 1], [0, 1])
     with pytest.raises(SlotError, match="ValueError: the wheel fell off"):
         places.step(np.array([1, 1]), np.ones(2, np.bool_))
+
+
+def test_rewards_of_another_shape_are_named():
+    places = make(3, "column_vector")
+    places.reset([0, 1, 2], [0, 1, 2])
+    with pytest.raises(SlotError, match=r"^returned rewards of shape \(3, 1\), wanted shape \(3,\)$"):
+        places.step(np.array([1, 1, 1]), np.ones(3, np.bool_))

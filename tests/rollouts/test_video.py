@@ -11,7 +11,7 @@ from distil.envs import GymEnvConfig, ImportEnvConfig, describe
 from distil.errors import InputError, RunError
 from distil.policies.config import PolicyConfig
 from distil.policies.policy import Policy
-from distil.rollouts.video import record_video
+from distil.rollouts.video import check_video, record_video
 from distil.types import PolicyRef
 
 
@@ -35,8 +35,10 @@ class Screen(gym.Env):
         return np.zeros(2, np.float32), 1.0, self.count == 4, False, {}
 
     def render(self) -> Any:
-        if self.fault and self.count == 2:
+        if self.fault == "never" or (self.fault and self.count == 2):
             raise ValueError("no\nscreen")
+        if self.fault == "grey":
+            return np.zeros((32, 32), np.uint8)
         return np.full((32, 32, 3), 40 * self.count, np.uint8)
 
     def close(self) -> None:
@@ -99,3 +101,17 @@ def test_an_environment_without_pictures_is_bad_input(tmp_path: Path) -> None:
     env = ImportEnvConfig(target="testbed:Toy")
     with pytest.raises(InputError, match=r"testbed:Toy.*render_mode"):
         record_video(env, policy_for(env), 0, tmp_path / "video.mp4")
+
+
+def test_what_cannot_be_filmed_is_refused_before_it_is_needed(screen: Any) -> None:
+    check_video(screen())
+    check_video(GymEnvConfig(id="CartPole-v1"))
+    for env, text in (
+        (screen(fault="never"), r"^testbed:Screen can't be rendered: ValueError: no screen; leave the video out$"),
+        (screen(fault="grey"), r"^testbed:Screen renders no RGB frames"),
+        (ImportEnvConfig(target="testbed:Toy"), r"testbed:Toy.*render_mode.*leave the video out$"),
+        (ImportEnvConfig(target="testbed:vector", vectorised=True), r"is vectorised.*leave the video out$"),
+    ):
+        with pytest.raises(InputError, match=text):
+            check_video(env)
+    assert Screen.closed == 3
