@@ -77,7 +77,7 @@ def carry_out(todo: Round, parts: Parts, started: float) -> RoundReport:
         metrics |= _update(todo, todo.update, data, parts)
     if todo.evaluate is not None:
         metrics |= _evaluate(todo.evaluate, parts)
-    metrics |= data.budget() | {"budget/gradient_steps": float(parts.losses.num_steps)}
+    metrics |= data.budget() | _queries(data, parts) | {"budget/gradient_steps": float(parts.losses.num_steps)}
     metrics["budget/wall_s"] = time.perf_counter() - started
     version = parts.learner.policy.version
     return RoundReport(index=todo.index, snapshot=data.version, policy_version=version, metrics=metrics)
@@ -88,7 +88,8 @@ def _check(todo: Round, plan: CheckPlan, parts: Parts) -> dict[str, float]:
     known = parts.rundir.find("checked", todo.index)
     if known is not None:
         return dict(known["metrics"])
-    metrics = parts.session.check_experts(plan)
+    with _asking("check", todo.index, parts):
+        metrics = parts.session.check_experts(plan)
     parts.rundir.append("checked", round=todo.index, metrics=metrics)
     return metrics
 
@@ -114,13 +115,34 @@ def _update(todo: Round, plan: UpdatePlan, data: Gathered, parts: Parts) -> dict
 def _evaluate(plan: EvaluatePlan, parts: Parts) -> dict[str, float]:
     session, num = parts.session, plan.num_episodes
     purpose, prefix = (Purpose.EVALUATE, "eval") if plan.held_out else (Purpose.TUNE, "tune")
-    baselines = session.baselines(num, purpose) if plan.baselines else None
+    with _asking(prefix, plan.round, parts):
+        baselines = session.baselines(num, purpose) if plan.baselines else None
     started = time.perf_counter()
     result = session.evaluate("policy", num, parts.learner.policy, purpose)
     metrics = result.metrics(baselines, prefix) | {"time/evaluate_s": time.perf_counter() - started}
     if baselines is not None:
         metrics |= {f"{prefix}/random_return_mean": baselines.random, f"{prefix}/expert_return_mean": baselines.expert}
     return metrics
+
+
+@contextmanager
+def _asking(what: str, round_index: int, parts: Parts) -> Iterator[None]:
+    """Note in the journal how many steps an expert was asked about meanwhile; what a session knows already costs nothing."""
+    before = parts.session.num_queries
+    try:
+        yield
+    finally:
+        if (num := parts.session.num_queries - before) > 0:
+            parts.rundir.append("asked", round=round_index, what=what, num_queries=num)
+
+
+def _queries(data: Gathered, parts: Parts) -> dict[str, float]:
+    """Return how many steps the run has asked an expert about so far: `budget/expert_queries`, and what for."""
+    kinds = {"collect": data.num_queries, "check": 0, "tune": 0, "eval": 0}
+    for line in parts.rundir.journal("asked"):
+        kinds[line["what"]] += line["num_queries"]
+    total = {"budget/expert_queries": float(sum(kinds.values()))}
+    return total | {f"expert/queries_{what}": float(num) for what, num in kinds.items() if num}
 
 
 def _log(report: RoundReport, parts: Parts) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from distil.errors import InputError
 from distil.plans import AHEAD, CollectPlan, CollectReport, Metrics, Round, UpdatePlan
 from distil.policies.checkpoint import load_policy_ref
-from distil.rollouts import Collected, Collector, from_json, select, spent, stored_demonstrations, to_json
+from distil.rollouts import Collected, Collector, asked, from_json, select, spent, stored_demonstrations, to_json
 from distil.runconfig import DataConfig, RunConfig
 from distil.rundir import RunDir
 from distil.session import Session
@@ -28,6 +28,7 @@ class Gathered:
     training: tuple[Snapshot, ...]  # what the round's update trains on
     mixture: MixtureConfig | None = None  # that the training parts are of; None: there is one part
     metrics: Metrics = field(default_factory=dict)  # of collecting
+    num_queries: int = 0  # steps that an expert was asked about while the run's episodes were collected
 
     @property
     def version(self) -> int | None:
@@ -98,10 +99,11 @@ class OwnStore:
                 self._start(number, plan, policy, todo.index)
         metrics = {**metrics, AHEAD: float(len(self._ahead))} if self._ahead else metrics
         everything = select(self._store, collected)
-        if todo.update is None:
-            return Gathered(everything=(everything,), training=(), metrics=metrics)
-        chosen = self._config.select.resolve(select(self._store, collected, todo.update.num_rounds))
-        return Gathered(everything=(everything,), training=(chosen,), metrics=metrics)
+        training: tuple[Snapshot, ...] = ()
+        if todo.update is not None:
+            training = (self._config.select.resolve(select(self._store, collected, todo.update.num_rounds)),)
+        num_queries = asked(everything, collected)
+        return Gathered(everything=(everything,), training=training, metrics=metrics, num_queries=num_queries)
 
     def close(self) -> None:
         """End what is being collected ahead; its complete episodes are kept."""
@@ -163,8 +165,14 @@ class OwnStore:
         return self._rundir.journal("collected")
 
     def _note(self, number: int, plan: CollectPlan, report: CollectReport, given: Sequence[str] = ()) -> None:
-        num, stream = plan.num_episodes, report.stream
-        new = Collected(round=number, snapshot=report.snapshot, stream=stream, num_episodes=num, uids=tuple(given))
+        new = Collected(
+            round=number,
+            snapshot=report.snapshot,
+            stream=report.stream,
+            num_episodes=plan.num_episodes,
+            gated=plan.gate is not None,
+            uids=tuple(given),
+        )
         self._rundir.append("collected", **asdict(new), metrics=dict(report.metrics))
 
     def _go_on(self) -> None:

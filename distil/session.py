@@ -47,6 +47,7 @@ class Session:
             ledger = Path(config.runs).resolve() / "labels" / _identity(config)
             self._fleet = Fleet(env=config.env, spec=self.spec, config=config.rollouts, team=team, ledger=ledger)
         self.progress = progress
+        self.num_queries = 0  # steps of the experts' own episodes so far: what the check and the scores have asked
         self._scores: dict[tuple[Who, int, Purpose, str], EvalResult] = {}
 
     @property
@@ -87,7 +88,9 @@ class Session:
             require_spaces(policy, self.spec.observation, self.spec.action, self.spec.name)
         seeds = episode_seeds(purpose, num_episodes)
         what = f"evaluate {expert or who}"
-        return evaluate(self.fleet, who, seeds, policy=policy, expert=expert, progress=self.progress, what=what)
+        result = evaluate(self.fleet, who, seeds, policy=policy, expert=expert, progress=self.progress, what=what)
+        self.num_queries += int(result.lengths.sum()) if who == "expert" else 0
+        return result
 
     def baselines(self, num_episodes: int, purpose: Purpose = Purpose.EVALUATE) -> Baselines | None:
         """Return what `eval/normalised` is measured against: chance, and the best expert; None without an expert."""

@@ -44,7 +44,7 @@ def train(settings: RunConfig, rundir: RunDir | None = None) -> RunDir:
 
 
 def kinds(rundir: RunDir) -> list[str]:
-    return [entry["kind"] for entry in rundir.journal() if entry["kind"] not in ("tracked", "given")]
+    return [entry["kind"] for entry in rundir.journal() if entry["kind"] not in ("tracked", "given", "asked")]
 
 
 def weights(rundir: RunDir) -> dict[str, np.ndarray]:
@@ -52,10 +52,10 @@ def weights(rundir: RunDir) -> dict[str, np.ndarray]:
 
 
 def results(rundir: RunDir) -> dict[str, float]:
-    """What was learned and scored, without times; what was collected is reported by who collected it."""
+    """What was learned and scored, without times; what was collected or asked is reported by who did it."""
     metrics = rundir.reports()[-1].metrics
     kinds = ("train/", "eval/", "budget/")
-    return {name: value for name, value in metrics.items() if name.startswith(kinds) and not name.endswith("_s")}
+    return {n: value for n, value in metrics.items() if n.startswith(kinds) and not n.endswith(("_s", "/expert_queries"))}
 
 
 def test_a_round_reports_what_it_did_in_the_shared_vocabulary(tmp_path: Path) -> None:
@@ -207,3 +207,31 @@ def test_a_mixture_is_learned_from_without_an_environment(tmp_path: Path) -> Non
 def test_without_an_environment_there_must_be_data(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no store there, and no environment to collect in"):
         train(lonely(tmp_path))
+
+
+def test_every_question_to_an_expert_is_counted_by_what_it_was_for(tmp_path: Path) -> None:
+    """CORRECTNESS 16: the check, the baselines and the score ask too; the labels are a part of what was asked."""
+    dagger = {"kind": "dagger", "rounds": 2, "episodes_per_round": 2, "tuning_episodes": 4, "check_episodes": 5}
+    settings = config(tmp_path, algorithm=dagger)
+    rundir = train(settings)
+    metrics = rundir.reports()[-1].metrics
+    policy_steps = metrics["budget/env_steps"] - 3 * 40
+    kinds = {"collect": 3 * 40 + policy_steps, "check": 5 * 40, "tune": 4 * 40, "eval": 3 * 40}
+    assert {what: metrics[f"expert/queries_{what}"] for what in kinds} == kinds
+    assert metrics["budget/expert_queries"] == sum(kinds.values())
+    assert metrics["budget/expert_labels"] == kinds["collect"]
+    assert rundir.reports()[0].metrics["expert/queries_check"] == 5 * 40
+    before = results(rundir)
+    journal = rundir.path / "journal.jsonl"
+    lines = journal.read_text().splitlines(True)
+    journal.write_text("".join(lines[:-1]))  # killed before the last report; the final score is asked for once more
+    assert '"reported"' in lines[-1]
+    again = train(settings, RunDir(rundir.path))
+    assert results(again) == before
+    assert again.reports()[-1].metrics["budget/expert_queries"] == sum(kinds.values()) + kinds["eval"]
+
+
+def test_demonstrations_of_others_have_cost_no_question(tmp_path: Path) -> None:
+    train(config(tmp_path))
+    metrics = train(config(tmp_path, expert=None)).reports()[-1].metrics
+    assert (metrics["budget/expert_labels"], metrics["budget/expert_queries"]) == (120, 0)

@@ -6,7 +6,7 @@ from distil.rollouts.config import NoiseConfig, RolloutConfig
 from distil.rollouts.evaluation import Baselines, EvalResult, evaluate
 from distil.rollouts.fleet import Fleet, Outcome
 from distil.rollouts.planned import from_json, to_json
-from distil.rollouts.selection import Collected, select, spent, stored_demonstrations
+from distil.rollouts.selection import Collected, asked, select, spent, stored_demonstrations
 
 __all__ = [
     "ActorSpec",
@@ -18,6 +18,7 @@ __all__ = [
     "NoiseConfig",
     "Outcome",
     "RolloutConfig",
+    "asked",
     "evaluate",
     "from_json",
     "select",

@@ -21,6 +21,7 @@ class Collected:
     snapshot: int  # version of the store that has them
     stream: str | None = None  # None: nothing was collected; without `uids`, all episodes of that version count
     num_episodes: int = 0
+    gated: bool = False  # a gate decided at which steps the expert was asked
     uids: tuple[str, ...] = ()  # episodes that were in the store before, and count as this round's
 
 
@@ -66,6 +67,22 @@ def select(store: Store, collected: Sequence[Collected], num_rounds: int | None 
             f"version {snapshot.version}: restore the store, or start a new run"
         )
     return snapshot.select(found)
+
+
+def asked(data: Snapshot, collected: Sequence[Collected]) -> int:
+    """Return about how many steps an expert was asked for the episodes that a run has collected, and no other has given it.
+
+    Args:
+        data: what `select` returned for `collected`.
+        collected: one entry a round that collected.
+    """
+    row = {uid: i for i, uid in enumerate(data.episodes.uid.tolist())}
+    total = 0
+    for part in collected:
+        if part.stream is not None:
+            rows = [row[uid] for uid in episode_uids(part.stream, part.round, part.num_episodes)]
+            total += int((data.episodes.num_labelled if part.gated else data.episodes.length)[rows].sum())
+    return total
 
 
 def spent(data: Snapshot) -> dict[str, float]:
