@@ -115,6 +115,33 @@ def join(parts: Mapping[str, Array]) -> Array:
     return np.concatenate(columns, axis=1)
 
 
+def flags(values: Array, name: str) -> Array:
+    """Return one flag a step as bool [T]; BadEpisodeError where it is neither 0 nor 1 (NaN, for one)."""
+    rows = values.reshape(len(values), -1)
+    if rows.shape[1] != 1:
+        raise BadEpisodeError(f"{name} isn't one flag a step but {list(values.shape[1:])}")
+    right = (rows[:, 0] == 0) | (rows[:, 0] == 1)
+    if not np.all(right):
+        raise BadEpisodeError(f"{name} is {rows[np.argmin(right), 0]}, neither 0 nor 1", step=int(np.argmin(right)))
+    return rows[:, 0].astype(bool)
+
+
+def last_flag(values: Array, name: str, row: str = "row") -> bool:
+    """Return the flag of an episode's last step; BadEpisodeError if an earlier one is set: it would end there."""
+    found = flags(values, name)
+    if np.any(found[:-1]):
+        raise BadEpisodeError(f"{name} before its last {row}", step=int(np.argmax(found)))
+    return bool(found[-1])
+
+
+def any_success(values: Array, name: str) -> bool | None:
+    """Return whether any step says success; None where no step says anything (NaN)."""
+    known = values
+    if values.size and values.dtype.kind == "f":
+        known = values[~np.isnan(values.reshape(len(values), -1)).any(axis=1)]
+    return bool(np.any(flags(known, name))) if len(known) else None
+
+
 def said_of_joined(parts: Mapping[str, tuple[int, ...]]) -> str:
     """Return what to report of an action that `join` makes: key -> shape of a step's part."""
     sizes = (f"{name} ({int(np.prod(shape))})" for name, shape in parts.items())

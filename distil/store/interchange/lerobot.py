@@ -24,14 +24,16 @@ from distil.store.interchange.episodes import (
     BadEpisodeError,
     Finding,
     Report,
+    any_success,
     check_episode,
     demonstration,
     fit,
     join,
+    last_flag,
     read_facts,
     said_of_joined,
 )
-from distil.store.interchange.mp4 import Mp4Reader
+from distil.store.interchange.lerobot_video import Films
 from distil.store.interchange.pictures import decode_images
 from distil.store.interchange.spaces import action_of, leaf_of, observation_of
 from distil.store.schema import StoreSpec, spec_from_json
@@ -55,6 +57,8 @@ class LeRobotImport(WithoutFinalObservation):
         if not dataset.own:
             report(self.finding(str(source)))
             report(Finding(file=str(source), what=dataset.said_of_ends()))
+            if tasks := dataset.said_of_tasks():
+                report(Finding(file=str(source), what=tasks))
         if any(dataset.features[name]["dtype"] == "video" for name in dataset.names.values()):
             report(Finding(file=str(source), what="its videos are compressed with loss; images are taken as decoded"))
         return Contents(spec=spec, episodes=dataset.loaders(), stem=source.name)
@@ -70,7 +74,7 @@ class Dataset:
         self.features: dict[str, Any] = self.info["features"]
         self._files = parquet_files(source / "data")
         self._meta = _episodes(source)
-        self._films: dict[str, tuple[Path, Mp4Reader]] = {}
+        self._films = Films(source, self.info, self._meta, report)
         self.own = _own(source, self._meta)
         if self.own:
             about = json.loads((source / "meta" / "distil" / "spec.json").read_bytes())
@@ -88,20 +92,25 @@ class Dataset:
             return f"doesn't say whether next.done is terminated or truncated: taken as {self._options.done} (done=...)"
         return "doesn't say how its episodes end: taken as truncated"
 
+    def said_of_tasks(self) -> str:
+        """Return what the report says about several tasks, which no observation tells apart."""
+        texts = {text for row in self._meta.values() for text in row.get("tasks") or ()}
+        if len(texts) < 2 or "task_index" in self._options.infos:
+            return ""
+        return f"its episodes are of {len(texts)} tasks, and text isn't kept; infos=[task_index] keeps which"
+
     def loaders(self) -> Iterator[tuple[str, Callable[[], Episode]]]:
         """Yield each episode's number and how to get it, in the files' order."""
         columns = [name for name, feature in self.features.items() if feature["dtype"] != "video" and name != "episode_index"]
+        rest = set(self._meta)
         try:
             for rows in runs(self._files, "episode_index", columns):
+                rest.discard(int(rows.key))
                 yield str(rows.key), partial(self._load, rows)
+            for number in sorted(rest):
+                yield str(number), partial(_absent, self._source / "data")
         finally:
-            self.close()
-
-    def close(self) -> None:
-        """Close the videos."""
-        for _, film in self._films.values():
-            film.close()
-        self._films.clear()
+            self._films.close()
 
     def _choose(self, report: Report) -> dict[str, str]:
         known = {name: _fault(feature) for name, feature in self.features.items()}
@@ -145,9 +154,7 @@ class Dataset:
             has = "isn't in meta/episodes" if meta is None else f"has {num} frames, meta/episodes says {meta['length']}"
             raise BadEpisodeError(has, file=str(rows.file))
         try:
-            frames = to_numpy(table["frame_index"])
-            if not np.array_equal(frames, np.arange(num)):
-                raise BadEpisodeError("its frames aren't in order", step=int(np.argmax(frames != np.arange(num))))
+            _require_order(table)
             observations = {}
             for leaf in self.spec.observation.leaves:
                 observations[leaf.name] = self._observation(leaf, self.names[leaf.name], table, meta)
@@ -161,27 +168,10 @@ class Dataset:
         kind, num = self.features[name]["dtype"], table.num_rows
         if kind not in IMAGES:
             return fit(_column(table, name, _shape(self.features[name])), leaf, num)
-        images = self._video(name, num, meta) if kind == "video" else _rgb(table[name], name)
+        images = self._films.take(name, int(meta["episode_index"])) if kind == "video" else _rgb(table[name], name)
         if leaf.shape[0] == 3 and images.shape[1:] != leaf.shape:  # stored with its channels last, kept with them first
             images = np.moveaxis(images, -1, 1)
         return fit(images, leaf, num)
-
-    def _video(self, name: str, num: int, meta: Mapping[str, Any]) -> Array:
-        chunk, file = (int(meta[f"videos/{name}/{part}_index"]) for part in ("chunk", "file"))
-        start = round(float(meta[f"videos/{name}/from_timestamp"]) * float(self.info["fps"]))
-        path = self._source / str(self.info["video_path"]).format(video_key=name, chunk_index=chunk, file_index=file)
-        if not path.resolve().is_relative_to(self._source.resolve()) or not path.is_file():
-            raise BadEpisodeError("its video is missing", file=str(path))
-        opened = self._films.get(name)
-        if opened is None or opened[0] != path or opened[1].position > start:
-            if opened is not None:
-                opened[1].close()
-            self._films[name] = opened = (path, Mp4Reader(path))
-        opened[1].skip(start - opened[1].position)
-        frames = opened[1].take(num)
-        if len(frames) < num:
-            raise BadEpisodeError(f"its video ends {num - len(frames)} frames too early", step=len(frames), file=str(path))
-        return frames
 
     def _episode(self, table: pa.Table, observations: dict[str, Array]) -> Episode:
         num = table.num_rows
@@ -192,7 +182,9 @@ class Dataset:
         values = self._actions(table)
         rewards = _column(table, "next.reward", ()) if "next.reward" in self.features else np.zeros(num)
         terminated, truncated = self._ends(table) if kept == num else (False, True)
-        success = bool(np.any(_column(table, "next.success", ()))) if "next.success" in self.features else None
+        success = None
+        if "next.success" in self.features:  # of the frame that the action leads to: reached at any of them
+            success = any_success(_column(table, "next.success", ()), "next.success")
         return demonstration(
             observations=whole,
             actions=fit(values[:kept], action, kept),
@@ -207,10 +199,7 @@ class Dataset:
 
     def _ends(self, table: pa.Table) -> tuple[bool, bool]:
         def last(name: str) -> bool:
-            flags = _column(table, name, ()).astype(bool)
-            if np.any(flags[:-1]) and name != "next.done":
-                raise BadEpisodeError(f"{name} before its last frame", step=int(np.argmax(flags)))
-            return bool(flags[-1])
+            return last_flag(_column(table, name, ()), name, "frame")
 
         if all(name in self.features for name in _ENDS):
             return last(_ENDS[0]), last(_ENDS[1])
@@ -246,6 +235,25 @@ class Dataset:
         )
 
 
+def _absent(folder: Path) -> Episode:
+    raise BadEpisodeError("is in meta/episodes, but has no rows in data/", file=str(folder))
+
+
+def _require_order(table: pa.Table) -> None:
+    """Raise BadEpisodeError unless the columns that count the frames say that these are in order, none left out."""
+    numbers = _column(table, "frame_index", ())
+    steps = {"frame_index": numbers == np.arange(table.num_rows)}
+    if "index" in table.column_names:
+        index = _column(table, "index", ())
+        steps["index"] = index == index[0] + np.arange(table.num_rows)
+    if "timestamp" in table.column_names:
+        times = _column(table, "timestamp", ())
+        steps["timestamp"] = np.concatenate([[True], np.diff(times) > 0])
+    for name, right in steps.items():
+        if not np.all(right):
+            raise BadEpisodeError(f"its frames aren't in order: {name} is out of step", step=int(np.argmin(right)))
+
+
 def _info(source: Path) -> dict[str, Any]:
     path = source / "meta" / "info.json"
     try:
@@ -269,7 +277,10 @@ def _episodes(source: Path) -> dict[int, dict[str, Any]]:
         try:
             names = [name for name in pq.read_schema(file).names if not name.startswith("stats/")]
             rows = pq.read_table(file, columns=names, use_threads=False, partitioning=None).to_pylist()
-            out |= {int(row["episode_index"]): row for row in rows}
+            for row in rows:
+                if int(row["episode_index"]) in out:
+                    raise RunError(f"{file}: lists episode {row['episode_index']} twice; restore it from a copy")
+                out[int(row["episode_index"])] = row
         except (pa.ArrowException, OSError, KeyError) as error:
             raise RunError(f"{file}: can't be read ({str(error).splitlines()[0][:200]}); restore it from a copy") from None
     return out

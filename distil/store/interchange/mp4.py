@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Literal, Self
@@ -87,6 +88,24 @@ class Mp4Writer:
 
     def _failed(self, fault: str) -> RunError:
         return RunError(f"{self._ffmpeg.path}: the video can't be written: {fault}; images=png needs none")
+
+
+def frame_times(path: Path) -> Array:
+    """Return when each frame is shown, [N] seconds from the first one, ascending. Nothing is decoded.
+
+    Raises:
+        BadEpisodeError: the file isn't a video, or is torn.
+    """
+    output = ["-map", "0:v:0", "-c", "copy", "-f", "framecrc", "-"]
+    ffmpeg = _Ffmpeg(path, ["-i", str(path), *output], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    assert ffmpeg.process.stdout is not None
+    lines = ffmpeg.process.stdout.read().decode(errors="replace").splitlines()
+    if fault := ffmpeg.end(kill=False):
+        raise BadEpisodeError(f"the video can't be read: {fault}", file=str(path))
+    unit = next((Fraction(line.removeprefix("#tb 0:").strip()) for line in lines if line.startswith("#tb 0:")), Fraction(1))
+    stamps = np.array([int(line.split(",")[2]) for line in lines if not line.startswith("#")], np.int64)
+    stamps = np.sort(stamps[stamps >= 0])  # those before 0 are cut off by the file's edit list
+    return (stamps - stamps[:1]) * float(unit)
 
 
 class Mp4Reader:

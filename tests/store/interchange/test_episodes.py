@@ -14,12 +14,15 @@ from distil.store import StoreSpec
 from distil.store.interchange.episodes import (
     BadEpisodeError,
     Finding,
+    any_success,
     check_episode,
     content_digest,
     demonstration,
     facts,
     fit,
+    flags,
     join,
+    last_flag,
     opening,
     read_facts,
     said_of_joined,
@@ -168,6 +171,25 @@ def test_uids_are_of_the_data_not_of_the_stores_spaces() -> None:
         return next(found).uid
 
     assert uid(lambda _, e: e) == uid(lambda _, e: replace(e, rewards=np.zeros(3)))
+
+
+def test_flags_are_0_or_1_and_nothing_else() -> None:
+    """NaN is true in numpy: it must not become a success or an end."""
+    assert flags(np.array([[0.0], [1.0]]), "x").tolist() == [False, True]
+    assert last_flag(np.array([False, True]), "x")
+    for values, what, step in (
+        ([0.0, np.nan], "x is nan, neither 0 nor 1", 1),
+        ([2, 0], "x is 2, neither", 0),
+        ([[1, 0], [0, 0]], r"x isn't one flag a step but \[2\]", None),
+    ):
+        with pytest.raises(BadEpisodeError, match=what) as caught:
+            last_flag(np.array(values), "x")
+        assert caught.value.step == step
+    with pytest.raises(BadEpisodeError, match="x before its last frame"):
+        last_flag(np.array([True, True]), "x", "frame")
+    cases = ([np.nan, 1], True), ([np.nan, 0], False), ([np.nan, np.nan], None), ([1, 0], True), ([], None)
+    for given, said in cases:
+        assert any_success(np.array(given), "x") is said
 
 
 def test_keys_of_actions_are_joined_in_order_without_rounding() -> None:

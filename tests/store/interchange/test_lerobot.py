@@ -62,6 +62,7 @@ def test_what_lerobot_made_is_read(tmp_path: Path) -> None:
     assert "no observation after an episode's last action" in said
     assert "whether next.done is terminated or truncated" in said
     assert "compressed with loss" in said
+    assert "its episodes are of" in said
     assert import_store(LeRobotImport(), DATA, tmp_path / "store").num_added == 0
 
 
@@ -112,6 +113,16 @@ def broken(tmp_path: Path, fault: str) -> Path:
         table = table.slice(0, 11)
     elif fault == "order":
         table = table.take([*range(5), 6, 5, *range(7, 12)])
+    elif fault in ("index", "timestamp"):
+        values = table[fault].to_pylist()
+        values[6] = values[5]
+        at = table.column_names.index(fault)
+        table = table.set_column(at, table.schema.field(fault), pa.array(values, table.schema.field(fault).type))
+    elif fault == "absent":
+        table = table.take([*range(5), *range(8, 12)])
+    elif fault == "success":
+        at = table.column_names.index("next.done")
+        table = table.set_column(at, "next.done", pa.array([0.0] * 7 + [float("nan")] + [0.0] * 4))
     elif fault == "torn":
         film.write_bytes(film.read_bytes()[:600])
     elif fault == "gone":
@@ -126,6 +137,10 @@ def broken(tmp_path: Path, fault: str) -> Path:
         ("nan", r"file-000.parquet: episode 1, step 1: obs/state is NaN", 2),
         ("short", r"file-000.parquet: episode 2: has 3 frames, meta/episodes says 4", 2),
         ("order", r"episode 1, step 0: its frames aren't in order", 2),
+        ("index", r"episode 1, step 1: its frames aren't in order: index", 2),
+        ("timestamp", r"episode 1, step 1: its frames aren't in order: timestamp", 2),
+        ("absent", r"data: episode 1: is in meta/episodes, but has no rows", 2),
+        ("success", r"episode 1, step 2: next.done is nan, neither 0 nor 1", 2),
         ("torn", r"file-000.mp4: episode 0: the video can't be read", 0),
         ("gone", r"file-000.mp4: episode 0: its video is missing", 0),
     ],

@@ -7,7 +7,7 @@ import pytest
 
 from distil.errors import RunError
 from distil.store.interchange.episodes import BadEpisodeError
-from distil.store.interchange.mp4 import Codec, Mp4Reader, Mp4Writer
+from distil.store.interchange.mp4 import Codec, Mp4Reader, Mp4Writer, frame_times
 
 
 def numbered(num: int, size: tuple[int, int]) -> np.ndarray:
@@ -32,10 +32,21 @@ def test_frames_come_back_in_order(tmp_path: Path, codec: Codec, size: tuple[int
     assert np.abs(both.astype(int) - frames[2:]).max() <= 3
 
 
+@pytest.mark.parametrize("codec", ["h264", "av1"])
+@pytest.mark.parametrize("fps", [7, 30])
+def test_when_frames_are_shown(tmp_path: Path, codec: Codec, fps: int) -> None:
+    writer = Mp4Writer(tmp_path / "film.mp4", (64, 64), fps, codec, 20)
+    writer.write(numbered(9, (64, 64)))
+    writer.close()
+    np.testing.assert_allclose(frame_times(tmp_path / "film.mp4"), np.arange(9) / fps, atol=1e-4)
+
+
 def test_what_is_no_video_is_said(tmp_path: Path) -> None:
     (tmp_path / "film.mp4").write_bytes(b"nothing")
     with Mp4Reader(tmp_path / "film.mp4") as reader, pytest.raises(BadEpisodeError, match="the video can't be read"):
         reader.take(1)
+    with pytest.raises(BadEpisodeError, match="the video can't be read"):
+        frame_times(tmp_path / "film.mp4")
 
 
 def write_much(writer: Mp4Writer) -> None:
