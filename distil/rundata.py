@@ -17,7 +17,7 @@ from distil.session import Session
 from distil.store import MixtureConfig, SelectionConfig, Snapshot, Store, StoreSpec
 from distil.store.mixture import distinct
 from distil.tracking import DatasetInfo
-from distil.types import PolicyRef
+from distil.types import PolicyRef, Progress, say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +74,10 @@ class OwnStore:
     says what it will be and whose policy plays, so that a resumed run does the same.
     """
 
-    def __init__(self, store: Store, collector: Collector | None, rundir: RunDir, config: DataConfig) -> None:
-        self._store, self._collector, self._rundir, self._config = store, collector, rundir, config
+    def __init__(
+        self, store: Store, collector: Collector | None, rundir: RunDir, config: DataConfig, progress: Progress
+    ) -> None:
+        self._store, self._collector, self._rundir, self._config, self._progress = store, collector, rundir, config, progress
         self._ahead: dict[int, Future[CollectReport]] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="distil-ahead")
 
@@ -99,9 +101,7 @@ class OwnStore:
                 self._start(number, plan, policy, todo.index)
         metrics = {**metrics, AHEAD: float(len(self._ahead))} if self._ahead else metrics
         everything = select(self._store, collected)
-        training: tuple[Snapshot, ...] = ()
-        if todo.update is not None:
-            training = (self._config.select.resolve(select(self._store, collected, todo.update.num_rounds)),)
+        training = (self._chosen(todo, select(self._store, collected, todo.update.num_rounds)),) if todo.update else ()
         num_queries = asked(everything, collected)
         return Gathered(everything=(everything,), training=training, metrics=metrics, num_queries=num_queries)
 
@@ -134,6 +134,16 @@ class OwnStore:
             self._rundir.append("collected", **asdict(self._as_it_is(todo.index)), metrics={})
             lines = self._lines()
         return _parse(lines), metrics
+
+    def _chosen(self, todo: Round, data: Snapshot) -> Snapshot:
+        """Return what `data.select` takes of the run's episodes; the first time, say so if that isn't all."""
+        chosen = self._config.select.resolve(data)
+        if todo.index == 0 and chosen.num_episodes < data.num_episodes:
+            words = (
+                f"data.select ({self._config.select.describe()}) takes {chosen.num_episodes} of {data.num_episodes} episodes"
+            )
+            say(self._progress, words)
+        return chosen
 
     def _missing(self, plan: CollectPlan) -> tuple[Sequence[str], CollectPlan]:
         """Return the stored demonstrations that count for a plan of demonstrations, and what is left of the plan."""
@@ -247,7 +257,7 @@ def open_data(config: RunConfig, rundir: RunDir, session: Session) -> RunData:
     if wanted is None:
         store = session.store(config)
         collector = session.collector(config, store) if config.env is not None else None
-        return OwnStore(store, collector, rundir, config.data)
+        return OwnStore(store, collector, rundir, config.data, session.progress)
     known = rundir.find("pinned", 0)
     mixture = wanted.pin(known["versions"] if known else None)
     parts = session.mixture(mixture)

@@ -287,11 +287,27 @@ def test_later_rounds_add_to_the_demonstrations_that_were_there(tmp_path: Path) 
     assert [report.metrics.get("train/episodes") for report in last.reports()] == [3, 2, 2, None]
 
 
+class Listening:
+    """A progress that keeps the lines that it is to show."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def __call__(self, what: str, done: int, total: int, /, **figures: float) -> None: ...
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
 def test_the_best_are_chosen_among_a_runs_demonstrations(tmp_path: Path) -> None:
     bring(tmp_path, "own", 4)
     for expert in (None, {"kind": "scripted"}):
-        rundir = train(own(tmp_path, expert=expert, data={"episodes": 4, "select": {"top_percent": 50.0}}))
+        settings = own(tmp_path, expert=expert, data={"episodes": 4, "select": {"top_percent": 50.0}})
+        rundir, listening = RunDir.create(Path(settings.runs), settings.name, to_yaml(settings)), Listening()
+        with Session(settings, listening) as session:
+            loop.train(settings, rundir, session)
         assert rundir.reports()[0].metrics["train/episodes"] == 2
+        assert listening.said == ["data.select (top_percent=50.0) takes 2 of 4 episodes"]
 
 
 def test_the_journal_of_an_older_run_is_read(tmp_path: Path) -> None:
@@ -319,15 +335,8 @@ def test_episodes_of_another_environment_are_not_added_but_may_be_learned_from(t
     other = {"kind": "import", "target": "gymnasium.envs.classic_control:CartPoleEnv", "max_episode_steps": 40}
     with pytest.raises(InputError, match=r"episodes of CartPole-v1, this run's environment is .*:CartPoleEnv; set data\.path"):
         train(own(tmp_path, env=other, expert={"kind": "random"}, data={"episodes": 2}))
-    said: list[str] = []
-
-    class Told(Watching):
-        def __call__(self, what: str, done: int, total: int, /, **figures: float) -> None: ...
-
-        def say(self, text: str) -> None:
-            said.append(text)
-
+    listening = Listening()
     settings = own(tmp_path, env=other, expert=None)
-    with Session(settings, Told()) as session:
+    with Session(settings, listening) as session:
         assert open_data(settings, RunDir.create(tmp_path / "runs", "x", ""), session).spec.env["id"] == "CartPole-v1"
-    assert said == [f"the data are of CartPole-v1, the run's environment is {other['target']}"]
+    assert listening.said == [f"the data are of CartPole-v1, the run's environment is {other['target']}"]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from distil.errors import InputError
+from distil.store.schema import environment
 from distil.store.snapshot import Snapshot
 from distil.store.store import Store
 from distil.types import Array, Episode
@@ -30,6 +31,7 @@ def info(store: Store, version: int | str | None = None) -> dict[str, Any]:
         "observation": store.spec.observation.describe(),
         "action": store.spec.action.describe(),
         "infos": list(store.spec.infos),
+        "environment": environment(store.spec.env) or "unknown",
         "env": dict(store.spec.env),
         "shards": len(snapshot.entries),
         "bytes": sum(entry.num_bytes for entry in snapshot.entries),
