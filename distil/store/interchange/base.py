@@ -67,6 +67,11 @@ class Importer(Config, ABC):
         """The keys of the actions, in the order in which they are joined."""
         return (self.action,) if isinstance(self.action, str) else self.action
 
+    def require_no_choice(self, where: object, why: str) -> None:
+        """Raise InputError if keys were chosen where there is nothing to choose from; `why` says so."""
+        if self.observations or self.action != type(self).model_fields["action"].default:
+            raise InputError(f"{where}: {why}; leave observations=... and action=... out")
+
     def choose(self, known: Mapping[str, str], default: Iterable[str], where: object, report: Report) -> tuple[str, ...]:
         """Return the keys of the observations: the option's, or those of `default` that hold numbers.
 

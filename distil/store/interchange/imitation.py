@@ -33,6 +33,7 @@ from distil.store.interchange.episodes import (
 from distil.store.interchange.guard import require_inside
 from distil.store.interchange.lists import from_lists, numpy_dtype, to_lists
 from distil.store.interchange.spaces import action_of, leaf_of
+from distil.store.interchange.success import success_of
 from distil.store.schema import StoreSpec, spec_from_json
 from distil.store.snapshot import Snapshot
 from distil.types import Array, Episode
@@ -57,6 +58,7 @@ class ImitationImport(Importer):
         missing = {"obs", "acts", "terminal"} - set(schema.names)
         if missing:
             raise InputError(f"{source}: has no column {', '.join(sorted(missing))}; is it imitation's?")
+        self.require_no_choice(source, "imitation's trajectories have one observation array, obs, and one of actions, acts")
         spec = own or self._spec(files, schema, source)
         if "rews" not in schema.names:
             report(Finding(file=str(source), what="holds no rewards: they are 0"))
@@ -97,6 +99,7 @@ class ImitationImport(Importer):
             truncated=not (terminal and terminated),
             labelled=self.demonstrations,
             source=f"imitation:{source.name}",
+            success=success_of(infos),
             infos=_chosen(infos, spec.infos) if spec.infos and not own else None,
         )
         return _with_own(episode, infos, spec.action.leaf) if own else episode

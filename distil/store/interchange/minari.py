@@ -17,7 +17,7 @@ import numpy as np
 from gymnasium import spaces
 
 from distil.errors import InputError
-from distil.spaces import action_spec, observation_spec
+from distil.spaces import SpaceSpec, action_spec, observation_spec
 from distil.store.interchange.arrow_files import open_arrow
 from distil.store.interchange.base import Contents, Exporter, Importer, fresh, require
 from distil.store.interchange.columns import require_plausible
@@ -34,6 +34,7 @@ from distil.store.interchange.episodes import (
 from distil.store.interchange.guard import require_inside
 from distil.store.interchange.hdf5_files import open_hdf5
 from distil.store.interchange.spaces import gym_space
+from distil.store.interchange.success import SUCCESS_KEYS, success_of
 from distil.store.schema import StoreSpec, spec_from_json
 from distil.store.snapshot import Snapshot
 from distil.types import Array, Episode
@@ -58,19 +59,32 @@ class MinariImport(Importer):
             storage = storage_module.MinariStorage.read(folder)
         except (ImportError, *_FAULTS) as error:
             raise InputError(f"{folder}: minari can't read it: {one_line(error)}") from None
-        if "distil" in raw:
+        own = "distil" in raw
+        if own:
+            self.require_no_choice(folder, "distil wrote this dataset, and reads it back whole")
             spec = _own_spec(raw, folder)
         else:
-            observation = observation_spec(_with_numbers_only(storage.observation_space, folder, report))
-            action = action_spec(storage.action_space)
-            spec = StoreSpec(observation=observation, action=action, infos=self.infos, env=_env(raw))
+            observation = self._observation(storage.observation_space, folder, report)
+            spec = StoreSpec(observation=observation, action=action_spec(storage.action_space), infos=self.infos, env=_env(raw))
         if raw.get("jpeg_encoding", True) and any(leaf.is_image for leaf in spec.observation.leaves):
             report(Finding(file=str(folder), what="its images may have been coded as JPEG, with loss; taken as decoded"))
-        stem, own = str(raw.get("dataset_id", source.name)), "distil" in raw
+        stem = str(raw.get("dataset_id", source.name))
         files = _EpisodeFiles(storage, folder, str(raw["data_format"]))
         load = partial(_load, files, spec=spec, own=own, source=f"minari:{stem}", labelled=self.demonstrations)
         loaders = ((f"episode_{index}", partial(load, index)) for index in range(int(raw["total_episodes"])))
         return Contents(spec=spec, episodes=loaders, stem=stem, file=folder)
+
+    def _observation(self, space: spaces.Space[Any], folder: Path, report: Report) -> SpaceSpec:
+        """Return the space of the chosen keys; text and the like are left out."""
+        if self.action != "action" or (self.observations and not isinstance(space, spaces.Dict)):
+            self.require_no_choice(folder, "it has one array of observations and one of actions")
+        if not isinstance(space, spaces.Dict):
+            return observation_spec(space)
+        known: dict[str, str] = {}
+        kept = observation_spec(_numbers(space, "", known))
+        names = self.choose(known | {"action": ""}, known, folder, report)
+        tree = _pruned(kept.tree, {f"obs/{name}" for name in names})
+        return SpaceSpec(tree=tree, leaves=tuple(leaf for leaf in kept.leaves if leaf.name.removeprefix("obs/") in names))
 
 
 def _folder(source: Path) -> Path:
@@ -132,18 +146,36 @@ class _EpisodeFiles:
             raise BadEpisodeError("has no data") from None
 
 
-def _with_numbers_only(space: spaces.Space[Any], folder: Path, report: Report, name: str = "obs") -> spaces.Space[Any]:
-    """Return the space without its Dict's keys of text and the like, each of which is reported."""
-    if not isinstance(space, spaces.Dict):
+def _numbers(space: spaces.Space[Any], path: str, known: dict[str, str]) -> spaces.Space[Any]:
+    """Return the space without its Dicts' keys of text and the like; `known` gets each leaf's path, and why it's left out."""
+    if isinstance(space, spaces.Dict):
+        parts = {key: _numbers(sub, f"{path}{key}/", known) for key, sub in space.spaces.items() if not _is_empty(sub)}
+        return spaces.Dict({key: sub for key, sub in parts.items() if not _is_empty(sub)})
+    if isinstance(space, spaces.Tuple):
+        for index, sub in enumerate(space.spaces):
+            _numbers(sub, f"{path}{index}/", known)
         return space
-    kept = {}
-    for key, sub in space.spaces.items():
-        below = f"{name}/{key}"
-        if isinstance(sub, spaces.Text | spaces.Sequence | spaces.Graph | spaces.OneOf):
-            report(Finding(file=str(folder), what=f"{below} is {type(sub).__name__}, not numbers: left out"))
-        else:
-            kept[key] = _with_numbers_only(sub, folder, report, below)
-    return spaces.Dict({key: sub for key, sub in kept.items() if not isinstance(sub, spaces.Dict) or len(sub)})
+    is_other = isinstance(space, spaces.Text | spaces.Sequence | spaces.Graph | spaces.OneOf)
+    known[path.removesuffix("/")] = type(space).__name__.lower() if is_other else ""
+    return spaces.Dict() if is_other else space
+
+
+def _is_empty(space: spaces.Space[Any]) -> bool:
+    return isinstance(space, spaces.Dict) and not space.spaces
+
+
+def _pruned(tree: Any, names: set[str]) -> Any:
+    """Return the tree with the named leaves only, None if none is in it."""
+    if isinstance(tree, str):
+        return tree if tree in names else None
+    if "dict" in tree:
+        parts = {key: _pruned(sub, names) for key, sub in tree["dict"].items()}
+        kept = {key: sub for key, sub in parts.items() if sub is not None}
+        return {"dict": kept} if kept else None
+    items = [_pruned(sub, names) for sub in tree["tuple"]]
+    if any(item is None for item in items) and any(item is not None for item in items):
+        raise InputError("observations: take all parts of a Tuple, or none of them")
+    return {"tuple": items} if items and items[0] is not None else None
 
 
 def _own_spec(raw: Mapping[str, Any], folder: Path) -> StoreSpec:
@@ -184,6 +216,7 @@ def _load(files: _EpisodeFiles, index: int, *, spec: StoreSpec, own: bool, sourc
         labelled=labelled,
         seed=int(about.get("seed") or 0),
         source=source,
+        success=_success(data.get("infos") or {}, num),
         infos=_infos(data.get("infos") or {}, spec.infos, num) if spec.infos and not own else None,
     )
     return _with_own(episode, data["infos"], about, spec) if own else episode
@@ -203,6 +236,11 @@ def _info_rows(rows: Any, name: str, num: int) -> Any:
     if isinstance(rows, Mapping) or len(rows) not in (num, num + 1):
         raise BadEpisodeError(f"its infos {name!r} aren't one value a step")
     return rows[1:] if len(rows) == num + 1 else rows
+
+
+def _success(infos: Mapping[str, Any], num: int) -> bool | None:
+    rows = {name: _info_rows(infos[name], name, num) for name in SUCCESS_KEYS if name in infos}
+    return success_of([{name: values[step] for name, values in rows.items()} for step in range(num)]) if rows else None
 
 
 def _plain(value: Any) -> Any:

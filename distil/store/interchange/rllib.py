@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distil.errors import InputError
-from distil.spaces import SpaceSpec
+from distil.spaces import Leaf, SpaceSpec
 from distil.store.interchange.base import Contents, Exporter, Importer, fresh
 from distil.store.interchange.columns import batches, parquet_files, runs, schema_of, to_numpy
 from distil.store.interchange.episodes import BadEpisodeError, Finding, Report, demonstration, facts, fit, read_facts
@@ -33,6 +33,7 @@ Layout = Literal["steps", "episodes"]
 _SPEC, _FACTS = b"distil.spec", b"distil.facts"
 _TENSOR = "ray.data.arrow_tensor_v2"
 _PART_BYTES = 128 << 20
+_TOLERANCE = 1e-5  # of float32, beyond the bounds of normalised actions
 _STEP_COLUMNS = ("eps_id", "obs", "actions", "rewards", "new_obs", "terminateds", "truncateds")
 
 
@@ -42,7 +43,9 @@ class RLlibImport(Importer):
     summary: ClassVar[str] = "RLlib's offline data: Parquet, a row a step or a row an episode"
     kind: Literal["rllib"] = "rllib"
     action: str | tuple[str, ...] = "actions"
-    normalised_actions: bool = True  # Box actions are in [-1, 1], as RLlib records them unless normalize_actions=False
+    normalised_actions: bool | None = (
+        None  # Box actions are scaled to [-1, 1], as RLlib records them by default; null: see there
+    )
     action_low: tuple[float, ...] = ()  # bounds of Box actions, where the data doesn't say them (layout steps)
     action_high: tuple[float, ...] = ()
 
@@ -50,6 +53,11 @@ class RLlibImport(Importer):
         """See `Importer.read`."""
         if self.infos:
             raise InputError("infos: RLlib's infos aren't read; leave the option out")
+        self.require_no_choice(source, "RLlib's data have one array of observations and one of actions")
+        if not (source.is_file() or any(source.rglob("*.parquet"))) and any(source.rglob("*.json")):
+            raise InputError(
+                f"{source}: RLlib's older JSON format isn't read, as it may hold pickles; record Parquet with RLlib 2.40+"
+            )
         files = parquet_files(source)
         schema = schema_of(files[0])
         own: dict[str, Any] = {}
@@ -61,7 +69,9 @@ class RLlibImport(Importer):
         else:
             spec = self._item_spec(files, report) if "item" in schema.names else self._step_spec(files, schema, report)
         pieces = _item_pieces(files, spec) if "item" in schema.names else _step_pieces(files, spec)
-        load = partial(self._episode, spec, own=own if _SPEC in (schema.metadata or {}) else None)
+        is_own = _SPEC in (schema.metadata or {})
+        scale = None if is_own else self._scale(spec, source, report)
+        load = partial(self._episode, spec, own=own if is_own else None, scale=scale)
         loaders = ((name, partial(load, name, found)) for name, found in join(pieces, str(source), report))
         return Contents(spec=spec, episodes=loaders, stem=source.stem)
 
@@ -91,6 +101,8 @@ class RLlibImport(Importer):
             action = action_of(to_numpy(table["actions"], table.schema.field("actions")) for table in tables if table.num_rows)
         except BadEpisodeError as bad:
             raise InputError(f"{files[0]}: {bad.what}") from None
+        if "agent_id" in schema.names and len({value for file in files for value in _distinct(file, "agent_id")}) > 1:
+            raise InputError(f"{files[0]}: several agents' steps aren't read; record each agent's own")
         if action.leaf.kind == "box":
             action = self._bounded(action, files[0], report)
         return StoreSpec(observation=SpaceSpec(tree="obs", leaves=(leaf_of("obs", obs.shape[1:], obs.dtype),)), action=action)
@@ -102,26 +114,43 @@ class RLlibImport(Importer):
             if len(low) not in (1, size) or len(high) not in (1, size):
                 raise InputError(f"action_low and action_high: give one number, or {size}, to each")
             return replace(action, leaves=(replace(action.leaf, low=low, high=high),))
-        if self.normalised_actions:
+        if self.normalised_actions is not False:
             what = (
                 "taken as they are, which in RLlib is usually [-1, 1], not the environment's; give action_low and action_high"
             )
             report(Finding(file=str(file), what=f"its actions have no bounds: {what}, or normalised_actions=false"))
         return action
 
-    def _episode(self, spec: StoreSpec, name: str, found: Joined, *, own: dict[str, Any] | None) -> Episode:
+    def _scale(self, spec: StoreSpec, file: Path, report: Report) -> Callable[[Array, Leaf, str], Array] | None:
+        """Return what puts actions into their bounds, if they are normalised, and say so."""
+        action = spec.action.leaf
+        if self.normalised_actions is False or action.kind != "box" or not np.all(np.isfinite([*action.low, *action.high])):
+            return None
+        if not _is_unit(action):
+            what = f"its actions are taken as normalised, and scaled from [-1, 1] to {action.low[0]:g} to {action.high[0]:g}"
+            report(Finding(file=str(file), what=f"{what}; normalised_actions=false takes them as they are"))
+        return partial(self._scaled, file=file, notes=_Notes(report))
+
+    def _scaled(self, actions: Array, action: Leaf, name: str, file: Path, notes: _Notes) -> Array:
+        """Return actions [T, ...] of [-1, 1] in the environment's bounds, as RLlib's own connector does it."""
+        low, high = action.bounds()
+        flat = actions.reshape(-1, *action.shape)
+        beyond = np.any(np.abs(flat.reshape(len(flat), -1)) > 1 + _TOLERANCE, axis=1)
+        if np.any(beyond):
+            at = f"the action at step {int(np.argmax(beyond))} lies outside [-1, 1]"
+            if self.normalised_actions is None and not _is_unit(action):
+                fix = "false if they are the environment's own, true if RLlib sampled them, so that they are clipped and scaled"
+                raise InputError(f"{file}: episode {name}: {at}, where normalised ones end: set normalised_actions={fix}")
+            notes.once(Finding(file=str(file), episode=name, what=f"{at}: such actions are clipped, as RLlib does"))
+        scaled: Array = np.clip(low + (np.clip(flat, -1, 1) + 1) * (high - low) / 2, low, high).astype(action.dtype)
+        return scaled
+
+    def _episode(
+        self, spec: StoreSpec, name: str, found: Joined, *, own: dict[str, Any] | None, scale: Callable[..., Array] | None
+    ) -> Episode:
         piece = found.piece()
         num, action = len(piece.rewards), spec.action.leaf
-        actions = piece.actions
-        if (
-            own is None
-            and self.normalised_actions
-            and action.kind == "box"
-            and np.all(np.isfinite([*action.low, *action.high]))
-        ):
-            low, high = action.bounds()
-            scaled = low + (np.clip(actions.reshape(-1, *action.shape), -1, 1) + 1) * (high - low) / 2
-            actions = np.clip(scaled, low, high).astype(action.dtype)
+        actions = scale(piece.actions, action, name) if scale else piece.actions
         episode = demonstration(
             observations={leaf.name: fit(piece.observations[leaf.name], leaf, num + 1) for leaf in spec.observation.leaves},
             actions=fit(actions, action, num),
@@ -135,6 +164,28 @@ class RLlibImport(Importer):
             return episode
         kept = read_facts(own[name]) if name in own else {}
         return replace(episode, **({"truncated": piece.truncated} | kept | dict(piece.own)))
+
+
+class _Notes:
+    """Reports a finding once."""
+
+    def __init__(self, report: Report) -> None:
+        self._report, self._told = report, False
+
+    def once(self, finding: Finding) -> None:
+        if not self._told:
+            self._report(finding)
+        self._told = True
+
+
+def _is_unit(action: Leaf) -> bool:
+    """Whether the bounds are [-1, 1], so that scaling changes nothing."""
+    return {*action.low} == {-1.0} and {*action.high} == {1.0}
+
+
+def _distinct(file: Path, name: str) -> Iterator[Any]:
+    for batch in batches(file, [name]):
+        yield from batch.column(name).unique().to_pylist()
 
 
 def _step_pieces(files: list[Path], spec: StoreSpec) -> Iterator[tuple[str, Path, Callable[[], Piece]]]:

@@ -67,6 +67,8 @@ def pack_episode(spec: StoreSpec, episode: Episode, actions: Array) -> bytes:
 def unpack_spaces(raw: bytes, file: Path) -> tuple[SpaceSpec, SpaceSpec]:
     """Return the observation's and the action's space of an episode's state."""
     state = _unpack(raw, file)
+    if "agent_episodes" in state:
+        raise InputError(f"{file}: multi-agent episodes aren't read; record each agent's own (SingleAgentEpisode)")
     try:
         found = [_space(state[name]) for name in ("_observation_space", "_action_space")]
     except (KeyError, TypeError, ValueError, zlib.error, OSError):

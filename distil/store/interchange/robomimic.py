@@ -31,6 +31,7 @@ from distil.store.interchange.episodes import (
 )
 from distil.store.interchange.hdf5_files import FAULTS, open_hdf5
 from distil.store.interchange.spaces import action_of, leaf_of, observation_of
+from distil.store.interchange.success import flag
 from distil.store.schema import StoreSpec, spec_from_json
 from distil.store.snapshot import Snapshot
 from distil.types import Array, Episode
@@ -91,13 +92,14 @@ class RobomimicImport(WithoutFinalObservation):
 
     def _spec(self, file: Any, source: Path, names: list[str], report: Report) -> tuple[StoreSpec, bool]:
         if "distil" in file:
+            self.require_no_choice(source, "distil wrote this file, and reads it back whole")
             return _own_spec(file, source), True
         first = file["data"][names[0]]
         if "obs" not in first:
             raise InputError(f"{source}: no observations in it; extract them with robomimic's dataset_states_to_obs.py first")
-        keys = self.observations or tuple(sorted(first["obs"]))
-        missing = [key for key in keys if key not in first["obs"]]
-        if missing:
+        known = {key: _fault(node) for group in (first, first["obs"]) for key, node in group.items() if hasattr(node, "dtype")}
+        keys = self.choose(known, sorted(first["obs"]), source, report)
+        if missing := [key for key in keys if key not in first["obs"]]:
             raise InputError(f"{source}: no observations {', '.join(missing)}; there are {', '.join(first['obs'])}")
         shapes = {key: (first["obs"][key].shape[1:], first["obs"][key].dtype) for key in keys}
         observation = observation_of(shapes)
@@ -105,7 +107,8 @@ class RobomimicImport(WithoutFinalObservation):
             observation = SpaceSpec(tree="obs", leaves=(leaf_of("obs", *shapes["flat"]),))
         data = file["data"]
         action = action_of(self._actions(data[name]) for name in names if all(key in data[name] for key in self.action_keys))
-        report(Finding(file=str(source), what=f"`dones` has one meaning: a 1 at the end is read as {self.done} (done=...)"))
+        said = f"`dones` has one meaning: a 1 at the end is read as {self.done} (done=...)"
+        report(Finding(file=str(source), what=said if "dones" in first else "doesn't say how episodes end: taken as truncated"))
         if "next_obs" not in first:
             report(self.finding(str(source)))
         if "rewards" not in first:
@@ -139,7 +142,15 @@ class RobomimicImport(WithoutFinalObservation):
             truncated=not done or self.done == "truncated",
             labelled=self.demonstrations,
             source=f"robomimic:{source.name}",
+            success=flag(group.attrs.get("success")),
         )
+
+
+def _fault(node: Any) -> str:
+    """Return why a dataset isn't read, or nothing."""
+    if node.dtype.kind in "biuf":
+        return "" if node.shape else "a single number"
+    return "text" if node.dtype.kind in "OSU" else str(node.dtype)
 
 
 def _read(group: Any, name: str) -> Array:
@@ -253,6 +264,8 @@ class RobomimicExport(Exporter):
             group.create_dataset("distil_infos", data=_bytes(episode.infos))
         own = {"terminated": episode.terminated, "truncated": episode.truncated, "facts": facts(episode)}
         group.attrs["num_samples"] = num
+        if episode.success is not None:
+            group.attrs["success"] = episode.success
         group.attrs["distil"] = json.dumps(own)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from distil.errors import InputError
 from distil.spaces import SpaceSpec
-from distil.store.interchange.base import Contents, WithoutFinalObservation
+from distil.store.interchange.base import Contents, WithoutFinalObservation, require_keys
 from distil.store.interchange.episodes import BadEpisodeError, Finding, Report, demonstration, fit, join
 from distil.store.interchange.spaces import action_of, observation_of
 from distil.store.interchange.zarr_buffer import Buffer, Rows
@@ -28,40 +29,57 @@ class ZarrImport(WithoutFinalObservation):
     summary: ClassVar[str] = "diffusion_policy's replay buffer (zarr folder or zip)"
     kind: Literal["zarr"] = "zarr"
     reward: str = ""  # name of the rewards' array; none: rewards are 0
-    as_uint8: tuple[str, ...] = ()  # images kept as floats that are whole numbers 0 to 255
 
     def read(self, source: Path, report: Report) -> Contents:
         """See `Importer.read`."""
         buffer = Buffer(source)
-        names = self._names(source, buffer.names)
+        names = self._names(source, buffer, report)
         taken = [*names, *self.action_keys, *([self.reward] if self.reward else [])]
         arrays = {name: buffer.array(f"data/{name}") for name in taken}
-        ends = np.asarray(buffer.array("meta/episode_ends")[:])
-        shortest = min(array.shape[0] for array in arrays.values())
-        starts = np.concatenate([[0], ends[:-1]]) if ends.ndim == 1 and ends.size else ends
-        if ends.ndim != 1 or not ends.size or ends.dtype.kind not in "iu" or np.any(ends < starts) or ends[-1] > shortest:
-            raise InputError(f"{source}: meta/episode_ends doesn't divide its {shortest} steps into episodes; is it whole?")
+        ends = self._ends(source, buffer, arrays, report)
         spec = self._spec(names, arrays, ends)
         report(self.finding(str(source)))
         report(Finding(file=str(source), what="doesn't say how an episode ended: taken as truncated, not terminated"))
         if not self.reward:
             report(Finding(file=str(source), what="holds no rewards: they are 0 (reward=...)"))
         load = partial(self._episode, arrays, spec, f"zarr:{source.name}")
-        bounds = zip(starts.tolist(), ends.tolist(), strict=True)
+        bounds = pairwise([0, *ends.tolist()])
         loaders = ((str(index), partial(load, first, end)) for index, (first, end) in enumerate(bounds))
         return Contents(spec=spec, episodes=loaders, stem=source.stem)
 
-    def _names(self, source: Path, available: list[str]) -> tuple[str, ...]:
-        names = self.observations or tuple(name for name in available if name not in (*self.action_keys, self.reward))
-        for name in (*names, *self.as_uint8, *self.action_keys, *([self.reward] if self.reward else [])):
-            if name not in available:
-                has = ", ".join(available) or "none"
-                raise InputError(f"{source}: no array data/{name}; there are {has} (set action=, observations=[...])")
-        return names
+    def _names(self, source: Path, buffer: Buffer, report: Report) -> tuple[str, ...]:
+        known = {name: buffer.fault(f"data/{name}") for name in buffer.names}
+        require_keys(known, [self.reward] if self.reward else [], source)
+        return self.choose(known, [name for name in known if name not in (*self.action_keys, self.reward)], source, report)
+
+    def _ends(self, source: Path, buffer: Buffer, arrays: Mapping[str, Rows], report: Report) -> Array:
+        """Return one past each episode's last row, [E]; InputError names the array that contradicts the others."""
+        try:
+            ends = np.asarray(buffer.array("meta/episode_ends")[:])
+        except BadEpisodeError as bad:
+            raise InputError(f"{source}: {bad.what}; restore it from a copy") from None
+        if ends.ndim != 1 or not ends.size or ends.dtype.kind not in "iu":
+            raise InputError(f"{source}: meta/episode_ends is {ends.dtype} {list(ends.shape)}, not a list of whole numbers")
+        starts = np.concatenate([[0], ends[:-1]])
+        if np.any(ends <= starts):
+            at = int(np.argmax(ends <= starts))
+            raise InputError(f"{source}: meta/episode_ends doesn't increase: number {at} is {ends[at]} after {starts[at]}")
+        rows = {name: array.shape[0] for name, array in arrays.items()}
+        short = {name: num for name, num in rows.items() if num < ends[-1]}
+        if len(short) == len(rows):
+            raise InputError(
+                f"{source}: meta/episode_ends goes to row {ends[-1]}, the data to {max(rows.values())}; is it whole?"
+            )
+        for name, num in short.items():
+            fix = "it holds no row a step, so leave it out: observations=[...]"
+            raise InputError(f"{source}: data/{name} has {num} rows, where the episodes have {ends[-1]}; {fix}")
+        if max(rows.values()) > ends[-1]:
+            more = max(rows.values()) - int(ends[-1])
+            report(Finding(file=str(source), what=f"{more} rows after the last episode's end are left out"))
+        return ends
 
     def _spec(self, names: tuple[str, ...], arrays: Mapping[str, Rows], ends: Array) -> StoreSpec:
-        dtypes = {name: np.uint8 if name in self.as_uint8 else arrays[name].dtype for name in names}
-        observation = observation_of({name: (arrays[name].shape[1:], dtypes[name]) for name in names})
+        observation = observation_of({name: (arrays[name].shape[1:], arrays[name].dtype) for name in names})
         action: SpaceSpec = action_of([self._actions(arrays, 0, int(ends[-1]))])
         return StoreSpec(observation=observation, action=action)
 

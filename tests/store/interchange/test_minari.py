@@ -189,9 +189,55 @@ def text_dataset() -> Any:
 def test_a_key_of_text_is_left_out(root: Path, tmp_path: Path) -> None:
     _, state = text_dataset()
     result = import_store(MinariImport(), Path("made/text-v0"), tmp_path / "store")
-    assert "obs/mission is Text, not numbers: left out" in str(result.findings[0])
+    assert "left out, as only numbers are read: mission (text)" in str(result.findings[0])
     assert [leaf.name for leaf in result.snapshot.spec.observation.leaves] == ["obs/state"]
     np.testing.assert_array_equal(result.snapshot.episode(0).observations["obs/state"], state)
+
+
+def test_keys_are_chosen(root: Path, tmp_path: Path) -> None:
+    parts = spaces.Tuple([spaces.Box(-9, 9, (2,), np.float32), spaces.Discrete(5)])
+    space = spaces.Dict(at=spaces.Dict(x=spaces.Discrete(3), y=spaces.Discrete(3)), parts=parts, word=spaces.Text(9))
+    rows = {"x": np.arange(6) % 3, "y": np.zeros(6, np.int64)}
+    pair = (np.ones((6, 2), np.float32), np.arange(6) % 5)
+    made = episode_buffer(1, 5, observations={"at": rows, "parts": pair, "word": ["go"] * 6})
+    make_dataset("hdf5", [made], space, "made/nested-v0")
+
+    def names(*observations: str) -> list[str]:
+        snapshot = import_store(
+            MinariImport(observations=observations), Path("made/nested-v0"), tmp_path / "-".join(observations).replace("/", ".")
+        ).snapshot
+        assert snapshot.spec.observation.flatten(snapshot.spec.observation.unflatten(snapshot.episode(0).observations))
+        return [leaf.name for leaf in snapshot.spec.observation.leaves]
+
+    assert names("at/x") == ["obs/at/x"]
+    assert names("parts/0", "parts/1", "at/y") == ["obs/at/y", "obs/parts/0", "obs/parts/1"]
+    for bad, text in (
+        ("parts/0", "take all parts of a Tuple"),
+        ("at", "at is a group"),
+        ("word", "it is text"),
+        ("z", "no key 'z'"),
+    ):
+        with pytest.raises(InputError, match=text):
+            names(bad)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize(
+    ("infos", "success"),
+    [
+        ({"success": [False, True, False]}, True),
+        ({"success": [0.0, np.nan, 0.0]}, False),
+        ({"is_success": [False, True, False]}, False),
+        ({"is_success": [False, False, True]}, True),
+        ({"is_success": [False, True]}, True),
+        ({"other": [1.0, 1.0, 1.0]}, None),
+    ],
+)
+def test_success_comes_along(root: Path, tmp_path: Path, storage: str, infos: Any, success: Any) -> None:
+    if storage != "hdf5" and len(next(iter(infos.values()))) < 3:
+        pytest.skip("minari's Arrow storage takes infos with the reset's row only")
+    make_dataset(storage, [episode_buffer(1, 2, infos=infos)])
+    assert import_store(MinariImport(), Path("made/pole-v0"), tmp_path / "store").snapshot.episode(0).success is success
 
 
 def test_infos_without_the_reset_s_row(root: Path, tmp_path: Path) -> None:

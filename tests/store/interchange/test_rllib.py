@@ -117,11 +117,78 @@ def test_normalised_actions_are_put_into_the_environments_bounds(tmp_path: Path)
     write_steps(path, chunk("a", 0, 3, "terminated"))
     table = pq.read_table(path)
     pq.write_table(table.set_column(1, "actions", pa.array([[-1.0], [0.5], [7.0]], pa.list_(pa.float32()))), path)
-    options = RLlibImport(action_low=(0.0,), action_high=(4.0,))
+    options = RLlibImport(action_low=(0.0,), action_high=(4.0,), normalised_actions=True)
     assert import_store(options, path, tmp_path / "store").snapshot.episode(0).actions.tolist() == [[0.0], [3.0], [4.0]]
     result = import_store(RLlibImport(), path, tmp_path / "other")
     assert result.snapshot.episode(0).actions.tolist() == [[-1.0], [0.5], [7.0]]
     assert any("action_low" in finding.what for finding in result.findings)
+
+
+@pytest.mark.parametrize("layout", ["steps", "episodes"])
+def test_actions_beyond_one_are_not_normalised_ones(tmp_path: Path, layout: str) -> None:
+    """CORRECTNESS 37: RLlib's own samples are clipped and scaled, an environment's own actions are taken as they are."""
+    path, options = tmp_path / "in.parquet", {}
+    if layout == "steps":
+        write_steps(path, chunk("a", 0, 3, "terminated"))
+        table = pq.read_table(path)
+        pq.write_table(table.set_column(1, "actions", pa.array([[0.5], [1.5], [-1.75]], pa.list_(pa.float32()))), path)
+        options = {"action_low": (-2.0,), "action_high": (2.0,)}
+    else:
+        write_items(path, spaces.Box(-2, 2, (1,)), [0.5, 1.5, -1.75])
+    with pytest.raises(
+        InputError, match=r"episode a: the action at step 1 lies outside \[-1, 1\].* set normalised_actions=false"
+    ):
+        import_store(RLlibImport(**options), path, tmp_path / "no", skip_bad=True)
+    assert not (tmp_path / "no").exists()
+    for normalised, wanted, said in ((False, [0.5, 1.5, -1.75], ""), (True, [1.0, 2.0, -2.0], "clipped, as RLlib does")):
+        chosen = RLlibImport(**options, normalised_actions=normalised)
+        result = import_store(chosen, path, tmp_path / str(normalised))
+        assert result.snapshot.episode(0).actions[:, 0].tolist() == wanted
+        assert said in " ".join(finding.what for finding in result.findings)
+
+
+def test_normalised_actions_are_said(tmp_path: Path) -> None:
+    write_items(tmp_path / "in.parquet", spaces.Box(-2, 2, (1,)), [0.5, 1.0, -1.0])
+    result = import_store(RLlibImport(), tmp_path / "in.parquet", tmp_path / "store")
+    assert result.snapshot.episode(0).actions[:, 0].tolist() == [1.0, 2.0, -2.0]
+    assert "taken as normalised, and scaled from [-1, 1] to -2 to 2; normalised_actions=false" in str(result.findings[0])
+    write_items(tmp_path / "unit.parquet", spaces.Box(-1, 1, (1,)), [0.5, 3.0, -1.0])
+    result = import_store(RLlibImport(), tmp_path / "unit.parquet", tmp_path / "unit")
+    assert result.snapshot.episode(0).actions[:, 0].tolist() == [0.5, 1.0, -1.0]
+    assert "the action at step 1 lies outside [-1, 1]: such actions are clipped" in str(result.findings[0])
+
+
+def write_items(path: Path, action: spaces.Box, actions: list[float]) -> None:
+    """One episode as RLlib itself writes a row of the layout episodes."""
+    single_agent_episode = pytest.importorskip("ray.rllib.env.single_agent_episode")
+    msgpack_numpy = pytest.importorskip("msgpack_numpy")
+    observation = spaces.Box(-9, 9, (1,), np.float32)
+    episode = single_agent_episode.SingleAgentEpisode(id_="a", observation_space=observation, action_space=action)
+    episode.add_env_reset(np.zeros(1, np.float32))
+    for step, value in enumerate(actions):
+        last, row = step == len(actions) - 1, np.array([step], np.float32)
+        episode.add_env_step(row, np.array([value], np.float32), 1.0, terminated=last)
+    episode.to_numpy()
+    item = msgpack.packb(episode.get_state(), default=msgpack_numpy.encode)
+    pq.write_table(pa.table({"item": pa.array([item], pa.binary())}), path)
+
+
+def test_other_kinds_of_data_are_named(tmp_path: Path) -> None:
+    state = msgpack.packb({"id_": "a", "agent_episodes": [], "is_terminated": True})
+    pq.write_table(pa.table({"item": pa.array([state], pa.binary())}), tmp_path / "items.parquet")
+    with pytest.raises(InputError, match="multi-agent episodes aren't read"):
+        import_store(RLlibImport(), tmp_path / "items.parquet", tmp_path / "store")
+    write_steps(tmp_path / "in" / "0.parquet", chunk("a", 0, 2, "terminated"))
+    table = pq.read_table(tmp_path / "in" / "0.parquet")
+    pq.write_table(table.append_column("agent_id", pa.array(["one", "two"])), tmp_path / "in" / "0.parquet")
+    with pytest.raises(InputError, match="several agents' steps"):
+        import_store(RLlibImport(), tmp_path / "in", tmp_path / "store")
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "output.json").write_text("{}")
+    with pytest.raises(InputError, match="older JSON format isn't read"):
+        import_store(RLlibImport(), tmp_path / "old", tmp_path / "store")
+    with pytest.raises(InputError, match="one array of observations and one of actions"):
+        import_store(RLlibImport(observations=("x",)), tmp_path / "in", tmp_path / "store")
 
 
 def test_nothing_is_unpickled(tmp_path: Path) -> None:

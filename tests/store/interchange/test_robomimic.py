@@ -120,6 +120,28 @@ def test_wrong_files(tmp_path: Path) -> None:
     assert not (tmp_path / "store").exists()
 
 
+def test_success_comes_along(tmp_path: Path) -> None:
+    path = demos(tmp_path / "lift.hdf5", [3, 2, 4, 2])
+    with h5py.File(path, "a") as file:
+        for number, value in enumerate([True, np.nan, np.int64(0)]):
+            file[f"data/demo_{number}"].attrs["success"] = value
+    snapshot = import_store(RobomimicImport(), path, tmp_path / "store").snapshot
+    assert [snapshot.episode(i).success for i in range(4)] == [True, False, False, None]
+    export_store(RobomimicExport(), snapshot, tmp_path / "back.hdf5")
+    with h5py.File(tmp_path / "back.hdf5") as file:
+        assert [file[f"data/demo_{i}"].attrs.get("success") for i in range(4)] == [True, False, False, None]
+
+
+def test_what_is_not_numbers_is_left_out_and_said(tmp_path: Path) -> None:
+    words = {"obs/task": np.array([b"lift"] * 3)}
+    path = demos(tmp_path / "lift.hdf5", [3], demo_0=words)
+    result = import_store(RobomimicImport(), path, tmp_path / "store")
+    assert "left out, as only numbers are read: task (text)" in str(result.findings[0])
+    export_store(RobomimicExport(), result.snapshot, tmp_path / "own.hdf5")
+    with pytest.raises(InputError, match="distil wrote this file, and reads it back whole; leave observations="):
+        import_store(RobomimicImport(observations=("pose",)), tmp_path / "own.hdf5", tmp_path / "again")
+
+
 def test_other_files_are_not_read(tmp_path: Path) -> None:
     demos(tmp_path / "other.hdf5", [3])
     path = demos(tmp_path / "lift.hdf5", [3])

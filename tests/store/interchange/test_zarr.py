@@ -30,7 +30,7 @@ def replay_buffer(path: Path, *, zarr_format: int = 2, ends: Any = ENDS, **chang
     """A buffer as diffusion_policy's ReplayBuffer.save_to_path lays one out: state = 100 * episode + step."""
     episode = np.repeat(np.arange(3), [4, 1, 6])
     state = np.stack([100 * episode + np.arange(11), -episode], axis=1).astype(np.float32)
-    images = np.random.default_rng(0).integers(0, 256, (11, 6, 5, 3)).astype(np.float32)
+    images = np.random.default_rng(0).integers(0, 256, (11, 12, 10, 3)).astype(np.float32)
     data = {"state": state, "action": state[:, ::-1] / 7, "img": images, "n_contacts": np.ones((11, 1), np.float32)} | changes
     root = zarr.open_group(path, mode="w", zarr_format=zarr_format)
     blosc = {"compressors": [numcodecs.Blosc("zstd", 5, numcodecs.Blosc.BITSHUFFLE)]} if zarr_format == 2 else {}
@@ -56,7 +56,7 @@ def zipped(path: Path) -> Path:
 def test_a_buffer_comes_whole(tmp_path: Path, form: str) -> None:
     path = replay_buffer(tmp_path / "pusht.zarr", zarr_format=3 if form == "v3" else 2)
     source = zipped(path) if form == "zip" else path
-    result = import_store(ZarrImport(observations=("img", "state"), as_uint8=("img",)), source, tmp_path / "store")
+    result = import_store(ZarrImport(observations=("img", "state"), images="uint8"), source, tmp_path / "store")
     told = [finding.what for finding in result.findings]
     assert len(told) == 3  # the last observation, the ends, the rewards
     assert "the last one stands in for it" in told[0]
@@ -98,11 +98,44 @@ def test_bad_rows_are_named(tmp_path: Path) -> None:
         import_store(ZarrImport(), path, tmp_path / "c")
 
 
-@pytest.mark.parametrize("ends", [[4, 5, 12], [5, 4, 11], np.zeros((1, 2), np.int64), [1.5, 11.0]])
-def test_wrong_ends(tmp_path: Path, ends: Any) -> None:
+@pytest.mark.parametrize(
+    ("ends", "text"),
+    [
+        ([4, 5, 12], "goes to row 12, the data to 11"),
+        ([5, 4, 11], "doesn't increase: number 1 is 4 after 5"),
+        ([4, 4, 11], "doesn't increase: number 1 is 4 after 4"),
+        ([-1, 11], "doesn't increase: number 0 is -1 after 0"),
+        (np.zeros((1, 2), np.int64), r"episode_ends is int64 \[1, 2\], not a list"),
+        ([1.5, 11.0], "episode_ends is float64"),
+    ],
+)
+def test_wrong_ends(tmp_path: Path, ends: Any, text: str) -> None:
     path = replay_buffer(tmp_path / "a.zarr", ends=ends)
-    with pytest.raises(InputError, match="episode_ends doesn't divide its 11 steps"):
+    with pytest.raises(InputError, match=text):
         import_store(ZarrImport(), path, tmp_path / "store")
+
+
+def test_the_array_at_fault_is_named(tmp_path: Path) -> None:
+    path = replay_buffer(tmp_path / "a.zarr", goal=np.zeros((3, 2)), day=np.array(["2020-01-01"] * 11, "M8[ns]"))
+    with pytest.raises(InputError, match=r"data/goal has 3 rows, where the episodes have 11; .* observations="):
+        import_store(ZarrImport(), path, tmp_path / "store")
+    result = import_store(ZarrImport(observations=("state", "img")), path, tmp_path / "store")
+    assert result.num_added == 3
+    with pytest.raises(InputError, match=r"day can't be taken: it is dates \(<M8\[ns\]\)"):
+        import_store(ZarrImport(observations=("day",)), path, tmp_path / "store")
+    for chunk in (path / "meta" / "episode_ends").glob("[0-9]*"):
+        chunk.write_bytes(b"damaged")
+    with pytest.raises(InputError, match="meta/episode_ends can't be read"):
+        import_store(ZarrImport(), path, tmp_path / "store")
+
+
+def test_what_is_not_numbers_is_left_out_and_said(tmp_path: Path) -> None:
+    path = replay_buffer(tmp_path / "a.zarr", ends=[4, 5, 9], day=np.array(["2020-01-01"] * 11, "M8[ns]"))
+    result = import_store(ZarrImport(), path, tmp_path / "store")
+    said = " ".join(finding.what for finding in result.findings)
+    assert "left out, as only numbers are read: day (dates (<M8[ns]))" in said
+    assert "2 rows after the last episode's end are left out" in said
+    assert "obs/img holds whole numbers from 0 to 255 as float32" in said
 
 
 def test_nothing_is_unpickled(tmp_path: Path) -> None:
@@ -117,10 +150,10 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
     ):
         (array / ".zarray").write_text(json.dumps(metadata | {"compressor": None} | change))
         (array / "0.0").write_bytes(bomb)
-        with pytest.raises(InputError, match=r"data/state: (it holds objects|codec 'pickle')"):
-            import_store(ZarrImport(), path, tmp_path / "store")
-        with pytest.raises(InputError, match=r"data/state: (it holds objects|codec 'pickle')"):
-            import_store(ZarrImport(), zipped(path), tmp_path / "store")
+        with pytest.raises(InputError, match=r"state( can't be taken: it is objects|: codec 'pickle')"):
+            import_store(ZarrImport(observations=("state",)), path, tmp_path / "store")
+        with pytest.raises(InputError, match=r"state( can't be taken: it is objects|: codec 'pickle')"):
+            import_store(ZarrImport(observations=("state",)), zipped(path), tmp_path / "store")
     assert import_store(ZarrImport(observations=("img",)), path, tmp_path / "store").num_added == 3
 
 

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from distil.store.interchange.success import flag, success_of
+
+
+@pytest.mark.parametrize(
+    ("infos", "success"),
+    [
+        ([], None),
+        ([{}, {"other": 1}], None),
+        ([{"success": 0.0}, {"success": 1.0}, {"success": 0.0}], True),  # MetaWorld's: any step
+        ([{"is_success": False}, {"is_success": True}, {"is_success": False}], False),  # Stable-Baselines3's: the last one
+        ([{"is_success": False}, {"is_success": True}, {}], True),
+        ([{"success": float("nan")}] * 3, False),
+        ([{"success": True, "is_success": False}], False),
+        ([{"success": "yes"}, {"success": [1, 1]}], None),
+    ],
+)
+def test_each_producer_s_rule(infos: Any, success: bool | None) -> None:
+    """CORRECTNESS 37: success as its producer means it."""
+    assert success_of(infos) is success
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [
+        (np.bool_(True), True),
+        (np.array([0.0]), False),
+        (2, True),
+        (np.nan, False),
+        (None, None),
+        ("x", None),
+        ([[1], []], None),
+    ],
+)
+def test_flags(value: Any, wanted: bool | None) -> None:
+    assert flag(value) is wanted
