@@ -216,7 +216,8 @@ def rllib_itself(ray: Any, *words: object) -> Any:
 @pytest.mark.parametrize("layout", ["steps", "episodes"])
 def test_what_rllib_recorded_is_what_the_environment_saw(ray_session: Any, tmp_path: Path, layout: str) -> None:
     rllib_itself(ray_session, "record", tmp_path / "in", "Pendulum-v1", layout)
-    options = RLlibImport(action_low=(-2.0,), action_high=(2.0,)) if layout == "steps" else RLlibImport()
+    bounds = {"action_low": (-2.0,), "action_high": (2.0,)} if layout == "steps" else {}
+    options = RLlibImport(**bounds, normalised_actions=True)  # its samples go beyond 1: only the user can say what they are
     snapshot = import_store(options, tmp_path / "in", tmp_path / "store").snapshot
     assert snapshot.num_transitions == 120
     env = gym.make("Pendulum-v1").unwrapped
