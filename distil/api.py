@@ -152,6 +152,7 @@ def train(
     config = load_config(recipe, overrides)
     if config.evaluation.video and config.env is not None:
         check_video(config.env)
+    config.tracking.address()  # refused before anything starts
     rundir = run_to_continue(config, recipe, run) if resume else None
     if rundir is None and run is not None:
         RunDir.named(Path(config.runs), run).require_new()

@@ -22,6 +22,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from distil.errors import InputError
+from distil.redaction import redact, redact_all
 
 MAX_YAML_CHARS = 128 * 1024
 MAX_YAML_NODES = 100_000
@@ -222,15 +223,26 @@ def validate(model: type[C], data: Mapping[str, Any], where: str = "") -> C:
     try:
         return model.model_validate_json(json.dumps(model.completed(data)))
     except ValidationError as error:
-        faults = "; ".join(dict.fromkeys(_fault(model, item) for item in error.errors()))
+        faults = redact("; ".join(dict.fromkeys(_fault(model, item) for item in error.errors())))
         raise InputError(f"{where}: {faults}" if where else faults) from None
     except TypeError as error:
         raise InputError(f"{where}: {error}" if where else str(error)) from None
 
 
+def public(config: Config) -> dict[str, Any]:
+    """Return the resolved configuration as JSON data to be written or shown: passwords in addresses are replaced."""
+    data: dict[str, Any] = redact_all(config.model_dump(mode="json"))
+    return data
+
+
 def to_yaml(config: Config, unset: Iterable[str] = ()) -> str:
-    """Return the resolved configuration as YAML, in the fields' order; keys in `unset` (dotted) are marked as to be set."""
-    data = config.model_dump(mode="json")
+    """Return the resolved configuration as YAML, in the fields' order; passwords are replaced.
+
+    Args:
+        config: what is written.
+        unset: dotted keys that are marked as to be set.
+    """
+    data = public(config)
     for key in unset:
         data = apply_overrides(data, {key: f"{_MARK}{key}"})
     text = yaml.safe_dump(data, sort_keys=False, width=120)

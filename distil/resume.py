@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from distil.config import public
 from distil.errors import InputError
 from distil.runconfig import RunConfig, load_config
 from distil.rundir import RunDir
@@ -82,13 +83,13 @@ def _changes(run: RunDir, config: RunConfig) -> list[str]:
         then = _settings(run)
     except InputError as error:
         return [f"its configuration cannot be read ({error})"]
-    now = flatten(config.model_dump(mode="json"))
+    now = flatten(public(config))
     changed = [key for key in sorted(then.keys() | now.keys()) if then.get(key) != now.get(key)]
     return [f"{key} ({then.get(key)} then, {now.get(key)} now)" for key in changed if not key.startswith(_MAY_CHANGE)]
 
 
 def _settings(run: RunDir) -> Mapping[str, str]:
-    return flatten(load_config(run.config).model_dump(mode="json"))
+    return flatten(public(load_config(run.config)))
 
 
 def _listed(runs: Sequence[RunDir]) -> str:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from distil.algorithms.base import Algorithm
+from distil.config import public
 from distil.learners import Learner, make_learner
 from distil.losscurve import LossCurve
 from distil.plans import CheckPlan, EvaluatePlan, Round, RoundReport, UpdatePlan
@@ -170,7 +171,7 @@ def _assemble(config: RunConfig, rundir: RunDir, session: Session) -> Iterator[P
     data = open_data(config, rundir, session)
     tracker = config.tracking.build(config.name)
     earlier = rundir.find("tracked", 0)
-    run_id = tracker.start(rundir.name, config.model_dump(mode="json"), run_id=earlier["run_id"] if earlier else None)
+    run_id = tracker.start(rundir.name, public(config), run_id=earlier["run_id"] if earlier else None)
     if earlier is None:
         rundir.append("tracked", round=0, run_id=run_id)
 

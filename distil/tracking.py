@@ -23,6 +23,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from distil.config import Config
 from distil.errors import InputError, RunError
+from distil.redaction import is_redacted, redact, redact_address, remember
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 PARENT_TAG = "mlflow.parentRunId"  # the tag that puts a run (a sweep's trial) below another one
@@ -82,14 +83,31 @@ class TrackingConfig(Config):
     """Where runs are recorded."""
 
     enabled: bool = True
-    uri: str | None = None  # MLflow's tracking URI; None: sqlite in ./mlflow.db
+    uri: str | None = None  # MLflow's tracking URI; None: MLFLOW_TRACKING_URI, and without that sqlite in ./mlflow.db
     experiment: str | None = None  # None: the recipe's name
 
     def build(self, experiment: str) -> Tracker:
         """Return the tracker; `experiment` is the name to use unless the configuration has one."""
+        address = self.address()
+        return MLflowTracker(address, self.experiment or experiment) if address is not None else NullTracker()
+
+    def address(self) -> str | None:
+        """Return MLflow's tracking URI; None: nothing is recorded.
+
+        Raises:
+            InputError: the password was taken out when a run saved this configuration.
+        """
         if not self.enabled:
-            return NullTracker()
-        return MLflowTracker(self.uri or DEFAULT_URI, self.experiment or experiment)
+            return None
+        given = os.environ.get("MLFLOW_TRACKING_URI")
+        if self.uri is not None and not is_redacted(self.uri):
+            return self.uri
+        if self.uri is not None and not given:
+            raise InputError(
+                f"tracking.uri={self.uri}: passwords are not saved: give the whole address as tracking.uri or in the "
+                f"environment variable MLFLOW_TRACKING_URI; {_OFF}"
+            )
+        return given or DEFAULT_URI
 
 
 class NullTracker:
@@ -130,6 +148,7 @@ class MLflowTracker:
     """
 
     def __init__(self, uri: str, experiment: str) -> None:
+        remember(uri)
         self._uri = uri
         self._experiment = experiment
         self._client: Any = None
@@ -265,7 +284,7 @@ class MLflowTracker:
             raise
         except Exception as error:  # MLflow passes on whatever SQLAlchemy, requests or a plugin raises
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise kind(f"MLflow at {self._uri}: {first}; {_OFF}") from error
+            raise kind(redact(f"MLflow at {redact_address(self._uri)}: {first}; {_OFF}")) from error
 
 
 def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -316,7 +335,7 @@ def _artifact_location(uri: str) -> str | None:
 def _sqlite(uri: str) -> Path | None:
     """Return the file of a sqlite database; None: it is of another kind."""
     match = re.fullmatch(r"sqlite(?:\+\w+)?:///([^?]+)(?:\?.*)?", uri)
-    return Path(match[1]) if match and match[1] != ":memory:" else None
+    return Path(match[1].removeprefix("file:")) if match and match[1] != ":memory:" else None
 
 
 def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -146,3 +146,21 @@ def test_a_video_that_cannot_be_made_is_refused_before_training(overrides: dict[
         api.train("cartpole-bc", {**overrides, **dark, "env.max_episode_steps": None})
     assert not Path("runs").exists()
     assert not Path("data").exists()
+
+
+def test_a_password_is_in_no_file_of_a_run_and_resuming_says_where_to_give_it(
+    overrides: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Issue 8, number 23: it was written to config.yaml and MLflow's parameters."""
+    uri = f"sqlite:///file:{tmp_path}/mlflow.db?uri=true&token=hunter22"
+    tracked = overrides | {"tracking.enabled": True, "tracking.uri": uri}
+    run = api.train("cartpole-bc", tracked)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert tmp_path / "mlflow.db" in files
+    assert [path for path in files if b"hunter22" in path.read_bytes()] == []
+    assert api.train("cartpole-bc", tracked, resume=True).path == run.path
+    with pytest.raises(InputError, match=r"passwords are not saved: give the whole address"):
+        api.train(run.path, resume=True)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert api.train(run.path, resume=True).path == run.path
+    assert api.evaluate_run(run.path, episodes=1).results["policy"].lengths.size == 1

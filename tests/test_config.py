@@ -11,7 +11,17 @@ import pytest
 from pydantic import Field, ValidationError, model_validator
 
 from distil import config
-from distil.config import Config, apply_overrides, import_target, load_recipe, parse_override, parse_yaml, to_yaml, validate
+from distil.config import (
+    Config,
+    apply_overrides,
+    import_target,
+    load_recipe,
+    parse_override,
+    parse_yaml,
+    public,
+    to_yaml,
+    validate,
+)
 from distil.errors import InputError
 from distil.runconfig import load_config
 
@@ -404,3 +414,16 @@ def test_a_count_may_be_written_with_an_exponent(text: str, value: float) -> Non
 def test_what_is_wrong_with_a_whole_part_is_named_without_its_kind():
     with pytest.raises(InputError, match=r"algorithm: a gate decides who acts"):
         load_config("cartpole-dagger", {"algorithm.gate.kind": "safe", "algorithm.beta.kind": "linear"})
+
+
+def test_what_is_shown_of_a_configuration_has_no_password() -> None:
+    class Tracked(Config):
+        uri: str
+        number: int = 1
+
+    with_password = Tracked(uri="postgresql://me:hunter22@host/db")
+    assert public(with_password) == {"uri": "postgresql://me:***@host/db", "number": 1}
+    assert to_yaml(with_password) == "uri: postgresql://me:***@host/db\nnumber: 1\n"
+    with pytest.raises(InputError) as caught:
+        validate(Tracked, {"uri": ["postgresql://me:hunter22@host/db"]})
+    assert "hunter22" not in str(caught.value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import sys
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +16,7 @@ from mlflow.tracking import MlflowClient
 
 from distil.config import validate
 from distil.errors import InputError, RunError
+from distil.redaction import redact
 from distil.tracking import PARENT_TAG, DatasetInfo, MLflowTracker, NullTracker, Tracker, TrackingConfig, _sqlite, flatten
 
 
@@ -130,6 +132,28 @@ def test_no_usable_mlflow_is_one_line(tmp_path: Path) -> None:
         assert bad in str(caught.value)
 
 
+def test_a_password_reaches_no_message(tmp_path: Path) -> None:
+    """Issue 8, number 23."""
+    for bad in (f"nonsense://me:hunter22@{tmp_path}", "postgresql+none://me:hunter22@host/db", "nonsense://x?token=hunter22"):
+        with pytest.raises(InputError, match=r"\*\*\*") as caught:
+            MLflowTracker(bad, "x").start("a", {})
+        assert "hunter22" not in str(caught.value)
+        assert "hunter22" not in redact("".join(traceback.format_exception(caught.value)))  # what --debug shows
+
+
+def test_the_address_is_that_of_the_configuration_then_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, redacted = TrackingConfig(uri="postgresql://me:hunter22@db/x"), TrackingConfig(uri="postgresql://me:***@db/x")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert TrackingConfig().address() == "sqlite:///mlflow.db"
+    assert whole.address() == whole.uri
+    with pytest.raises(InputError, match=r"passwords are not saved: give .*tracking\.uri or in .* MLFLOW_TRACKING_URI"):
+        redacted.address()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:other@db/x")
+    assert whole.address() == whole.uri
+    assert TrackingConfig().address() == redacted.address() == "postgresql://me:other@db/x"
+    assert TrackingConfig(enabled=False, uri=redacted.uri).address() is None
+
+
 def test_a_missing_artifact_is_a_failed_run(uri: str, tmp_path: Path) -> None:
     tracker = MLflowTracker(uri, "missing")
     tracker.start("a", {})
@@ -202,6 +226,7 @@ def test_first_runs_at_once_share_a_new_database(tmp_path: Path) -> None:
         ("sqlite:///mlflow.db", "mlflow.db"),
         ("sqlite:////data/x.db?timeout=5", "/data/x.db"),
         ("sqlite+pysqlite:///a/b.db", "a/b.db"),
+        ("sqlite:///file:/data/x.db?uri=true", "/data/x.db"),
         ("sqlite:///:memory:", None),
         ("postgresql://host/db", None),
     ],

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import traceback
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -15,6 +19,7 @@ from distil.cli.label import label
 from distil.cli.store import store
 from distil.cli.store_admin import compact, diff, drop, gc, recover, snapshots, tag
 from distil.errors import InputError, RunError
+from distil.redaction import redact
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -101,21 +106,31 @@ def evaluate(run: Path, episodes: int | None, video: bool, as_json: bool) -> Non
 
 @cli.command()
 @click.option("--port", default=5000, show_default=True)
-@click.option("--uri", default=None, help="The tracking store; sqlite:///mlflow.db in this folder unless given.")
+@click.option("--uri", default=None, help="The tracking store; MLFLOW_TRACKING_URI or sqlite:///mlflow.db unless given.")
 def ui(port: int, uri: str | None) -> None:
     """Open MLflow on 127.0.0.1 to compare runs."""
-    import subprocess
+    from distil.tracking import DEFAULT_URI, TrackingConfig
 
-    from distil.tracking import DEFAULT_URI
-
-    uri = uri or DEFAULT_URI
+    uri = TrackingConfig(uri=uri).address()
     if uri == DEFAULT_URI and not Path("mlflow.db").exists():
         raise InputError("mlflow.db: no runs in this folder yet; run `distil demo` first, or give --uri")
     click.echo(f"MLflow on http://127.0.0.1:{port} (Ctrl-C stops it)")
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
-    code = subprocess.call(command)
-    if code > 0:
+    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
+    code = _serve(command, {"MLFLOW_BACKEND_STORE_URI": str(uri)})
+    if code:
         raise RunError(f"mlflow ui ended with code {code}; is port {port} free? try --port {port + 1}")
+
+
+def _serve(command: list[str], env: dict[str, str]) -> int:
+    """Run a server until it ends; when we are stopped, so are it and its workers. The environment shows no password in `ps`."""
+    import subprocess
+
+    with subprocess.Popen(command, env=os.environ | env, start_new_session=True) as server:
+        try:
+            return server.wait()
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGTERM)
 
 
 for command in (label, snapshots, tag, diff, drop, gc, compact, recover, store_import, store_export, store_formats):
@@ -125,23 +140,47 @@ for group in (store, experts, recipes):
 
 
 def main() -> None:
-    """Run the command line. Bad input exits with 2, a failed run with 1, Ctrl-C with 130, each with one line."""
+    """Run the command line. Bad input exits with 2, a failed run with 1, Ctrl-C and SIGTERM with 130, each with one line."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
+    _stop_on_sigterm()
     try:
         cli.main(arguments, prog_name="distil", standalone_mode=False)
-        return
-    except click.ClickException as error:
-        message, code = error.format_message(), 2
-    except InputError as error:
-        message, code = str(error), 2
-    except (RunError, OSError) as error:
-        message, code = str(error), 1
-    except (KeyboardInterrupt, click.Abort):
-        message, code = "interrupted; what was committed is kept: the same command goes on (train: with --resume)", 130
-    if debug:
-        import traceback
+    except BaseException as error:
+        if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
+            raise  # nobody reads the output any more
+        told = _told(error)
+        if debug or told is None:
+            click.echo(redact("".join(traceback.format_exception(error))), err=True, nl=False)
+        message, code = told or (f"{type(error).__name__}: {error}; this is a fault of distil, please report it", 1)
+        click.echo(f"distil: {redact(' '.join(message.split()))}", err=True)
+        sys.exit(code)
 
-        traceback.print_exc()
-    click.echo(f"distil: {' '.join(message.split())}", err=True)
-    sys.exit(code)
+
+def _told(error: BaseException) -> tuple[str, int] | None:
+    """Return what an exception says to the user, and the exit code; None: it should not have come here."""
+    match error:
+        case click.ClickException():
+            return error.format_message(), 2
+        case InputError():
+            return str(error), 2
+        case RunError() | OSError():
+            return str(error), 1
+        case KeyboardInterrupt() | click.Abort():
+            return "interrupted; what was committed is kept: the same command continues (train: with --resume)", 130
+        case SystemExit():
+            return f"ended by sys.exit({error.code}) in the code of the environment or the expert; take it out", 1
+    return None
+
+
+def _stop_on_sigterm() -> None:
+    """Have a job's stop do what Ctrl-C does: seal, and end. Forked helper processes just end."""
+    pid = os.getpid()
+
+    def stop(number: int, frame: object) -> None:
+        if os.getpid() == pid:
+            raise KeyboardInterrupt
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    signal.signal(signal.SIGTERM, stop)

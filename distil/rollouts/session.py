@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import threading
 from typing import Any
 
 from distil.errors import RunError
+from distil.redaction import redact
 
 _REACH_S = 10.0
 OBJECT_STORE_BYTES = 256 * 2**20  # weights and plans pass through it, never data
@@ -26,6 +29,7 @@ def ensure_ray(address: str | None, num_cpus: int) -> Any:
 
     if ray.is_initialized():
         return ray
+    stops = signal.getsignal(signal.SIGTERM)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
     address = address or os.environ.get("RAY_ADDRESS")
     try:
@@ -39,8 +43,10 @@ def ensure_ray(address: str | None, num_cpus: int) -> Any:
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         where = f"the cluster at {address}" if address else "a session on this machine"
         raise RunError(
-            f"Ray: {where} can't be used: {' '.join(str(error).split())}; without Ray: rollouts.num_workers=0"
+            redact(f"Ray: {where} cannot be used: {' '.join(str(error).split())}; without Ray: rollouts.num_workers=0")
         ) from error
+    if callable(stops) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, stops)  # Ray's own handler would end the process before the run is sealed
     return ray
 
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from distil.durable import create_durably, fsync_folder, make_folders, replace_durably
 from distil.errors import InputError, RunError
+from distil.redaction import redact_address
 from distil.store.files import MAX_JSON_BYTES, os_fault, parse_json
 
 SCHEMES = ("s3", "gs", "az", "memory")
@@ -49,6 +50,12 @@ def location(text: str | Path | Url) -> Location:
     match = _URL.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         return text if isinstance(text, Url) else Path(text)
+    shown = redact_address(match[0])
+    if shown != match[0]:
+        raise InputError(
+            f"{shown}: a password does not belong in an address, it would be written beside the data: set it in the "
+            "environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
     scheme, rest = match[1], match[2].strip("/")
     if scheme not in SCHEMES:
         raise InputError(f"{text}: no store of kind {scheme}://; use a folder, or one of {', '.join(SCHEMES)}")

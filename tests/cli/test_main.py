@@ -1,10 +1,15 @@
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
-from distil.cli.main import cli
+from distil.cli.main import cli, main
+from distil.errors import InputError, RunError
 
 
 @pytest.mark.parametrize(
@@ -24,3 +29,78 @@ def test_help_imports_nothing_heavy() -> None:
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+EXITS = {
+    "no such option": (click.NoSuchOption("--x"), 2),
+    "wrong": (InputError("wrong"), 2),
+    "broke": (RunError("broke"), 1),
+    "[Errno 28] full: '/x'": (OSError(28, "full", "/x"), 1),
+    "interrupted; what was committed is kept": (KeyboardInterrupt(), 130),
+    "interrupted; what was committed": (click.Abort(), 130),
+    "KeyError: 'lost'; this is a fault of distil": (KeyError("lost"), 1),
+    "ended by sys.exit(0) in the code of the environment": (SystemExit(0), 1),
+    "MLflow at postgresql://me:***@host/db": (InputError("MLflow at postgresql://me:hunter22@host/db"), 2),
+}
+
+
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("message", EXITS)
+def test_every_end_is_one_line_and_with_debug_a_traceback(
+    message: str, debug: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], signals: None
+) -> None:
+    """Issue 8, number 38: --debug printed `NoneType: None`."""
+    error, code = EXITS[message]
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "main", fail)
+    monkeypatch.setattr(sys, "argv", ["distil", "train", *["--debug"] * debug, "x"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == code
+    shown = capsys.readouterr().err
+    assert message.lower() in shown.splitlines()[-1].lower()
+    assert shown.splitlines()[-1].startswith("distil: ")
+    assert "hunter22" not in shown
+    expected = debug or isinstance(error, KeyError)  # what nobody foresaw is shown whole
+    assert ("Traceback" in shown and "in fail" in shown) == expected
+    assert expected or len(shown.splitlines()) == 1
+
+
+def test_debug_shows_where_a_real_command_failed(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "distil", "train", "nothing.yaml", "--debug"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "in load_recipe" in done.stderr
+    assert done.stderr.splitlines()[-1] == "distil: nothing.yaml: no such recipe file"
+
+
+def test_nobody_reading_the_output_is_no_fault(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m distil recipes schema | head -c 10"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+
+
+def test_a_stopped_server_leaves_no_worker(tmp_path: Path) -> None:
+    """`distil ui` is stopped by SIGTERM or Ctrl-C: what its server started ends too."""
+    server = "import os, sys, time; print(os.getpid(), os.fork(), flush=True); time.sleep(600)"
+    code = (
+        "import sys; from distil.cli.main import _serve, _stop_on_sigterm\n"
+        f"_stop_on_sigterm(); _serve([sys.executable, '-c', {server!r}], {{'X': '1'}})"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        pids = {int(word) for _ in range(2) for word in process.stdout.readline().split()} - {0}
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.read() == ""  # it is closed when the last of them has ended
+        assert "KeyboardInterrupt" in process.communicate()[1]
+    assert len(pids) == 2

@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -106,14 +108,20 @@ def test_a_killed_run_resumes_to_the_same_policy(tmp_path: Path) -> None:
         assert np.array_equal(values, weights(two)[name]), name
 
 
-def test_ctrl_c_stops_in_time_and_the_run_goes_on(tmp_path: Path) -> None:
-    process = start_training(tmp_path, "learner.num_steps=1000000")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.ray)])
+def test_ctrl_c_and_a_jobs_stop_end_in_time_and_the_run_continues(tmp_path: Path, number: signal.Signals, workers: int) -> None:
+    """Issue 8, number 31: SIGTERM lost what was under way. Ray's own handler for it must not stay."""
+    more = ["learner.num_steps=1000000", f"rollouts.num_workers={workers}", "tracking.enabled=true"]
+    process = start_training(tmp_path, *more)
     wait_for_checkpoint(tmp_path, process)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=5)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=5 if not workers else 30)  # Ray takes a while to end
     assert process.returncode == 130
     assert stderr.splitlines()[-1].startswith("distil: interrupted")
     assert "Traceback" not in stderr
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        assert database.execute("SELECT status FROM runs").fetchall() == [("KILLED",)]
     assert distil.Store.open(tmp_path / "data/cartpole-bc").snapshot().num_episodes == 3
 
 

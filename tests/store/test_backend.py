@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from distil.errors import RunError
-from distil.store.backend import FolderBackend, backend, read_json
+from distil.errors import InputError, RunError
+from distil.store.backend import FolderBackend, backend, location, read_json
 from distil.store.files import dump_json
 
 
@@ -90,3 +90,10 @@ def test_a_read_only_folder_is_one_line(files: FolderBackend, tmp_path: Path) ->
     (tmp_path / "data").chmod(0o500)
     with pytest.raises(RunError, match="no permission"):
         files.put("data/x", b"")
+
+
+@pytest.mark.parametrize("address", ["s3://me:hunter22@bucket/x", "gs://bucket/x?X-Goog-Signature=hunter22"])
+def test_a_password_in_an_address_is_refused_and_not_repeated(address: str) -> None:
+    with pytest.raises(InputError, match="set it in the environment") as caught:
+        location(address)
+    assert "hunter22" not in str(caught.value)
