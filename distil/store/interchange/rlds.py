@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -24,15 +24,19 @@ from distil.store.interchange.episodes import (
     BadEpisodeError,
     Finding,
     Report,
+    any_success,
     demonstration,
     fit,
+    flags,
     join,
+    last_flag,
     read_facts,
     said_of_joined,
 )
 from distil.store.interchange.rlds_features import Kind, read_kinds
+from distil.store.interchange.rlds_splits import Part, parts
 from distil.store.interchange.spaces import action_of, leaf_of, observation_of
-from distil.store.interchange.tfrecord import Feature, parse_example, records
+from distil.store.interchange.tfrecord import Feature, parse_example
 from distil.store.schema import StoreSpec, spec_from_json
 from distil.types import Array, Episode
 
@@ -44,40 +48,31 @@ class RldsImport(WithoutFinalObservation):
 
     summary: ClassVar[str] = "RLDS dataset folder of TensorFlow Datasets: TFRecord"
     kind: Literal["rlds"] = "rlds"
-    split: str = "train"
+    split: str = "train"  # also all, A+B, A[:10%], A[100:200], as TensorFlow Datasets writes it
     last_step: Literal["observation", "transition"] = "observation"  # transition: its action is valid, against RLDS's rule
 
     def read(self, source: Path, report: Report) -> Contents:
         """See `Importer.read`."""
-        kinds = read_kinds(source)
-        files = sorted(source.glob(f"*-{self.split}.tfrecord-*"))
-        if not files:
-            others = sorted({file.name.rsplit("-", 4)[-4] for file in source.glob("*.tfrecord-*-of-*")})
-            has = (
-                f"its splits are {', '.join(others)}"
-                if others
-                else "it has no TFRecord files; prepare it with file_format=tfrecord"
-            )
-            raise InputError(f"{source}: no split {self.split!r}; {has}")
+        kinds, chosen = read_kinds(source), parts(source, self.split)
         own = (source / "distil.json").is_file()
         if own:
             spec = spec_from_json(json.loads((source / "distil.json").read_bytes()), str(source / "distil.json"))
             names = {leaf.name: leaf.name.replace("obs", "observation", 1) for leaf in spec.observation.leaves}
         else:
             names = self._choose(kinds, source, report)
-            spec = self._spec(kinds, names, files)
-            if self.last_step == "transition":
-                report(self.finding(str(source)))
-        load = partial(_load, self, spec, kinds, names, own)
-        loaders = self._loaders(files, load)
-        return Contents(spec=spec, episodes=loaders, stem=source.name)
+            spec = self._spec(kinds, names, source, chosen, report)
+        ends = LastSteps()
+        reader = _Reader(options=self, spec=spec, kinds=kinds, names=names, own=own, ends=ends)
+        return Contents(spec=spec, episodes=self._loaders(chosen, reader, source, report), stem=source.name)
 
-    def _loaders(self, files: list[Path], load: Callable[..., Episode]) -> Iterator[tuple[str, Callable[[], Episode]]]:
-        number = 0
-        for file in files:
-            for data in records(file):
-                yield str(number), partial(load, file, data)
-                number += 1
+    def _loaders(
+        self, chosen: list[Part], reader: _Reader, source: Path, report: Report
+    ) -> Iterator[tuple[str, Callable[[], Episode]]]:
+        for part in chosen:
+            for number, file, data in part.episodes():
+                yield f"{part.name}/{number}" if len(chosen) > 1 else str(number), partial(reader.load, file, data)
+        for what in reader.ends.findings(self.last_step == "transition"):
+            report(Finding(file=str(source), what=what))
 
     def _choose(self, kinds: Mapping[str, Kind], source: Path, report: Report) -> dict[str, str]:
         known = {name: "" if kind.what in ("tensor", "image") else kind.what for name, kind in kinds.items()}
@@ -89,32 +84,77 @@ class RldsImport(WithoutFinalObservation):
             report(Finding(file=str(source), what=said_of_joined({key: kinds[key].shape for key in self.action_keys})))
         return {"obs": chosen[0]} if len(chosen) == 1 else {f"obs/{_key(name)}": name for name in chosen}
 
-    def _spec(self, kinds: Mapping[str, Kind], names: Mapping[str, str], files: list[Path]) -> StoreSpec:
+    def _spec(
+        self, kinds: Mapping[str, Kind], names: Mapping[str, str], source: Path, chosen: list[Part], report: Report
+    ) -> StoreSpec:
         rows = {leaf: (kinds[name].shape, kinds[name].dtype) for leaf, name in names.items()}
-        example = _example(next(records(files[0]), b""))
-        for leaf, name in names.items():
-            if kinds[name].what == "image" or 0 in kinds[name].shape:  # a shape may be open: then the first image's counts
-                rows[leaf] = (kinds[name].decode(example.get(f"steps/{name}", []), name).shape[1:], kinds[name].dtype)
-        actions = (_actions(kinds, self.action_keys, data) for file in files for data in records(file))
-        try:
-            action = action_of(actions)
-        except BadEpisodeError as bad:
-            raise InputError(f"{files[0]}: {bad.what}") from None
+        action = action_of(self._all_actions(kinds, names, chosen, rows))
+        if self.last_step == "transition":
+            report(self.finding(str(source)))
+        for key, what in (("reward", "rewards are 0"), ("is_terminal", "its episodes are taken as truncated, not terminated")):
+            if key not in kinds:
+                report(Finding(file=str(source), what=f"its steps have no {key}: {what}"))
         if list(names) == ["obs"]:
             observation = SpaceSpec(tree="obs", leaves=(leaf_of("obs", *rows["obs"]),))
         else:
             observation = observation_of({leaf.removeprefix("obs/"): row for leaf, row in rows.items()})
         return StoreSpec(observation=observation, action=action, infos=self.infos)
 
+    def _all_actions(
+        self,
+        kinds: Mapping[str, Kind],
+        names: Mapping[str, str],
+        chosen: list[Part],
+        rows: dict[str, tuple[tuple[int, ...], str]],
+    ) -> Iterator[Array]:
+        """Yield the valid actions of all whole episodes; the first one also says the shapes that are open in `rows`."""
+        is_first = True
+        for _, _, data in (item for part in chosen for item in part.episodes()):
+            try:
+                example = _example(data)
+                actions = join({name: kinds[name].decode(example.get(f"steps/{name}", []), name) for name in self.action_keys})
+                for leaf, name in names.items() if is_first else ():
+                    if kinds[name].what == "image" or 0 in kinds[name].shape:
+                        frames = kinds[name].decode(example.get(f"steps/{name}", [])[:1], name)
+                        rows[leaf] = (frames.shape[1:], kinds[name].dtype)
+            except BadEpisodeError:
+                continue  # it is reported when it is read
+            is_first = False
+            yield actions if self.last_step == "transition" else actions[:-1]
+
+
+class LastSteps:
+    """What the last steps of the episodes hold beside an observation. By RLDS's rule nothing there is valid."""
+
+    def __init__(self) -> None:
+        """Begin with no episode."""
+        self.num_episodes = self.num_actions = self.num_rewards = self.num_discounts = 0
+        self.total_reward = 0.0
+
+    def look(self, action: Array, reward: float, discount: float, terminal: bool) -> None:
+        """Count an episode's last step: its action, its reward and discount, and whether it is terminal."""
+        self.num_episodes += 1
+        self.num_actions += bool(np.any(np.nan_to_num(action) != 0))
+        self.num_rewards += np.isfinite(reward) and reward != 0
+        self.total_reward += reward if np.isfinite(reward) else 0.0
+        self.num_discounts += discount == 0 and not terminal
+
+    def findings(self, kept: bool) -> list[str]:
+        """Return what to report; `kept`: last steps are taken as transitions."""
+        out = []
+        if not kept and (self.num_rewards or self.num_actions):
+            lost = f"returns lose {self.total_reward:g} in all; " if self.num_rewards else ""
+            out.append(
+                f"the last step holds an action in {self.num_actions} and a reward in {self.num_rewards} of "
+                f"{self.num_episodes} episodes; RLDS's rule is that neither is valid, so they are dropped: {lost}last_step=transition keeps them"
+            )
+        if self.num_discounts:
+            out.append(f"discount is 0 at the end of {self.num_discounts} episodes that aren't is_terminal: taken as truncated")
+        return out
+
 
 def _key(name: str) -> str:
     return name.removeprefix("observation/").replace("/", ".")
-
-
-def _actions(kinds: Mapping[str, Kind], keys: tuple[str, ...], data: bytes) -> Array:
-    """Return an episode's actions but the last step's, which may be anything."""
-    example = _example(data)
-    return join({name: kinds[name].decode(example.get(f"steps/{name}", []), name)[:-1] for name in keys})
 
 
 def _example(data: bytes) -> dict[str, Feature]:
@@ -124,59 +164,92 @@ def _example(data: bytes) -> dict[str, Feature]:
         raise BadEpisodeError("isn't a tf.train.Example") from None
 
 
-def _load(
-    options: RldsImport,
-    spec: StoreSpec,
-    kinds: Mapping[str, Kind],
-    names: Mapping[str, str],
-    own: bool,
-    file: Path,
-    data: bytes,
-) -> Episode:
-    try:
-        example = _example(data)
+@dataclass(frozen=True, kw_only=True)
+class _Reader:
+    """Makes episodes of records."""
 
-        def column(name: str) -> Array:
-            if f"steps/{name}" not in example:
-                raise BadEpisodeError(f"has no {name}")
-            return kinds[name].decode(example[f"steps/{name}"], name)
+    options: RldsImport
+    spec: StoreSpec
+    kinds: Mapping[str, Kind]
+    names: Mapping[str, str]  # leaf -> key
+    own: bool  # distil wrote it
+    ends: LastSteps
 
-        whole = {leaf: column(name) for leaf, name in names.items()}
-        episode = _episode(options, spec, kinds, whole, column, own)
-        if own:
-            return _with_own(episode, spec, column, example)
-        return replace(episode, infos=_infos(spec.infos, kinds, example, episode.length) if spec.infos else None)
-    except BadEpisodeError as bad:
-        raise BadEpisodeError(bad.what, step=bad.step, file=str(file)) from None
+    def load(self, file: Path, data: bytes) -> Episode:
+        """Return an episode; BadEpisodeError names `file`."""
+        try:
+            example = _example(data)
+            num = len(self._column(example, next(iter(self.names.values())), None)) - 1
+            if num < 0:
+                raise BadEpisodeError("has no steps")
+            column = partial(self._column, example, num=num + 1)
+            episode = self._episode(num, column, example)
+            if self.own:
+                return _with_own(episode, self.spec, column, example)
+            infos = _infos(self.spec.infos, self.kinds, example, episode.length) if self.spec.infos else None
+            return replace(episode, infos=infos)
+        except BadEpisodeError as bad:
+            raise BadEpisodeError(bad.what, step=bad.step, file=str(file)) from None
+
+    def _column(self, example: Mapping[str, Feature], name: str, num: int | None) -> Array:
+        if f"steps/{name}" not in example:
+            raise BadEpisodeError(f"has no {name}")
+        rows = self.kinds[name].decode(example[f"steps/{name}"], name)
+        if num is not None and len(rows) != num:
+            raise BadEpisodeError(f"has {len(rows)} {name} for {num} steps")
+        return rows
+
+    def _episode(self, num: int, column: Callable[[str], Array], example: Mapping[str, Feature]) -> Episode:
+        kinds, options = self.kinds, self.options
+        whole = {leaf: column(name) for leaf, name in self.names.items()}
+        actions = join({key: column(key) for key in (("action",) if self.own else options.action_keys)})
+        rewards = column("reward").astype(np.float64) if "reward" in kinds else np.zeros(num + 1)
+        terminal = _terminal(kinds, column, num)
+        if not self.own:
+            discount = float(column("discount")[-1]) if "discount" in kinds and not kinds["discount"].shape else 1.0
+            self.ends.look(actions[-1], float(rewards.reshape(-1)[-1]), discount, terminal)
+            if options.last_step == "transition":
+                whole, kept = options.ended(whole, num + 1)
+                terminal, num = terminal and kept > num, kept
+        if num < 1:
+            raise BadEpisodeError("has no actions")
+        leaves = {leaf.name: leaf for leaf in self.spec.observation.leaves}
+        return demonstration(
+            observations={name: fit(rows, leaves[name], num + 1) for name, rows in whole.items()},
+            actions=fit(actions[:num], self.spec.action.leaf, num),
+            rewards=rewards[:num],
+            terminated=terminal,
+            truncated=not terminal,
+            labelled=options.demonstrations,
+            source="rlds",
+            success=_success(kinds, column, example),
+        )
 
 
-def _episode(
-    options: RldsImport,
-    spec: StoreSpec,
-    kinds: Mapping[str, Kind],
-    whole: dict[str, Array],
-    column: Callable[[str], Array],
-    own: bool,
-) -> Episode:
-    num, keys = len(next(iter(whole.values()))) - 1, ("action",) if own else options.action_keys
-    last = column("is_last").astype(bool) if "is_last" in kinds else np.arange(num + 1) == num
-    if np.any(last[:-1]):
-        raise BadEpisodeError("is_last before its last step", step=int(np.argmax(last)))
-    if not own and options.last_step == "transition":
-        whole, num = options.ended(whole, num + 1)
-    if num < 1:
-        raise BadEpisodeError("has no actions")
-    leaves = {leaf.name: leaf for leaf in spec.observation.leaves}
-    terminal = bool(column("is_terminal")[-1]) if "is_terminal" in kinds else False
-    return demonstration(
-        observations={name: fit(rows, leaves[name], num + 1) for name, rows in whole.items()},
-        actions=fit(join({key: column(key)[:num] for key in keys}), spec.action.leaf, num),
-        rewards=column("reward")[:num].astype(np.float64) if "reward" in kinds else np.zeros(num),
-        terminated=terminal,
-        truncated=not terminal,
-        labelled=options.demonstrations,
-        source="rlds",
-    )
+def _success(kinds: Mapping[str, Kind], column: Callable[[str], Array], example: Mapping[str, Feature]) -> bool | None:
+    """Return what the steps (any of them), or the episode's metadata, say of success; None if neither does."""
+    for name in ("success", "is_success"):
+        if name in kinds and kinds[name].what == "tensor":
+            return any_success(column(name), name)
+        values = example.get(f"episode_metadata/{name}", [])
+        if isinstance(values, np.ndarray) and values.size == 1:
+            return any_success(values, name)
+    return None
+
+
+def _terminal(kinds: Mapping[str, Kind], column: Callable[[str], Array], num: int) -> bool:
+    """Return whether the task ended; BadEpisodeError where the marks contradict the order of the steps."""
+    if "is_first" in kinds:
+        first = flags(column("is_first"), "is_first")
+        wrong = first != (np.arange(len(first)) == 0)
+        if np.any(wrong):
+            what = "is_first after its first step" if first[np.argmax(wrong)] else "its first step isn't is_first"
+            raise BadEpisodeError(what, step=int(np.argmax(wrong)))
+    last = last_flag(column("is_last"), "is_last", "step") if "is_last" in kinds else True
+    terminal = "is_terminal" in kinds and last_flag(column("is_terminal"), "is_terminal", "step")
+    if terminal and not last:
+        raise BadEpisodeError("is_terminal, but not is_last", step=num)
+    return terminal
 
 
 def _infos(names: tuple[str, ...], kinds: Mapping[str, Kind], example: Mapping[str, Feature], num: int) -> tuple[str, ...]:

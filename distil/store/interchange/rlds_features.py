@@ -78,7 +78,9 @@ def read_kinds(source: Path) -> dict[str, Kind]:
         out: dict[str, Kind] = {}
         _walk(steps, "", out)
     except FileNotFoundError:
-        raise InputError(f"{source}: no RLDS dataset there (no features.json); give the folder of one version") from None
+        versions = [path.parent.relative_to(source).as_posix() for path in sorted(source.glob("**/features.json"))[:5]]
+        below = f", such as {', '.join(versions)}" if versions else ""
+        raise InputError(f"{source}: no RLDS dataset there (no features.json); give the folder of one version{below}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not an RLDS dataset: its episodes have no steps ({type(error).__name__}: {error})") from None
     return out

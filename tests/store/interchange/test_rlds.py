@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 from pathlib import Path
 
@@ -74,6 +75,55 @@ def test_a_last_step_with_a_valid_action_is_the_users_to_say(tmp_path: Path) -> 
         import_store(RldsImport(split="test"), DATA, tmp_path / "other")
 
 
+def test_what_the_last_step_holds_is_said_with_what_is_lost(tmp_path: Path) -> None:
+    """CORRECTNESS 37: most public sets keep a valid action and the only reward in the step that RLDS calls invalid."""
+    root = broken(tmp_path, "tail")
+    result = import_store(RldsImport(), root, tmp_path / "store")
+    said = [finding.what for finding in result.findings]
+    assert "the last step holds an action in 0 and a reward in 2 of 3 episodes" in said[0]
+    assert "returns lose 5 in all; last_step=transition keeps them" in said[0]
+    assert "discount is 0 at the end of 1 episodes that aren't is_terminal" in said[1]
+    kept = import_store(RldsImport(last_step="transition"), root, tmp_path / "kept")
+    assert [f.what for f in kept.findings if "last step holds" in f.what] == []
+    lost = result.snapshot.episodes.total_reward
+    np.testing.assert_allclose(np.sort(kept.snapshot.episodes.total_reward - lost), [0, 2.5, 2.5])
+
+
+def test_a_dropped_last_action_leaves_no_terminal_behind(tmp_path: Path) -> None:
+    options = RldsImport(last_step="transition", final_observation="drop")
+    episodes = import_store(options, DATA, tmp_path / "store").snapshot.episodes
+    assert not episodes.terminated.any()
+    assert episodes.truncated.all()
+
+
+@pytest.mark.parametrize("where", ["steps/success", "episode_metadata/is_success"])
+def test_success_is_kept(tmp_path: Path, where: str) -> None:
+    root = broken(tmp_path, "none")
+    file = next(root.glob("*.tfrecord-*"))
+    examples = [parse_example(data) for data in records(file)]
+    for number, example in enumerate(examples):
+        example[where] = np.array([number == 1] * (len(example["steps/is_last"]) if where[0] == "s" else 1), np.int64)
+    with open(file, "wb") as out:
+        for example in examples:
+            write_record(out, make_example(example))
+    features = json.loads((root / "features.json").read_text())
+    steps = features["featuresDict"]["features"]["steps"]["sequence"]["feature"]["featuresDict"]["features"]
+    steps["success"] = steps["is_last"]
+    if where[0] == "s":
+        (root / "features.json").write_text(json.dumps(features))
+    snapshot = import_store(RldsImport(), root, tmp_path / "store").snapshot
+    assert [snapshot.episode(i).success for i in range(3)] == [False, True, False]
+
+
+def test_actions_of_several_keys_are_joined(tmp_path: Path) -> None:
+    options = RldsImport(action=("observation/state", "action"), observations=("observation/image",))
+    result = import_store(options, DATA, tmp_path / "store")
+    assert "observation/state (2), action (3)" in result.findings[0].what
+    episode, plain = result.snapshot.episode(0), import_store(RldsImport(), DATA, tmp_path / "plain").snapshot.episode(0)
+    np.testing.assert_array_equal(episode.actions[:, 2:], plain.actions)
+    np.testing.assert_array_equal(episode.actions[:, :2], plain.observations["obs/state"][:-1])
+
+
 def broken(tmp_path: Path, fault: str) -> Path:
     root = tmp_path / "broken"
     shutil.copytree(DATA, root)
@@ -85,6 +135,23 @@ def broken(tmp_path: Path, fault: str) -> Path:
         examples[1]["steps/is_last"] = np.ones(len(examples[1]["steps/is_last"]), np.int64)
     elif fault == "gone":
         del examples[1]["steps/action"]
+    elif fault == "first":
+        examples[1]["steps/is_first"] = np.zeros(len(examples[1]["steps/is_first"]), np.int64)
+    elif fault == "end":
+        for name in ("is_last", "is_terminal"):
+            examples[1][f"steps/{name}"] = np.eye(len(examples[1]["steps/is_last"]), dtype=np.int64)[-1] * (
+                name == "is_terminal"
+            )
+    elif fault == "lengths":
+        examples[1]["steps/reward"] = np.zeros(9, np.float32)
+    elif fault == "empty":
+        examples[1] = {name: values[:0] for name, values in examples[1].items()}
+    elif fault == "tail":
+        for example in examples[:2]:
+            example["steps/reward"] = np.asarray(example["steps/reward"]).copy()
+            example["steps/reward"][-1] = 2.5
+        example["steps/discount"] = np.zeros(len(example["steps/is_last"]), np.float32)
+        example["steps/is_terminal"] = np.zeros(len(example["steps/is_last"]), np.int64)
     elif fault == "image":
         examples[1]["steps/observation/image"] = [b"no" for _ in examples[1]["steps/observation/image"]]
     with open(file, "wb") as out:
@@ -99,6 +166,11 @@ def broken(tmp_path: Path, fault: str) -> Path:
         ("nan", r"episode 1, step 0: obs/state is NaN"),
         ("last", r"tfrecord-00000-of-00001: episode 1, step 0: is_last before its last step"),
         ("image", r"episode 1, step 0: observation/image can't be read"),
+        ("gone", r"episode 1: has no action"),
+        ("first", r"episode 1, step 0: its first step isn't is_first"),
+        ("end", r"episode 1, step 1: is_terminal, but not is_last"),
+        ("lengths", r"episode 1: has 9 reward for 2 steps"),
+        ("empty", r"episode 1: observation/image: its images are of different sizes, or there are none"),
     ],
 )
 def test_bad_rows_are_named_and_skipped_only_when_asked(tmp_path: Path, fault: str, what: str) -> None:
