@@ -146,7 +146,8 @@ class LastSteps:
             lost = f"returns lose {self.total_reward:g} in all; " if self.num_rewards else ""
             out.append(
                 f"the last step holds an action in {self.num_actions} and a reward in {self.num_rewards} of "
-                f"{self.num_episodes} episodes; RLDS's rule is that neither is valid, so they are dropped: {lost}last_step=transition keeps them"
+                f"{self.num_episodes} episodes; RLDS's rule is that neither is valid, so they are dropped: {lost}"
+                "last_step=transition keeps them"
             )
         if self.num_discounts:
             out.append(f"discount is 0 at the end of {self.num_discounts} episodes that aren't is_terminal: taken as truncated")
