@@ -19,7 +19,7 @@ class LearnerConfig(OptimiserConfig):
     threads: int = Field(default=1, ge=1)  # of torch, each rank
     num_steps: int = Field(default=5000, ge=1)
     batch_size: int = Field(default=256, ge=1)
-    validation_fraction: float = Field(default=0.0, ge=0, lt=1)  # of the episodes, held out
+    validation_fraction: float = Field(default=0.0, ge=0, lt=1)  # of the episodes, about; held out for good
     validate_every: int = Field(default=500, ge=1)
     patience: int | None = Field(default=None, ge=1)  # validations without a new best before it stops; the best is restored
     checkpoint_every: int = Field(default=2000, ge=1)

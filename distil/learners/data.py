@@ -49,7 +49,7 @@ class Data:
 
         Args:
             reader: reads all of them within one budget.
-            validation_fraction: of the episodes of each part.
+            validation_fraction: of the episodes of each part, about (see `Snapshot.split`).
             seed: picks the held-out episodes.
             obs_horizon: observations of a window.
             chunk: actions of a window.

@@ -92,6 +92,8 @@ class Rank:
         config, seed = self._setup.config, self._setup.seed
         self._decide_budget(found)
         train, validation = self._samplers(data)
+        if config.validation_fraction and validation is None:
+            self._note_once("nothing is held out for validation: that takes two labelled episodes")
         reading = self._reading()
         if found is not None and found.state["reading"] != reading:
             raise InputError(

@@ -92,7 +92,8 @@ def distinct(parts: Sequence[Snapshot]) -> list[Snapshot]:
 def split(parts: Sequence[Snapshot], validation_fraction: float, seed: int) -> list[tuple[Snapshot, Snapshot]]:
     """Return (training, validation) of each part, as `Snapshot.split` does; no part trains on what another one holds out.
 
-    An episode of several parts is split where it comes first, and held out at most once.
+    An episode of several parts is split where it comes first, and held out at most once. As the stores grow, what is held out
+    stays so.
     """
     held_out = [new.split(validation_fraction, seed)[1] for new in distinct(parts)]
     digests = np.concatenate([part.episodes.digest for part in held_out])

@@ -13,7 +13,6 @@ import xxhash
 from numpy.typing import ArrayLike, NDArray
 
 from distil.errors import InputError
-from distil.seeding import generator
 from distil.store.backend import Location
 from distil.store.index import EpisodeIndex
 from distil.store.order import Cursor
@@ -98,8 +97,11 @@ class Snapshot:
     def split(self, validation_fraction: float, seed: int) -> tuple[Snapshot, Snapshot]:
         """Return views (training, validation) of disjoint episodes, each in canonical order.
 
-        Validation gets `round(fraction * num_episodes)` of them, at least one if the fraction isn't 0 and there are two
-        or more episodes; training always keeps one.
+        An episode is held out if the hash of its uid and the seed, uniform in [0, 1), is below the fraction. So while a store
+        grows, what is held out stays so, and what was trained on is never held out; how many there are varies about the
+        fraction. Two exceptions serve small stores: of the labelled episodes of the first round, the one with the largest hash
+        is always trained on; and if no labelled episode is held out, the one with the smallest hash is, until there is a
+        smaller one.
 
         Args:
             validation_fraction: in [0, 1).
@@ -107,10 +109,19 @@ class Snapshot:
         """
         if not 0 <= validation_fraction < 1:
             raise InputError(f"validation_fraction {validation_fraction}: should be at least 0 and less than 1")
-        num = round(validation_fraction * self.num_episodes)
-        num = min(max(num, int(validation_fraction > 0)), self.num_episodes - 1) if self.num_episodes > 1 else 0
-        order = generator(seed, "split").permutation(self.num_episodes)
-        return self.select(np.sort(order[num:])), self.select(np.sort(order[:num]))
+        hashes = np.array([xxhash.xxh3_64_intdigest(f"{seed} {uid}".encode()) for uid in self.episodes.uid.tolist()], np.uint64)
+        out = hashes / 2.0**64 < validation_fraction
+        labelled = self.episodes.num_labelled > 0
+        candidates = np.flatnonzero(labelled) if labelled.any() else np.arange(len(out))
+        if len(candidates):
+            rounds = self.episodes.round[candidates]
+            first = candidates[rounds == rounds.min()]
+            kept = first[hashes[first].argmax()]
+            out[kept] = False
+            others = candidates[candidates != kept]
+            if validation_fraction and len(others) and not out[others].any():
+                out[others[hashes[others].argmin()]] = True
+        return self.select(np.flatnonzero(~out)), self.select(np.flatnonzero(out))
 
     def episode(self, index: int) -> Episode:
         """Return a copy of the episode at `index`."""

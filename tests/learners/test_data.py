@@ -16,7 +16,7 @@ from distil.plans import UpdatePlan
 from distil.policies.config import MlpConfig, PolicyConfig
 from distil.policies.policy import Policy
 from distil.store import MixtureConfig, ReadConfig, Reader, SampleSource, Snapshot, Store, WeightConfig
-from distil.store.mixture import MixedSampler
+from distil.store.mixture import MixedSampler, split
 
 WINDOWS = {"obs_horizon": 1, "chunk": 1}
 WEIGHTS = WeightConfig(round_decay=0.5, intervention=3.0)
@@ -61,8 +61,9 @@ def test_each_part_holds_episodes_out_and_all_are_scanned(bed: Any) -> None:
         {tuple(row) for batch in source.scan(64) for row in batch.observations["obs"][:, 0]} for source in (training, held_out)
     ]
     assert not seen[0] & seen[1]
-    assert len(seen[1]) == held_out.num_samples == 4 * 20  # two of each distinct ten
-    assert len(seen[0]) == 16 * 20
+    num_held_out = sum(half.num_episodes for _, half in split(data.parts, 0.2, seed=0))
+    assert len(seen[1]) == held_out.num_samples == num_held_out * 20
+    assert len(seen[0]) == (20 - num_held_out) * 20
     alone = Data(parts=(whole,)).sources(reader, validation_fraction=0.0, seed=0, **WINDOWS)
     assert alone[1] is None
     assert alone[0].num_samples == 200
@@ -105,9 +106,11 @@ def test_a_killed_update_on_a_mixture_ends_as_if_it_had_not_been(
     assert next(calls) == 15
     assert all(np.array_equal(values, resumed.policy.arrays[name]) for name, values in straight.policy.arrays.items())
     assert metrics["train/validation_loss"] == expected["train/validation_loss"]
-    assert metrics["train/epochs"] == 30 * 16 / (8 * 20 + 4 * 30)
     data = Data.of(plan, None)
-    training, _ = data.sources(Reader(), validation_fraction=0.2, seed=bed.split_seed, **WINDOWS)
+    training, held_out = data.sources(Reader(), validation_fraction=0.2, seed=bed.split_seed, **WINDOWS)
+    assert held_out is not None
+    assert training.num_samples + held_out.num_samples == 10 * 20 + 5 * 30
+    assert metrics["train/epochs"] == 30 * 16 / training.num_samples
     mean = training.statistics(["obs"])["obs"].mean
     np.testing.assert_allclose(straight.policy.arrays["encoder.features.mean"], mean, atol=1e-5)
 

@@ -161,7 +161,7 @@ def test_learns_and_reports_in_the_vocabulary(bed):
     assert metrics["train/loss"] < 0.02
     assert metrics["train/validation_loss"] < 0.05
     assert metrics["train/steps"] == 200
-    assert metrics["train/epochs"] == 200 * 16 / (8 * 20)
+    assert metrics["train/epochs"] == 200 * 16 / bed.snapshot.split(0.2, bed.split_seed)[0].num_transitions
     assert 0 <= metrics["time/data_wait_s"] < metrics["time/update_s"]
     assert metrics["train/samples_per_s"] > 0
     assert metrics["train/grad_norm"] > 0

@@ -126,11 +126,17 @@ def test_an_episode_of_several_parts_is_held_out_of_all(fill: Fill) -> None:
     halves = split(parts, 0.2, seed=0)
     training = [{*half.episodes.seed.tolist()} for half, _ in halves]
     held_out = [half.episodes.seed.tolist() for _, half in halves]
-    assert [len(half) for half in held_out] == [2, 2, 0]
+    assert held_out[:2] == [part.split(0.2, seed=0)[1].episodes.seed.tolist() for part in distinct(parts)[:2]]
+    assert not held_out[2]
     flat = sum(held_out, [])  # noqa: RUF017
-    assert len({*flat}) == 4
+    assert len({*flat}) == len(flat) >= 2
     assert not set().union(*training) & {*flat}
     assert training[2] == set(range(20)) - {*flat}
+    grown = [whole, *parts[1:]]  # CORRECTNESS 32
+    later = split(grown, 0.2, seed=0)
+    now = {seed for _, half in later for seed in half.episodes.seed.tolist()}
+    assert {*flat} <= now
+    assert not set().union(*training) & now
     assert split(parts[:1], 0.2, seed=0)[0][1].digest == parts[0].split(0.2, seed=0)[1].digest
 
 

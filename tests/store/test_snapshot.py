@@ -7,8 +7,10 @@ import pytest
 
 from distil.errors import InputError
 from distil.store import Snapshot, Store
+from distil.types import Episode
 
 Fill = Callable[..., Store]
+MakeEpisode = Callable[..., Episode]
 
 
 @pytest.fixture
@@ -61,13 +63,68 @@ def test_what_is_not_there_is_an_error(snapshot: Snapshot) -> None:
             snapshot.episode(index)
 
 
-@pytest.mark.parametrize(("fraction", "want"), [(0.0, 0), (0.01, 1), (0.5, 3), (0.99, 5)])
-def test_the_split_is_by_episode_and_exhaustive(snapshot: Snapshot, fraction: float, want: int) -> None:
-    training, validation = snapshot.split(fraction, seed=3)
-    assert validation.num_episodes == want
-    assert sorted([*training.selection, *validation.selection]) == list(range(6))
-    assert snapshot.split(fraction, seed=3)[0].digest == training.digest
-    assert training.selection.tolist() == sorted(training.selection)
+@pytest.mark.parametrize("fraction", [0.0, 0.01, 0.3, 0.99])
+def test_the_split_is_by_episode_and_exhaustive(snapshot: Snapshot, fraction: float) -> None:
+    for seed in range(20):
+        training, validation = snapshot.split(fraction, seed=seed)
+        assert sorted([*training.selection, *validation.selection]) == list(range(6))
+        assert snapshot.split(fraction, seed=seed)[0].digest == training.digest
+        assert training.selection.tolist() == sorted(training.selection)
+        assert validation.selection.tolist() == sorted(validation.selection)
+        assert training.num_episodes > 0
+        assert (validation.num_episodes > 0) == (fraction > 0)
+    assert len({tuple(snapshot.split(0.3, seed=seed)[1].selection.tolist()) for seed in range(20)}) > 5
+
+
+def test_held_out_episodes_stay_held_out_while_the_data_grow(fill: Fill) -> None:
+    """CORRECTNESS 32: and what was trained on is never held out later."""
+    whole = fill([2] * 300).snapshot()
+    order = np.random.default_rng(0).permutation(300)  # in which they come: a uid says nothing about that
+    for seed in range(10):
+        trained, held_out = set[int](), set[int]()
+        for num in (5, 8, 20, 50, 100, 300):
+            view = whole.select(np.sort(order[:num]))
+            training, validation = ({*half.episodes.seed.tolist()} for half in view.split(0.1, seed=seed))
+            assert not trained & validation
+            if num > 50:
+                assert held_out <= validation
+            trained, held_out = trained | training, validation
+        assert 15 <= len(held_out) <= 45  # of 300; binomial
+
+
+def test_rounds_after_a_single_demonstration_leave_it_in_training(fill: Fill, make_episode: MakeEpisode) -> None:
+    """CORRECTNESS 32: the first round has nothing but it."""
+    store = fill([3])
+    writer = store.writer("more")
+    for number in range(1, 40):
+        writer.add(make_episode(number, 3, round=number))
+    entry = writer.seal()
+    assert entry is not None
+    whole = store.commit([entry])
+    for seed in range(50):
+        trained = set[int]()
+        for num in (1, 2, 3, 5, 10, 40):
+            training, validation = ({*half.episodes.seed.tolist()} for half in whole.first(num).split(0.3, seed=seed))
+            assert not trained & validation
+            assert bool(validation) == (num > 1)
+            assert 0 in training
+            trained |= training
+
+
+def test_the_split_keeps_labels_on_both_sides(fill: Fill, make_episode: MakeEpisode) -> None:
+    store = fill([3] * 6)
+    writer = store.writer("more")
+    for number in range(6, 40):
+        writer.add(make_episode(number, 3, labelled=np.zeros(3, np.uint8)))
+    entry = writer.seal()
+    assert entry is not None
+    snapshot = store.commit([entry])
+    for fraction in (0.01, 0.99):
+        for seed in range(20):
+            assert all(half.episodes.num_labelled.any() for half in snapshot.split(fraction, seed=seed))
+    training, validation = snapshot.select([0, 10, 11]).split(0.99, seed=0)
+    assert training.episodes.num_labelled.any()
+    assert not validation.episodes.num_labelled.any()
 
 
 def test_the_split_of_few_episodes(fill: Fill) -> None:
