@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from distil.errors import RunError
@@ -45,8 +45,7 @@ def compact(store: Store, *, target_bytes: int = TARGET_BYTES) -> CompactReport:
                 backend(store.path).delete(merged.path)
             raise RunError(f"{store.path}: another compaction was first; nothing was changed, run this one again if needed")
         entries = (*kept, *dict.fromkeys(replaced.values()))
-        new = replace(head, version=head.version + 1, entries=entries, message="compacted")
-        if (snapshot := store.publish(new)) is not None:
+        if (snapshot := store.publish(head.listing(entries, "compacted"))) is not None:
             return CompactReport(version=snapshot.version, num_before=len(head.entries), num_after=len(entries))
         head = store.manifest()
     return CompactReport(version=head.version, num_before=len(head.entries), num_after=len(head.entries))

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distil.store.backend import Item, backend
-from distil.store.manifest import FOLDER, bury_manifest, dropped_versions, read_manifest
+from distil.store.manifest import read_manifest
+from distil.store.segments import SEGMENTS, Segment, segment_name
+from distil.store.versions import FOLDER, bury_manifest, dropped_versions
 
 if TYPE_CHECKING:
     from distil.store.store import Store
@@ -31,14 +33,25 @@ class GcReport:
     restored: tuple[str, ...]  # shards in use that an interrupted collection had put aside
 
 
-def referenced(store: Store) -> set[str]:
-    """Return the keys of all shards that any version lists; RunError if one can't be read, since then nobody knows."""
-    paths = set[str]()
+@dataclass(frozen=True, kw_only=True)
+class InUse:
+    """What the versions of a store list."""
+
+    shards: set[str]  # keys
+    segments: set[str]  # names
+
+
+def referenced(store: Store) -> InUse:
+    """Return what any version lists; RunError if one can't be read, since then nobody knows."""
+    known, paths = dict[str, Segment](), set[str]()
     for version in store.versions():
         with suppress(FileNotFoundError):  # dropped meanwhile
-            manifest = read_manifest(store.path, version, store=store.uuid, row_bytes=store.spec.min_row_bytes)
-            paths.update(entry.path for entry in manifest.entries)
-    return paths
+            manifest = read_manifest(store.path, version, store=store.uuid, row_bytes=store.spec.min_row_bytes, known=known)
+            manifest.load(store.path)
+            paths.update(entry.path for entry in manifest.tail)
+    for segment in known.values():
+        paths.update(entry.path for entry in segment.entries)
+    return InUse(shards=paths, segments=set(known))
 
 
 def collect_garbage(store: Store, *, grace_s: float = GRACE_S, dry_run: bool = False) -> GcReport:
@@ -55,12 +68,17 @@ def collect_garbage(store: Store, *, grace_s: float = GRACE_S, dry_run: bool = F
     """
     files, before_s = backend(store.path), time.time() - grace_s
     items = files.list("data")  # before the manifests are read: what is committed in between is then listed by them
+    segments = files.list(SEGMENTS)
     wanted = referenced(store)
-    restored = () if dry_run else restore_trash(store, items, wanted, before_s)
-    orphans = [item for item in items if _SHARD.fullmatch(item.key) and item.key not in wanted]
+    restored = () if dry_run else restore_trash(store, items, wanted.shards, before_s)
+    orphans = [item for item in items if _SHARD.fullmatch(item.key) and item.key not in wanted.shards]
     deleted = [item for item in orphans if item.modified_s < before_s]
     if not dry_run:
         deleted = [item for item in deleted if files.withdraw(item.key, older_than_s=before_s)]
+        for item in segments:  # never touched after they are written, just before the version that names them
+            name = segment_name(item.key)
+            if name is not None and name not in wanted.segments and item.modified_s < before_s:
+                files.delete(item.key)
         _tidy(store, before_s)
     gone = {item.key for item in deleted}
     return GcReport(
@@ -97,7 +115,7 @@ def restore_trash(store: Store, items: list[Item], wanted: set[str], before_s: f
 def _tidy(store: Store, before_s: float) -> None:
     """Remove the temporary files of killed processes, and what a killed `drop` left of its manifests."""
     files = backend(store.path)
-    for folder in ("data", FOLDER, "tags", ".") if isinstance(store.path, Path) else ():
+    for folder in ("data", FOLDER, SEGMENTS, "tags", ".") if isinstance(store.path, Path) else ():
         for item in files.list(folder):
             if _TEMPORARY.fullmatch(item.key) and item.modified_s < before_s:
                 files.delete(item.key)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from distil.errors import InputError
-from distil.store.manifest import bury_manifest, drop_manifest, read_manifest, restore_manifest
+from distil.store.manifest import read_manifest
 from distil.store.tags import list_tags
+from distil.store.versions import bury_manifest, drop_manifest, restore_manifest
 
 if TYPE_CHECKING:
     from distil.store.store import Store
@@ -48,18 +49,9 @@ def summaries(store: Store) -> list[VersionSummary]:
             manifest = read_manifest(store.path, version, store=store.uuid, row_bytes=store.spec.min_row_bytes)
         except FileNotFoundError:
             continue  # dropped meanwhile
-        out.append(
-            VersionSummary(
-                version=version,
-                created_s=manifest.created_s,
-                message=manifest.message,
-                num_episodes=sum(entry.num_episodes for entry in manifest.entries),
-                num_transitions=sum(entry.num_transitions for entry in manifest.entries),
-                num_shards=len(manifest.entries),
-                num_bytes=sum(entry.num_bytes for entry in manifest.entries),
-                tags=tuple(tag.name for tag in tags if tag.version == version),
-            )
-        )
+        names = tuple(tag.name for tag in tags if tag.version == version)
+        facts = {"created_s": manifest.created_s, "message": manifest.message, **asdict(manifest.sums)}
+        out.append(VersionSummary(version=version, tags=names, **facts))
     return out
 
 

@@ -267,6 +267,5 @@ def available_bytes() -> int:
 
 def _union(parts: Sequence[Snapshot]) -> Snapshot:
     """Return the view of all episodes of `parts`; they don't overlap."""
-    joined = {name: np.concatenate([getattr(part.episodes, name) for part in parts]) for name in parts[0].episodes.__dict__}
     selection = np.concatenate([part.selection for part in parts])
-    return replace(parts[0], episodes=type(parts[0].episodes)(**joined), selection=selection, weights=join_weights(parts))
+    return replace(parts[0], chosen=selection, weights=join_weights(parts))

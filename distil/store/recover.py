@@ -51,7 +51,7 @@ def recover(store: Store, *, discard: bool = False, dry_run: bool = False) -> Re
         dry_run: change nothing.
     """
     items = backend(store.path).list("data")
-    wanted = referenced(store)
+    wanted = referenced(store).shards
     restored = () if dry_run else restore_trash(store, items, wanted, float("inf") if discard else 0.0)
     salvaged, discarded, writing = _unsealed(store, discard=discard, dry_run=dry_run)
     orphans = [item for item in backend(store.path).list("data") if _is_orphan(item, wanted)]

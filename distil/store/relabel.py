@@ -162,8 +162,7 @@ def publish_rewritten(store: Store, rewritten: Mapping[ShardEntry, ShardEntry], 
             break
         pending = {old: _touched(store, new) for old, new in pending.items()}
         entries = tuple(pending.get(entry, entry) for entry in head.entries)
-        new = replace(head, version=head.version + 1, entries=entries, message=message)
-        if (snapshot := store.publish(new)) is not None:
+        if (snapshot := store.publish(head.listing(entries, message))) is not None:
             version = snapshot.version
             break
     if overtaken:

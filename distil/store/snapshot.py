@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from distil.errors import InputError
 from distil.store.backend import Location
 from distil.store.index import EpisodeIndex
+from distil.store.manifest import Manifest
 from distil.store.order import Cursor
 from distil.store.rows import RowReader, Runs
 from distil.store.sampler import Sampler
@@ -24,6 +25,24 @@ from distil.store.weights import Weights
 from distil.types import Array, Batch, Episode
 
 _STEP_DIGEST_FIELDS = ("seed", "round", "policy_version")
+
+
+class Content:
+    """All shards and episodes of a version; the index of episodes is read when it is first asked for."""
+
+    def __init__(self, manifest: Manifest, read: Callable[[Sequence[ShardEntry]], EpisodeIndex]) -> None:
+        """Hold what `manifest` lists; `read` returns the index of its episodes."""
+        self.read, self._manifest = read, manifest
+
+    @property
+    def entries(self) -> tuple[ShardEntry, ...]:
+        """The shards."""
+        return self._manifest.entries
+
+    @cached_property
+    def episodes(self) -> EpisodeIndex:
+        """The episodes, sorted by uid; RunError if a shard can't be read."""
+        return self.read(self.entries)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,10 +56,24 @@ class Snapshot:
     path: Location  # the store's folder or URL
     version: int
     spec: StoreSpec
-    entries: tuple[ShardEntry, ...]  # of the whole version
-    episodes: EpisodeIndex
-    selection: NDArray[np.int64]  # [num_episodes] positions in the whole version's canonical order
+    content: Content  # of the whole version
+    chosen: NDArray[np.int64] | None = None  # [num_episodes] positions in the whole version's canonical order; None: all
     weights: Weights | None = None  # None: all episodes and steps count alike
+
+    @property
+    def entries(self) -> tuple[ShardEntry, ...]:
+        """The shards of the whole version."""
+        return self.content.entries
+
+    @cached_property
+    def episodes(self) -> EpisodeIndex:
+        """The index of the episodes, in the snapshot's order."""
+        return self.content.episodes if self.chosen is None else self.content.episodes.take(self.chosen)
+
+    @cached_property
+    def selection(self) -> NDArray[np.int64]:
+        """Positions of the episodes in the whole version's canonical order, [num_episodes]."""
+        return np.arange(len(self.episodes), dtype=np.int64) if self.chosen is None else self.chosen
 
     @property
     def num_episodes(self) -> int:
@@ -74,7 +107,7 @@ class Snapshot:
         if np.unique(chosen).size != chosen.size:
             raise InputError(f"{self.path}: an episode is selected twice; give each number once")
         weights = None if self.weights is None else self.weights.take(chosen)
-        return replace(self, episodes=self.episodes.take(chosen), selection=self.selection[chosen], weights=weights)
+        return replace(self, chosen=self.selection[chosen], weights=weights)
 
     def weighted(self, weights: ArrayLike, intervention: float = 1.0) -> Snapshot:
         """Return a view whose samples carry weights (`Batch.weights`), in place of those that it has.

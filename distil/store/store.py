@@ -14,18 +14,19 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from distil.errors import InputError
+from distil.errors import InputError, RunError
 from distil.store.admission import Catalogue, ClashError, Sieve, gone
 from distil.store.backend import Location, backend, location, read_json
 from distil.store.files import dump_json
-from distil.store.index import gather_index
-from distil.store.manifest import Manifest, list_versions, read_manifest, write_manifest
+from distil.store.index import EpisodeIndex, gather_index
+from distil.store.manifest import Manifest, read_manifest, write_manifest
 from distil.store.merge import merge_shards
 from distil.store.schema import FORMAT, StoreSpec, check_format, spec_from_json
 from distil.store.shard import ShardEntry, read_index
-from distil.store.snapshot import Snapshot
+from distil.store.snapshot import Content, Snapshot
 from distil.store.tags import read_tag
 from distil.store.verify import find_faults
+from distil.store.versions import has_version, list_versions, manifest_key, newest_version
 from distil.store.writer import ShardWriter
 
 _NUM_REQUESTS = 16  # at a time, to an object store
@@ -41,6 +42,7 @@ class Store:
         self._indices: dict[ShardEntry, pa.RecordBatch] = {}  # shards never change
         self._catalogue = Catalogue(self.index)
         self._committing = RLock()
+        self._newest = Manifest(version=0, store=store_uuid)  # of those that were read
 
     @staticmethod
     def create(path: str | Location, spec: StoreSpec) -> Store:
@@ -127,14 +129,13 @@ class Store:
                 sieve = self.sieve(head)
                 missing = [(entry, keep) for entry in entries if (keep := sieve.take(entry)).any()]
                 if not missing:
-                    return self._load(head)
+                    return self._snapshot(head)
                 for entry, keep in missing:
                     if (entry, keep.tobytes()) not in ready:
                         ready[entry, keep.tobytes()] = self._prepare(entry, keep)
                 added = tuple(ready[entry, keep.tobytes()] for entry, keep in missing)
-                manifest = replace(head, version=head.version + 1, entries=(*head.entries, *added), message=message)
-                if (snapshot := self.publish(manifest)) is not None:
-                    return snapshot
+                if (written := self._write(head.then(added, message))) is not None:
+                    return self._snapshot(written)
 
     def sieve(self, manifest: Manifest) -> Sieve:
         """Return what tells the episodes that a version lacks; `manifest` is the newest one."""
@@ -160,14 +161,24 @@ class Store:
     def publish(self, manifest: Manifest) -> Snapshot | None:
         """Make `manifest` the newest version if its number is free; None if another writer took it.
 
-        This is what commits are made of. The caller has read the version below, and touched the shards that are new.
+        The caller has read the version below, and touched the shards that are new.
         """
         snapshot = self._load(manifest)
+        written = self._write(manifest)
+        return None if written is None else replace(snapshot, content=Content(written, snapshot.content.read))
+
+    def _write(self, manifest: Manifest) -> Manifest | None:
+        """Return `manifest` as it was written, or None if another writer took its number."""
         try:
-            write_manifest(self.path, manifest)
+            self._newest = write_manifest(self.path, manifest)
         except FileExistsError:
+            if max(self.versions(), default=0) < manifest.version:
+                where = self.path / manifest_key(manifest.version)
+                raise RunError(
+                    f"{where}: in the way, since it is no version; restore it or the newest version from a copy"
+                ) from None
             return None
-        return snapshot
+        return self._newest
 
     def snapshot(self, version: int | str | None = None) -> Snapshot:
         """Return a version (default: the newest; version 0, without episodes, before the first commit).
@@ -188,43 +199,62 @@ class Store:
         """
         number = self.resolve(version)
         if number is not None:
-            self._require(number)
+            self.manifest(number)
         return find_faults(self.path, self.spec, self.uuid, self.versions(), number)
 
     def manifest(self, version: int | None = None) -> Manifest:
         """Return the list of shards of a version (default: the newest)."""
-        while True:
-            number = max(self.versions(), default=0) if version is None else version
-            if version is not None:
-                self._require(version)
-            if number == 0:
-                return Manifest(version=0, store=self.uuid)
-            try:
-                return read_manifest(self.path, number, store=self.uuid, row_bytes=self.spec.min_row_bytes)
-            except FileNotFoundError:
-                continue  # it was dropped a moment ago
-
-    def _require(self, version: int) -> None:
+        if version is None:
+            return self._find_newest()
+        if version == 0:
+            return Manifest(version=0, store=self.uuid)
+        try:
+            if has_version(self.path, version):
+                return self._read(version)
+        except FileNotFoundError:
+            pass  # dropped a moment ago
         versions = self.versions()
-        if version != 0 and version not in versions:
-            has = f"{versions[0]} to {versions[-1]}" if versions else "none yet"
-            raise InputError(f"{self.path}: no version {version}; there is {has}")
+        has = f"{versions[0]} to {versions[-1]}" if versions else "none yet"
+        raise InputError(f"{self.path}: no version {version}; there is {has}")
+
+    def _find_newest(self) -> Manifest:
+        """Return the newest version, which is read only if it isn't the one that was the newest before."""
+        failed, newest = 0, self._newest
+        while (number := newest_version(self.path, newest.version)) != newest.version:
+            try:
+                newest = self._read(number)
+            except FileNotFoundError:  # dropped a moment ago, so there is a newer one
+                if number <= failed:
+                    raise RunError(f"{self.path / manifest_key(number)}: incomplete; restore it from a copy") from None
+                failed, newest = number, Manifest(version=0, store=self.uuid)
+        self._newest = newest
+        return newest
+
+    def _read(self, version: int) -> Manifest:
+        known = {segment.name: segment for segment in self._newest.segments}
+        return read_manifest(self.path, version, store=self.uuid, row_bytes=self.spec.min_row_bytes, known=known).load(
+            self.path
+        )
 
     def _load(self, manifest: Manifest) -> Snapshot:
-        unknown = [entry for entry in manifest.entries if entry not in self._indices]
+        """Return a version's snapshot with its index of episodes, checked."""
+        snapshot = self._snapshot(manifest)
+        assert snapshot.content.episodes is not None  # reads it
+        return snapshot
+
+    def _snapshot(self, manifest: Manifest) -> Snapshot:
+        """Return a version's snapshot, which reads its index when it is first asked for it."""
+        content = Content(manifest, self._gather)
+        return Snapshot(path=self.path, version=manifest.version, spec=self.spec, content=content)
+
+    def _gather(self, entries: Sequence[ShardEntry]) -> EpisodeIndex:
+        unknown = [entry for entry in entries if entry not in self._indices]
         with ThreadPoolExecutor(1 if isinstance(self.path, Path) else _NUM_REQUESTS) as pool:
             run = map if isinstance(self.path, Path) else pool.map
             self._indices.update(zip(unknown, run(partial(read_index, self.path), unknown), strict=True))
-        episodes = gather_index([self._indices[entry] for entry in manifest.entries])
+        episodes = gather_index([self._indices[entry] for entry in entries])
         twice = np.flatnonzero(episodes.uid[1:] == episodes.uid[:-1])
         if twice.size:
             uid = episodes.uid[twice[0]]
             raise ClashError(f"{self.path}: episode {uid} would be in the store twice; give new episodes new uids")
-        return Snapshot(
-            path=self.path,
-            version=manifest.version,
-            spec=self.spec,
-            entries=manifest.entries,
-            episodes=episodes,
-            selection=np.arange(len(episodes), dtype=np.int64),
-        )
+        return episodes

@@ -12,6 +12,7 @@ from distil.store.backend import Location
 from distil.store.entry import check_size
 from distil.store.manifest import Manifest, read_manifest
 from distil.store.schema import StoreSpec
+from distil.store.segments import Segment
 from distil.store.shard import Shard, ShardEntry, file_digest, open_shard, read_index
 from distil.types import Array
 
@@ -26,17 +27,20 @@ def find_faults(root: Location, spec: StoreSpec, store: str, versions: Sequence[
         versions: those that it has.
         version: whose shards to read; None: the newest one whose manifest is intact.
     """
-    faults, manifests = [], dict[int, Manifest]()
+    faults, known, chosen = list[str](), dict[str, Segment](), Manifest(version=0, store=store)
     for number in versions:
         try:
-            manifests[number] = read_manifest(root, number, store=store, row_bytes=spec.min_row_bytes)
+            manifest = read_manifest(root, number, store=store, row_bytes=spec.min_row_bytes, known=known).load(root)
         except FileNotFoundError:
             continue  # dropped meanwhile
         except (RunError, InputError) as error:
             faults.append(str(error))
-    chosen = manifests.get(version) if version is not None else manifests[max(manifests)] if manifests else None
+            continue
+        if version in (None, number):
+            chosen = manifest
+    faults = list(dict.fromkeys(faults))  # many versions may name one segment
     owners: dict[str, str] = {}
-    for entry in chosen.entries if chosen else ():
+    for entry in chosen.entries:
         try:
             check_shard(root, spec, entry, owners)
         except RunError as error:

@@ -69,7 +69,7 @@ def test_shards_from_before_success_was_kept_read_as_unknown(fill: Fill) -> None
         writer.write_table(table)
     num = path.stat().st_size
     assert parse_index(read_tail(store.path, entry.path, num), path).column("success").to_pylist() == [-1, -1]
-    snapshot = store.publish(replace(store.manifest(), version=2, entries=(describe(store.path, entry.path, num),)))
+    snapshot = store.publish(store.manifest().listing((describe(store.path, entry.path, num),), ""))
     assert snapshot is not None
     assert [snapshot.episode(number).success for number in range(2)] == [None, None]
 

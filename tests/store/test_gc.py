@@ -13,7 +13,7 @@ from distil.store import ShardEntry, Store
 from distil.store.backend import FolderBackend
 from distil.store.gc import collect_garbage
 from distil.store.history import drop
-from distil.store.manifest import drop_manifest, manifest_key
+from distil.store.versions import drop_manifest, manifest_key
 
 Fill = Callable[..., Store]
 

@@ -50,7 +50,7 @@ def test_summaries_and_differences(store: Store) -> None:
 def test_other_steps_under_one_uid_are_a_change(store: Store, make_episode: Any) -> None:
     manifest = store.manifest()
     other = sealed(store, make_episode(9, 6))
-    store.publish(type(manifest)(version=5, store=store.uuid, entries=(*manifest.entries[:-1], other)))
+    store.publish(manifest.listing((*manifest.entries[:-1], other), ""))
     assert diff(store, 4, 5).changed == ("test-0009",)
 
 
@@ -71,7 +71,7 @@ def test_dropping_keeps_the_rest_and_never_frees_a_number(store: Store, make_epi
         drop(store, [1])
     with pytest.raises(FileNotFoundError):  # to whoever listed the versions before
         read_manifest(store.path, 3, store=store.uuid, row_bytes=store.spec.min_row_bytes)
-    behind = type(store.manifest())(version=3, store=store.uuid, entries=(sealed(store, make_episode(20, 3)),))
+    behind = type(store.manifest())(version=3, store=store.uuid, tail=(sealed(store, make_episode(20, 3)),))
     assert store.publish(behind) is None  # a committer that still believes in version 2 must not win
     assert store.commit([sealed(store, make_episode(21, 3))]).version == 5
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from distil.errors import RunError
 from distil.store.files import dump_json
-from distil.store.manifest import Manifest, list_versions, manifest_key, read_manifest, write_manifest
+from distil.store.manifest import Manifest, read_manifest, write_manifest
 from distil.store.shard import ShardEntry
+from distil.store.versions import list_versions, manifest_key
 
 ENTRY = ShardEntry(path="data/a.arrow", num_bytes=1000, num_rows=12, num_episodes=2, num_transitions=10, digest="0" * 32)
 
@@ -22,12 +23,12 @@ def root(tmp_path: Path) -> Path:
 
 
 def put(root: Path, **changes: Any) -> None:
-    data = Manifest(version=1, store="s", entries=(ENTRY,)).to_json() | changes
+    data = Manifest(version=1, store="s", tail=(ENTRY,)).to_json() | changes
     (root / manifest_key(1)).write_bytes(dump_json(data))
 
 
 def test_round_trip_and_exclusive_versions(root: Path) -> None:
-    written = write_manifest(root, Manifest(version=7, store="s", entries=(ENTRY,), message="hello"))
+    written = write_manifest(root, Manifest(version=7, store="s", tail=(ENTRY,), message="hello"))
     assert written.created_s > 0
     assert read_manifest(root, 7, store="s", row_bytes=8) == written
     with pytest.raises(FileExistsError):

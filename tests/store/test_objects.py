@@ -65,7 +65,7 @@ def test_two_committers_on_one_version_both_count(url: str, spec: StoreSpec, mak
     entries = [sealed(store, make_episode(number, 2)) for number in range(3)]
     head = store.manifest()
     store.commit(entries[:1])
-    stale = store.publish(type(head)(version=1, store=store.uuid, entries=(entries[1],)))
+    stale = store.publish(type(head)(version=1, store=store.uuid, tail=(entries[1],)))
     assert stale is None
     store.commit(entries[1:])
     assert store.commit(entries).num_episodes == 3

@@ -7,7 +7,7 @@ import pytest
 
 from distil.errors import InputError
 from distil.store import Store
-from distil.store.manifest import manifest_key
+from distil.store.versions import manifest_key
 
 Fill = Callable[..., Store]
 
