@@ -250,6 +250,6 @@ def label(
     store = Store.open(path)
     chosen = None if config.select.is_everything else config.select.resolve(store.snapshot()).episodes.uid.tolist()
     built = config.build(store.spec)
-    key = config.key(built)
+    key = config.key(built, store.spec)
     with config.asking(built, store.spec) as asked:
         return label_store(store, asked, key=key, uids=chosen, again=again, num_workers=num_workers, progress=progress)

@@ -251,19 +251,30 @@ def open_data(config: RunConfig, rundir: RunDir, session: Session) -> RunData:
     """Return the data of the run in `rundir`; the versions of a mixture are those of the run's start.
 
     Raises:
-        InputError: a store is missing, or of other spaces than the environment.
+        InputError: a store is missing, or of other spaces than the environment; or an expert's file isn't the one of the start.
     """
     wanted = config.data.mixture
     if wanted is None:
         store = session.store(config)
         collector = session.collector(config, store) if config.env is not None else None
+        _pin_content(rundir, session)
         return OwnStore(store, collector, rundir, config.data, session.progress)
     known = rundir.find("pinned", 0)
     mixture = wanted.pin(known["versions"] if known else None)
     parts = session.mixture(mixture)
+    _pin_content(rundir, session)
     if known is None:
         rundir.append("pinned", round=0, versions=[part.version for part in mixture.parts])
     return Mixture(mixture=mixture, parts=tuple(parts))
+
+
+def _pin_content(rundir: RunDir, session: Session) -> None:
+    """Compare what the expert and the environment are made of with the journal's; runs of distil 0.1.0 didn't note it."""
+    known, now = rundir.find("content", 0), session.content.to_json()
+    if known is not None:
+        session.require_content(known, str(rundir.path))
+    if known is None or any(known[name] != now[name] for name in now):
+        rundir.append("content", round=0, **now)
 
 
 def total(figures: Sequence[Metrics]) -> dict[str, float]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from distil.algorithms.dagger import DaggerConfig
-from distil.envs import EnvSpec, describe
+from distil.content import Content, changed
+from distil.envs import EnvSpec, content_of, describe
 from distil.errors import InputError, RunError
 from distil.experts.gates.config import HumanGateConfig
 from distil.experts.team import Team
@@ -43,8 +45,9 @@ class Session:
         if config.learner.num_learners:  # a session of Ray started for the workers alone would have no room for the learners
             ensure_ray(config.rollouts.address, config.rollouts.num_cpus + config.learner.num_learners)
         self._fleet: Fleet | None = None
+        self.content = _content(config)
         if config.env is not None:
-            ledger = Path(config.runs).resolve() / "labels" / _identity(config)
+            ledger = Path(config.runs).resolve() / "labels" / _digest(self._identity(config))
             self._fleet = Fleet(env=config.env, spec=self.spec, config=config.rollouts, team=team, ledger=ledger)
         self.progress = progress
         self.num_queries = 0  # steps of the experts' own episodes so far: what the check and the scores have asked
@@ -154,9 +157,32 @@ class Session:
 
     def collector(self, config: RunConfig, store: Store) -> Collector:
         """Return the collector of the run's demonstrations."""
-        expert = config.expert.model_dump(mode="json") if config.expert else None
-        noise, progress = config.data.noise, self.progress
-        return Collector(self.fleet, store, seed=config.seed, noise=noise, identity=expert, progress=progress)
+        noise, progress, identity = config.data.noise, self.progress, self._identity(config)
+        return Collector(self.fleet, store, seed=config.seed, noise=noise, identity=identity, progress=progress)
+
+    def require_content(self, earlier: Mapping[str, Mapping[str, str]], where: str) -> None:
+        """Compare what the expert and the environment are made of with what they were when the run at `where` began.
+
+        Edited code is said: it may be what lets a run go on. Its episodes are told from the earlier ones.
+
+        Raises:
+            InputError: a file is another one, so the run's labels would be those of two experts.
+        """
+        if files := changed(self.content.files, earlier["files"]):
+            raise InputError(
+                f"{where}: {', '.join(files)} changed since the run began: restore it, or start a new run (without --resume)"
+            )
+        if sources := changed(self.content.sources, earlier["sources"]):
+            say(
+                self.progress,
+                f"{', '.join(sources)} changed since {where} began; later episodes are made with what is there now",
+            )
+
+    def _identity(self, config: RunConfig) -> dict[str, Any]:
+        """Return what tells the episodes and labels of an environment and an expert from those of others, as JSON data."""
+        parts = {"env": config.env, "expert": config.expert}
+        dumped = {name: part.model_dump(mode="json") if part else None for name, part in parts.items()}
+        return dumped | {"content": self.content.to_json()}
 
     def __enter__(self) -> Session:
         return self
@@ -177,7 +203,12 @@ def _stored(config: RunConfig) -> EnvSpec:
     )
 
 
-def _identity(config: RunConfig) -> str:
-    """Return the name of the folder of an expert's labels: equal for equal experts and environments."""
-    parts = [part.model_dump(mode="json") if part else None for part in (config.env, config.expert)]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+def _content(config: RunConfig) -> Content:
+    if config.env is None:
+        return Content()
+    return content_of(config.env) | (config.expert.content(config.env) if config.expert else Content())
+
+
+def _digest(identity: Mapping[str, Any]) -> str:
+    """Return the name of the folder of an expert's labels."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]

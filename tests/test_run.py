@@ -1,3 +1,5 @@
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +46,7 @@ def train(settings: RunConfig, rundir: RunDir | None = None) -> RunDir:
 
 
 def kinds(rundir: RunDir) -> list[str]:
-    return [entry["kind"] for entry in rundir.journal() if entry["kind"] not in ("tracked", "given", "asked")]
+    return [entry["kind"] for entry in rundir.journal() if entry["kind"] not in ("tracked", "given", "asked", "content")]
 
 
 def weights(rundir: RunDir) -> dict[str, np.ndarray]:
@@ -235,3 +237,50 @@ def test_demonstrations_of_others_have_cost_no_question(tmp_path: Path) -> None:
     train(config(tmp_path))
     metrics = train(config(tmp_path, expert=None)).reports()[-1].metrics
     assert (metrics["budget/expert_labels"], metrics["budget/expert_queries"]) == (120, 0)
+
+
+def unfinished(rundir: RunDir) -> RunDir:
+    """The run as if it had been killed before its report."""
+    journal = rundir.path / "journal.jsonl"
+    journal.write_text("".join(line for line in journal.read_text().splitlines(True) if '"reported"' not in line))
+    return RunDir(rundir.path)
+
+
+def test_a_run_is_not_continued_with_another_expert_file(tmp_path: Path) -> None:
+    """CORRECTNESS 35."""
+    shutil.copytree(train(config(tmp_path)).policy, tmp_path / "one")
+    shutil.copytree(train(config(tmp_path, seed=1)).policy, tmp_path / "two")
+    shutil.copytree(tmp_path / "one", tmp_path / "expert")
+    settings = config(tmp_path, expert={"kind": "policy", "path": str(tmp_path / "expert")}, name="taught")
+    rundir = unfinished(train(settings))
+    before = rundir.journal("collected")
+    shutil.copytree(tmp_path / "two", tmp_path / "expert", dirs_exist_ok=True)
+    with pytest.raises(InputError, match=r"taught-001: .*policy.safetensors changed since the run began: restore it, or start"):
+        train(settings, rundir)
+    shutil.copytree(tmp_path / "one", tmp_path / "expert", dirs_exist_ok=True)
+    assert train(settings, rundir).journal("collected") == before
+    shutil.copytree(tmp_path / "two", tmp_path / "expert", dirs_exist_ok=True)
+    other = train(settings)
+    assert other.journal("collected")[0]["stream"] != before[0]["stream"]
+    assert other.reports()[-1].metrics["budget/demonstrations"] == 3
+
+
+def test_a_run_says_that_code_was_edited_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    code = "from testbed import Balancer\n"
+    (tmp_path / "own_balance.py").write_text(code)
+    settings = config(tmp_path, expert={"kind": "import", "target": "own_balance:Balancer", "kwargs": {"num_envs": 4}})
+    rundir = unfinished(train(settings))
+    (tmp_path / "own_balance.py").write_text(code + "# fixed\n")
+    for said in (1, 0):  # the second time, it is known
+        told = Told()
+        with Session(settings, told) as session:
+            loop.train(settings, rundir, session)
+        assert len([text for text in told.said if "own_balance changed since" in text]) == said
+    assert rundir.is_finished
+    old = unfinished(rundir)
+    journal = old.path / "journal.jsonl"  # of a version that did not note it
+    journal.write_text("".join(line for line in journal.read_text().splitlines(True) if '"content"' not in line))
+    train(settings, RunDir(old.path))
+    assert len(RunDir(old.path).journal("content")) == 1
+    monkeypatch.delitem(sys.modules, "own_balance")

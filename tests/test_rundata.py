@@ -78,7 +78,7 @@ def test_a_run_on_a_mixture_counts_all_parts_and_collects_nothing(folder: Path, 
     rundir = train(config(folder))
     (report,) = rundir.reports()
     assert report.snapshot is None
-    assert [entry["kind"] for entry in rundir.journal()] == ["pinned", "tracked", "reported"]
+    assert [entry["kind"] for entry in rundir.journal()] == ["content", "pinned", "tracked", "reported"]
     metrics = report.metrics
     assert (metrics["train/episodes"], metrics["budget/demonstrations"]) == (7, 7)
     assert metrics["budget/env_steps"] == metrics["budget/expert_labels"] == 7 * 40

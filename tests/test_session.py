@@ -1,3 +1,5 @@
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -5,10 +7,13 @@ import numpy as np
 import pytest
 
 from distil.config import validate
+from distil.envs import GymEnvConfig, describe
 from distil.errors import InputError, RunError
 from distil.plans import CheckPlan, CollectPlan
+from distil.policies.checkpoint import save_policy
 from distil.policies.config import PolicyConfig
 from distil.policies.policy import Policy
+from distil.rollouts import Collector
 from distil.runconfig import RunConfig
 from distil.seeding import Purpose, episode_seeds
 from distil.session import Session
@@ -197,3 +202,50 @@ def test_who_cannot_intervene_is_refused_at_once(intervener: dict[str, Any], tex
     algorithm = {"kind": "dagger", "gate": {"kind": "human", "intervener": intervener}}
     with pytest.raises(InputError, match=text):
         Session(config(env=env, rollouts={"num_workers": 0, "num_envs": 1}, algorithm=algorithm, **SCRIPTED))
+
+
+def write_policy(folder: Path, shift: int) -> None:
+    """An expert's file: a policy of some weights."""
+    spec = describe(GymEnvConfig(id="CartPole-v1"))
+    ref = Policy(PolicyConfig(), spec.observation, spec.action).ref(0)
+    arrays = {name: np.full_like(value, shift + 1) for name, value in ref.arrays.items()}
+    save_policy(replace(ref, arrays=arrays), folder)
+
+
+def test_another_expert_file_at_the_same_path_gives_other_episodes(tmp_path: Path) -> None:
+    """CORRECTNESS 35."""
+    expert = {"kind": "policy", "path": str(tmp_path / "expert")}
+    settings = config(expert=expert, data={"path": str(tmp_path / "demos"), "episodes": 2}, runs=str(tmp_path / "runs"))
+    found = []
+    for shift in (0, 1, 0):
+        write_policy(tmp_path / "expert", shift)
+        with Session(settings) as session:
+            report = session.collector(settings, session.store(settings)).collect(CollectPlan(num_episodes=2))
+            found.append((report.stream, report.num_episodes, session.fleet._ledger))
+    assert [num for _, num, _ in found] == [2, 2, 0]
+    assert found[0][0] == found[2][0] != found[1][0]
+    assert found[0][2] == found[2][2] != found[1][2]  # a service's answers are kept apart too
+
+
+def test_another_environment_under_the_same_name_gives_other_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CORRECTNESS 35."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    settings = config(env={"kind": "import", "target": "own_pole:make"}, data={"path": str(tmp_path / "demos")})
+    streams = []
+    for gravity in (9.8, 3.0, 9.8):
+        (tmp_path / "own_pole.py").write_text(OWN_POLE.format(gravity=gravity))
+        monkeypatch.delitem(sys.modules, "own_pole", raising=False)
+        with Session(settings) as session:
+            streams.append(Collector.stream(session.collector(settings, None), CollectPlan(num_episodes=1)))  # type: ignore[arg-type]
+    assert streams[0] == streams[2] != streams[1]
+    monkeypatch.delitem(sys.modules, "own_pole")
+
+
+OWN_POLE = """
+import gymnasium as gym
+
+def make():
+    env = gym.make("CartPole-v1")
+    env.unwrapped.gravity = {gravity}
+    return env
+"""

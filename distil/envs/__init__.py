@@ -1,6 +1,6 @@
 """Environments: configuration, spaces as data, and N of them stepped together."""
 
-from distil.envs.config import EnvConfig, EnvSpec, GymEnvConfig, ImportEnvConfig, WrapperConfig, describe, make
+from distil.envs.config import EnvConfig, EnvSpec, GymEnvConfig, ImportEnvConfig, WrapperConfig, content_of, describe, make
 from distil.envs.slots import ListSlots, SlotError, Slots, StepResult, slots
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Slots",
     "StepResult",
     "WrapperConfig",
+    "content_of",
     "describe",
     "make",
     "slots",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -10,7 +11,9 @@ from typing import Annotated, Any, Literal
 import gymnasium as gym
 from pydantic import Discriminator, Field, JsonValue, Tag
 
+from distil import content
 from distil.config import Config, import_target, nearest
+from distil.content import Content
 from distil.errors import InputError
 from distil.spaces import SpaceSpec, action_spec, observation_spec
 
@@ -47,6 +50,7 @@ class ImportEnvConfig(Config):
     kwargs: dict[str, JsonValue] = Field(default_factory=dict)
     wrappers: tuple[WrapperConfig, ...] = ()
     max_episode_steps: int | None = Field(default=None, gt=0)
+    version: int | str = ""  # part of its identity: change it when it acts differently though its source is the same
     vectorised: bool = False  # the target takes `num_envs` too and returns a gymnasium.vector.VectorEnv
 
     @property
@@ -126,6 +130,29 @@ def _wrap(env: Any, config: GymEnvConfig | ImportEnvConfig) -> Any:
         with _readable(wrapper.target):
             env = target(env, **wrapper.kwargs)
     return env
+
+
+def content_of(config: GymEnvConfig | ImportEnvConfig) -> Content:
+    """Return what the environment is made of: the sources of its class and wrappers, and how Gymnasium's registry has it."""
+    if isinstance(config, ImportEnvConfig):
+        found = content.of_target(config.target, "environment")
+    else:
+        found = Content()
+        entry = gym.registry.get(config.id.rpartition(":")[2])
+        if entry is not None:
+            point = entry.entry_point
+            found |= (
+                content.of_target(point, "environment")
+                if isinstance(point, str)
+                else content.of_modules(content.module_of(point))
+            )
+            facts = {"kwargs": entry.kwargs, "limit": entry.max_episode_steps, "entry": point if isinstance(point, str) else ""}
+            found |= Content(
+                sources={f"registry:{entry.id}": json.dumps(facts, sort_keys=True, default=lambda it: type(it).__name__)}
+            )
+    for wrapper in config.wrappers:
+        found |= content.of_target(wrapper.target, "wrapper")
+    return found
 
 
 def describe(config: GymEnvConfig | ImportEnvConfig) -> EnvSpec:

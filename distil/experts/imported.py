@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from distil import content
 from distil.config import Config, import_target
+from distil.content import Content
 from distil.errors import InputError, RunError
 from distil.experts.base import Checked, Expert, every
 from distil.types import Labels, Observations
@@ -31,6 +33,11 @@ class ImportExpertConfig(Config):
     kind: Literal["import"] = "import"
     target: str
     kwargs: dict[str, Any] = Field(default_factory=dict)
+    version: int | str = ""  # part of its identity: change it when it answers differently though its source is the same
+
+    def content(self, env: EnvConfig) -> Content:
+        """Return what it is made of: the source of its module. `version` stands for what that doesn't show, such as files."""
+        return content.of_target(self.target, "expert")
 
     def build(self, env: EnvConfig, spec: EnvSpec) -> Expert:
         """Return the expert; InputError if the target is missing, can't be made or can't be called."""

@@ -35,6 +35,7 @@ class MetaWorldExpert(Stateless):
             raise InputError(f"MetaWorld has no task {task!r}{nearest(task, list(policies))}")
         self.name = f"scripted metaworld {task}"
         self._policy = policies[task]()
+        self.module = str(type(self._policy).__module__)
 
     def act(self, observations: Observations, *, envs: Sequence[Any] | None = None) -> Labels:
         """Return the policy's actions [N, 4] float32: the hand's displacement and the gripper's effort."""

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from distil import content
 from distil.config import Config
+from distil.content import Content
 from distil.errors import InputError
 from distil.experts.base import Checked, Expert, check_spaces, every
 from distil.policies.acting import Acting, acting
@@ -23,6 +25,10 @@ class PolicyExpertConfig(Config):
 
     kind: Literal["policy"] = "policy"
     path: str  # a run's folder, or the policy's own
+
+    def content(self, env: EnvConfig) -> Content:
+        """Return what it is made of: the file of its weights, which has its configuration too."""
+        return content.of_files(_folder(Path(self.path)) / WEIGHTS)
 
     def build(self, env: EnvConfig, spec: EnvSpec) -> Expert:
         """Return the expert; InputError if there is no policy at the path, or if its spaces don't fit."""

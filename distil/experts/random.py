@@ -9,6 +9,7 @@ import numpy as np
 
 from distil import seeding
 from distil.config import Config
+from distil.content import Content
 from distil.experts.base import Checked, Expert, every
 from distil.spaces import Leaf
 from distil.types import Array, Labels, Observations
@@ -23,6 +24,10 @@ class RandomExpertConfig(Config):
     """Random actions, drawn as Gymnasium's spaces draw them."""
 
     kind: Literal["random"] = "random"
+
+    def content(self, env: EnvConfig) -> Content:
+        """Return what it is made of: nothing that changes."""
+        return Content()
 
     def build(self, env: EnvConfig, spec: EnvSpec) -> Expert:
         """Return the expert; every action space fits."""

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from gymnasium import spaces
 
+from distil import content
 from distil.config import Config
+from distil.content import Content
 from distil.errors import InputError
 from distil.experts import controllers
 from distil.experts.base import Checked, Expert, Stateless, check_spaces, every
@@ -64,14 +66,17 @@ class ScriptedExpertConfig(Config):
     kind: Literal["scripted"] = "scripted"
     name: Name = "auto"
 
+    def content(self, env: EnvConfig) -> Content:
+        """Return what it is made of: the source of the controllers, or of MetaWorld's policy for the task."""
+        if (_pick(env) if self.name == "auto" else self.name) == "metaworld":
+            return content.of_modules(MetaWorldExpert(_task(env)).module)
+        return content.of_modules(controllers.__name__)
+
     def build(self, env: EnvConfig, spec: EnvSpec) -> Expert:
         """Return the expert for this environment; InputError if there is none, or if its spaces don't fit."""
         name = _pick(env) if self.name == "auto" else self.name
         if name == "metaworld":
-            task = getattr(env, "kwargs", {}).get("env_name")
-            if not isinstance(task, str):
-                raise InputError("expert scripted metaworld: which task? set env.kwargs.env_name=reach-v3, for one")
-            metaworld = MetaWorldExpert(task)
+            metaworld = MetaWorldExpert(_task(env))
             wants = _Script(control=controllers.pendulum, num_features=39, num_actions=4, discrete=False).spaces()
             check_spaces(metaworld.name, wants, (spec.observation, spec.action))
             return Checked(metaworld, spec.action)
@@ -105,6 +110,13 @@ def environments() -> dict[str, list[str]]:
     for env_id, name in {**_BY_ENV, "Meta-World": "metaworld"}.items():
         names.setdefault(name, []).append(env_id)
     return names
+
+
+def _task(env: EnvConfig) -> str:
+    task = getattr(env, "kwargs", {}).get("env_name")
+    if not isinstance(task, str):
+        raise InputError("expert scripted metaworld: which task? set env.kwargs.env_name=reach-v3, for one")
+    return task
 
 
 def _pick(env: EnvConfig) -> Name:

@@ -13,6 +13,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from distil import seeding
 from distil.config import Config
+from distil.content import Content
 from distil.experts.base import Expert
 from distil.experts.single import SingleExpertConfig
 
@@ -38,6 +39,13 @@ class SeveralExpertsConfig(Config):
         if unknown := sorted(self.weights.keys() - self.members.keys()):
             raise ValueError(f"weights of {', '.join(unknown)}: the members are {', '.join(self.members)}")
         return self
+
+    def content(self, env: EnvConfig) -> Content:
+        """Return what its members are made of."""
+        found = Content()
+        for member in self.members.values():
+            found |= member.content(env)
+        return found
 
     def team(self, env: EnvConfig, spec: EnvSpec) -> Team:
         """Return the experts; InputError if one of them can't be made or doesn't fit the environment."""

@@ -46,7 +46,8 @@ class Collector:
         store: where they go.
         seed: root seed of the episodes' seeds.
         noise: on the expert's actions.
-        identity: what else tells this stream of episodes from others, such as the expert's configuration, as JSON data.
+        identity: what else tells this stream of episodes from others, such as the expert's configuration and what it and the
+            environment are made of, as JSON data.
         progress: told of episodes as they end.
     """
 

@@ -49,15 +49,16 @@ class LabelConfig(Config):
             return
         from distil.rollouts.service.actors import Service
 
-        folder = Path("runs").resolve() / "labels" / self.key(expert)[:16]
+        folder = Path("runs").resolve() / "labels" / self.key(expert, spec)[:16]
         num_cpus = self.num_workers + self.service.num_cpus_wanted
         team = Team(members={expert.name: expert})
         with closing(Service(team, spec.action.leaf, self.service, folder, address=None, num_cpus=num_cpus)) as service:
             yield service.team.members[expert.name]
 
-    def key(self, expert: Expert) -> str:
-        """Return the identity of the expert that `build` has made: its configuration, and what it has read from files."""
-        digest = hashlib.sha256(json.dumps(self.expert.model_dump(mode="json"), sort_keys=True).encode())
+    def key(self, expert: Expert, spec: StoreSpec) -> str:
+        """Return the identity of the expert that `build` has made for a store of `spec`: its configuration and its content."""
+        parts = [self.expert.model_dump(mode="json"), self.expert.content(stored_env(spec.env)).to_json()]
+        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
         try:
             digest.update(pickle.dumps(expert))
         except Exception:  # the user's own: what can't be sent to workers is known by its configuration alone

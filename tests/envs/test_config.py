@@ -1,8 +1,10 @@
+import sys
+
 import gymnasium as gym
 import pytest
 
 from distil.config import Config, validate
-from distil.envs import EnvConfig, GymEnvConfig, ImportEnvConfig, WrapperConfig, describe, make
+from distil.envs import EnvConfig, GymEnvConfig, ImportEnvConfig, WrapperConfig, content_of, describe, make
 from distil.envs.config import make_vector
 from distil.errors import InputError
 
@@ -135,3 +137,39 @@ def test_the_first_time_limit_is_the_environments(kwargs, limit, expected):
     env = ImportEnvConfig(target="testbed:limited", kwargs=kwargs, max_episode_steps=limit)
     assert describe(env).max_episode_steps == expected
     assert describe(GymEnvConfig(id="CartPole-v1", max_episode_steps=limit)).max_episode_steps == (limit or 500)
+
+
+def test_an_environment_is_known_by_the_source_of_its_class_and_wrappers(tmp_path, monkeypatch):
+    """CORRECTNESS 35."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def contents(env="", wrapper=""):
+        (tmp_path / "own_env.py").write_text(f"def make():\n    {env or 'pass'}\n")
+        (tmp_path / "own_wrapper.py").write_text(f"def wrap(env):\n    {wrapper or 'pass'}\n")
+        for name in ("own_env", "own_wrapper"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        wrappers = (WrapperConfig(target="own_wrapper:wrap"),)
+        configs = ImportEnvConfig(target="own_env:make", wrappers=wrappers), GymEnvConfig(id="CartPole-v1", wrappers=wrappers)
+        return [content_of(config) for config in configs]
+
+    first = contents()
+    assert set(first[0].sources) == {"own_env", "own_wrapper"}
+    assert set(first[1].sources) == {"gymnasium.envs.classic_control.cartpole", "registry:CartPole-v1", "own_wrapper"}
+    assert contents() == first
+    other_env, other_wrapper = contents(env="x = 1"), contents(wrapper="x = 1")
+    assert other_env[0] != first[0]
+    assert other_env[1] == first[1]
+    assert all(a != b for a, b in zip(other_wrapper, first, strict=True))
+    for name in ("own_env", "own_wrapper"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+
+def test_an_id_is_known_by_what_is_registered_under_it(monkeypatch):
+    """CORRECTNESS 35."""
+    found = []
+    for entry, kwargs in (("testbed:Toy", {}), ("testbed:Toy", {"a": 1}), ("testbed:NotAnEnv", {}), (Config, {"o": object()})):
+        monkeypatch.setitem(gym.registry, "Mine-v0", gym.envs.registration.EnvSpec("Mine-v0", entry_point=entry, kwargs=kwargs))
+        found.append(content_of(GymEnvConfig(id="package:Mine-v0")))
+        assert content_of(GymEnvConfig(id="package:Mine-v0")) == found[-1]
+    assert len({str(content) for content in found}) == 4
+    assert content_of(GymEnvConfig(id="Nowhere-v0")).sources == {}

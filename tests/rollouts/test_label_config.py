@@ -1,3 +1,4 @@
+import sys
 import threading
 
 import numpy as np
@@ -60,11 +61,24 @@ def test_the_limit_comes_from_the_store_or_from_the_registry():
 def test_the_key_is_the_expert(tmp_path):
     spec = raw_store(tmp_path / "s", [3]).spec
     a, b = ({"kind": "import", "target": "testbed:Balancer", "kwargs": {"num_envs": num}} for num in (1, 2))
-    keys = [config(**c).key(config(**c).build(spec)) for c in (a, a, b)]
+    keys = [config(**c).key(config(**c).build(spec), spec) for c in (a, a, b)]
     assert keys[0] == keys[1] != keys[2]
     expert = config(**a).build(spec)
     changed = config(**a).build(spec)
     changed._expert._target.weights = np.ones(3)  # the same configuration, but another content of the file that it names
-    assert config(**a).key(expert) != config(**a).key(changed)
+    assert config(**a).key(expert, spec) != config(**a).key(changed, spec)
     expert._expert._target.lock = threading.Lock()
-    assert len(config(**a).key(expert)) == 64
+    assert len(config(**a).key(expert, spec)) == 64
+
+
+def test_the_key_is_the_content_of_its_module(tmp_path, monkeypatch):
+    """CORRECTNESS 35: a function is pickled by its name, so only its source tells."""
+    spec = raw_store(tmp_path / "s", [3]).spec
+    monkeypatch.syspath_prepend(str(tmp_path))
+    keys = []
+    for text in ("def act(obs):\n    return 0\n", "def act(obs):\n    return 1\n"):
+        (tmp_path / "labeller.py").write_text(text)
+        expert = {"kind": "import", "target": "labeller:act"}
+        keys += [config(**expert, version=v).key(config(**expert).build(spec), spec) for v in ("", 2)]
+    monkeypatch.delitem(sys.modules, "labeller")
+    assert len(set(keys)) == 4

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from distil import content
 from distil.config import Config
+from distil.content import Content
 from distil.errors import InputError
 from distil.experts.base import Checked, Expert
-from distil.experts.sb3.archive import Archive, beside, read_archive
+from distil.experts.sb3.archive import Archive, beside, find_archive, read_archive
 from distil.experts.sb3.expert import Sb3Expert
 from distil.experts.sb3.fit import fit
 from distil.experts.sb3.layout import Algo, read_layout
@@ -29,6 +31,13 @@ class Sb3ExpertConfig(Config):
     algo: Algo = "auto"  # what the file must hold; auto: what it does hold
     vecnormalize: str = "auto"  # a file of statistics, none, or auto: the one beside the zip
     time_feature: Literal["auto", "on", "off"] = "auto"  # was 1 - t / limit a last observation? auto: as config.yml says
+
+    def content(self, env: EnvConfig) -> Content:
+        """Return what it is made of: the zip, the file of statistics, and the zoo's config.yml."""
+        path = find_archive(Path(self.path))
+        given = Path(self.vecnormalize) if self.vecnormalize not in ("auto", "none") else None
+        statistics = beside(path, *_STATISTICS) if self.vecnormalize == "auto" else given
+        return content.of_files(path, statistics, beside(path, "config.yml"))
 
     def build(self, env: EnvConfig, spec: EnvSpec) -> Expert:
         """Return the expert.

@@ -1,0 +1,107 @@
+"""What a configuration refers to, known by its content: files by their bytes, modules by their source.
+
+A path or a name may stand for something else tomorrow. Episodes and labels are told apart by what stood there when they were
+made: another expert file at the same path, or another environment behind the same name, give other episodes.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from distil.config import import_target
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """Digests of what an environment or an expert is made of, besides its configuration."""
+
+    files: Mapping[str, str] = field(default_factory=dict)  # path -> of its bytes
+    sources: Mapping[str, str] = field(default_factory=dict)  # module -> of its source
+
+    def __or__(self, other: Content) -> Content:
+        return Content(files={**self.files, **other.files}, sources={**self.sources, **other.sources})
+
+    def to_json(self) -> dict[str, dict[str, str]]:
+        """Return a JSON object."""
+        return {"files": dict(self.files), "sources": dict(self.sources)}
+
+
+def changed(now: Mapping[str, str], earlier: Mapping[str, str]) -> list[str]:
+    """Return the names that had another digest, or none, or that are gone."""
+    return sorted(name for name in now.keys() | earlier.keys() if now.get(name) != earlier.get(name))
+
+
+def of_files(*paths: Path | None) -> Content:
+    """Return the content of files; None stands for a file that isn't there."""
+    return Content(files={str(path): _digest(path) for path in paths if path is not None})
+
+
+def of_target(target: str, what: str) -> Content:
+    """Return the content of the user's own `what`, named `package.module:name`; InputError if it can't be imported.
+
+    It is the source of that module, of the one that defines the object, and of what these import from their own folders.
+    """
+    value = import_target(target, what)
+    return of_modules(target.partition(":")[0], module_of(value))
+
+
+def of_modules(*names: str) -> Content:
+    """Return the content of modules that are imported; those without a file, and Python's own, have none."""
+    files = {name: getattr(sys.modules.get(name), "__file__", None) for name in names}
+    own = {name: Path(file) for name, file in files.items() if file and name.partition(".")[0] not in sys.stdlib_module_names}
+    return Content(sources={name: _source(path) for name, path in own.items() if path.is_file()})
+
+
+def module_of(value: Any) -> str:
+    """Return the name of the module that defines an object; empty if it doesn't say."""
+    name = getattr(value, "__module__", None)
+    return name if isinstance(name, str) else ""
+
+
+def _digest(path: Path) -> str:
+    state = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            state.update(chunk)
+    return state.hexdigest()
+
+
+def _source(path: Path) -> str:
+    """Return the digest of a module's file and of those that it imports from its folder."""
+    todo, found = [path], dict[str, str]()
+    while todo:
+        file = todo.pop()
+        name = file.relative_to(path.parent).as_posix()
+        if name not in found:
+            found[name] = _digest(file)
+            todo += _imported(file, path.parent) if file.suffix == ".py" else []
+    return xxhash.xxh3_128_hexdigest(repr(sorted(found.items())).encode())
+
+
+def _imported(file: Path, folder: Path) -> Iterator[Path]:
+    """Yield the files in or below `folder` that the module imports, by any of their names."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError, RecursionError):  # not for this Python: it is known by its bytes alone
+        return
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
+        for name in names:
+            parts = [part for part in name.split(".") if part.isidentifier()]
+            for begin in range(len(parts)):
+                place = folder.joinpath(*parts[begin:])
+                yield from (p for p in (place.with_suffix(".py"), place / "__init__.py") if p.is_file())

@@ -1,0 +1,61 @@
+"""YAML: what is read, and that a short text cannot ask for much memory or time."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from distil.config import parse_yaml
+from distil.errors import InputError
+
+LETTERS = "abcdefghi"
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (
+            "a: &a [x]\n" + "".join(f"{y}: &{y} [{','.join([f'*{x}'] * 9)}]\n" for x, y in itertools.pairwise(LETTERS)),
+            "more than 100000 values with its aliases written out",
+        ),
+        (
+            "a: &a {k: 1}\n"
+            + "".join(f"{y}: &{y} {{<<: [{','.join([f'*{x}'] * 9)}]}}\n" for x, y in itertools.pairwise(LETTERS)),
+            "more than 100000 values with its aliases written out",
+        ),
+        ("&a [*a]", "aliases written out"),
+        ("&a {k: *a}", "aliases written out"),
+        ("[" * 100_000, "nested too deep"),
+        ("{a: " * 20_000, "nested too deep"),
+        ("\n".join(" " * i + "a:" for i in range(400)), "nested too deep"),
+        ("a: 1\n" * 60_000, "300000 characters of YAML, at most 131072 are read"),
+        ("x: " + "9" * 5000, "4300 digits"),
+        ("x: 1" + ":59" * 3000, "4300 digits"),
+        ("!!timestamp 2001-99-99", "month must be in 1..12"),
+        ("x: !!binary aGk=", "bytes is not JSON"),
+        ("!!set {a, b}", "set is not JSON"),
+        ("? [a, b]\n: c", "unhashable"),
+        ("\0", "not valid YAML"),
+    ],
+    ids=itertools.count(),
+)
+def test_a_short_yaml_cannot_ask_for_much(text: str, fault: str) -> None:
+    with pytest.raises(InputError, match=fault) as caught:
+        parse_yaml(text, "x.yaml")
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith("x.yaml")
+
+
+def test_aliases_are_read() -> None:
+    assert parse_yaml("a: &a {x: 1}\nb: *a\nc: {<<: *a, y: 2}", "x") == {"a": {"x": 1}, "b": {"x": 1}, "c": {"x": 1, "y": 2}}
+
+
+def test_an_ordered_dictionary_is_read_where_it_is_asked_for() -> None:
+    text = "!!python/object/apply:collections.OrderedDict\n- - - a\n    - 1\n  - - b\n    - x\n"
+    assert parse_yaml(text, "x", pairs=True) == {"a": 1, "b": "x"}
+    with pytest.raises(InputError, match="constructor"):
+        parse_yaml(text, "x")
+    for other in ("os.mkdir", "collections.OrderedDict {}"):
+        with pytest.raises(InputError, match="not valid YAML"):
+            parse_yaml(f"!!python/object/apply:{other}", "x", pairs=True)
