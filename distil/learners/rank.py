@@ -49,7 +49,7 @@ class Rank:
         self._noted: set[str] = set()
         self._objective = _build(setup, ranks)
         self._checkpoints = Checkpoints(setup.folder)
-        self._reader = Reader(setup.config.read)
+        self._reader = Reader(setup.config.read, note=self._note_once)
         self._version = 0
         self._fitted = False
         self._ref: PolicyRef | None = None

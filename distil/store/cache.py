@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from distil.errors import RunError
 from distil.store.files import os_fault
-from distil.store.heap import Area, Heap
+from distil.store.heap import Area, Heap, SpaceError
 from distil.store.rows import RowReader
 from distil.store.sampler import Sampler, whole_episodes
 from distil.store.snapshot import Snapshot
@@ -49,6 +49,11 @@ class HeldTable:
         self._private_heaps = {name: Heap() for name in layout.compressed} if folder is None else {}
         self._rows: dict[bytes, int] = {}  # digest of an episode's steps -> row of its first transition
         self.bytes_read = 0
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes may hold it too."""
+        return self._folder is not None
 
     @property
     def num_bytes(self) -> int:
@@ -108,7 +113,11 @@ class HeldTable:
         if self._folder is None:
             yield
             return
-        with open(self._folder / "build", "w") as file:
+        try:
+            file = open(self._folder / "build", "w")  # noqa: SIM115 - closed below
+        except OSError as error:
+            raise SpaceError(str(os_fault(error, self._folder))) from None
+        with file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
@@ -134,7 +143,7 @@ class HeldTable:
         try:
             np.save(temporary, records, allow_pickle=False)
         except OSError as error:
-            raise os_fault(error, temporary) from None
+            raise SpaceError(str(os_fault(error, temporary))) from None
         temporary.replace(self._folder / "index.npy")
 
 

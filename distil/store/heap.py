@@ -11,10 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from distil.errors import RunError
 from distil.store.files import os_fault
 from distil.types import Array
 
 BLOCK = np.dtype([("begin", np.int64), ("end", np.int64)])  # where a compressed row lies in a heap
+
+
+class SpaceError(RunError):
+    """An area can't be made, or can't grow: where others share it, memory of one's own may still have room."""
 
 
 class Area:
@@ -23,7 +28,10 @@ class Area:
     def __init__(self, path: Path | None = None) -> None:
         """Make private memory, or open (or make) the file `path`, which other processes map too."""
         self._path = path
-        self._descriptor = _anonymous() if path is None else os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._descriptor = _anonymous() if path is None else os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise self._refused(error) from None
 
     def __del__(self) -> None:
         if hasattr(self, "_descriptor"):
@@ -35,12 +43,12 @@ class Area:
         return os.fstat(self._descriptor).st_size
 
     def grow(self, num_bytes: int) -> None:
-        """Make it at least so large; RunError if there is no space."""
+        """Make it at least so large; SpaceError if there is no space."""
         if num_bytes > self.num_bytes:
             try:
                 os.posix_fallocate(self._descriptor, 0, num_bytes)  # here, not as a bus error later
             except OSError as error:
-                raise os_fault(error, self._path or Path("memory")) from None
+                raise self._refused(error) from None
 
     def array(self, dtype: np.dtype[Any], shape: tuple[int, ...], *, writeable: bool = False) -> Array:
         """Return its first bytes as an array."""
@@ -51,20 +59,23 @@ class Area:
         return np.frombuffer(mmap.mmap(self._descriptor, size, access=access), dtype, count=int(np.prod(shape))).reshape(shape)
 
     def write(self, data: NDArray[np.uint8], offset: int) -> None:
-        """Write bytes, beyond its end too."""
+        """Write bytes, beyond its end too; SpaceError if there is no space."""
         done, view = 0, data.data
         while done < len(view):
             try:
                 done += os.pwrite(self._descriptor, view[done:], offset + done)
             except OSError as error:
-                raise os_fault(error, self._path or Path("memory")) from None
+                raise self._refused(error) from None
+
+    def _refused(self, error: OSError) -> SpaceError:
+        return SpaceError(str(os_fault(error, self._path or Path("memory"))))
 
 
 class Heap:
     """Compressed rows, one after another."""
 
     def __init__(self, path: Path | None = None, used: int = 0) -> None:
-        """Go on after the first `used` bytes of the area at `path` (None: private)."""
+        """Continue after the first `used` bytes of the area at `path` (None: private)."""
         self._area, self.used = Area(path), used
 
     def append(self, blocks: NDArray[np.uint8]) -> int:

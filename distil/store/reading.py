@@ -17,6 +17,7 @@ from pydantic import Field, field_validator
 from distil.config import Config
 from distil.errors import InputError, RunError
 from distil.store.cache import HeldTable, SharedFolder, has_space, shared_name
+from distil.store.heap import SpaceError
 from distil.store.order import SampleSource
 from distil.store.rows import RowReader
 from distil.store.sampler import whole_episodes
@@ -24,6 +25,7 @@ from distil.store.snapshot import Snapshot
 from distil.store.stream import BudgetError, StreamSampler
 from distil.store.weights import WEIGHT_BYTES, join_weights
 from distil.store.windows import Layout, WindowOptions, Windows, place
+from distil.types import Note, unheard
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {"KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
@@ -70,14 +72,15 @@ class ReadReport:
 class Reader:
     """Reads snapshots for one process, again and again: what is in memory already isn't read twice."""
 
-    def __init__(self, config: ReadConfig | None = None, *, shared_root: Path | None = None) -> None:
+    def __init__(self, config: ReadConfig | None = None, *, shared_root: Path | None = None, note: Note = unheard) -> None:
         """Prepare; nothing is read.
 
         Args:
             config: the settings.
             shared_root: folder in RAM for shared tables; None: one of the user's own in /dev/shm.
+            note: told, once, that shared memory has run out of space.
         """
-        self._config = config or ReadConfig()
+        self._config, self._note_space = config or ReadConfig(), note
         self._root = shared_root or _SHARED_ROOT / f"distil-{os.getuid()}"
         self._tables: dict[str, HeldTable] = {}
         self._folders: dict[str, SharedFolder] = {}
@@ -137,10 +140,8 @@ class Reader:
         for name in self._tables.keys() - wanted:
             self._forget(name)
         for i in set(range(len(stores))) - out.keys():
-            table, is_shared = self._table(wholes[i], layouts[i], room)
-            before = table.bytes_read
-            out[i] = [table.sampler(part) for part in stores[i]]
-            bytes_read, shared = bytes_read + table.bytes_read - before, shared or is_shared
+            table, out[i], new_bytes = self._held(wholes[i], stores[i], layouts[i], room)
+            bytes_read, shared = bytes_read + new_bytes, shared or table.is_shared
         self._note(1 + streams, sum(needs), budget, bytes_read, shared)
         return [out[i] for i in range(len(stores))]
 
@@ -152,15 +153,40 @@ class Reader:
         if name in self._folders:
             self._folders.pop(name).close()
 
-    def _table(self, snapshot: Snapshot, layout: Layout, room: int) -> tuple[HeldTable, bool]:
+    def _held(
+        self, whole: Snapshot, parts: Sequence[Snapshot], layout: Layout, room: int
+    ) -> tuple[HeldTable, list[SampleSource], int]:
+        """Return the table that holds `parts`, their samplers, and the bytes read from shards for them."""
+        table = self._table(whole, layout, room)
+        before = table.bytes_read
+        try:
+            return table, [table.sampler(part) for part in parts], table.bytes_read - before
+        except SpaceError as error:
+            if not table.is_shared:
+                raise
+            fault = str(error)
+        name = shared_name(whole, layout)
+        self._forget(name)
+        table = self._tables[name] = HeldTable(layout)  # others keep what they share
+        self._note_space(f"{fault.split(';')[0]}: demonstrations are kept in this process's own memory instead")
+        return table, [table.sampler(part) for part in parts], table.bytes_read
+
+    def _table(self, snapshot: Snapshot, layout: Layout, room: int) -> HeldTable:
         name, num_bytes = shared_name(snapshot, layout), needed_bytes(snapshot, layout)
         table = self._tables.get(name)
         if table is not None and table.num_bytes + table.share_lacking(snapshot) * num_bytes > room:
             self._forget(name)
             table = self._tables[name] = HeldTable(layout)  # without what isn't wanted any more, which others may still hold
         if table is None:
-            table = self._tables[name] = HeldTable(layout, self._folder(name, num_bytes))
-        return table, name in self._folders
+            table = self._tables[name] = self._new_table(layout, name, num_bytes)
+        return table
+
+    def _new_table(self, layout: Layout, name: str, num_bytes: int) -> HeldTable:
+        try:
+            return HeldTable(layout, self._folder(name, num_bytes))
+        except SpaceError:
+            self._folders.pop(name).close()
+            return HeldTable(layout)
 
     def _folder(self, name: str, num_bytes: int) -> Path | None:
         if not self._config.share or not self._root.parent.is_dir():

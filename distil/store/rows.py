@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +32,7 @@ from distil.types import Array
 
 _SCRATCH_BYTES = 1 << 18
 _HOLE_BYTES = 1 << 15  # reading over a hole of so many bytes is cheaper than a second call
-_MAX_OPEN = 256
+_MAX_OPEN = 256  # files of all readers of this process, or a quarter of what the system allows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +65,34 @@ class _Schema:
         return isinstance(other, _Schema) and other._text == self._text
 
 
+class _OpenFiles:
+    """How many files the readers of this process hold open, so that together they stay within a limit.
+
+    Below the limit a reader opens what it likes. At the limit each one has an equal share, and closes files of its own before
+    it opens another; so there are never more than twice as many.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # a reader may be collected while another one is counted
+        self._num_files = self._num_readers = 0
+
+    def share(self) -> int:
+        """Return how many files a reader may hold before it opens another one."""
+        allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        limit = _MAX_OPEN if allowed == resource.RLIM_INFINITY else max(1, min(_MAX_OPEN, allowed // 4))
+        with self._lock:
+            return limit if self._num_files < limit else max(1, limit // max(1, self._num_readers))
+
+    def count(self, files: int, readers: int) -> None:
+        """Note that so many files, and readers that have some, were added (or removed, if negative)."""
+        with self._lock:
+            self._num_files += files
+            self._num_readers += readers
+
+
+_OPEN_FILES = _OpenFiles()
+
+
 class RowReader:
     """Copies rows out of the shards of one version of a store. Not for two threads at a time."""
 
@@ -79,7 +109,7 @@ class RowReader:
     def close(self) -> None:
         """Close the files; reading again opens them again."""
         while self._open:
-            os.close(self._open.popitem()[1].descriptor)
+            self._close_one()
 
     def __del__(self) -> None:
         if hasattr(self, "_open"):
@@ -155,6 +185,9 @@ class RowReader:
         if opened is not None:
             self._open.move_to_end(number)
             return opened
+        share = _OPEN_FILES.share()
+        while len(self._open) >= share:
+            self._close_one()
         entry = self._entries[number]
         try:
             places = _checked_places(self._root, entry, self._schema)
@@ -164,10 +197,14 @@ class RowReader:
             raise RunError(f"{self._root / entry.path}: the shard is missing; restore it from a copy") from None
         except OSError as error:
             raise os_fault(error, Path(entry.path)) from None
+        _OPEN_FILES.count(1, not self._open)
         self._open[number] = opened
-        if len(self._open) > _MAX_OPEN:
-            os.close(self._open.popitem(last=False)[1].descriptor)
         return opened
+
+    def _close_one(self) -> None:
+        """Close the file that wasn't used for the longest time."""
+        os.close(self._open.popitem(last=False)[1].descriptor)
+        _OPEN_FILES.count(-1, -(not self._open))
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,32 @@
 from __future__ import annotations
 
+import errno
+import os
 import re
+import subprocess
+import sys
 from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 from storebed import starts, transitions
 
 from distil.config import validate
 from distil.errors import InputError
-from distil.store import Sampler, Store
+from distil.spaces import action_spec, observation_spec
+from distil.store import Sampler, Store, StoreSpec
 from distil.store.reading import ReadConfig, Reader, available_bytes, needed_bytes, parse_bytes
 from distil.store.stream import StreamSampler
 from distil.store.windows import Layout, Windows
+from distil.types import Episode
 
 Fill = Callable[..., Store]
+MakeEpisode = Callable[..., Episode]
 LENGTHS = [300] * 40
 
 
@@ -181,3 +190,64 @@ def test_budgets() -> None:
     with pytest.raises(InputError, match="write a number of bytes, or such as 500MB or 8GiB"):
         validate(ReadConfig, {"memory_budget": "much"})
     assert np.isfinite(available_bytes())
+
+
+_MIXTURE = """
+import resource, sys
+from distil.store import MixedSampler, ReadConfig, Reader, Store
+
+stores = [Store.open(path).snapshot() for path in sys.argv[1:]]
+reader = Reader(ReadConfig(memory_budget=1_300_000 * len(stores), share=False))
+resource.setrlimit(resource.RLIMIT_NOFILE, (80, 80))
+sources = [parts[0] for parts in reader.mixture([[store] for store in stores])]
+assert [source.tier for source in sources] == [2] * len(stores)
+batches = MixedSampler(sources, [1.0] * len(stores)).batches(batch_size=500, seed=0, num_batches=len(stores) * 100)
+print(sum(len(batch) for batch in batches))
+"""
+
+
+def test_a_mixture_of_streamed_stores_keeps_few_files_open(fill: Fill) -> None:
+    paths = [str(fill([1250] * 40, [*range(40)], name=name).path) for name in "abcde"]
+    run = subprocess.run([sys.executable, "-c", _MIXTURE, *paths], capture_output=True, text=True, check=False)
+    assert (run.stdout, run.stderr) == (f"{5 * 50_000}\n", "")
+
+
+@pytest.mark.parametrize("call", ["posix_fallocate", "pwrite"])
+def test_shared_memory_that_runs_out_of_space_is_left(
+    tmp_path: Path, make_episode: MakeEpisode, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """The table grows from round to round; the run goes on in memory of its own, and says so once."""
+    image = observation_spec(spaces.Box(0, 255, (8, 8, 3), np.uint8))
+    spec = StoreSpec(observation=image, action=action_spec(spaces.Box(-1, 1, (1,), np.float32)), codecs={"obs": "lz4"})
+    store, snapshots = Store.create(tmp_path / "images", spec), []
+    for number in range(3):
+        writer = store.writer(f"w{number}")
+        observations = {"obs": np.full((201, 8, 8, 3), number, np.uint8)}
+        writer.add(make_episode(number, 200, observations=observations))
+        entry = writer.seal()
+        assert entry is not None
+        snapshots.append(store.commit([entry]))
+    original, root = getattr(os, call), tmp_path / "shm"
+
+    def refuse(descriptor: int, *args: Any) -> Any:
+        if full and os.readlink(f"/proc/self/fd/{descriptor}").startswith(str(root)):
+            raise OSError(errno.ENOSPC, "full")
+        return original(descriptor, *args)
+
+    full, notes = False, list[str]()
+    monkeypatch.setattr(os, call, refuse)
+    held = Reader(shared_root=root, note=notes.append)
+    held.sampler(snapshots[0])
+    assert held.report is not None
+    assert (held.report.shared, notes) == (True, [])
+    full = True
+    for snapshot in snapshots[1:]:
+        source = held.sampler(snapshot)
+        assert (held.report.shared, held.report.tier) == (False, 1)
+        (batch,) = source.scan(1000)
+        (expected,) = Sampler(snapshot).scan(1000)
+        assert np.array_equal(batch.observations["obs"], expected.observations["obs"])
+    assert len(notes) == 1
+    assert "no disk space left: demonstrations are kept in this process's own memory instead" in notes[0]
+    held.close()
+    assert not any(path.is_dir() for path in root.iterdir())
