@@ -31,13 +31,13 @@ from rich.console import Console
 from rich.table import Table
 
 import distil
+from distil.cluster import ensure_ray
 from distil.envs import GymEnvConfig, describe
 from distil.experts.base import Stateless, every
 from distil.experts.sb3.config import Sb3ExpertConfig
 from distil.experts.team import Team
 from distil.rollouts.service.actors import Service
 from distil.rollouts.service.config import ServiceConfig
-from distil.rollouts.session import ensure_ray
 from distil.store import Store
 from distil.types import Labels
 

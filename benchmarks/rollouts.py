@@ -29,12 +29,12 @@ from common import machine, write_result
 from rich.console import Console
 from rich.table import Table
 
+from distil.cluster import ensure_ray
 from distil.envs import GymEnvConfig, describe
 from distil.plans import CollectPlan
 from distil.policies.config import MlpConfig, PolicyConfig
 from distil.policies.policy import Policy
 from distil.rollouts import Collector, Fleet, RolloutConfig
-from distil.rollouts.session import ensure_ray
 from distil.store.schema import StoreSpec
 from distil.store.store import Store
 from distil.types import PolicyRef

@@ -193,6 +193,7 @@ def _assemble(config: RunConfig, rundir: RunDir, session: Session) -> Iterator[P
         resume=resume,
         progress=progress,
         note=partial(say, session.progress),
+        start_timeout_s=config.rollouts.start_timeout_s,
     )
     status: Status = "FAILED"
     try:

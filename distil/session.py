@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from distil.algorithms.dagger import DaggerConfig
+from distil.cluster import ensure_ray
 from distil.content import Content, changed
 from distil.envs import EnvSpec, content_of, describe
 from distil.errors import InputError, RunError
@@ -17,7 +18,6 @@ from distil.experts.team import Team
 from distil.plans import CheckPlan, Who
 from distil.policies.checkpoint import require_spaces
 from distil.rollouts import Baselines, Collector, EvalResult, Fleet, evaluate
-from distil.rollouts.session import ensure_ray
 from distil.runconfig import RunConfig
 from distil.seeding import Purpose, episode_seeds
 from distil.store import MixtureConfig, Snapshot, Store, StoreSpec

@@ -1,6 +1,8 @@
 """Environments and experts made for tests: they count, fail and die on request. Ray actors import this module too."""
 
 import os
+import signal
+import sys
 import time
 from pathlib import Path
 
@@ -29,6 +31,14 @@ class Toy(gym.Env):
         self.lengths, self.end, self.success = lengths, end, success
         self.sleep = float(os.environ.get("TOY_SLEEP", sleep))
         self.fault, self.bad_seed, self.bad_step, self.marker = fault, bad_seed, bad_step, marker
+        if fault == "exit_sealing":
+            sys.addaudithook(self._watch)
+
+    def _watch(self, event, args):
+        if event == "open" and str(args[0]).startswith(f"{self.marker}/data/") and args[2] & os.O_CREAT:
+            with Path(self.marker).with_name("deaths").open("a") as file:
+                file.write(".")
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)

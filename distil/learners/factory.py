@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distil.cluster import START_TIMEOUT_S
 from distil.learners.base import Learner, LearnerSetup
 from distil.learners.config import LearnerConfig
 from distil.types import Note, Progress, silent, unheard
@@ -24,6 +25,7 @@ def make_learner(
     resume: bool = False,
     progress: Progress = silent,
     note: Note = unheard,
+    start_timeout_s: float = START_TIMEOUT_S,
 ) -> Learner:
     """Return the learner of `config`: in this process, or `num_learners` ranks on Ray Train (Ray must be running).
 
@@ -36,15 +38,16 @@ def make_learner(
         resume: continue from the newest checkpoint in `folder`, if there is one.
         progress: told of the steps.
         note: told what a user should know about the data.
+        start_timeout_s: that ranks on Ray Train may wait for room in the cluster.
 
     Raises:
-        InputError: a checkpoint to resume from has other shapes; the device doesn't exist.
+        InputError: a checkpoint to resume from has other shapes; the device doesn't exist; or Ray has no room for the ranks.
     """
     setup = LearnerSetup(config=config, policy=policy, spec=spec, folder=folder.resolve(), seed=seed, resume=resume)
     if config.num_learners:
         from distil.learners.ray_train import RayLearner
 
-        return RayLearner(setup, progress, note)
+        return RayLearner(setup, progress, note, start_timeout_s=start_timeout_s)
     from distil.learners.local import LocalLearner
 
     return LocalLearner(setup, progress, note)

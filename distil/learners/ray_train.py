@@ -18,6 +18,7 @@ import ray
 import ray.train
 import ray.train.torch
 
+from distil.cluster import START_TIMEOUT_S, Request
 from distil.errors import InputError, RunError
 from distil.learners.base import LearnerSetup
 from distil.learners.mailbox import Done, Job, Mailbox, Status
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 _POLL_S = 1.0
 _MAX_STARTS = 4  # of a group on one plan
-_START_TIMEOUT_S = 300.0
 _CLOSE_TIMEOUT_S = 30.0
 _ABORT_TIMEOUT_S = 1.0
 
@@ -52,14 +52,32 @@ class _RankSetup:
 class RayLearner:
     """`num_learners` ranks with DistributedDataParallel: NCCL where Ray has GPUs, otherwise gloo."""
 
-    def __init__(self, setup: LearnerSetup, progress: Progress = silent, note: Note = unheard) -> None:
-        """Start the group in the background; Ray must be running, with a CPU (or GPU) a rank to spare."""
-        self._progress, self._note, self._config = progress, note, setup.config
+    def __init__(
+        self,
+        setup: LearnerSetup,
+        progress: Progress = silent,
+        note: Note = unheard,
+        *,
+        start_timeout_s: float = START_TIMEOUT_S,
+    ) -> None:
+        """Start the group in the background; Ray must be running, with a CPU (or GPU) a rank to spare.
+
+        Raises:
+            InputError: there can never be room for the group.
+        """
+        self._progress, self._note, self._start_timeout_s = progress, note, start_timeout_s
+        use_gpu = _use_gpu(setup.config)
+        self._room = Request(
+            what="learners",
+            num=setup.config.num_learners,
+            each={"GPU": 1} if use_gpu else {"CPU": 1},
+            fix="lower learner.num_learners or rollouts.num_workers",
+        )
+        self._room.require_possible(ray)
         self._ref = Rank(setup).policy  # removes old checkpoints, or checks those to resume from, before anything starts
         self._index, self._idle = -1, True
         self._mailbox: Any = ray.remote(num_cpus=0, max_concurrency=64)(Mailbox).remote()
         self._fault: BaseException | None = None
-        use_gpu = _use_gpu(setup.config)
         rank = _RankSetup(setup=replace(setup, resume=True), mailbox=self._mailbox, use_gpu=use_gpu)
         self._trainer = ray.train.torch.TorchTrainer(
             _rank_main,
@@ -130,11 +148,8 @@ class RayLearner:
         if not self._thread.is_alive():
             lines = str(self._fault or status.fault or "no reason given").strip().splitlines()
             raise RunError(f"the learners ended: {lines[-1]}")
-        if not status.pids and waited_s > _START_TIMEOUT_S:
-            raise RunError(
-                f"{self._config.num_learners} learners didn't start in {waited_s:.0f} s; free are {ray.available_resources()}: "
-                "lower learner.num_learners or rollouts.num_workers"
-            )
+        if not status.pids and waited_s > self._start_timeout_s:
+            raise self._room.not_placed(ray, waited_s)
 
 
 def _use_gpu(config: LearnerConfig) -> bool:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from distil.cluster import START_TIMEOUT_S
 from distil.config import Config
 from distil.rollouts.service.config import ServiceConfig
 
@@ -30,7 +31,7 @@ class RolloutConfig(Config):
     shard_bytes: int = Field(default=128 * 2**20, gt=0)  # a worker seals a shard once it holds so much
     address: str | None = None  # of a running Ray cluster; otherwise RAY_ADDRESS, otherwise one is started here
     service: ServiceConfig | None = None  # ask experts in actors of their own; None: they live in the workers
-    start_timeout_s: float = Field(default=120.0, gt=0.0)  # until the first worker must have started
+    start_timeout_s: float = Field(default=START_TIMEOUT_S, gt=0.0)  # that Ray's actors (experts, learners too) wait for room
 
     @property
     def num_cpus(self) -> int:

@@ -112,9 +112,15 @@ class Fleet:
         if self._service is None:
             from distil.rollouts.service.actors import Service
 
-            address, num_cpus = self.config.address, self.config.num_cpus
-            action = self.spec.action.leaf
-            self._service = Service(self.team, action, service, self._ledger, address=address, num_cpus=num_cpus)
+            self._service = Service(
+                self.team,
+                self.spec.action.leaf,
+                service,
+                self._ledger,
+                address=self.config.address,
+                num_cpus=self.config.num_cpus,
+                start_timeout_s=self.config.start_timeout_s,
+            )
         return self._service.team
 
     def run(
@@ -235,18 +241,19 @@ class LocalPool:
         stopped: Callable[[], bool],
     ) -> None:
         """Run all groups; on an error, interrupt or stop, seal what is complete, put it into `outcome`, and raise."""
-        recorded = job.target is not None
+        known, recorded = 0, job.target is not None
         try:
             for group in groups:
-                report = self._worker.run(job, group, policy, stop=stopped, tell=lambda stats: tell([stats]))
+                report = self._worker.run(job, group, policy, known=known, stop=stopped, tell=lambda stats: tell([stats]))
                 outcome.take(report, recorded)
+                known += len(report.sealed)
                 report.raise_error()
                 if stopped():
                     raise StoppedError
         except BaseException:
-            outcome.take(self._worker.seal(), recorded)
+            outcome.take(self._worker.seal(known), recorded)
             raise
-        report = self._worker.seal()
+        report = self._worker.seal(known)
         outcome.take(report, recorded)
         report.raise_error()
 

@@ -11,17 +11,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from distil.cluster import Request, ensure_ray, why_died
 from distil.errors import InputError, RunError
 from distil.rollouts.config import RolloutConfig
 from distil.rollouts.fleet import Outcome, StoppedError, Tell
 from distil.rollouts.loop import Item
-from distil.rollouts.session import ensure_ray
 from distil.rollouts.worker import Job, Setup, Worker, WorkReport
 from distil.types import PolicyRef
 
 MAX_RETRIES = 3  # of a group whose worker died
 _STOP_S = 3.0  # for workers to seal after an error or interrupt
 _POLL_S = 1.0
+_ROOM = Request(what="rollout workers", num=1, each={"CPU": 1}, fix="set rollouts.num_workers=0")  # one is enough to go on
 
 
 class RemoteWorker:
@@ -33,21 +34,21 @@ class RemoteWorker:
     def ready(self) -> None:
         """Return once the actor has started."""
 
-    def run(self, job: Job, items: Sequence[Item], policy: PolicyRef | None) -> WorkReport:
+    def run(self, job: Job, items: Sequence[Item], policy: PolicyRef | None, known: int) -> WorkReport:
         """See `Worker.run`."""
         import ray
 
-        return self._worker.run(job, items, policy, stop=ray.get_runtime_context().is_canceled)
+        return self._worker.run(job, items, policy, known=known, stop=ray.get_runtime_context().is_canceled)
 
-    def seal(self) -> WorkReport:
+    def seal(self, known: int) -> WorkReport:
         """See `Worker.seal`."""
-        return self._worker.seal()
+        return self._worker.seal(known)
 
 
 @dataclass(eq=False)
 class _Group:
     items: Sequence[Item]
-    failures: int = 0
+    failures: int = 0  # workers that died before it was on disk
 
 
 @dataclass(eq=False)
@@ -56,6 +57,12 @@ class _Member:
     is_ready: bool = False
     group: _Group | None = None  # that it works on
     unsealed: list[_Group] = field(default_factory=list)  # done, but not yet in a sealed shard
+    num_known: int = 0  # shards of the call's job that it has reported
+
+    @property
+    def held(self) -> list[_Group]:
+        """What is lost if it dies."""
+        return [*self.unsealed, *([self.group] if self.group else [])]
 
 
 class RayPool:
@@ -69,6 +76,7 @@ class RayPool:
     def __init__(self, setup: Setup, config: RolloutConfig) -> None:
         self._ray = ensure_ray(config.address, config.num_cpus)
         self._config = config
+        _ROOM.require_possible(self._ray)
         try:
             self._setup = self._ray.put(setup)
         except Exception as error:  # whatever pickling the user's expert raises
@@ -92,7 +100,7 @@ class RayPool:
         """Run all groups; on an error, interrupt or stop, seal what is complete, put it into `outcome`, and raise."""
         call = _Call(job, self._send(policy), deque(_Group(items) for items in groups), outcome, tell, stopped)
         for member in self._members:
-            member.unsealed = []
+            member.unsealed, member.num_known = [], 0
         try:
             while call.queue or any(member.group or member.unsealed for member in self._members):
                 self._work(call)
@@ -132,7 +140,7 @@ class RayPool:
             if done or any(member.is_ready for member in self._members):
                 idle_since = time.monotonic()
             elif time.monotonic() - idle_since > self._config.start_timeout_s:
-                raise self._no_worker()
+                raise _ROOM.not_placed(self._ray, self._config.start_timeout_s)
             for ref in done:
                 self._receive(ref, call)
 
@@ -140,7 +148,7 @@ class RayPool:
         for member in self._members:
             if call.queue and member.is_ready and member.group is None:
                 member.group = call.queue.popleft()
-                self._waiting[member.actor.run.remote(call.job, member.group.items, call.policy)] = member
+                self._waiting[member.actor.run.remote(call.job, member.group.items, call.policy, member.num_known)] = member
 
     def _receive(self, ref: Any, call: _Call) -> None:
         member = self._waiting.pop(ref)
@@ -156,9 +164,8 @@ class RayPool:
             return
         group, member.group = member.group, None
         assert group is not None
-        num_sealed = len(call.outcome.sealed)
-        call.take(report)
-        if len(call.outcome.sealed) > num_sealed:
+        call.take(report, member)
+        if report.sealed:
             member.unsealed = []  # a shard holds all that the worker had so far
         elif call.job.target is not None:
             member.unsealed.append(group)
@@ -166,7 +173,7 @@ class RayPool:
 
     def _seal(self, call: _Call) -> None:
         """Have all workers seal; groups of a worker that dies meanwhile go back to the queue."""
-        refs = {member.actor.seal.remote(): member for member in self._members if member.unsealed}
+        refs = {member.actor.seal.remote(member.num_known): member for member in self._members if member.unsealed}
         for ref, member in refs.items():
             try:
                 report = self._ray.get(ref)
@@ -175,25 +182,27 @@ class RayPool:
             except self._ray.exceptions.RayError as error:
                 self._lost(member, call, error)
                 continue
-            call.take(report)
+            call.take(report, member)
             report.raise_error()
             member.unsealed = []
 
     def _lost(self, member: _Member, call: _Call, error: Exception) -> None:
-        """Replace a dead worker, and queue again what it hadn't sealed."""
+        """Replace a dead worker, and queue again what it hadn't sealed: each group a limited number of times."""
         self._drop(member)
-        call.queue.extend(member.unsealed)
-        reason = " ".join(str(error).split())[:200]
-        if member.group is not None:
-            member.group.failures += 1
-            if member.group.failures > MAX_RETRIES:
-                seeds = ", ".join(str(item.seed) for item in member.group.items)
-                raise RunError(f"workers died {MAX_RETRIES + 1} times on the episodes of seeds {seeds}; the last: {reason}")
-            call.queue.append(member.group)
-        elif not member.is_ready:
+        for group in member.held:
+            group.failures += 1
+            if group.failures > MAX_RETRIES:
+                seeds = ", ".join(str(item.seed) for item in group.items)
+                when = "running" if member.group else "sealing"
+                raise RunError(
+                    f"workers died {group.failures} times before the episodes of seeds {seeds} were complete; the last while "
+                    f"{when}: {why_died(error)}; where memory is short, lower rollouts.num_envs or rollouts.shard_bytes"
+                )
+        call.queue.extend(member.held)
+        if not member.is_ready:
             call.failed_starts += 1
             if call.failed_starts > MAX_RETRIES * self._config.num_workers:
-                raise RunError(f"rollout workers can't start: {reason}")
+                raise RunError(f"rollout workers can't start: {why_died(error)}")
         self._start()
 
     def _drop(self, member: _Member) -> None:
@@ -207,11 +216,11 @@ class RayPool:
             if member.group is not None:
                 self._ray.cancel(ref)
         busy = {member for member in self._members if member.group or member.unsealed}
-        refs = {member.actor.seal.remote(): member for member in busy if call.job.target is not None}
+        refs = {member.actor.seal.remote(member.num_known): member for member in busy if call.job.target is not None}
         done, _ = self._ray.wait(list(refs), num_returns=len(refs), timeout=_STOP_S) if refs else ([], [])
         for ref in done:
             try:
-                call.take(self._ray.get(ref))
+                call.take(self._ray.get(ref), refs[ref])
             except self._ray.exceptions.RayError:
                 continue  # dead: nothing to save, it is replaced below
             self._forget(refs[ref])
@@ -223,14 +232,6 @@ class RayPool:
     def _forget(self, member: _Member) -> None:
         member.group, member.unsealed = None, []
         self._waiting = {ref: other for ref, other in self._waiting.items() if other is not member or not other.is_ready}
-
-    def _no_worker(self) -> RunError:
-        cpus = self._ray.cluster_resources().get("CPU", 0)
-        free = self._ray.available_resources().get("CPU", 0)
-        return RunError(
-            f"no rollout worker has started in {self._config.start_timeout_s:.0f} s: each needs a CPU, "
-            f"the Ray cluster has {cpus:.0f}, {free:.0f} of them free; wait for it or set rollouts.num_workers=0"
-        )
 
 
 @dataclass(eq=False)
@@ -245,6 +246,7 @@ class _Call:
     stopped: Callable[[], bool]
     failed_starts: int = 0
 
-    def take(self, report: WorkReport) -> None:
+    def take(self, report: WorkReport, member: _Member) -> None:
         self.outcome.take(report, recorded=self.job.target is not None)
+        member.num_known += len(report.sealed)
         self.tell(report.stats)

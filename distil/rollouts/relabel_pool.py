@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from distil.cluster import START_TIMEOUT_S, Request, ensure_ray, why_died
 from distil.errors import InputError, RunError
 from distil.rollouts.relabel_worker import LabelSetup, ShardReport, ShardTask, Tell, label_shard
-from distil.rollouts.session import ensure_ray
 
 MAX_RETRIES = 3  # of a shard whose actor died
-_START_S = 120.0  # until the first actor must have started
 _STOP_S = 3.0  # for actors to write what is answered, after an error or interrupt
 _POLL_S = 1.0
+_ROOM = Request(what="labelling workers", num=1, each={"CPU": 1}, fix="label with 0 workers")
 Take = Callable[[ShardTask, ShardReport], None]  # raises to end the work
 
 
@@ -73,6 +73,7 @@ class LabelPool:
 
     def __init__(self, setup: LabelSetup, num_workers: int, address: str | None = None) -> None:
         self._ray = ensure_ray(address, num_workers)
+        _ROOM.require_possible(self._ray)
         try:
             self._ray.cloudpickle.dumps(setup.expert)
         except Exception as error:  # whatever pickling the user's expert raises
@@ -104,10 +105,8 @@ class LabelPool:
                 done, _ = self._ray.wait(list(self._waiting), num_returns=1, timeout=_POLL_S)
                 if done or any(member.is_ready for member in self.members):
                     idle_since = time.monotonic()
-                elif time.monotonic() - idle_since > _START_S:
-                    raise RunError(
-                        f"no worker has started in {_START_S:.0f} s: each needs a CPU of the Ray cluster; label with 0 workers"
-                    )
+                elif time.monotonic() - idle_since > START_TIMEOUT_S:
+                    raise _ROOM.not_placed(self._ray, START_TIMEOUT_S)
                 for ref in done:
                     self._receive(ref, queue, take)
         except BaseException:
@@ -150,16 +149,17 @@ class LabelPool:
         """Replace a dead actor, and queue its shard again."""
         self.members.remove(member)
         self._ray.kill(member.actor)  # it may only be out of reach
-        reason = " ".join(str(error).split())[:200]
         if member.task is not None:
             count = self._failures[member.task] = self._failures.get(member.task, 0) + 1
             if count > MAX_RETRIES:
-                raise RunError(f"workers died {count} times while labelling {member.task.entry.path}; the last: {reason}")
+                raise RunError(
+                    f"workers died {count} times while labelling {member.task.entry.path}; the last: {why_died(error)}"
+                )
             queue.append(member.task)
         elif not member.is_ready:
             self._failed_starts += 1
             if self._failed_starts > MAX_RETRIES * (1 + len(self.members)):
-                raise RunError(f"labelling workers can't start: {reason}")
+                raise RunError(f"labelling workers can't start: {why_died(error)}")
         self._start()
 
     def _stop(self, take: Take) -> None:

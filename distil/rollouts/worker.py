@@ -77,10 +77,10 @@ class Sealed:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkReport:
-    """What a worker has done. `sealed` repeats all shards of the job, so that a lost report loses none."""
+    """What a worker has done."""
 
     stats: tuple[EpisodeStats, ...] = ()  # of the items of this call
-    sealed: tuple[Sealed, ...] = ()
+    sealed: tuple[Sealed, ...] = ()  # the job's, but for those that the caller has; so a report that is lost loses none
     error: str = ""  # what ended the call, if something did
     is_input_error: bool = False
 
@@ -101,7 +101,8 @@ class Worker:
         self._labeller: Labeller | None = None
         self._writer: ShardWriter | None = None
         self._unsealed: list[EpisodeStats] = []
-        self._sealed: list[Sealed] = []
+        self._sealed: list[Sealed] = []  # of the job, without the first `_num_known`
+        self._num_known = 0
 
     def run(
         self,
@@ -109,6 +110,7 @@ class Worker:
         items: Sequence[Item],
         policy: PolicyRef | None,
         *,
+        known: int = 0,
         stop: Callable[[], bool] = lambda: False,
         tell: Callable[[EpisodeStats], None] = lambda stats: None,
     ) -> WorkReport:
@@ -118,6 +120,7 @@ class Worker:
             job: what the items have in common.
             items: the episodes.
             policy: who acts, if a policy does.
+            known: how many of the job's shards the caller has from earlier reports: these aren't reported again.
             stop: asked at every step; when true, the episodes under way are dropped.
             tell: told of each episode.
         """
@@ -138,17 +141,17 @@ class Worker:
         except (InputError, RunError) as error:
             done += self._labelled_so_far()
             return WorkReport(
-                stats=tuple(done), sealed=tuple(self._sealed), error=str(error), is_input_error=isinstance(error, InputError)
+                stats=tuple(done), sealed=self._after(known), error=str(error), is_input_error=isinstance(error, InputError)
             )
-        return WorkReport(stats=tuple(done), sealed=tuple(self._sealed))
+        return WorkReport(stats=tuple(done), sealed=self._after(known))
 
-    def seal(self) -> WorkReport:
-        """Write what is buffered as a shard, and report all shards of the job."""
+    def seal(self, known: int = 0) -> WorkReport:
+        """Write what is buffered as a shard, and report the job's shards after the first `known`."""
         try:
             self._seal()
         except RunError as error:
-            return WorkReport(sealed=tuple(self._sealed), error=str(error))
-        return WorkReport(sealed=tuple(self._sealed))
+            return WorkReport(sealed=self._after(known), error=str(error))
+        return WorkReport(sealed=self._after(known))
 
     def close(self) -> None:
         """Close the environments."""
@@ -158,7 +161,7 @@ class Worker:
 
     def _prepare(self, job: Job, policy: PolicyRef | None) -> Actor:
         if job.key != self._job or self._actor is None:
-            self._actor, self._writer, self._unsealed, self._sealed = None, None, [], []
+            self._actor, self._writer, self._unsealed, self._sealed, self._num_known = None, None, [], [], 0
             if job.target:
                 name = f"w{secrets.token_hex(4)}"
                 self._writer = ShardWriter(location(job.target.path), job.target.spec, name, job.target.shard_bytes)
@@ -224,3 +227,10 @@ class Worker:
         if entry is not None:
             self._sealed.append(Sealed(entry=entry, stats=tuple(self._unsealed)))
         self._unsealed = []
+
+    def _after(self, known: int) -> tuple[Sealed, ...]:
+        """Return the job's shards after the first `known`, and forget those."""
+        if known > self._num_known:
+            del self._sealed[: known - self._num_known]
+            self._num_known = known
+        return tuple(self._sealed)

@@ -13,7 +13,7 @@ from testbed import CountingExpert, team_of
 from distil.envs import GymEnvConfig, ImportEnvConfig, describe
 from distil.errors import InputError, RunError
 from distil.plans import CollectPlan
-from distil.rollouts import Collector, Fleet, RolloutConfig, evaluate
+from distil.rollouts import Collector, Fleet, Outcome, RolloutConfig, evaluate
 from distil.seeding import Purpose, episode_seeds
 from distil.store.schema import StoreSpec
 from distil.store.store import Store
@@ -97,8 +97,33 @@ def test_killing_workers_from_outside_loses_nothing(fleets, tmp_path, ray_sessio
 def test_items_that_keep_killing_workers_end_the_run(fleets):
     """CORRECTNESS 4."""
     fleet = fleets(1, num_envs=2, fault="exit", bad_seed=5, bad_step=1)
-    with pytest.raises(RunError, match=r"workers died 4 times on the episodes of seeds .*5"):
+    with pytest.raises(RunError, match=r"workers died 4 times before the episodes of seeds .*5 were complete; .* running: "):
         evaluate(fleet, "expert", [4, 5])
+
+
+@pytest.mark.parametrize("shard_bytes", [1, 1 << 20])  # in the call that runs the episodes, or after it
+def test_workers_that_die_while_they_seal_end_the_run(fleets, tmp_path, shard_bytes):
+    """CORRECTNESS 4: a death then is a failure of all that the worker held, and Ray's reason for it is told."""
+    folder = tmp_path / "s"
+    kwargs = {"fault": "exit_sealing", "marker": str(folder)}
+    fleet = fleets(2, num_envs=2, config={"shard_bytes": shard_bytes}, **kwargs)
+    with pytest.raises(
+        RunError, match=r"workers died 4 times before the episodes of seeds \d+.* were complete; .* killed by the OOM "
+    ):
+        Collector(fleet, store_for(fleet, folder), seed=1).collect(CollectPlan(num_episodes=4))
+    assert 4 <= len((tmp_path / "deaths").read_text()) <= 8  # 2 workers
+
+
+def test_reports_hold_what_is_new_only(fleets, tmp_path, monkeypatch):
+    """One group more costs one group more, however many there were; and nothing is left out or twice."""
+    fleet = fleets(2, num_envs=1, config={"shard_bytes": 1})
+    store, sizes = store_for(fleet, tmp_path / "s"), []
+    take = Outcome.take
+    monkeypatch.setattr(Outcome, "take", lambda self, report, recorded: (sizes.append(report), take(self, report, recorded))[1])
+    Collector(fleet, store, seed=1).collect(CollectPlan(num_episodes=60))
+    told = [sealed.entry.path for report in sizes for sealed in report.sealed]
+    assert len(told) == len(set(told)) > 4
+    assert store.snapshot().num_episodes == 60
 
 
 def test_a_failing_environment_ends_the_run_and_keeps_what_is_complete(fleets, tmp_path):
@@ -163,7 +188,8 @@ def test_too_small_a_cluster_is_named(fleets):
         pool._drop(member)
     pool._class = pool._class.options(num_cpus=99)
     pool._start()
-    with pytest.raises(RunError, match="no rollout worker has started"):
+    wanted = r"rollout workers: not started in 0 s; at least 1 needed with 1 CPU each, .* 8 CPU \(\d free\): .*num_workers=0"
+    with pytest.raises(RunError, match=wanted):
         evaluate(fleet, "expert", [1])
 
 

@@ -50,7 +50,10 @@ def test_it_seals_at_the_end_of_a_call_once_it_holds_enough(tmp_path):
     sealed = worker.seal().sealed
     assert [len(one.stats) for one in sealed] == [6, 1]
     assert sealed[0].stats[0].num_labels == 5
-    assert worker.seal().sealed == sealed  # again, in case the report was lost
+    assert worker.seal().sealed == sealed  # again, since that report may be lost
+    assert worker.seal(known=1).sealed == sealed[1:]
+    assert worker.seal(known=1).sealed == sealed[1:]
+    assert worker.run(work, [], None, known=2).sealed == ()
     snapshot = store.commit([one.entry for one in sealed])
     assert snapshot.num_episodes == 7
     assert not np.any(snapshot.episodes.truncated)

@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from distil.cluster import START_TIMEOUT_S, Request, ensure_ray, why_died
 from distil.errors import InputError, RunError
 from distil.experts.base import Expert, Stateless, label
 from distil.experts.team import Team
 from distil.rollouts.service.config import ServiceConfig
 from distil.rollouts.service.desk import Account, Desk
 from distil.rollouts.service.ledger import Ledger
-from distil.rollouts.session import ensure_ray
 from distil.spaces import Leaf
 from distil.types import Labels, Observations
 
@@ -26,13 +26,14 @@ _AHEAD = 2  # calls that an expert's actor has in hand for each that it works on
 class Replica:
     """An actor that holds the expert and asks it."""
 
-    def __init__(self, expert: Sequence[Any]) -> None:
+    def ready(self) -> None:
+        """Return once the actor has started."""
+
+    def load(self, expert: Sequence[Any]) -> None:
+        """Load the expert, of which `expert` holds a reference."""
         import ray
 
         self._expert: Expert = ray.get(expert[0])
-
-    def ready(self) -> None:
-        """Return once the actor has started."""
 
     def label(self, observations: Observations) -> Labels:
         """Return the expert's labels."""
@@ -42,21 +43,20 @@ class Replica:
 class _Lane:
     """Calls an actor, with a time limit; one that died or hangs is replaced. Several threads may call."""
 
-    def __init__(self, expert: Sequence[Any], config: ServiceConfig) -> None:
+    def __init__(self, expert: Sequence[Any], config: ServiceConfig, start_timeout_s: float) -> None:
         import ray
 
-        self._ray, self._expert, self._config = ray, expert, config
+        self._ray, self._expert, self._config, self._start_timeout_s = ray, expert, config, start_timeout_s
         self._lock, self._under_way = threading.Lock(), 0
         options: dict[str, Any] = {"num_cpus": config.num_cpus, "num_gpus": config.num_gpus, "max_restarts": 0}
         self._class = ray.remote(**options, max_concurrency=config.concurrency)(Replica)
         self._actor: Any = None
 
     def __call__(self, observations: Observations) -> Labels:
-        """Return the actor's labels; raises what the expert raised, or that it died or took too long."""
+        """Return the actor's labels; raises what the expert raised, or that it died, took too long or has no room."""
         with self._lock:
             if self._actor is None:
-                self._actor = self._class.remote(self._expert)
-                self._ray.get(self._actor.ready.remote())  # loading a heavy expert isn't part of a call's time
+                self._actor = self._start()
             actor, turns = self._actor, 1 + self._under_way // self._config.concurrency
             self._under_way += 1
         try:
@@ -74,6 +74,20 @@ class _Lane:
                 self._under_way -= 1
         return labels
 
+    def _start(self) -> Any:
+        """Return a new actor that has loaded the expert: neither is part of a call's time."""
+        actor = self._class.remote()
+        try:
+            self._ray.get(actor.ready.remote(), timeout=self._start_timeout_s)
+            self._ray.get(actor.load.remote(self._expert))
+        except TimeoutError:
+            self._ray.kill(actor)
+            raise room(self._config).not_placed(self._ray, self._start_timeout_s) from None
+        except self._ray.exceptions.RayTaskError as error:
+            self._ray.kill(actor)
+            raise error.cause from None  # Ray's own text holds a traceback
+        return actor
+
 
 class DeskActor:
     """The desk as an actor. Ray restarts it if it dies; what it had kept on disk isn't asked again.
@@ -81,15 +95,17 @@ class DeskActor:
     It is born without the expert, since Ray keeps no large arguments for a restart: who asks a closed desk has to open it.
     """
 
-    def __init__(self, action: Leaf, config: ServiceConfig, folder: str | None) -> None:
-        self._action, self._config, self._folder = action, config, folder
+    def __init__(self, action: Leaf, config: ServiceConfig, folder: str | None, start_timeout_s: float) -> None:
+        self._action, self._config, self._folder, self._start_timeout_s = action, config, folder, start_timeout_s
         self._desk: Desk | None = None
 
     async def open(self, expert: Sequence[Any]) -> None:
         """Begin to answer; `expert` is a list with a reference to it. Does nothing if it is open."""
         if self._desk is None:
             config = self._config
-            lanes = [_Lane(expert, config) for _ in range(config.replicas)] * (_AHEAD * config.concurrency)
+            lanes = [_Lane(expert, config, self._start_timeout_s) for _ in range(config.replicas)] * (
+                _AHEAD * config.concurrency
+            )
             ledger = Ledger(Path(self._folder), self._action) if self._folder else None
             self._desk = Desk(lanes, self._action, config, ledger, slots=config.replicas * config.concurrency)
 
@@ -155,7 +171,7 @@ class ServedExpert(Stateless):
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None  # Ray's own text holds a traceback
         except ray.exceptions.RayError as error:
-            raise RunError(f"expert {self.name}: its service is gone: {' '.join(str(error).split())[:200]}") from None
+            raise RunError(f"expert {self.name}: its service is gone: {why_died(error)}") from None
         return Labels(actions=labels.actions.copy(), mask=labels.mask.copy())  # Ray's own are read-only
 
 
@@ -169,16 +185,27 @@ class Service:
         folder: where labels are kept; None: nowhere.
         address: of the Ray cluster.
         num_cpus: logical CPUs that a session started for it needs at least.
+        start_timeout_s: that the experts' actors may wait for room in the cluster.
 
     Raises:
-        InputError: an expert reads the simulator, remembers steps, or can't be sent to another process.
+        InputError: an expert reads the simulator, remembers steps, or can't be sent to another process; or there can never
+            be room for its actors.
     """
 
     def __init__(
-        self, team: Team, action: Leaf, config: ServiceConfig, folder: Path | None, *, address: str | None, num_cpus: int
+        self,
+        team: Team,
+        action: Leaf,
+        config: ServiceConfig,
+        folder: Path | None,
+        *,
+        address: str | None,
+        num_cpus: int,
+        start_timeout_s: float = START_TIMEOUT_S,
     ) -> None:
         check_servable(team)
         ray = ensure_ray(address, num_cpus)
+        room(config).require_possible(ray)
         remote = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=_CONCURRENT_ASKERS)(DeskActor)
         self._ray, self._desks, members = ray, dict[str, Any](), dict[str, Expert]()
         for name, expert in team.members.items():
@@ -187,7 +214,7 @@ class Service:
                 reference = [ray.put(expert)]
             except Exception as error:  # whatever pickling the user's expert raises
                 raise InputError(f"expert {name}: can't be sent to its service: {error}; take rollouts.service out") from error
-            self._desks[name] = remote.remote(action, config, path)
+            self._desks[name] = remote.remote(action, config, path, start_timeout_s)
             members[name] = ServedExpert(name, self._desks[name], reference)
         self.team = Team(members=members, weights=team.weights)
 
@@ -199,6 +226,14 @@ class Service:
         """End the actors; the experts' go with their desk."""
         for desk in self._desks.values():
             self._ray.kill(desk)
+
+
+def room(config: ServiceConfig) -> Request:
+    """Return what the actors of a service's expert need of the cluster."""
+    each = {name: amount for name, amount in (("CPU", config.num_cpus), ("GPU", config.num_gpus)) if amount}
+    keys = ("replicas", "num_gpus" if config.num_gpus else "num_cpus")
+    fix = " or ".join(f"rollouts.service.{key}" for key in keys)
+    return Request(what="actors of a served expert", num=config.replicas, each=each, fix=f"lower {fix}")
 
 
 def check_servable(team: Team) -> None:

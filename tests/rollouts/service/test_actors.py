@@ -33,9 +33,12 @@ def rows(*steps):
 def services(ray_session, tmp_path):
     made = []
 
-    def make(expert, folder=None, **config):
-        team = team_of(Checked(expert, SPEC.action))
-        made.append(Service(team, SPEC.action.leaf, ServiceConfig(**QUICK, **config), folder, address=None, num_cpus=1))
+    def make(expert, folder=None, start_timeout_s=60, **config):
+        team, where = (
+            team_of(Checked(expert, SPEC.action)),
+            {"address": None, "num_cpus": 1, "start_timeout_s": start_timeout_s},
+        )
+        made.append(Service(team, SPEC.action.leaf, ServiceConfig(**QUICK, **config), folder, **where))
         return made[-1].team.members[expert.name], made[-1]
 
     yield make
@@ -175,3 +178,12 @@ def test_who_demonstrates_is_asked_for_the_steps_that_are_played_only(fleets, tm
     data = store(tmp_path / "data")
     Collector(fleet, data, seed=0).collect(CollectPlan(num_episodes=3))
     assert expert.paid() == data.snapshot().num_transitions == data.snapshot().episodes.num_labelled.sum()
+
+
+def test_an_expert_that_has_no_room_is_told(services, tmp_path):
+    served, _ = services(Unreliable(tmp_path / "notes"), start_timeout_s=0.5, num_gpus=1)
+    wanted = (
+        r"served expert: not started in 0 s; at least 1 needed with 0.1 CPU and 1 GPU each, .* 0 GPU \(0 free\): .*num_gpus"
+    )
+    with pytest.raises(RunError, match=wanted):
+        served.act(rows(1))

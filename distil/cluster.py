@@ -1,0 +1,100 @@
+"""Ray: a session, started only where it is needed; room for actors, one limit and one message for all; why an actor died."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from distil.errors import InputError, RunError
+
+_REACH_S = 10.0
+START_TIMEOUT_S = 120.0  # for actors to be placed, unless `rollouts.start_timeout_s` says otherwise
+OBJECT_STORE_BYTES = 256 * 2**20  # weights and plans pass through it, never data
+
+_MAX_REASON = 400  # characters
+_own: set[str] = set()  # addresses of the sessions that this process started: no autoscaler adds nodes to them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Actors that need room in the cluster."""
+
+    what: str  # for messages, such as `rollout workers`
+    num: int  # of them at the same time, at least
+    each: Mapping[str, float]  # Ray resource -> amount
+    fix: str  # what the user can do where there is no room
+
+    def require_possible(self, ray: Any) -> None:
+        """Raise InputError where the cluster can never have the room: a session of our own, which gets no further nodes."""
+        if ray.get_runtime_context().gcs_address in _own and _room(ray, self.each) < self.num:
+            raise InputError(f"{self.what}: {self._needed(ray)}: {self.fix}")
+
+    def not_placed(self, ray: Any, waited_s: float) -> RunError:
+        """Return the error for actors that did not start in time."""
+        return RunError(f"{self.what}: not started in {waited_s:.0f} s; {self._needed(ray)}: wait for it, or {self.fix}")
+
+    def _needed(self, ray: Any) -> str:
+        total, free = ray.cluster_resources(), ray.available_resources()
+        has = ", ".join(f"{total.get(name, 0):g} {name} ({free.get(name, 0):g} free)" for name in self.each)
+        each = " and ".join(f"{amount:g} {name}" for name, amount in self.each.items())
+        return f"at least {self.num} needed with {each} each, the Ray cluster has {has}"
+
+
+def _room(ray: Any, each: Mapping[str, float]) -> int:
+    """Return how many such actors the nodes can hold if nothing else runs."""
+    nodes: Sequence[Mapping[str, float]] = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    wanted = {name: amount for name, amount in each.items() if amount > 0}
+    return sum(
+        min((int(node.get(name, 0) / amount + 1e-9) for name, amount in wanted.items()), default=10**9) for node in nodes
+    )
+
+
+def why_died(error: Exception) -> str:
+    """Return in one line why an actor died, from the error that a call to it raised: what Ray knows of its process's end."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("\t")]
+    text = " ".join(lines[1:] or lines)
+    text = text.partition("Worker exit detail: ")[2] or text
+    return text if len(text) <= _MAX_REASON else text[:_MAX_REASON].rpartition(". ")[0] or text[:_MAX_REASON]
+
+
+def ensure_ray(address: str | None, num_cpus: int) -> Any:
+    """Return the `ray` module with a session: the current one, the cluster at `address` or RAY_ADDRESS, or a new one here.
+
+    Args:
+        address: of a running cluster, as `ray.init` takes it.
+        num_cpus: how many logical CPUs a new session must have at least; they may exceed the cores.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    if ray.is_initialized():
+        return ray
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
+    address = address or os.environ.get("RAY_ADDRESS")
+    try:
+        if address:
+            _reach(address)
+            ray.init(address=address, **quiet)
+        else:
+            cpus = max(num_cpus, os.cpu_count() or 1)
+            logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # it tells that tokens are on, as wanted
+            session = ray.init(address="local", num_cpus=cpus, object_store_memory=OBJECT_STORE_BYTES, **quiet)
+            _own.add(session.address_info["gcs_address"])
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        where = f"the cluster at {address}" if address else "a session on this machine"
+        raise RunError(
+            f"Ray: {where} can't be used: {' '.join(str(error).split())}; without Ray: rollouts.num_workers=0"
+        ) from error
+    return ray
+
+
+def _reach(address: str) -> None:
+    """Raise OSError at once when nobody listens at `address`; Ray itself would try for minutes."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_REACH_S).close()

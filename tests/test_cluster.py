@@ -1,0 +1,110 @@
+"""Ray itself is started and joined; the rest is in a process of its own, which has no session yet."""
+
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from distil.cluster import Request, ensure_ray, why_died
+
+ALONE = """
+import sys
+from distil.errors import RunError
+from distil.cluster import ensure_ray
+assert "ray" not in sys.modules  # only who needs it pays for it
+try:
+    ensure_ray(sys.argv[1] or None, 1)
+except RunError as error:
+    print(error)
+"""
+
+
+@pytest.mark.ray
+def test_a_session_that_runs_is_taken_as_it_is(ray_session: Any) -> None:
+    node = ray_session.get_runtime_context().get_node_id()
+    assert ensure_ray(None, 99) is ray_session
+    assert ensure_ray("192.0.2.1:6379", 1) is ray_session  # an address is for who has none yet
+    assert ray_session.get_runtime_context().get_node_id() == node
+    assert ray_session.cluster_resources()["CPU"] == 8
+
+
+@pytest.mark.parametrize("how", ["argument", "environment"])
+def test_a_cluster_that_cannot_be_joined_is_one_line_with_a_way_out(how: str) -> None:
+    env = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    if how == "environment":
+        env["RAY_ADDRESS"] = "nonsense"
+    command = [sys.executable, "-c", ALONE, "nonsense" if how == "argument" else ""]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=True)
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("Ray: the cluster at nonsense can't be used: ")
+    assert line.endswith("without Ray: rollouts.num_workers=0")
+    assert "Traceback" not in done.stderr
+
+
+def test_an_address_where_nobody_listens_is_told_at_once() -> None:
+    done = subprocess.run([sys.executable, "-c", ALONE, "127.0.0.1:1"], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.startswith("Ray: the cluster at 127.0.0.1:1 can't be used: [Errno 111]")
+
+
+@pytest.mark.ray
+def test_a_session_of_our_own_has_the_room_that_was_asked_for(ray_session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("distil.cluster._own", set())
+    monkeypatch.setattr(ray_session, "is_initialized", lambda: False)
+    started = SimpleNamespace(address_info={"gcs_address": "127.0.0.1:1"})
+    monkeypatch.setattr(ray_session, "init", lambda **settings: (asked.append(settings), started)[1])
+    for num_cpus in (1, 1000):
+        ensure_ray(None, num_cpus)
+    assert [settings["num_cpus"] for settings in asked] == [os.cpu_count() or 1, 1000]
+    assert {settings["address"] for settings in asked} == {"local"}  # never a cluster that happens to run here
+    assert asked[0]["object_store_memory"] <= 2**28  # data don't pass through it
+
+
+SMALL = """
+import ray
+from distil.cluster import Request, ensure_ray
+from distil.errors import InputError
+ray = ensure_ray(None, 3)
+for num, each in [(3, {"CPU": 1}), (2, {"CPU": 1.5}), (1, {}), (10000, {"CPU": 1}), (1, {"CPU": 0.5, "GPU": 1})]:
+    try:
+        Request(what="things", num=num, each=each, fix="want less").require_possible(ray)
+        print("fits")
+    except InputError as error:
+        print(error)
+"""
+
+
+def test_what_a_session_of_our_own_can_never_hold_is_refused_at_once() -> None:
+    env = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | {"CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([sys.executable, "-c", SMALL], env=env, capture_output=True, text=True, timeout=120, check=True)
+    cpus = max(3, os.cpu_count() or 1)
+    assert done.stdout.splitlines() == [
+        *["fits"] * 3,
+        f"things: at least 10000 needed with 1 CPU each, the Ray cluster has {cpus} CPU ({cpus} free): want less",
+        f"things: at least 1 needed with 0.5 CPU and 1 GPU each, the Ray cluster has {cpus} CPU ({cpus} free), 0 GPU (0 free): "
+        "want less",
+    ]
+
+
+@pytest.mark.ray
+def test_elsewhere_nodes_may_be_added_so_it_is_waited_for(ray_session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distil.cluster._own", set())
+    request = Request(what="things", num=1, each={"CPU": 99}, fix="want less")
+    request.require_possible(ray_session)
+    text = str(request.not_placed(ray_session, 7))
+    assert text.startswith("things: not started in 7 s; at least 1 needed with 99 CPU each, the Ray cluster has 8 CPU (")
+    assert text.endswith(" free): wait for it, or want less")
+
+
+def test_the_reason_of_a_death_is_what_ray_knows_of_the_process() -> None:
+    told = (
+        "The actor died unexpectedly before finishing this task.\n\tclass_name: W\n\tpid: 7\nThe actor is dead because its "
+        "worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: Killed by\nthe OOM killer."
+    )
+    assert why_died(RuntimeError(told)) == "Killed by the OOM killer."
+    assert why_died(RuntimeError("The node died.\n\tip: 1.2.3.4")) == "The node died."
+    assert why_died(RuntimeError(f"Killed. {'x' * 999}")) == "Killed"
