@@ -59,6 +59,8 @@ class Toy(gym.Env):
         if here:
             obs, reward = self._misbehave(obs, reward)
         info = {"is_success": self.seed % 2 == 0, "count": np.int64(self.count)} if self.success else {}
+        if isinstance(self.success, str):  # that key alone: NaN, 1 after two steps, 0 after the last one
+            info = {self.success: 1.0 if self.count == 2 else 0.0 if over else np.nan}
         return obs, reward, over and self.end == "terminated", over and self.end == "truncated", info
 
     def _misbehave(self, obs, reward):

@@ -19,6 +19,7 @@ from distil.envs import EnvSpec, SlotError, Slots, StepResult
 from distil.errors import InputError, RunError
 from distil.rollouts.actors import Acted, Actor
 from distil.rollouts.recorder import Recorder
+from distil.success import Success
 from distil.types import Array, Episode
 
 ENDLESS = 200_000  # steps after which an episode without a time limit is taken to be endless
@@ -93,7 +94,7 @@ class _Loop:
         self._active = np.zeros(num, np.bool_)
         self._lengths = np.zeros(num, np.int64)
         self._totals = np.zeros(num, np.float64)
-        self._success: list[bool | None] = [None] * num
+        self._success = [Success() for _ in range(num)]
         self._infos: list[list[str]] = [[] for _ in range(num)]
         self._recorder = Recorder(spec, num) if record else None
         self._obs = {leaf.name: np.zeros((num, *leaf.shape), leaf.dtype) for leaf in spec.observation.leaves}
@@ -132,7 +133,7 @@ class _Loop:
             return
         for slot in starting:
             item = self._items[slot] = self._queues[slot].popleft()
-            self._lengths[slot], self._totals[slot], self._success[slot] = 0, 0.0, None
+            self._lengths[slot], self._totals[slot], self._success[slot] = 0, 0.0, Success()
             self._infos[slot] = []
             self._active[slot] = True
             self._actor.begin(slot, item.seed)
@@ -208,9 +209,7 @@ class _Loop:
         names = self._record.infos if self._record else ()
         for slot in np.flatnonzero(self._active).tolist():
             info = infos[slot]
-            for key in ("success", "is_success"):
-                if key in info:
-                    self._success[slot] = bool(self._success[slot]) or bool(info[key])
+            self._success[slot].add(info)
             if names:
                 kept = {name: info[name] for name in names if name in info}
                 self._infos[slot].append(json.dumps(kept, default=_plain))
@@ -236,7 +235,7 @@ class _Loop:
                 seed=item.seed,
                 uid=item.uid,
                 source=record.source,
-                success=self._success[slot],
+                success=self._success[slot].reached,
                 infos=tuple(self._infos[slot]) if record.infos else None,
             )
         return Finished(
@@ -245,7 +244,7 @@ class _Loop:
             length=int(self._lengths[slot]),
             terminated=terminated,
             truncated=truncated,
-            success=self._success[slot],
+            success=self._success[slot].reached,
             episode=episode,
         )
 

@@ -118,6 +118,14 @@ def test_without_recording_there_are_only_figures():
     assert finished.total_reward == 5
 
 
+@pytest.mark.parametrize("kind", [{}, *VECTORS], ids=str)
+@pytest.mark.parametrize(("key", "succeeds"), [("is_success", False), ("success", True)])
+def test_which_step_tells_success_depends_on_the_key(key, succeeds, kind):
+    """CORRECTNESS 37: the last one of `is_success`, any one of `success`; NaN is none."""
+    assert [finished.success for finished in run([0, 1], success=key, lengths=[5, 3], **kind)] == [succeeds] * 2
+    assert [finished.episode.success for finished in run([0, 1], success=key, lengths=[2, 1], **kind)] == [True, False]
+
+
 def test_success_at_any_step_counts_and_absence_is_none():
     assert [finished.success for finished in run([4, 5], success=True)] == [True, False]
     assert run([4])[0].success is None

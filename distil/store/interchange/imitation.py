@@ -33,9 +33,9 @@ from distil.store.interchange.episodes import (
 from distil.store.interchange.guard import require_inside
 from distil.store.interchange.lists import from_lists, numpy_dtype, to_lists
 from distil.store.interchange.spaces import action_of, leaf_of
-from distil.store.interchange.success import success_of
 from distil.store.schema import StoreSpec, spec_from_json
 from distil.store.snapshot import Snapshot
+from distil.success import success_of
 from distil.types import Array, Episode
 
 _OWN = "distil.json"

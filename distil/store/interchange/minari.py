@@ -34,9 +34,9 @@ from distil.store.interchange.episodes import (
 from distil.store.interchange.guard import require_inside
 from distil.store.interchange.hdf5_files import open_hdf5
 from distil.store.interchange.spaces import gym_space
-from distil.store.interchange.success import SUCCESS_KEYS, success_of
 from distil.store.schema import StoreSpec, spec_from_json
 from distil.store.snapshot import Snapshot
+from distil.success import SUCCESS_KEYS, success_of
 from distil.types import Array, Episode
 
 _ID = re.compile(r"([-_\w]+/)*[-_\w]+-v\d+")

@@ -31,9 +31,9 @@ from distil.store.interchange.episodes import (
 )
 from distil.store.interchange.hdf5_files import FAULTS, open_hdf5
 from distil.store.interchange.spaces import action_of, leaf_of, observation_of
-from distil.store.interchange.success import flag
 from distil.store.schema import StoreSpec, spec_from_json
 from distil.store.snapshot import Snapshot
+from distil.success import flag
 from distil.types import Array, Episode
 
 _DEMO = re.compile(r".*?(\d+)")

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distil.store.interchange.success import flag, success_of
+from distil.success import flag, success_of
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,8 @@ from distil.store.interchange.success import flag, success_of
         ([{"is_success": False}, {"is_success": True}, {}], True),
         ([{"success": float("nan")}] * 3, False),
         ([{"success": True, "is_success": False}], False),
+        ([{"is_success": float("nan")}] * 5 + [{"is_success": 0.0}], False),  # NaN until the end
+        ([{"is_success": True}, {"is_success": float("nan")}], False),
         ([{"success": "yes"}, {"success": [1, 1]}], None),
     ],
 )
@@ -33,6 +35,9 @@ def test_each_producer_s_rule(infos: Any, success: bool | None) -> None:
         (np.array([0.0]), False),
         (2, True),
         (np.nan, False),
+        (float("nan"), False),
+        (1.0, True),
+        (False, False),
         (None, None),
         ("x", None),
         ([[1], []], None),
