@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -25,12 +26,17 @@ _NAME, _METADATA = b"ARROW:extension:name", b"ARROW:extension:metadata"
 
 
 def parquet_files(source: Path) -> list[Path]:
-    """Return the file, or the folder's Parquet files at any depth, sorted by path; InputError when there is none."""
-    files = [source] if source.is_file() else sorted(source.rglob("*.parquet"))
+    """Return the file, or the folder's Parquet files at any depth, part-2 before part-10; InputError if there are none."""
+    files = [source] if source.is_file() else sorted(source.rglob("*.parquet"), key=_by_number)
     files = [file for file in files if not any(part.startswith((".", "_")) for part in file.relative_to(source).parts)]
     if not files:
         raise InputError(f"{source}: no Parquet files there; check the path")
     return files
+
+
+def _by_number(path: Path) -> list[tuple[str, int]]:
+    pieces = re.split(r"(\d+)", path.as_posix())
+    return list(zip(pieces[::2], [*map(int, pieces[1::2]), -1], strict=True))
 
 
 def schema_of(file: Path) -> pa.Schema:
@@ -115,6 +121,18 @@ def runs(files: Sequence[Path], key: str, columns: Sequence[str] | None = None) 
                 pending.append(batch.slice(first, end - first))
     if at is not None:
         yield Rows(key=at[0], file=at[1], table=_join(pending, at[1]))
+
+
+def flat(table: pa.Table) -> pa.Table:
+    """Return the table with groups (structs) as columns GROUP.NAME, but for Ray's tensors, which are groups too."""
+    while any(pa.types.is_struct(kind) and kind.get_field_index("data") < 0 for kind in table.schema.types):
+        structs = [field for field in table.schema if pa.types.is_struct(field.type)]
+        keep = [field.name for field in structs if field.type.get_field_index("data") >= 0]
+        flattened = table.drop_columns(keep).flatten()
+        for name in keep:
+            flattened = flattened.append_column(table.schema.field(name), table[name])
+        table = flattened
+    return table
 
 
 def is_number(kind: pa.DataType) -> bool:

@@ -36,17 +36,21 @@ _ENDS = ("terminated", "truncated")
 class ParquetImport(WithoutFinalObservation):
     """Reads Parquet rows. Files that distil wrote need no options; of others, the columns are named here.
 
-    A column that isn't there as such is made of `NAME_0`, `NAME_1`, ... (or `NAME.0`, ...) when those are. Without rewards
-    they are 0. The observation after the last action is in `next_NAME` columns, or in a last row without an action, or
+    A column that isn't there as such is made of `NAME_0`, `NAME_1`, ... (or `NAME.0`, ...) when those are; columns of a group
+    are `GROUP.NAME`. Without rewards they are 0. The observation after the last action is in `next_NAME` columns, or in a last row without an action, or
     there is none (see `final_observation`).
     """
 
     summary: ClassVar[str] = "plain Parquet: a row a step, as pandas, Polars, DuckDB or Spark write it"
     kind: Literal["parquet"] = "parquet"
-    episode: str = "episode"  # the column that names a row's episode; its rows stand together, in order
-    reward: str = "reward"
-    terminated: str = "terminated"
-    truncated: str = "truncated"
+    episode: str | None = "episode"  # the column that names a row's episode, whose rows are together; null: a file is one
+    # Of the next ones, null is the usual names of such a column, and "" none at all.
+    step: str | None = None  # orders an episode's rows
+    reward: str | None = None
+    terminated: str | None = None
+    truncated: str | None = None
+    done: Literal["terminated", "truncated"] = "terminated"  # what a column "done" means where it is the only one of the ends
+    success: str | None = None  # any step that says so
 
     def read(self, source: Path, report: Report) -> Contents:
         """Return the spaces and the episodes of a Parquet file, or of a folder of them."""
@@ -59,8 +63,8 @@ class ParquetImport(WithoutFinalObservation):
             loaders = ((str(rows.key), _own_loader(spec, rows)) for rows in runs(files, "uid"))
         else:
             table = TabularRows(self, files, report)
-            spec = table.spec(report)
-            loaders = table.loaders(spec, report)
+            spec = table.spec()
+            loaders = table.loaders(spec)
         return Contents(spec=spec, episodes=loaders, stem=source.stem)
 
 

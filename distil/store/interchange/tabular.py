@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,18 +16,21 @@ import pyarrow as pa
 from distil.errors import InputError
 from distil.spaces import SpaceSpec
 from distil.store.interchange.base import require_keys
-from distil.store.interchange.columns import Rows, batches, is_number, is_text, runs, schema_of, to_numpy
+from distil.store.interchange.columns import Rows, batches, flat, is_number, is_text, runs, schema_of, to_numpy
 from distil.store.interchange.episodes import (
     BadEpisodeError,
     Finding,
     Report,
+    any_success,
     check_episode,
     demonstration,
     fit,
     join,
+    last_flag,
     said_of_joined,
 )
 from distil.store.interchange.spaces import action_of, leaf_of, observation_of
+from distil.store.interchange.step_order import StepOrder, scattered
 from distil.store.schema import StoreSpec
 from distil.types import Array, Episode
 
@@ -33,6 +38,14 @@ if TYPE_CHECKING:
     from distil.store.interchange.parquet import ParquetImport
 
 _PART = re.compile(r"(.+?)[_.](\d+)")
+_NAMES = {  # the usual names of a column, where the option doesn't say one
+    "reward": ("reward", "rewards", "next.reward"),
+    "terminated": ("terminated", "terminateds", "terminal", "terminals", "is_terminal", "next.terminated"),
+    "truncated": ("truncated", "truncateds", "truncation", "truncations", "timeout", "timeouts", "next.truncated"),
+    "success": ("success", "is_success", "next.success"),
+    "step": ("step", "timestep", "time_step", "step_index", "step_id", "frame_index", "t", "timestamp", "time"),
+}
+_DONE = ("done", "dones", "is_done", "next.done")
 
 
 class TabularRows:
@@ -40,113 +53,151 @@ class TabularRows:
 
     def __init__(self, options: ParquetImport, files: Sequence[Path], report: Report) -> None:
         """Find the columns; InputError names one that isn't there."""
-        self._options, self._files = options, files
-        self._schema = schema_of(files[0])
+        self._options, self._files, self._report = options, files, report
+        self._schema = flat(pa.Table.from_batches([], schema_of(files[0]))).schema
         self._parts = _parts(self._schema.names)
         known = {name: _fault(self._schema, self._parts.get(name, [name])) for name in self._known()}
         default = [name for name in known if name.startswith("obs") and name != options.episode]
         chosen = options.choose(known, default, files[0], report)
-        require_keys(dict.fromkeys(known, ""), (options.episode, *options.infos), files[0])
+        wanted = [name for name in (options.episode, *options.infos) if name is not None]
+        require_keys(dict.fromkeys(known, ""), wanted, files[0])
+        self._named = {option: self._find(option, known) for option in _NAMES}
+        self._done = next((name for name in _DONE if name in known), None)
         self._leaves = {f"obs/{name}": name for name in chosen} if len(chosen) > 1 else {"obs": chosen[0]}
-        self._next = {name: f"next_{name}" for name in chosen if f"next_{name}" in self._known()}
+        self._next = {name: f"next_{name}" for name in chosen if f"next_{name}" in known}
+        self._told: set[str] = set()
 
-    def spec(self, report: Report) -> StoreSpec:
-        """Return the spaces: the observations' from the first row, the actions' from all of them."""
-        options, first = self._options, next(iter(runs(self._files[:1], self._options.episode)), None)
+    def spec(self) -> StoreSpec:
+        """Return the spaces: the observations' from the first row, the actions' from all of them. Reports what is guessed."""
+        options, first = self._options, next(self._runs(self._files[:1]), None)
         if first is None:
             raise InputError(f"{self._files[0]}: it has no rows")
         try:
-            arrays = {name: self._column(first.table.slice(0, 1), column) for name, column in self._leaves.items()}
-            action = action_of(self._actions(pa.Table.from_batches([b]), True) for b in self._action_batches())
+            arrays = {leaf: self._column(first.table.slice(0, 1), column) for leaf, column in self._leaves.items()}
+            action = action_of(self._actions(flat(pa.Table.from_batches([b])), True) for b in self._action_batches())
+            if len(keys := options.action_keys) > 1:
+                shapes = {key: self._column(first.table.slice(0, 1), key).shape[1:] for key in keys}
+                self._say(said_of_joined(shapes))
         except BadEpisodeError as bad:
             raise InputError(f"{self._files[0]}: {bad.what}; choose other columns, or leave the file out") from None
         if len(arrays) == 1:
             values = arrays["obs"]
             observation = SpaceSpec(tree="obs", leaves=(leaf_of("obs", values.shape[1:], values.dtype),))
         else:
-            rows = {name.removeprefix("obs/"): (values.shape[1:], values.dtype) for name, values in arrays.items()}
+            rows = {leaf.removeprefix("obs/"): (values.shape[1:], values.dtype) for leaf, values in arrays.items()}
             observation = observation_of(rows)
-        if len(keys := options.action_keys) > 1:
-            shapes = {key: self._column(first.table.slice(0, 1), key).shape[1:] for key in keys}
-            report(Finding(file=str(self._files[0]), what=said_of_joined(shapes)))
-        for name, what in ((options.reward, "rewards are 0"), (options.terminated, "")):
-            if name not in self._known() and what:
-                report(Finding(file=str(self._files[0]), what=f"no column {name!r}: {what}"))
+        if self._named["reward"] is None:
+            self._say("no column 'reward': rewards are 0 (reward=...)")
+        self._say(self._said_of_ends())
         return StoreSpec(observation=observation, action=action, infos=options.infos)
 
-    def loaders(self, spec: StoreSpec, report: Report) -> Iterator[tuple[str, Callable[[], Episode]]]:
-        """Yield each episode's name and how to get it; a name that comes back later is a bad episode."""
-        seen: set[str] = set()
-        told = False
-        for rows in runs(self._files, self._options.episode):
-            name = str(rows.key)
-            again = name in seen
-            seen.add(name)
-            if not told and self._without_final(rows):
-                report(self._options.finding(str(self._files[0])))
-                told = True
-            yield name, self._loader(spec, rows, again)
-
-    def _loader(self, spec: StoreSpec, rows: Rows, again: bool) -> Callable[[], Episode]:
-        def load() -> Episode:
-            if again:
-                raise BadEpisodeError(f"its rows don't stand together; sort by {self._options.episode}", file=str(rows.file))
+    def loaders(self, spec: StoreSpec) -> Iterator[tuple[str, Callable[[], Episode]]]:
+        """Yield each episode's name and how to get it."""
+        in_pieces = scattered(self._files, self._options.episode) if self._options.episode is not None else set()
+        order = StepOrder(self._named["step"])
+        for rows in self._runs(self._files):
+            if rows.key in in_pieces:
+                yield str(rows.key), partial(_refuse, f"its rows aren't together; sort by {self._options.episode}", rows.file)
+                continue
             try:
-                episode = self._episode(spec, rows)
-                check_episode(spec, episode)
-                return episode
+                table, was_sorted = order.arrange(rows.table)
             except BadEpisodeError as bad:
-                raise BadEpisodeError(bad.what, step=bad.step, file=bad.file or str(rows.file)) from None
+                yield str(rows.key), partial(_refuse, bad.what, rows.file, bad.step)
+                continue
+            if was_sorted:
+                self._say(f"rows out of the order of {self._named['step']!r} are sorted by it (step='' leaves them)")
+            if len(self._next) < len(self._leaves) and not self._has_last_row(table):
+                self._say(self._options.finding("").what)
+            yield str(rows.key), partial(self._load, spec, replace(rows, table=table))
 
-        return load
+    def _runs(self, files: Sequence[Path]) -> Iterator[Rows]:
+        if self._options.episode is not None:
+            for rows in runs(files, self._options.episode):
+                yield replace(rows, table=flat(rows.table))
+            return
+        for file in files:
+            if found := [batch for batch in batches(file) if batch.num_rows]:
+                yield Rows(key=file.stem, file=file, table=flat(pa.Table.from_batches(found)))
 
-    def _episode(self, spec: StoreSpec, rows: Rows) -> Episode:
-        options, table = self._options, rows.table
+    def _load(self, spec: StoreSpec, rows: Rows) -> Episode:
+        try:
+            episode = self._episode(spec, rows.table)
+            check_episode(spec, episode)
+            return episode
+        except BadEpisodeError as bad:
+            raise BadEpisodeError(bad.what, step=bad.step, file=bad.file or str(rows.file)) from None
+
+    def _episode(self, spec: StoreSpec, table: pa.Table) -> Episode:
+        options, num = self._options, table.num_rows
         observations = {leaf: self._column(table, column) for leaf, column in self._leaves.items()}
-        num = table.num_rows
+        has_last, cut = self._has_last_row(table), False
         if len(self._next) == len(self._leaves):
-            last = table.slice(num - 1, 1)
-            for key, column in zip(observations, self._leaves.values(), strict=True):
-                observations[key] = np.concatenate([observations[key], self._column(last, self._next[column])])
-        elif self._has_last_row(table):
+            for leaf, column in self._leaves.items():
+                following = self._column(table, self._next[column])
+                _require_following(observations[leaf], following, column)
+                observations[leaf] = np.concatenate([observations[leaf], following[-1:]])
+        elif has_last:
             num -= 1
         else:
             observations, num = options.ended(observations, num)
+            cut = num < table.num_rows
         if num < 1:
             raise BadEpisodeError("has no actions")
         taken = table.slice(0, num)
         leaves = {leaf.name: leaf for leaf in spec.observation.leaves}
-        terminated, truncated = (False, True) if num < table.num_rows and not self._has_last_row(table) else self._ends(taken)
+        terminated, truncated = (False, True) if cut else self._ends(table)
+        reward, success = self._named["reward"], self._named["success"]
+        if has_last and reward is not None and np.any(np.nan_to_num(self._column(table.slice(num), reward, skip_null=True))):
+            self._say(f"{reward!r} of a last row without an action is left out of the returns")
         return demonstration(
             observations={name: fit(values, leaves[name], num + 1) for name, values in observations.items()},
             actions=fit(self._actions(taken), spec.action.leaf, num),
-            rewards=self._column(taken, options.reward) if options.reward in self._known() else np.zeros(num),
+            rewards=_scalars(self._column(taken, reward), reward) if reward is not None else np.zeros(num),
             terminated=terminated,
             truncated=truncated,
             labelled=options.demonstrations,
             source="parquet",
+            success=None if success is None else any_success(self._column(table, success, skip_null=True), success),
             infos=tuple(json.dumps(row) for row in taken.select(list(options.infos)).to_pylist()) if options.infos else None,
         )
 
     def _ends(self, table: pa.Table) -> tuple[bool, bool]:
-        """Return terminated, truncated: a flag in any row but the last is a fault; without both columns, data was cut."""
-        out = []
-        for name in (self._options.terminated, self._options.truncated):
-            flags = (
-                self._column(table, name).astype(bool).reshape(-1) if name in self._known() else np.zeros(table.num_rows, bool)
-            )
-            if np.any(flags[:-1]):
-                raise BadEpisodeError(f"{name} before its last row", step=int(np.argmax(flags)))
-            out.append(bool(flags[-1]))
-        known = any(name in self._known() for name in (self._options.terminated, self._options.truncated))
-        return out[0], out[1] or not known
+        """Return terminated, truncated: a flag in any row but the last is a fault; without any flags, data was cut."""
+        terminated, truncated, done = (self._flag(table, name) for name in (*self._end_columns(), self._done))
+        if terminated is None and truncated is None:
+            over = done is not None and done
+            return over and self._options.done == "terminated", not over or self._options.done == "truncated"
+        if terminated is None:
+            return bool(done and not truncated), bool(truncated)
+        return terminated, bool(done and not terminated) if truncated is None else truncated
+
+    def _said_of_ends(self) -> str:
+        terminated, truncated = self._end_columns()
+        if terminated is not None or truncated is not None:
+            return ""
+        if self._done is not None:
+            return f"{self._done!r} doesn't say whether terminated or truncated: taken as {self._options.done} (done=...)"
+        return "doesn't say how its episodes end: taken as truncated (terminated=..., truncated=...)"
+
+    def _end_columns(self) -> tuple[str | None, str | None]:
+        return self._named["terminated"], self._named["truncated"]
+
+    def _flag(self, table: pa.Table, name: str | None) -> bool | None:
+        if name is None:
+            return None
+        values = self._column(table, name, skip_null=True)  # a last row without an action may have none
+        if len(values) < table.num_rows - self._has_last_row(table):
+            raise BadEpisodeError(f"{name} has no value in some rows")
+        return last_flag(values, name)
 
     def _has_last_row(self, table: pa.Table) -> bool:
-        names = self._action_columns()
-        return all(not table[name][table.num_rows - 1].is_valid for name in names)
-
-    def _without_final(self, rows: Rows) -> bool:
-        return len(self._next) < len(self._leaves) and not self._has_last_row(rows.table)
+        """Whether the last row holds only an observation: no action, or NaN alone."""
+        last = table.slice(table.num_rows - 1)
+        for name in self._action_columns():
+            values = self._column(last, name, skip_null=True)
+            if values.size and not (values.dtype.kind == "f" and np.all(np.isnan(values))):
+                return False
+        return True
 
     def _action_columns(self) -> list[str]:
         return [part for key in self._options.action_keys for part in self._parts.get(key, [key])]
@@ -161,13 +212,48 @@ class TabularRows:
     def _column(self, table: pa.Table, name: str, skip_null: bool = False) -> Array:
         parts = []
         for part in self._parts.get(name, [name]):
+            if part not in table.column_names:
+                raise BadEpisodeError(f"has no column {part!r}, which other files have")
             column = table[part].drop_null() if skip_null else table[part]
-            parts.append(to_numpy(column, table.schema.field(part)))
+            parts.append(to_numpy(column, table.schema.field(part)) if len(column) else np.zeros(0))
         return parts[0] if name not in self._parts else np.stack(parts, axis=1)
 
     def _known(self) -> list[str]:
         split = {part for parts in self._parts.values() for part in parts}
         return [name for name in self._schema.names if name not in split] + list(self._parts)
+
+    def _find(self, option: str, known: dict[str, str]) -> str | None:
+        """Return the column that an option names, which must be there, or else the first of the usual names that is."""
+        name = getattr(self._options, option)
+        if name is not None:
+            require_keys(dict.fromkeys(known, ""), [name] if name else [], self._files[0])
+            return name or None
+        return next((name for name in _NAMES[option] if name in known and name != self._options.episode), None)
+
+    def _say(self, what: str) -> None:
+        """Report once."""
+        if what and what not in self._told:
+            self._report(Finding(file=str(self._files[0]), what=what))
+        self._told.add(what)
+
+
+def _refuse(what: str, file: Path, step: int | None = None) -> Episode:
+    raise BadEpisodeError(what, step=step, file=str(file))
+
+
+def _scalars(values: Array, name: str) -> Array:
+    if values.size != len(values):
+        raise BadEpisodeError(f"{name} isn't one number a step but {list(values.shape[1:])}")
+    return values.reshape(-1)
+
+
+def _require_following(rows: Array, following: Array, name: str) -> None:
+    """Raise BadEpisodeError unless each row's next observation is the next row's observation."""
+    if rows.shape != following.shape:
+        raise BadEpisodeError(f"next_{name} is {list(following.shape[1:])} a step, {name} {list(rows.shape[1:])}")
+    same = np.isclose(following[:-1], rows[1:], rtol=1e-5, atol=1e-6, equal_nan=True).reshape(len(rows) - 1, rows[0].size)
+    if not np.all(same):
+        raise BadEpisodeError(f"next_{name} isn't the {name} of the next row", step=int(np.argmin(np.all(same, axis=1))))
 
 
 def _fault(schema: pa.Schema, columns: Sequence[str]) -> str:
@@ -175,6 +261,8 @@ def _fault(schema: pa.Schema, columns: Sequence[str]) -> str:
     for name in columns:
         kind = schema.field(name).type
         while (pa.types.is_nested(kind) and not pa.types.is_struct(kind)) or isinstance(kind, pa.BaseExtensionType):
+            if pa.types.is_map(kind) or pa.types.is_union(kind):
+                return str(kind)
             kind = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind.value_type
         if pa.types.is_struct(kind) and kind.get_field_index("data") < 0:
             return "a group"

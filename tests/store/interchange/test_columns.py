@@ -10,7 +10,7 @@ import pytest
 
 from distil.errors import InputError, RunError
 from distil.store.interchange import columns
-from distil.store.interchange.columns import batches, runs, to_numpy
+from distil.store.interchange.columns import batches, flat, parquet_files, runs, to_numpy
 from distil.store.interchange.episodes import BadEpisodeError
 
 
@@ -21,6 +21,22 @@ def test_runs_cross_pieces_and_files(tmp_path: Path, monkeypatch: Any, part: int
     pq.write_table(pa.table({"key": ["b", "c"], "x": [3, 4]}), tmp_path / "1.parquet")
     found = [(rows.key, rows.file.name, rows.table["x"].to_pylist()) for rows in runs(sorted(tmp_path.iterdir()), "key")]
     assert found == [("a", "0.parquet", [0, 1]), ("b", "0.parquet", [2, 3]), ("c", "1.parquet", [4])]
+
+
+def test_groups_become_columns_but_rays_tensors_stay() -> None:
+    tensor = pa.array([{"data": [1.0, 2.0], "shape": [2]}])
+    table = pa.table({"a": pa.array([{"b": {"c": 1}, "d": "x"}]), "t": tensor, "n": [3]})
+    assert sorted(flat(table).column_names) == ["a.b.c", "a.d", "n", "t"]
+    assert flat(table)["a.b.c"].to_pylist() == [1]
+
+
+def test_numbered_files_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    names = ["part-10.parquet", "part-2.parquet", "b/1.parquet", "a/20.parquet", "a/3.parquet", "_hidden.parquet"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    found = [path.relative_to(tmp_path).as_posix() for path in parquet_files(tmp_path)]
+    assert found == ["a/3.parquet", "a/20.parquet", "b/1.parquet", "part-2.parquet", "part-10.parquet"]
 
 
 def test_files_of_two_kinds_are_refused(tmp_path: Path) -> None:

@@ -3,14 +3,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from distil.errors import RunError
+from distil.errors import InputError, RunError
 from distil.store.interchange.episodes import Finding
 from distil.store.interchange.parquet import ParquetImport
 from distil.store.interchange.transfer import import_store
+from distil.types import Episode
 
 polars = pytest.importorskip("polars")
 
@@ -76,17 +78,147 @@ def test_columns_are_named_by_options_and_no_reward_is_said(tmp_path: Path) -> N
         ("obs_0", [0.0, 1.0, float("nan"), 0.0, 1.0], "episode a, step 2: obs is NaN"),
         ("reward", [1.0, 1.0, 1.0, float("inf"), 1.0], "episode b, step 0: reward is NaN or infinite"),
         ("terminated", [True, False, True, False, False], "episode a, step 0: terminated before its last row"),
-        ("episode", ["a", "a", "b", "b", "a"], "episode a: its rows don't stand together"),
+        ("terminated", [None, False, True, False, False], "episode a: terminated has no value in some rows"),
+        ("terminated", [0.0, float("nan"), 1.0, 0.0, 0.0], "episode a, step 1: terminated is nan, neither 0 nor 1"),
+        (
+            "next_obs",
+            [[1.0, 10.0], [9.0, 20.0], [3.0, 30.0], [1.0, 10.0], [2.0, 20.0]],
+            "episode a, step 1: next_obs isn't the",
+        ),
+        ("step", [0, 1, 1, 0, 1], "episode a, step 1: step 1 is there twice"),
+        ("step", [0, 1, 3, 0, 1], "episode a, step 2: step goes from 1 to 3: rows are missing"),
+        ("step", [0, 1, 2, 2, 3], "episode b, step 0: begins with step 2, not 0: rows are missing"),
+        ("timestamp", [0.0, 0.5, 0.5, 0.0, 1.0], "episode a, step 1: timestamp 0.5 is there twice"),
     ],
 )
 def test_bad_rows_are_named_and_skipped_only_when_asked(tmp_path: Path, column: str, values: list[Any], what: str) -> None:
-    frame = polars_table().with_columns(polars.Series(column, values))
-    frame = frame.with_columns(polars.lit(False).alias("terminated")) if column == "episode" else frame
-    frame = frame.with_columns(polars.lit(False).alias("truncated")) if column == "episode" else frame
+    frame = polars_table()
+    if column == "next_obs":
+        frame = frame.with_columns(polars.concat_list("obs_0", "obs_1").alias("obs")).drop("obs_0", "obs_1")
+    frame = frame.with_columns(polars.Series(column, values, strict=False))
     frame.write_parquet(tmp_path / "rows.parquet")
     with pytest.raises(RunError, match=what) as error:
         import_store(ParquetImport(), tmp_path / "rows.parquet", tmp_path / "one")
     assert "rows.parquet" in str(error.value)
     result = import_store(ParquetImport(), tmp_path / "rows.parquet", tmp_path / "two", skip_bad=True)
     assert result.num_skipped == 1
-    assert result.snapshot.num_episodes == (2 if column == "episode" else 1)
+    assert result.snapshot.num_episodes == 1
+
+
+def table(**columns: Any) -> pa.Table:
+    """Two episodes of 3 and 2 steps."""
+    steps = {"episode": [0, 0, 0, 1, 1], "obs": [[float(i)] for i in (0, 1, 2, 10, 11)], "action": [0, 1, 0, 1, 0]}
+    return pa.table(steps | {"reward": [1.0] * 5} | columns)
+
+
+def taken(tmp_path: Path, rows: pa.Table, **options: Any) -> tuple[list[Episode], list[str]]:
+    pq.write_table(rows, tmp_path / "rows.parquet")
+    result = import_store(ParquetImport(**options), tmp_path / "rows.parquet", tmp_path / "store")
+    return [result.snapshot.episode(i) for i in range(result.num_added)], [f.what for f in result.findings]
+
+
+@pytest.mark.parametrize("name", ["step", "frame_index", "t", "timestamp"])
+@pytest.mark.parametrize("kind", [np.int64, np.float64, "datetime64[ms]"])
+def test_rows_are_put_in_the_order_of_their_steps(tmp_path: Path, name: str, kind: Any) -> None:
+    """CORRECTNESS 37: what the data say of the order counts, not where the rows lie."""
+    rows = table(**{name: np.array([0, 1, 2, 0, 1]).astype(kind)}).take([2, 0, 1, 3, 4])
+    (first, second), said = taken(tmp_path, rows)
+    assert first.observations["obs"].ravel().tolist() == [0, 1, 2, 2]
+    assert (first.actions.tolist(), second.observations["obs"].ravel().tolist()) == ([0, 1, 0], [10, 11, 11])
+    assert any(f"out of the order of {name!r} are sorted" in what for what in said)
+
+
+def test_a_counter_over_all_episodes_and_one_that_is_none(tmp_path: Path) -> None:
+    (_, second), said = taken(tmp_path, table(step=[7, 9, 11, 13, 15]))
+    assert second.observations["obs"].ravel().tolist() == [10, 11, 11]
+    assert not any("sorted" in what for what in said)
+    (tmp_path / "other").mkdir()
+    episodes, _ = taken(tmp_path / "other", table(t=[3.5, 1.0, 1.0, 9.0, 0.0]), step="")
+    assert len(episodes) == 2
+
+
+def test_episodes_whose_rows_are_in_pieces_are_refused_whole(tmp_path: Path) -> None:
+    """The first piece isn't an episode either."""
+    rows = table().take([0, 3, 1, 4, 2])
+    pq.write_table(pa.concat_tables([rows, table(episode=[2] * 5)]), tmp_path / "rows.parquet")
+    with pytest.raises(RunError, match=r"rows.parquet: episode 0: its rows aren't together; sort by episode"):
+        import_store(ParquetImport(), tmp_path / "rows.parquet", tmp_path / "store")
+    result = import_store(ParquetImport(), tmp_path / "rows.parquet", tmp_path / "store", skip_bad=True)
+    assert (result.num_added, result.num_skipped) == (1, 5)
+
+
+@pytest.mark.parametrize(
+    ("columns", "options", "ends", "said"),
+    [
+        ({}, {}, [(False, True)] * 2, "doesn't say how its episodes end"),
+        ({"done": [False, False, True, False, False]}, {}, [(True, False), (False, True)], "'done' doesn't say whether"),
+        ({"dones": [0.0, 0, 1, 0, 0]}, {"done": "truncated"}, [(False, True)] * 2, "taken as truncated (done=...)"),
+        ({"done": [0, 0, 1, 0, 1], "terminated": [0, 0, 1, 0, 0]}, {}, [(True, False), (False, True)], None),
+        ({"done": [0, 0, 1, 0, 1], "timeouts": [0, 0, 1, 0, 0]}, {}, [(False, True), (True, False)], None),
+        ({"terminals": [0, 0, 1, 0, 0], "timeouts": [0] * 5}, {}, [(True, False), (False, False)], None),
+        ({"over": [0, 0, 1, 0, 1]}, {"terminated": "over"}, [(True, False)] * 2, None),
+    ],
+)
+def test_how_an_episode_ends(
+    tmp_path: Path, columns: dict[str, Any], options: dict[str, Any], ends: list[Any], said: str | None
+) -> None:
+    """CORRECTNESS 1: a sole `done` can't tell terminated from truncated: the choice is said."""
+    episodes, found = taken(tmp_path, table(**columns), **options)
+    assert [(episode.terminated, episode.truncated) for episode in episodes] == ends
+    about_ends = [what for what in found if "done" in what or "episodes end" in what]
+    assert about_ends == [] if said is None else said in about_ends[0]
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        ([0.0, 1.0, 0.0, 0.0, 0.0], [True, False]),
+        ([None, None, True, None, None], [True, None]),
+        (pa.array([np.nan, np.nan, 0.0, np.nan, np.nan]), [False, None]),
+    ],
+)
+@pytest.mark.parametrize("name", ["success", "is_success"])
+def test_success_is_kept(tmp_path: Path, name: str, column: Any, expected: list[Any]) -> None:
+    assert [episode.success for episode in taken(tmp_path, table(**{name: column}))[0]] == expected
+
+
+def test_a_last_row_of_pandas_holds_nan_and_may_hold_the_end(tmp_path: Path) -> None:
+    columns = {"action": pa.array([0.5, 0.5, np.nan, 0.5, np.nan]), "terminated": [False, False, True, False, None]}
+    episodes, said = taken(tmp_path, table(**columns))
+    assert [(episode.length, episode.terminated) for episode in episodes] == [(2, True), (1, False)]
+    assert any("of a last row without an action is left out" in what for what in said)
+
+
+def test_groups_text_and_the_name_obs_beside_others(tmp_path: Path) -> None:
+    pose = pa.array([{"xy": [float(i), 0.0], "name": "a"} for i in range(5)])
+    rows = table(**{"obs.pose": pose, "obs_said": ["x"] * 5}).append_column(
+        "act", pa.array([{"x": float(i), "grip": bool(i % 2)} for i in range(5)])
+    )
+    (first, _), said = taken(tmp_path, rows, action=("act.grip", "act.x"))
+    assert list(first.observations) == ["obs/obs", "obs/obs.pose.xy"]
+    assert first.actions.tolist() == [[0, 0], [1, 1], [0, 2]]
+    assert any("left out, as only numbers are read: obs.pose.name (text), obs_said (text)" in what for what in said)
+    with pytest.raises(InputError, match=r"no key 'act' \(act is a group; name its parts: \[act.x, act.grip\]\)"):
+        import_store(ParquetImport(action="act"), tmp_path / "rows.parquet", tmp_path / "other")
+
+
+def test_an_option_names_a_column_that_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no key 'rewad'; did you mean reward"):
+        taken(tmp_path, table(), reward="rewad")
+    episodes, _ = taken(tmp_path, table(), reward="")
+    assert episodes[0].total_reward == 0
+
+
+def test_a_file_an_episode(tmp_path: Path) -> None:
+    """Files are numbered, and need no zeros before their numbers; their columns may be named in other orders."""
+    for number in (10, 2, 1):
+        pq.write_table(table(obs=[[float(number)]] * 5).drop_columns(["episode"]), tmp_path / f"run-{number}.parquet")
+    result = import_store(ParquetImport(episode=None), tmp_path, tmp_path.parent / f"{tmp_path.name}-store")
+    assert [result.snapshot.episode(i).observations["obs"][0, 0] for i in range(3)] == [1, 2, 10]
+
+
+def test_files_with_other_columns_name_the_file(tmp_path: Path) -> None:
+    pq.write_table(table(), tmp_path / "a.parquet")
+    pq.write_table(table(episode=[2, 2, 2, 3, 3]).drop_columns(["obs"]), tmp_path / "b.parquet")
+    with pytest.raises(RunError, match=r"b\.parquet: episode 2: has no column 'obs', which other files have"):
+        import_store(ParquetImport(), tmp_path, tmp_path.parent / f"{tmp_path.name}-store")
