@@ -37,8 +37,8 @@ class ParquetImport(WithoutFinalObservation):
     """Reads Parquet rows. Files that distil wrote need no options; of others, the columns are named here.
 
     A column that isn't there as such is made of `NAME_0`, `NAME_1`, ... (or `NAME.0`, ...) when those are; columns of a group
-    are `GROUP.NAME`. Without rewards they are 0. The observation after the last action is in `next_NAME` columns, or in a last row without an action, or
-    there is none (see `final_observation`).
+    are `GROUP.NAME`. Without rewards they are 0. The observation after the last action is in `next_NAME` columns, or in a last
+    row without an action, or there is none (see `final_observation`).
     """
 
     summary: ClassVar[str] = "plain Parquet: a row a step, as pandas, Polars, DuckDB or Spark write it"
