@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from distil.errors import InputError, RunError
+from distil.redaction import redact
 
 _REACH_S = 10.0
 START_TIMEOUT_S = 120.0  # for actors to be placed, unless `rollouts.start_timeout_s` says otherwise
@@ -74,6 +77,7 @@ def ensure_ray(address: str | None, num_cpus: int) -> Any:
 
     if ray.is_initialized():
         return ray
+    stops = signal.getsignal(signal.SIGTERM)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
     address = address or os.environ.get("RAY_ADDRESS")
     try:
@@ -88,8 +92,10 @@ def ensure_ray(address: str | None, num_cpus: int) -> Any:
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         where = f"the cluster at {address}" if address else "a session on this machine"
         raise RunError(
-            f"Ray: {where} can't be used: {' '.join(str(error).split())}; without Ray: rollouts.num_workers=0"
+            redact(f"Ray: {where} cannot be used: {' '.join(str(error).split())}; without Ray: rollouts.num_workers=0")
         ) from error
+    if callable(stops) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, stops)  # Ray's own handler would end the process before the run is sealed
     return ray
 
 

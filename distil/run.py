@@ -28,8 +28,9 @@ from distil.rundata import Gathered, RunData, open_data
 from distil.rundir import RunDir
 from distil.seeding import Purpose, episode_seeds
 from distil.session import Session
+from distil.store import StoreSpec
 from distil.tracking import Status, Tracker
-from distil.types import PolicyRef, say
+from distil.types import PolicyRef, Progress, say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +167,20 @@ def _keep_results(parts: Parts) -> None:
         tracker.artifact(record_video(parts.config.env, parts.learner.policy, seed, rundir.path / "video.mp4"))
 
 
+def _make_learner(config: RunConfig, rundir: RunDir, session: Session, spec: StoreSpec, progress: Progress) -> Learner:
+    return make_learner(
+        config.learner,
+        config.policy,
+        spec,
+        rundir.checkpoints,
+        seed=config.seed,
+        resume=rundir.checkpoints.exists(),
+        progress=progress,
+        note=partial(say, session.progress),
+        start_timeout_s=config.rollouts.start_timeout_s,
+    )
+
+
 @contextmanager
 def _assemble(config: RunConfig, rundir: RunDir, session: Session) -> Iterator[Parts]:
     data = open_data(config, rundir, session)
@@ -183,18 +198,7 @@ def _assemble(config: RunConfig, rundir: RunDir, session: Session) -> Iterator[P
             step = losses.add(done, figures)
             tracker.log({f"train/{name}": value for name, value in figures.items()}, step=step)
 
-    resume = rundir.checkpoints.exists()
-    learner = make_learner(
-        config.learner,
-        config.policy,
-        data.spec,
-        rundir.checkpoints,
-        seed=config.seed,
-        resume=resume,
-        progress=progress,
-        note=partial(say, session.progress),
-        start_timeout_s=config.rollouts.start_timeout_s,
-    )
+    learner = _make_learner(config, rundir, session, data.spec, progress)
     status: Status = "FAILED"
     try:
         with closing(learner), closing(data):

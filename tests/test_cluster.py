@@ -39,14 +39,14 @@ def test_a_cluster_that_cannot_be_joined_is_one_line_with_a_way_out(how: str) ->
     command = [sys.executable, "-c", ALONE, "nonsense" if how == "argument" else ""]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=True)
     (line,) = done.stdout.splitlines()
-    assert line.startswith("Ray: the cluster at nonsense can't be used: ")
+    assert line.startswith("Ray: the cluster at nonsense cannot be used: ")
     assert line.endswith("without Ray: rollouts.num_workers=0")
     assert "Traceback" not in done.stderr
 
 
 def test_an_address_where_nobody_listens_is_told_at_once() -> None:
     done = subprocess.run([sys.executable, "-c", ALONE, "127.0.0.1:1"], capture_output=True, text=True, timeout=30, check=True)
-    assert done.stdout.startswith("Ray: the cluster at 127.0.0.1:1 can't be used: [Errno 111]")
+    assert done.stdout.startswith("Ray: the cluster at 127.0.0.1:1 cannot be used: [Errno 111]")
 
 
 @pytest.mark.ray
