@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,7 +144,7 @@ def train(
             one with the same configuration.
         run: name of the run's folder in `runs`; None: the recipe's name and the next free number.
         progress: told of the work's progress.
-        session: workers to share with other runs of the same environment and expert.
+        session: workers to share with other runs of the same environment and expert; it stays open.
 
     Raises:
         InputError: the configuration, the environment, the expert and the store don't fit.
@@ -156,8 +157,10 @@ def train(
     rundir = run_to_continue(config, recipe, run) if resume else None
     if rundir is None and run is not None:
         RunDir.named(Path(config.runs), run).require_new()
-    with session or Session(config, progress) as shared:
-        rundir = rundir or RunDir.create(Path(config.runs), config.name, to_yaml(config), folder=run)
+    with nullcontext(session) if session is not None else Session(config, progress) as shared:
+        if rundir is None:
+            loop.check(config, shared)
+            rundir = RunDir.create(Path(config.runs), config.name, to_yaml(config), folder=run)
         loop.train(config, rundir, shared)
     return Run(rundir.path)
 

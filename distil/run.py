@@ -18,7 +18,7 @@ from functools import partial
 
 from distil.algorithms.base import Algorithm
 from distil.config import public
-from distil.learners import Learner, make_learner
+from distil.learners import Learner, check_device, make_learner
 from distil.losscurve import LossCurve
 from distil.plans import CheckPlan, EvaluatePlan, Round, RoundReport, UpdatePlan
 from distil.policies.checkpoint import load_policy_ref, save_policy
@@ -44,6 +44,13 @@ class Parts:
     learner: Learner
     tracker: Tracker
     losses: LossCurve
+
+
+def check(config: RunConfig, session: Session) -> None:
+    """Raise InputError for what a new run would be refused for, before it has a folder, a store or an MLflow run."""
+    session.check_data(config)
+    check_device(config.learner)
+    config.tracking.build(config.name).check()
 
 
 def train(config: RunConfig, rundir: RunDir, session: Session) -> None:

@@ -121,6 +121,17 @@ class Session:
                 raise RunError(f"{means}, below algorithm.min_expert_return={plan.min_return:.6g}: lower it, or fix the expert")
         return {"expert/return_mean": baselines.expert, "expert/random_return_mean": baselines.random}
 
+    def check_data(self, config: RunConfig) -> None:
+        """Raise InputError if the run's stores are missing, or not for it; see `store` and `mixture`. Nothing is made."""
+        mixture, path = config.data.mixture, config.store_path
+        if mixture is not None:
+            part = mixture.resolve()[0]
+            part.spec.require_spaces(self.spec.observation, self.spec.action, str(part.path))
+        elif Store.exists(path):
+            self._check_spec(Store.open(path).spec, config)
+        elif config.budget().num_demonstrations is None:
+            raise InputError(f"{path}: no store there, and no expert to fill it: set data.path or expert.kind")
+
     def store(self, config: RunConfig) -> Store:
         """Open the run's store, or make it where there is an expert to fill it.
 
@@ -128,17 +139,23 @@ class Session:
             InputError: there is none, its spaces aren't the environment's, or the run would add episodes of another environment
                 or without the infos that it wants.
         """
-        path, collects = config.store_path, config.budget().num_demonstrations is not None
-        if not collects and not Store.exists(path):
-            raise InputError(f"{path}: no store there, and no expert to fill it: set data.path or expert.kind")
+        self.check_data(config)
+        if _adds(config):
+            return Store.open_or_create(config.store_path, self._new_spec(config))
+        store = Store.open(config.store_path)
         env = config.env.model_dump(mode="json") if config.env is not None else {}
-        if collects or isinstance(config.algorithm, DaggerConfig):
-            spec = StoreSpec(observation=self.spec.observation, action=self.spec.action, infos=config.rollouts.infos, env=env)
-            return Store.open_or_create(path, spec)
-        store = Store.open(path)
-        store.spec.require_spaces(self.spec.observation, self.spec.action, str(path))
         self._name_environments([store.spec], environment(env))
         return store
+
+    def _new_spec(self, config: RunConfig) -> StoreSpec:
+        env = config.env.model_dump(mode="json") if config.env is not None else {}
+        return StoreSpec(observation=self.spec.observation, action=self.spec.action, infos=config.rollouts.infos, env=env)
+
+    def _check_spec(self, spec: StoreSpec, config: RunConfig) -> None:
+        if _adds(config):
+            spec.require_equal(self._new_spec(config), str(config.store_path))
+        else:
+            spec.require_spaces(self.spec.observation, self.spec.action, str(config.store_path))
 
     def mixture(self, mixture: MixtureConfig) -> list[Snapshot]:
         """Return the parts of a mixture; InputError if the environment has other spaces than they."""
@@ -190,6 +207,11 @@ class Session:
     def __exit__(self, *error: object) -> None:
         if self._fleet is not None:
             self._fleet.close()
+
+
+def _adds(config: RunConfig) -> bool:
+    """Return whether the run adds episodes to its store."""
+    return config.budget().num_demonstrations is not None or isinstance(config.algorithm, DaggerConfig)
 
 
 def _stored(config: RunConfig) -> EnvSpec:

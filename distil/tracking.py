@@ -50,6 +50,9 @@ class DatasetInfo:
 class Tracker(Protocol):
     """Where a run's parameters, metrics and files go."""
 
+    def check(self) -> None:
+        """Raise InputError if there is no usable place to record to. No run is made."""
+
     def start(
         self,
         name: str,
@@ -113,6 +116,9 @@ class TrackingConfig(Config):
 class NullTracker:
     """Records nothing."""
 
+    def check(self) -> None:
+        """Do nothing."""
+
     def start(
         self,
         name: str,
@@ -156,6 +162,11 @@ class MLflowTracker:
         self._metrics: list[Any] = []
         self._flushed_at = 0.0
         self._datasets: set[tuple[str, str]] = set()
+
+    def check(self) -> None:
+        """Connect; see `Tracker.check`."""
+        with self._mlflow(InputError):
+            self._open()
 
     def start(
         self,

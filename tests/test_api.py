@@ -7,8 +7,10 @@ import pytest
 
 from distil import api
 from distil.errors import InputError
-from distil.rollouts import Baselines, EvalResult
+from distil.rollouts import Baselines, EvalResult, Fleet
+from distil.runconfig import load_config
 from distil.rundir import RunDir
+from distil.session import Session
 
 FAST: dict[str, Any] = {
     "env.max_episode_steps": 40,
@@ -164,3 +166,36 @@ def test_a_password_is_in_no_file_of_a_run_and_resuming_says_where_to_give_it(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert api.train(run.path, resume=True).path == run.path
     assert api.evaluate_run(run.path, episodes=1).results["policy"].lengths.size == 1
+
+
+@pytest.mark.parametrize(
+    ("refused", "words"),
+    [
+        ({"data.path": "other"}, r"other.*Box\(8\)"),
+        ({"learner.device": "cuda"}, "torch sees no GPU"),
+        ({"tracking.enabled": True, "tracking.uri": "nonsense://x"}, "MLflow at nonsense"),
+        ({"expert": None}, "no store there"),
+        ({"run": "not a name"}, "not a name of letters"),
+    ],
+)
+def test_a_refused_run_leaves_nothing_behind(
+    overrides: dict[str, Any], tmp_path: Path, refused: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Issue 8, number 43: it left a folder and an empty store."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    api.collect("lunarlander-bc", overrides | {"data.path": "other", "data.episodes": 1})
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match=words):
+        api.train("cartpole-bc", {**overrides, **{k: v for k, v in refused.items() if k != "run"}}, run=refused.get("run"))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_session_stays_open_for_its_owner(overrides: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Issue 8, number 28: `train(session=...)` closed it, and the next run started its workers again."""
+    closed = []
+    monkeypatch.setattr(Fleet, "close", lambda self: closed.append(self))
+    with Session(load_config("cartpole-bc", overrides)) as session:
+        for seed in range(2):
+            api.train("cartpole-bc", overrides | {"seed": seed}, session=session)
+            assert not closed
+    assert len(closed) == 1

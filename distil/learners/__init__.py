@@ -2,6 +2,6 @@
 
 from distil.learners.base import Learner
 from distil.learners.config import LearnerConfig
-from distil.learners.factory import make_learner
+from distil.learners.factory import check_device, make_learner
 
-__all__ = ["Learner", "LearnerConfig", "make_learner"]
+__all__ = ["Learner", "LearnerConfig", "check_device", "make_learner"]

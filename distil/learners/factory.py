@@ -15,6 +15,20 @@ if TYPE_CHECKING:
     from distil.store.schema import StoreSpec
 
 
+def check_device(config: LearnerConfig) -> None:
+    """Raise InputError if the device does not exist; with `num_learners`, Ray must be running."""
+    if config.device != "cuda":
+        return
+    if config.num_learners:
+        from distil.learners.ray_train import use_gpu
+
+        use_gpu(config)
+    else:
+        from distil.learners.rank import choose_device
+
+        choose_device(config.device)
+
+
 def make_learner(
     config: LearnerConfig,
     policy: PolicyConfig,

@@ -66,11 +66,11 @@ class RayLearner:
             InputError: there can never be room for the group.
         """
         self._progress, self._note, self._start_timeout_s = progress, note, start_timeout_s
-        use_gpu = _use_gpu(setup.config)
+        gpu = use_gpu(setup.config)
         self._room = Request(
             what="learners",
             num=setup.config.num_learners,
-            each={"GPU": 1} if use_gpu else {"CPU": 1},
+            each={"GPU": 1} if gpu else {"CPU": 1},
             fix="lower learner.num_learners or rollouts.num_workers",
         )
         self._room.require_possible(ray)
@@ -78,12 +78,12 @@ class RayLearner:
         self._index, self._idle = -1, True
         self._mailbox: Any = ray.remote(num_cpus=0, max_concurrency=64)(Mailbox).remote()
         self._fault: BaseException | None = None
-        rank = _RankSetup(setup=replace(setup, resume=True), mailbox=self._mailbox, use_gpu=use_gpu)
+        rank = _RankSetup(setup=replace(setup, resume=True), mailbox=self._mailbox, use_gpu=gpu)
         self._trainer = ray.train.torch.TorchTrainer(
             _rank_main,
             train_loop_config={"rank": rank},
-            scaling_config=ray.train.ScalingConfig(num_workers=setup.config.num_learners, use_gpu=use_gpu),
-            torch_config=ray.train.torch.TorchConfig(backend="nccl" if use_gpu else "gloo"),
+            scaling_config=ray.train.ScalingConfig(num_workers=setup.config.num_learners, use_gpu=gpu),
+            torch_config=ray.train.torch.TorchConfig(backend="nccl" if gpu else "gloo"),
             run_config=ray.train.RunConfig(
                 name=f"group-{uuid.uuid4().hex[:8]}",
                 storage_path=str(setup.folder / "ray_train"),
@@ -152,7 +152,8 @@ class RayLearner:
             raise self._room.not_placed(ray, waited_s)
 
 
-def _use_gpu(config: LearnerConfig) -> bool:
+def use_gpu(config: LearnerConfig) -> bool:
+    """Return whether the learners get a GPU each; InputError if they must and the cluster has too few."""
     if config.device == "cpu":
         return False
     available = bool(ray.cluster_resources().get("GPU", 0) >= config.num_learners)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import tempfile
@@ -16,6 +17,7 @@ from distil.store.files import os_fault
 from distil.types import Array
 
 BLOCK = np.dtype([("begin", np.int64), ("end", np.int64)])  # where a compressed row lies in a heap
+_ZEROS = 1 << 20  # written at once
 
 
 class SpaceError(RunError):
@@ -46,7 +48,7 @@ class Area:
         """Make it at least so large; SpaceError if there is no space."""
         if num_bytes > self.num_bytes:
             try:
-                os.posix_fallocate(self._descriptor, 0, num_bytes)  # here, not as a bus error later
+                _allocate(self._descriptor, num_bytes)  # here, not as a bus error later
             except OSError as error:
                 raise self._refused(error) from None
 
@@ -92,6 +94,21 @@ class Heap:
     def data(self) -> NDArray[np.uint8]:
         """Return all bytes so far."""
         return self._area.array(np.dtype(np.uint8), (self.used,))
+
+
+def _allocate(descriptor: int, num_bytes: int) -> None:
+    """Take the space for a file's first bytes; OSError if there is none. macOS and some file systems need it written."""
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(descriptor, 0, num_bytes)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+                raise
+    zeros = bytes(_ZEROS)
+    end = os.fstat(descriptor).st_size
+    while end < num_bytes:
+        end += os.pwrite(descriptor, zeros[: num_bytes - end], end)
 
 
 def _anonymous() -> int:

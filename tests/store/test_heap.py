@@ -45,3 +45,26 @@ def test_full_memory_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(RunError, match="memory: no disk space left"):
         area.grow(1)
+
+
+@pytest.mark.parametrize("why", ["absent", errno.EINVAL, errno.ENOTSUP])
+def test_space_is_taken_where_the_system_cannot_reserve_it(
+    why: str | int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Issue 8, number 28: macOS has no posix_fallocate, and some file systems refuse it."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(why, "refused")
+
+    if why == "absent":
+        monkeypatch.delattr(os, "posix_fallocate")
+    else:
+        monkeypatch.setattr(os, "posix_fallocate", refuse)
+    area = Area(tmp_path / "area")
+    area.grow(100)
+    area.write(np.full(100, 7, np.uint8), 0)
+    area.grow(3 << 20)
+    found = area.array(np.dtype(np.uint8), (3 << 20,))
+    assert (found[:100] == 7).all()
+    assert not found[100:].any()
+    assert (tmp_path / "area").stat().st_blocks * 512 >= 3 << 20  # not a hole
