@@ -15,6 +15,7 @@ from distil.content import Content
 from distil.errors import InputError
 from distil.experts import controllers
 from distil.experts.base import Checked, Expert, Stateless, check_spaces, every
+from distil.experts.carracing import CarRacingDriver
 from distil.experts.metaworld import MetaWorldExpert
 from distil.spaces import SpaceSpec, action_spec, observation_spec
 from distil.types import Array, Labels, Observations
@@ -22,7 +23,7 @@ from distil.types import Array, Labels, Observations
 if TYPE_CHECKING:
     from distil.envs import EnvConfig, EnvSpec
 
-Name = Literal["auto", "lunarlander", "cartpole", "pendulum", "mountaincar-continuous", "metaworld"]
+Name = Literal["auto", "lunarlander", "cartpole", "pendulum", "mountaincar-continuous", "carracing", "metaworld"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,7 @@ _BY_ENV: dict[str, Name] = {
     "CartPole": "cartpole",
     "Pendulum": "pendulum",
     "MountainCarContinuous": "mountaincar-continuous",
+    "CarRacing": "carracing",
 }
 
 
@@ -80,6 +82,11 @@ class ScriptedExpertConfig(Config):
             wants = _Script(control=controllers.pendulum, num_features=39, num_actions=4, discrete=False).spaces()
             check_spaces(metaworld.name, wants, (spec.observation, spec.action))
             return Checked(metaworld, spec.action)
+        if name == "carracing":
+            driver = CarRacingDriver()
+            action = action_spec(spaces.Box(np.array([-1, 0, 0], np.float32), np.ones(3, np.float32)))
+            check_spaces(driver.name, (spec.observation, action), (spec.observation, spec.action))  # it sees the simulator
+            return Checked(driver, spec.action)
         script = _LANDERS[spec.action.leaf.kind == "discrete"] if name == "lunarlander" else _SCRIPTS[name]
         expert = ScriptedExpert(f"scripted {name}", script.control)
         check_spaces(expert.name, script.spaces(), (spec.observation, spec.action))

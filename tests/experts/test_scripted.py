@@ -39,7 +39,7 @@ def test_auto_picks_by_the_environment(env_id, kwargs, name, shape, dtype):
 
 def test_an_environment_without_a_script():
     with pytest.raises(
-        InputError, match=r"there is none for Acrobot-v1, only for CartPole, LunarLander.*choose another expert.kind"
+        InputError, match=r"there is none for Acrobot-v1, only for CarRacing, CartPole, LunarLander.*choose another expert.kind"
     ):
         build("Acrobot-v1")
 

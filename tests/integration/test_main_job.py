@@ -55,6 +55,17 @@ def test_the_saved_configuration_repeats_the_run(tmp_path: Path, monkeypatch: py
         assert np.array_equal(values, weights(second)[name]), name
 
 
+def test_learning_from_pixels_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The observation is one image and nothing else: collected, trained on, checkpointed, scored, loaded, and acted with."""
+    monkeypatch.chdir(tmp_path)
+    tiny = {"env.max_episode_steps": 8, "rollouts.num_workers": 0, "learner.num_steps": 4, "learner.batch_size": 8}
+    run = distil.train("carracing-bc", FAST | tiny | {"learner.checkpoint_every": 2})
+    assert run.metrics["budget/expert_labels"] == 3 * 8
+    assert np.isfinite(run.metrics["eval/return_mean"])
+    action = distil.load_policy(run.path).predict(np.zeros((96, 96, 3), np.uint8))
+    assert action.shape == (3,)
+
+
 def test_a_policy_is_loaded_and_used_in_three_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run = distil.train("cartpole-bc", FAST | {"rollouts.num_workers": 0})
