@@ -74,6 +74,13 @@ class Toy(gym.Env):
         return values.get(self.fault, obs), np.nan if self.fault == "nan_reward" else reward
 
 
+class Normalised(gym.wrappers.NormalizeObservation):
+    """Remembers earlier episodes."""
+
+    def __init__(self):
+        super().__init__(Toy())
+
+
 class Nested(gym.Env):
     """Every supported kind of observation at once, MultiDiscrete actions; three steps."""
 

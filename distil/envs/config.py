@@ -14,6 +14,7 @@ from pydantic import Discriminator, Field, JsonValue, Tag
 from distil import content
 from distil.config import Config, import_target, nearest
 from distil.content import Content
+from distil.envs.memory import require_forgetful
 from distil.errors import InputError
 from distil.spaces import SpaceSpec, action_spec, observation_spec
 
@@ -159,7 +160,7 @@ def describe(config: GymEnvConfig | ImportEnvConfig) -> EnvSpec:
     """Return the environment's spec. Makes one environment, checks that its spaces are supported, closes it.
 
     Raises:
-        InputError: see `make`; or a space isn't supported, named by its path.
+        InputError: see `make`; or a space isn't supported, named by its path; or it remembers (see `require_forgetful`).
     """
     if isinstance(config, ImportEnvConfig) and config.vectorised:
         env = make_vector(config, 1)
@@ -168,6 +169,7 @@ def describe(config: GymEnvConfig | ImportEnvConfig) -> EnvSpec:
         env = make(config)
         spaces = env.observation_space, env.action_space
     try:
+        require_forgetful(env)
         return EnvSpec(
             name=config.name,
             observation=observation_spec(spaces[0]),

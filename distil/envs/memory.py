@@ -1,0 +1,47 @@
+"""Environments that remember: statistics kept across episodes make an episode depend on those before it, and on N."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
+
+from distil.errors import InputError
+
+
+def require_forgetful(env: Any) -> None:
+    """Raise InputError where the environment, or a wrapper in it, updates running statistics (Gymnasium's, or others like it).
+
+    One whose statistics are frozen (`update_running_mean` False) has no memory.
+
+    Args:
+        env: a `gymnasium.Env` or `gymnasium.vector.VectorEnv`.
+    """
+    for layer in _layers(env):
+        if any(_is_running(value) for value in vars(layer).values()) and getattr(layer, "update_running_mean", True):
+            raise InputError(
+                f"{type(layer).__name__} keeps running statistics across episodes: an episode would depend on earlier ones "
+                "and on rollouts.num_envs: take it out (the policy normalises observations itself), or freeze its statistics"
+            )
+
+
+def _is_running(value: Any) -> bool:
+    return any(kind.__name__ == "RunningMeanStd" for kind in type(value).__mro__)
+
+
+def _layers(env: Any) -> Iterator[Any]:
+    """Yield the environment's wrappers, outermost first, and it itself; of a vector environment, its first one's too."""
+    yield env
+    inside = vars(env).get("env")
+    if isinstance(inside, gym.Env | gym.vector.VectorEnv):
+        yield from _layers(inside)
+    elif isinstance(env, SyncVectorEnv):
+        yield from _layers(env.envs[0])
+    elif isinstance(env, AsyncVectorEnv):  # its environments live in other processes
+        other = env.env_fns[0]()
+        try:
+            yield from _layers(other)
+        finally:
+            other.close()
