@@ -37,8 +37,8 @@ class Leaf:
 
     @property
     def is_image(self) -> bool:
-        """A uint8 Box of two or three dimensions."""
-        return self.kind == "box" and self.dtype == "uint8" and len(self.shape) in (2, 3)
+        """A uint8 Box of two or three dimensions, or of four: a stack of images with channels."""
+        return self.kind == "box" and self.dtype == "uint8" and len(self.shape) in (2, 3, 4)
 
     def bounds(self) -> tuple[Array, Array]:
         """Return `low`, `high` of a box, each of `shape`, float64."""

@@ -52,6 +52,9 @@ def test_names_follow_the_tree():
     spec = observation_spec(space)
     assert [leaf.name for leaf in spec.leaves] == ["obs/image", "obs/state/0", "obs/state/1"]
     assert [leaf.is_image for leaf in spec.leaves] == [True, False, False]
+    stacks = {(4, 9, 9, 3): True, (4, 3, 9, 9): True, (9,): False, (2, 4, 9, 9, 3): False}
+    for shape, is_image in stacks.items():
+        assert observation_spec(spaces.Box(0, 255, shape, np.uint8)).leaf.is_image is is_image
     assert observation_spec(spaces.Discrete(2)).tree == "obs"
 
 

@@ -5,6 +5,7 @@ Legend: B batch, C channel, Y height, X width, D feature.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -14,9 +15,8 @@ from distil.nn.mlp import Activation, activation, linear, seeded
 
 
 def channels_last(shape: Sequence[int]) -> bool:
-    """Return whether an image's shape is [Y, X, C]; the channels are the smaller of the first and the last axis."""
-    assert len(shape) == 3
-    return shape[-1] <= shape[0]
+    """Return whether an image's shape ends with its channels, [Y, X, C] or [K, Y, X, C]: they are the smaller axis there."""
+    return len(shape) > 2 and shape[-1] <= shape[-3]
 
 
 class Cnn(nn.Module):
@@ -25,7 +25,7 @@ class Cnn(nn.Module):
     Each convolution halves the image (rounded up), so images from 1 x 1 on work; a frame stack counts as channels.
 
     Args:
-        shape: of one image: [Y, X], [Y, X, C] or [C, Y, X].
+        shape: of one image: [Y, X], [Y, X, C] or [C, Y, X]; or of K stacked ones: [K, Y, X, C] or [K, C, Y, X].
         channels: output channels of each convolution.
         num_out: features of the result.
         kind: the activation after each layer.
@@ -37,9 +37,9 @@ class Cnn(nn.Module):
     ) -> None:
         super().__init__()
         self.num_out = num_out
-        self._flat = len(shape) == 2
-        self._last = len(shape) == 3 and channels_last(shape)
-        num_c, *size = (1, *shape) if self._flat else (shape[2], *shape[:2]) if self._last else shape
+        self._last = channels_last(shape)
+        size = list(shape[-3:-1] if self._last else shape[-2:])
+        num_c = self._num_channels = math.prod(shape) // math.prod(size)
         layers: list[nn.Module] = []
         for width in channels:
             conv = nn.Conv2d(num_c, width, kernel_size=3, stride=2, padding=1, device="meta")
@@ -50,6 +50,6 @@ class Cnn(nn.Module):
 
     def forward(self, image_B: Tensor) -> Tensor:
         """Return the features [B, num_out]."""
-        image_BCYX = image_B.unsqueeze(1) if self._flat else image_B.permute(0, 3, 1, 2) if self._last else image_B
-        out: Tensor = self.layers(image_BCYX)
+        image = image_B.movedim(-1, -3) if self._last else image_B
+        out: Tensor = self.layers(image.reshape(len(image), self._num_channels, *image.shape[-2:]))
         return out

@@ -167,10 +167,9 @@ class Imported:
 
 def _canonical(leaf: Leaf, image: Tensor) -> Tensor:
     """Return images [B, H, *shape] as [B, L, Y, X, C]."""
-    shape = leaf.shape
-    last = len(shape) == 3 and channels_last(shape)
-    height, width = shape[:2] if last or len(shape) == 2 else shape[1:]
-    return image.reshape(len(image), -1, height, width, shape[2] if last else 1)
+    last = channels_last(leaf.shape)
+    height, width = leaf.shape[-3:-1] if last else leaf.shape[-2:]
+    return image.reshape(len(image), -1, height, width, leaf.shape[-1] if last else 1)
 
 
 def _shapes(batch: Batch) -> dict[str, tuple[int, ...]]:

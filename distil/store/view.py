@@ -124,10 +124,10 @@ def _histogram(name: str, values: Array, bins: int) -> list[str]:
 
 
 def image_leaves(observations: Mapping[str, Array]) -> list[str]:
-    """Return the names of the leaves that are images: uint8, two or three dimensions a step, at least 8 pixels each way."""
+    """Return the names of the leaves that are images: uint8, two to four dimensions a step, at least 8 pixels each way."""
     out = []
     for name, values in observations.items():
-        if values.dtype == np.uint8 and values.ndim in (3, 4) and sorted(values.shape[1:])[-2] >= _MIN_SIDE:
+        if values.dtype == np.uint8 and values.ndim in (3, 4, 5) and sorted(values.shape[1:])[-2] >= _MIN_SIDE:
             out.append(name)
     return out
 
@@ -135,8 +135,10 @@ def image_leaves(observations: Mapping[str, Array]) -> list[str]:
 def as_image(frame: Array) -> Array:
     """Return one image observation as RGB, [height, width, 3] uint8.
 
-    Channels may be first or last; one channel is grey, three are RGB, any other number is shown as its mean.
+    Channels may be first or last; one channel is grey, three are RGB, any other number is shown as its mean. Of a stack
+    [K, ...] with channels the last image is shown.
     """
+    frame = frame[-1] if frame.ndim == 4 else frame
     if frame.ndim == 3 and frame.shape[0] < min(frame.shape[1:]):
         frame = np.moveaxis(frame, 0, -1)
     if frame.ndim == 3 and frame.shape[2] == 3:

@@ -66,7 +66,10 @@ def slow_shift(image: Tensor, dy: int, dx: int, axes: tuple[int, int]) -> Tensor
     return torch.from_numpy(padded[tuple(at)])
 
 
-@pytest.mark.parametrize(("shape", "axes"), [((9, 7, 3), (0, 1)), ((3, 9, 7), (1, 2)), ((9, 7), (0, 1))])
+@pytest.mark.parametrize(
+    ("shape", "axes"),
+    [((9, 7, 3), (0, 1)), ((3, 9, 7), (1, 2)), ((9, 7), (0, 1)), ((2, 9, 7, 3), (1, 2)), ((2, 3, 9, 7), (2, 3))],
+)
 def test_a_shift_pads_with_the_border_and_crops(shape: tuple[int, ...], axes: tuple[int, int]) -> None:
     before = batch(shape=shape, num=40)
     kept = before.observations["obs/image"].clone()

@@ -68,3 +68,9 @@ def test_what_is_no_image_is_said(make_episode: Any) -> None:
     episode = make_episode(1, 4, observations={"obs/image": np.zeros((5, 8, 8, 3), np.uint8)})
     with pytest.raises(InputError, match="obs/depth: the images are obs/image"):
         next(frames(episode, "obs/depth"))
+
+
+def test_the_last_of_stacked_images_is_shown() -> None:
+    stacked = np.random.default_rng(0).integers(0, 256, (4, 9, 8, 3), np.uint8)
+    np.testing.assert_array_equal(as_image(stacked), stacked[-1])
+    np.testing.assert_array_equal(as_image(np.moveaxis(stacked, -1, 1)), stacked[-1])

@@ -15,6 +15,7 @@ import xxhash
 from distil.errors import InputError, RunError
 from distil.spaces import Leaf
 from distil.store.schema import MAX_UID_LENGTH, StoreSpec
+from distil.success import success_of
 from distil.types import Array, Episode
 
 _FACTS = ("uid", "seed", "round", "policy_version", "source", "success")
@@ -134,12 +135,13 @@ def last_flag(values: Array, name: str, row: str = "row") -> bool:
     return bool(found[-1])
 
 
-def any_success(values: Array, name: str) -> bool | None:
-    """Return whether any step says success; None where no step says anything (NaN)."""
+def success_in(values: Array, name: str) -> bool | None:
+    """Return what a column says of success, by the rule of `distil.success`; None where no step says anything (NaN)."""
     known = values
     if values.size and values.dtype.kind == "f":
         known = values[~np.isnan(values.reshape(len(values), -1)).any(axis=1)]
-    return bool(np.any(flags(known, name))) if len(known) else None
+    key = "is_success" if name.endswith("is_success") else "success"
+    return success_of([{key: bool(said)} for said in flags(known, name)]) if len(known) else None
 
 
 def said_of_joined(parts: Mapping[str, tuple[int, ...]]) -> str:

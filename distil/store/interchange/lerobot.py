@@ -24,7 +24,6 @@ from distil.store.interchange.episodes import (
     BadEpisodeError,
     Finding,
     Report,
-    any_success,
     check_episode,
     demonstration,
     fit,
@@ -32,6 +31,7 @@ from distil.store.interchange.episodes import (
     last_flag,
     read_facts,
     said_of_joined,
+    success_in,
 )
 from distil.store.interchange.lerobot_video import Films
 from distil.store.interchange.pictures import decode_images
@@ -184,7 +184,7 @@ class Dataset:
         terminated, truncated = self._ends(table) if kept == num else (False, True)
         success = None
         if "next.success" in self.features:  # of the frame that the action leads to: reached at any of them
-            success = any_success(_column(table, "next.success", ()), "next.success")
+            success = success_in(_column(table, "next.success", ()), "next.success")
         return demonstration(
             observations=whole,
             actions=fit(values[:kept], action, kept),

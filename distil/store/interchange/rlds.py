@@ -24,7 +24,6 @@ from distil.store.interchange.episodes import (
     BadEpisodeError,
     Finding,
     Report,
-    any_success,
     demonstration,
     fit,
     flags,
@@ -32,12 +31,14 @@ from distil.store.interchange.episodes import (
     last_flag,
     read_facts,
     said_of_joined,
+    success_in,
 )
 from distil.store.interchange.rlds_features import Kind, read_kinds
 from distil.store.interchange.rlds_splits import Part, parts
 from distil.store.interchange.spaces import action_of, leaf_of, observation_of
 from distil.store.interchange.tfrecord import Feature, parse_example
 from distil.store.schema import StoreSpec, spec_from_json
+from distil.success import SUCCESS_KEYS
 from distil.types import Array, Episode
 
 _MARKS = ("labelled", "acted_by_expert")
@@ -229,12 +230,12 @@ class _Reader:
 
 def _success(kinds: Mapping[str, Kind], column: Callable[[str], Array], example: Mapping[str, Feature]) -> bool | None:
     """Return what the steps (any of them), or the episode's metadata, say of success; None if neither does."""
-    for name in ("success", "is_success"):
+    for name in SUCCESS_KEYS:
         if name in kinds and kinds[name].what == "tensor":
-            return any_success(column(name), name)
+            return success_in(column(name), name)
         values = example.get(f"episode_metadata/{name}", [])
         if isinstance(values, np.ndarray) and values.size == 1:
-            return any_success(values, name)
+            return success_in(values, name)
     return None
 
 

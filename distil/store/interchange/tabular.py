@@ -21,13 +21,13 @@ from distil.store.interchange.episodes import (
     BadEpisodeError,
     Finding,
     Report,
-    any_success,
     check_episode,
     demonstration,
     fit,
     join,
     last_flag,
     said_of_joined,
+    success_in,
 )
 from distil.store.interchange.spaces import action_of, leaf_of, observation_of
 from distil.store.interchange.step_order import StepOrder, scattered
@@ -42,7 +42,7 @@ _NAMES = {  # the usual names of a column, where the option doesn't say one
     "reward": ("reward", "rewards", "next.reward"),
     "terminated": ("terminated", "terminateds", "terminal", "terminals", "is_terminal", "next.terminated"),
     "truncated": ("truncated", "truncateds", "truncation", "truncations", "timeout", "timeouts", "next.truncated"),
-    "success": ("success", "is_success", "next.success"),
+    "success": ("is_success", "success", "next.is_success", "next.success"),
     "step": ("step", "timestep", "time_step", "step_index", "step_id", "frame_index", "t", "timestamp", "time"),
 }
 _DONE = ("done", "dones", "is_done", "next.done")
@@ -157,7 +157,7 @@ class TabularRows:
             truncated=truncated,
             labelled=options.demonstrations,
             source="parquet",
-            success=None if success is None else any_success(self._column(table, success, skip_null=True), success),
+            success=None if success is None else success_in(self._column(table, success, skip_null=True), success),
             infos=tuple(json.dumps(row) for row in taken.select(list(options.infos)).to_pylist()) if options.infos else None,
         )
 

@@ -14,7 +14,6 @@ from distil.store import StoreSpec
 from distil.store.interchange.episodes import (
     BadEpisodeError,
     Finding,
-    any_success,
     check_episode,
     content_digest,
     demonstration,
@@ -27,6 +26,7 @@ from distil.store.interchange.episodes import (
     read_facts,
     said_of_joined,
     sift,
+    success_in,
 )
 from distil.types import Episode
 
@@ -189,7 +189,8 @@ def test_flags_are_0_or_1_and_nothing_else() -> None:
         last_flag(np.array([True, True]), "x", "frame")
     cases = ([np.nan, 1], True), ([np.nan, 0], False), ([np.nan, np.nan], None), ([1, 0], True), ([], None)
     for given, said in cases:
-        assert any_success(np.array(given), "x") is said
+        assert success_in(np.array(given), "x") is said
+    assert success_in(np.array([1, 0]), "next.is_success") is False  # its last step counts
 
 
 def test_keys_of_actions_are_joined_in_order_without_rounding() -> None:

@@ -172,7 +172,7 @@ def test_how_an_episode_ends(
 @pytest.mark.parametrize(
     ("column", "expected"),
     [
-        ([0.0, 1.0, 0.0, 0.0, 0.0], [True, False]),
+        ([0.0, 0.0, 1.0, 0.0, 0.0], [True, False]),
         ([None, None, True, None, None], [True, None]),
         (pa.array([np.nan, np.nan, 0.0, np.nan, np.nan]), [False, None]),
     ],
