@@ -9,9 +9,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import RLock
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from gymnasium import Env, Space
 from numpy.typing import NDArray
 
 from distil.errors import InputError, RunError
@@ -21,7 +23,7 @@ from distil.store.files import dump_json
 from distil.store.index import EpisodeIndex, gather_index
 from distil.store.manifest import Manifest, read_manifest, write_manifest
 from distil.store.merge import merge_shards
-from distil.store.schema import FORMAT, StoreSpec, check_format, spec_from_json
+from distil.store.schema import FORMAT, StoreSpec, check_format, spec_from_json, spec_of
 from distil.store.shard import ShardEntry, read_index
 from distil.store.snapshot import Content, Snapshot
 from distil.store.tags import read_tag
@@ -45,9 +47,29 @@ class Store:
         self._newest = Manifest(version=0, store=store_uuid)  # of those that were read
 
     @staticmethod
-    def create(path: str | Location, spec: StoreSpec) -> Store:
-        """Make a new, empty store; InputError if there is one already."""
+    def create(
+        path: str | Location,
+        spec: StoreSpec | None = None,
+        *,
+        env: str | Env[Any, Any] | None = None,
+        observation_space: Space[Any] | None = None,
+        action_space: Space[Any] | None = None,
+    ) -> Store:
+        """Make a new, empty store; InputError if there is one already.
+
+        Args:
+            path: where it shall lie.
+            spec: its spaces and more; or give the next ones, or nothing: then the first arrays that `add` gets say its spaces.
+            env: a Gymnasium environment, or the id of one, whose spaces it has.
+            observation_space: Gymnasium's; with `action_space`.
+            action_space: Gymnasium's.
+        """
         root = location(path)
+        spec = spec or spec_of(env, observation_space, action_space)
+        if spec is None:
+            if Store.exists(root):
+                raise InputError(f"{root}: a store is there already; open it, or choose another folder")
+            return _Unmade(root)
         spec.check()
         header = dump_json({"format": FORMAT, "uuid": uuid.uuid4().hex, **spec.to_json()})
         try:
@@ -92,6 +114,25 @@ class Store:
         store = Store.open(path)
         store.spec.require_equal(spec, str(path))
         return store
+
+    def add(self, *, observations: Any, actions: Any, **options: Any) -> Snapshot:
+        """Add episodes that are arrays, in one commit; see `distil.store.interchange.add.add_arrays` for all options.
+
+        One episode has T actions and T + 1 observations. Several are joined row after row, and `episode_ends` says where
+        each ends. To add the same episodes again adds nothing.
+
+        Args:
+            observations: [T+1, ...], or a dict of such arrays.
+            actions: [T, ...]; they become an expert's labels, unless `demonstrations=False`.
+            options: `rewards` [T], `terminated`, `truncated`, `episode_ends`, `success`, `final_observation`,
+                `demonstrations`, `source`.
+
+        Returns:
+            The snapshot with them.
+        """
+        from distil.store.interchange.add import add_arrays  # which imports stores itself
+
+        return add_arrays(self.path, observations=observations, actions=actions, **options)
 
     def writer(self, name: str, target_bytes: int = 128 << 20) -> ShardWriter:
         """Return a new writer of shards; see `ShardWriter`."""
@@ -258,3 +299,18 @@ class Store:
             uid = episodes.uid[twice[0]]
             raise ClashError(f"{self.path}: episode {uid} would be in the store twice; give new episodes new uids")
         return episodes
+
+
+class _Unmade(Store):
+    """A store that is made by the first `add`, and is one like others from then on."""
+
+    def __init__(self, path: Location) -> None:
+        self.path = path
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "path":
+            raise AttributeError(name)
+        if not Store.exists(self.path):
+            raise InputError(f"{self.path}: no episodes yet: the first `add` makes the store and says its spaces")
+        vars(self).update(vars(Store.open(self.path)))
+        return vars(self)[name]

@@ -25,6 +25,22 @@ _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBL
 _NAME, _METADATA = b"ARROW:extension:name", b"ARROW:extension:metadata"
 
 
+@dataclass(frozen=True, kw_only=True)
+class TableFile:
+    """A file whose rows are in memory, to be used where a Parquet file is."""
+
+    path: Path
+    table: pa.Table
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+def path_of(file: Path | TableFile) -> Path:
+    """Return where a file is."""
+    return file.path if isinstance(file, TableFile) else file
+
+
 def parquet_files(source: Path) -> list[Path]:
     """Return the file, or the folder's Parquet files at any depth, part-2 before part-10; InputError if there are none."""
     files = [source] if source.is_file() else sorted(source.rglob("*.parquet"), key=_by_number)
@@ -39,16 +55,22 @@ def _by_number(path: Path) -> list[tuple[str, int]]:
     return list(zip(pieces[::2], [*map(int, pieces[1::2]), -1], strict=True))
 
 
-def schema_of(file: Path) -> pa.Schema:
+def schema_of(file: Path | TableFile) -> pa.Schema:
     """Return a Parquet file's Arrow schema; RunError if it can't be read."""
+    if isinstance(file, TableFile):
+        return file.table.schema
     try:
         return pq.read_schema(file)
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(file, error) from None
 
 
-def batches(file: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+def batches(file: Path | TableFile, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
     """Yield a Parquet file's rows in pieces of a bounded size; RunError if it can't be read."""
+    if isinstance(file, TableFile):
+        table = file.table if columns is None else file.table.select(list(dict.fromkeys(columns)))
+        yield from table.to_batches(_BATCH_ROWS)
+        return
     try:
         with pq.ParquetFile(file) as opened:
             require_plausible(file, opened.metadata)
@@ -92,7 +114,7 @@ class Rows:
     table: pa.Table
 
 
-def runs(files: Sequence[Path], key: str, columns: Sequence[str] | None = None) -> Iterator[Rows]:
+def runs(files: Sequence[Path | TableFile], key: str, columns: Sequence[str] | None = None) -> Iterator[Rows]:
     """Yield runs of consecutive rows with an equal `key`, across the files' borders.
 
     At most one run and one piece of a file are in memory.
@@ -117,7 +139,7 @@ def runs(files: Sequence[Path], key: str, columns: Sequence[str] | None = None) 
                 if at is not None and name != at[0]:
                     yield Rows(key=at[0], file=at[1], table=_join(pending, at[1]))
                     pending, at = [], None
-                at = at or (name, file)
+                at = at or (name, path_of(file))
                 pending.append(batch.slice(first, end - first))
     if at is not None:
         yield Rows(key=at[0], file=at[1], table=_join(pending, at[1]))

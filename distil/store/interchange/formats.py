@@ -8,10 +8,13 @@ from typing import Any, TypeVar
 from distil.config import Config, nearest, validate
 from distil.errors import InputError
 from distil.store.interchange.base import Exporter, Importer
+from distil.store.interchange.csv import CsvImport
+from distil.store.interchange.hdf5 import Hdf5Import
 from distil.store.interchange.imitation import ImitationExport, ImitationImport
 from distil.store.interchange.lerobot import LeRobotImport
 from distil.store.interchange.lerobot_writer import LeRobotExport
 from distil.store.interchange.minari import MinariExport, MinariImport
+from distil.store.interchange.npz import NpzImport
 from distil.store.interchange.parquet import ParquetExport, ParquetImport
 from distil.store.interchange.rlds import RldsImport
 from distil.store.interchange.rlds_writer import RldsExport
@@ -20,9 +23,12 @@ from distil.store.interchange.robomimic import RobomimicExport, RobomimicImport
 from distil.store.interchange.zarr import ZarrImport
 
 IMPORTERS: tuple[type[Importer], ...] = (
+    CsvImport,
+    Hdf5Import,
     ImitationImport,
     LeRobotImport,
     MinariImport,
+    NpzImport,
     ParquetImport,
     RldsImport,
     RLlibImport,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+import zipfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +80,38 @@ def require_inside(folder: Path) -> int:
     return sum(size for _, size in files_inside(folder))
 
 
-def read_npy(file: Any, num_bytes: int, what: str) -> np.ndarray[Any, Any]:
-    """Return the array of a .npy stream that holds `num_bytes` bytes; its header is checked before anything is allocated.
+def zip_sizes(source: Path, file: zipfile.ZipFile) -> dict[str, int]:
+    """Return the bytes that each entry takes in a zip; InputError for one that claims to unpack to more than it can."""
+    on_disk = source.stat().st_size
+    for entry in file.infolist():
+        if entry.file_size > FREE_BYTES + DEFLATE_RATIO * min(entry.compress_size, on_disk):
+            raise InputError(
+                f"{source}/{entry.filename}: claims {entry.file_size:,} bytes, which its {entry.compress_size:,} can't hold"
+            )
+    return {entry.filename: entry.compress_size for entry in file.infolist()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class NpyHeader:
+    """What a .npy stream says of its array."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    by_columns: bool
+
+    def read(self, file: Any, what: str) -> np.ndarray[Any, Any]:
+        """Return the array whose data come next; BadEpisodeError if it is cut off."""
+        raw = file.read(grid_bytes(self.shape, None, self.dtype.itemsize))
+        if len(raw) != grid_bytes(self.shape, None, self.dtype.itemsize):
+            raise BadEpisodeError(f"{what} can't be read as .npy: it is cut off")
+        return np.frombuffer(bytearray(raw), self.dtype).reshape(self.shape, order="F" if self.by_columns else "C")
+
+
+def read_npy_header(file: Any, num_bytes: int, what: str) -> NpyHeader:
+    """Return the header of a .npy stream that holds `num_bytes` bytes.
 
     Raises:
-        BadEpisodeError: it isn't one, it is cut off, or it holds objects, which are pickles.
+        BadEpisodeError: it isn't one, it claims more than it holds, or it holds objects, which are pickles.
     """
     fmt = np.lib.format
     try:
@@ -96,9 +125,11 @@ def read_npy(file: Any, num_bytes: int, what: str) -> np.ndarray[Any, Any]:
         size = grid_bytes(shape, None, dtype.itemsize)
         if min(shape, default=0) < 0 or size > num_bytes:
             raise ValueError(f"claims {size:,} bytes and holds {num_bytes:,}")
-        raw = file.read(size)
-        if len(raw) != size:
-            raise ValueError("it is cut off")
-        return np.frombuffer(bytearray(raw), dtype).reshape(shape, order="F" if by_columns else "C")
-    except (ValueError, TypeError, SyntaxError, OverflowError, MemoryError) as error:
+    except (ValueError, TypeError, SyntaxError, OverflowError, MemoryError, RecursionError) as error:
         raise BadEpisodeError(f"{what} can't be read as .npy: {' '.join(str(error).split())[:200]}") from None
+    return NpyHeader(shape=shape, dtype=dtype, by_columns=by_columns)
+
+
+def read_npy(file: Any, num_bytes: int, what: str) -> np.ndarray[Any, Any]:
+    """Return the array of a .npy stream that holds `num_bytes` bytes; see `read_npy_header`."""
+    return read_npy_header(file, num_bytes, what).read(file, what)

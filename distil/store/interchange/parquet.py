@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 
 from distil.errors import InputError
 from distil.spaces import Leaf
-from distil.store.interchange.base import Contents, Exporter, WithoutFinalObservation, fresh
+from distil.store.interchange.base import Contents, Exporter, fresh
 from distil.store.interchange.columns import Rows, parquet_files, runs, schema_of, to_numpy
 from distil.store.interchange.episodes import BadEpisodeError, Report, check_episode, facts, fit, read_facts
-from distil.store.interchange.tabular import TabularRows
+from distil.store.interchange.tabular import TableImport, TabularRows
 from distil.store.schema import StoreSpec, spec_from_json
 from distil.store.snapshot import Snapshot
 from distil.types import Array, Episode
@@ -33,24 +33,11 @@ _ACTIONS = ("action", "expert_action")
 _ENDS = ("terminated", "truncated")
 
 
-class ParquetImport(WithoutFinalObservation):
-    """Reads Parquet rows. Files that distil wrote need no options; of others, the columns are named here.
-
-    A column that isn't there as such is made of `NAME_0`, `NAME_1`, ... (or `NAME.0`, ...) when those are; columns of a group
-    are `GROUP.NAME`. Without rewards they are 0. The observation after the last action is in `next_NAME` columns, or in a last
-    row without an action, or there is none (see `final_observation`).
-    """
+class ParquetImport(TableImport):
+    """Reads Parquet rows. Files that distil wrote need no options."""
 
     summary: ClassVar[str] = "plain Parquet: a row a step, as pandas, Polars, DuckDB or Spark write it"
     kind: Literal["parquet"] = "parquet"
-    episode: str | None = "episode"  # the column that names a row's episode, whose rows are together; null: a file is one
-    # Of the next ones, null is the usual names of such a column, and "" none at all.
-    step: str | None = None  # orders an episode's rows
-    reward: str | None = None
-    terminated: str | None = None
-    truncated: str | None = None
-    done: Literal["terminated", "truncated"] = "terminated"  # what a column "done" means where it is the only one of the ends
-    success: str | None = None  # any step that says so
 
     def read(self, source: Path, report: Report) -> Contents:
         """Return the spaces and the episodes of a Parquet file, or of a folder of them."""

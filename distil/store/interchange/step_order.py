@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from distil.store.interchange.columns import runs, to_numpy
+from distil.store.interchange.columns import TableFile, runs, to_numpy
 from distil.store.interchange.episodes import BadEpisodeError
 from distil.types import Array
 
 
-def scattered(files: Sequence[Path], key: str) -> set[Any]:
+def scattered(files: Sequence[Path | TableFile], key: str) -> set[Any]:
     """Return the episodes whose rows aren't all together; only the column `key` is read."""
     seen: set[Any] = set()
     again: set[Any] = set()

@@ -8,15 +8,26 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 
 from distil.errors import InputError
 from distil.spaces import SpaceSpec
-from distil.store.interchange.base import require_keys
-from distil.store.interchange.columns import Rows, batches, flat, is_number, is_text, runs, schema_of, to_numpy
+from distil.store.interchange.base import WithoutFinalObservation, require_keys
+from distil.store.interchange.columns import (
+    Rows,
+    TableFile,
+    batches,
+    flat,
+    is_number,
+    is_text,
+    path_of,
+    runs,
+    schema_of,
+    to_numpy,
+)
 from distil.store.interchange.episodes import (
     BadEpisodeError,
     Finding,
@@ -34,9 +45,6 @@ from distil.store.interchange.step_order import StepOrder, scattered
 from distil.store.schema import StoreSpec
 from distil.types import Array, Episode
 
-if TYPE_CHECKING:
-    from distil.store.interchange.parquet import ParquetImport
-
 _PART = re.compile(r"(.+?)[_.](\d+)")
 _NAMES = {  # the usual names of a column, where the option doesn't say one
     "reward": ("reward", "rewards", "next.reward"),
@@ -48,10 +56,28 @@ _NAMES = {  # the usual names of a column, where the option doesn't say one
 _DONE = ("done", "dones", "is_done", "next.done")
 
 
+class TableImport(WithoutFinalObservation):
+    """Options to read rows that are steps; the columns are named here.
+
+    A column that isn't there as such is made of `NAME_0`, `NAME_1`, ... (or `NAME.0`, ...) when those are; columns of a group
+    are `GROUP.NAME`. Without rewards they are 0. The observation after the last action is in `next_NAME` columns, or in a last
+    row without an action, or there is none (see `final_observation`).
+    """
+
+    episode: str | None = "episode"  # the column that names a row's episode, whose rows are together; null: a file is one
+    # Of the next ones, null is the usual names of such a column, and "" none at all.
+    step: str | None = None  # orders an episode's rows
+    reward: str | None = None
+    terminated: str | None = None
+    truncated: str | None = None
+    done: Literal["terminated", "truncated"] = "terminated"  # what a column "done" means where it is the only one of the ends
+    success: str | None = None  # any step that says so
+
+
 class TabularRows:
     """The columns of a table whose rows are steps."""
 
-    def __init__(self, options: ParquetImport, files: Sequence[Path], report: Report) -> None:
+    def __init__(self, options: TableImport, files: Sequence[Path | TableFile], report: Report) -> None:
         """Find the columns; InputError names one that isn't there."""
         self._options, self._files, self._report = options, files, report
         self._schema = flat(pa.Table.from_batches([], schema_of(files[0]))).schema
@@ -110,14 +136,14 @@ class TabularRows:
                 self._say(self._options.finding("").what)
             yield str(rows.key), partial(self._load, spec, replace(rows, table=table))
 
-    def _runs(self, files: Sequence[Path]) -> Iterator[Rows]:
+    def _runs(self, files: Sequence[Path | TableFile]) -> Iterator[Rows]:
         if self._options.episode is not None:
             for rows in runs(files, self._options.episode):
                 yield replace(rows, table=flat(rows.table))
             return
         for file in files:
             if found := [batch for batch in batches(file) if batch.num_rows]:
-                yield Rows(key=file.stem, file=file, table=flat(pa.Table.from_batches(found)))
+                yield Rows(key=path_of(file).stem, file=path_of(file), table=flat(pa.Table.from_batches(found)))
 
     def _load(self, spec: StoreSpec, rows: Rows) -> Episode:
         try:
@@ -156,7 +182,7 @@ class TabularRows:
             terminated=terminated,
             truncated=truncated,
             labelled=options.demonstrations,
-            source="parquet",
+            source=options.kind,
             success=None if success is None else success_in(self._column(table, success, skip_null=True), success),
             infos=tuple(json.dumps(row) for row in taken.select(list(options.infos)).to_pylist()) if options.infos else None,
         )

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from distil.errors import InputError, RunError
-from distil.store.backend import backend, location
-from distil.store.interchange.base import Exporter, Importer
+from distil.store.backend import Location, backend, location
+from distil.store.interchange.base import Contents, Exporter, Importer
 from distil.store.interchange.conversion import Conversion
 from distil.store.interchange.episodes import Finding, Report, content_digest, opening, sift
 from distil.store.schema import StoreSpec, environment
@@ -37,7 +37,7 @@ class ImportResult:
 def import_store(
     importer: Importer,
     source: Path,
-    path: str | Path,
+    path: str | Location,
     *,
     skip_bad: bool = False,
     spec: StoreSpec | None = None,
@@ -62,22 +62,57 @@ def import_store(
         InputError: the data isn't in this format or doesn't fit the store's spaces.
         RunError: a bad row, or an episode that the store has with other content.
     """
-    findings: list[Finding] = []
-
-    def note(finding: Finding) -> None:
-        findings.append(finding)
-        if report is not None:
-            report(finding)
-
-    where = str(source)
+    note = Notes(report)
     with opening(importer.kind, source):
         contents = importer.read(source, note)
+    message = f"import {importer.kind} {source.name}"
+    return add_contents(
+        contents,
+        path,
+        where=str(source),
+        message=message,
+        note=note,
+        images=importer.images,
+        skip_bad=skip_bad,
+        spec=spec,
+        target_bytes=target_bytes,
+    )
+
+
+class Notes:
+    """Keeps what is reported, and hands it on."""
+
+    def __init__(self, report: Report | None = None) -> None:
+        """Hand on to `report`, if there is one."""
+        self.findings: list[Finding] = []
+        self._report = report
+
+    def __call__(self, finding: Finding) -> None:
+        """Keep it and hand it on."""
+        self.findings.append(finding)
+        if self._report is not None:
+            self._report(finding)
+
+
+def add_contents(
+    contents: Contents,
+    path: Location | str,
+    *,
+    where: str,
+    message: str,
+    note: Notes,
+    images: str = "as_is",
+    skip_bad: bool = False,
+    spec: StoreSpec | None = None,
+    target_bytes: int = 128 << 20,
+) -> ImportResult:
+    """Add what an importer found to a store; see `import_store`. `where` names the data, `message` the commit."""
     wanted = _wanted(path, contents.spec, spec, where, note)
-    convert = Conversion(contents.spec, wanted, images=importer.images, where=where, report=note)
+    convert = Conversion(contents.spec, wanted, images=images, where=where, report=note)
     fitted = sift(
         contents.episodes,
         spec=contents.spec,
-        file=str(contents.file or source),
+        file=str(contents.file or where),
         stem=contents.stem,
         skip_bad=skip_bad,
         report=note,
@@ -85,29 +120,23 @@ def import_store(
     )
     entries, num_added, num_present = _write(path, fitted, convert, target_bytes)
     if not num_added and not num_present:
-        raise RunError(f"{source}: no episode in it can be taken; see what was reported, nothing was imported")
+        raise RunError(f"{where}: no episode in it can be taken; see what was reported, nothing was imported")
     assert convert.spec is not None
     store = Store.open(path) if Store.exists(path) else Store.create(path, convert.spec)
-    snapshot = store.commit(entries, f"import {importer.kind} {source.name}")
-    return ImportResult(snapshot=snapshot, num_added=num_added, num_present=num_present, findings=tuple(findings))
+    snapshot = store.commit(entries, message)
+    return ImportResult(snapshot=snapshot, num_added=num_added, num_present=num_present, findings=tuple(note.findings))
 
 
 def export_store(exporter: Exporter, snapshot: Snapshot, target: Path, *, report: Report | None = None) -> list[Finding]:
     """Write a snapshot's episodes to `target`, which must not exist; return what the format can't hold."""
     if not snapshot.num_episodes:
         raise InputError(f"{snapshot.path}: no episodes to export")
-    findings: list[Finding] = []
-
-    def note(finding: Finding) -> None:
-        findings.append(finding)
-        if report is not None:
-            report(finding)
-
+    note = Notes(report)
     exporter.write(snapshot, target, report=note)
-    return findings
+    return note.findings
 
 
-def _wanted(path: str | Path, given: StoreSpec, spec: StoreSpec | None, where: str, report: Report) -> StoreSpec | None:
+def _wanted(path: str | Location, given: StoreSpec, spec: StoreSpec | None, where: str, report: Report) -> StoreSpec | None:
     """Return the spaces that the episodes must fit: the store's, if there is one, else `spec` if that is given.
 
     Data of one environment in a store of another are reported; an environment named by the user must be the store's.
@@ -129,7 +158,7 @@ def _wanted(path: str | Path, given: StoreSpec, spec: StoreSpec | None, where: s
 
 
 def _write(
-    path: str | Path, episodes: Iterable[Episode], convert: Conversion, target_bytes: int
+    path: str | Location, episodes: Iterable[Episode], convert: Conversion, target_bytes: int
 ) -> tuple[list[ShardEntry], int, int]:
     """Seal the episodes that the store hasn't; return the shards, which no version lists yet, and what was counted.
 

@@ -18,7 +18,7 @@ import numpy as np
 from distil.errors import InputError
 from distil.store.interchange.base import require
 from distil.store.interchange.episodes import BadEpisodeError, one_line
-from distil.store.interchange.guard import DEFLATE_RATIO, FREE_BYTES, RATIO, Claims, files_inside, grid_bytes
+from distil.store.interchange.guard import RATIO, Claims, files_inside, grid_bytes, zip_sizes
 from distil.types import Array
 
 _CODECS = frozenset(
@@ -62,7 +62,7 @@ class Buffer:
         """Look into a folder or zip; InputError if it isn't a replay buffer, or leads out of itself."""
         zarr = require("zarr", "zarr")
         self._source, self._zip = source, _open_zip(source) if source.is_file() else None
-        self._sizes = _zip_sizes(source, self._zip) if self._zip else {p.as_posix(): n for p, n in files_inside(source)}
+        self._sizes = zip_sizes(source, self._zip) if self._zip else {p.as_posix(): n for p, n in files_inside(source)}
         self._bytes = Counter[str]()  # of each array's files
         for name, size in self._sizes.items():
             self._bytes["/".join(name.split("/")[:2])] += size
@@ -130,16 +130,6 @@ def _open_zip(source: Path) -> zipfile.ZipFile:
         return zipfile.ZipFile(source)
     except (OSError, zipfile.BadZipFile, ValueError) as error:
         raise InputError(f"{source}: neither a zarr folder nor a zip of one: {error}") from None
-
-
-def _zip_sizes(source: Path, file: zipfile.ZipFile) -> dict[str, int]:
-    """Return the bytes that each entry takes; InputError for one that claims to unpack to more than it can."""
-    for entry in file.infolist():
-        if entry.file_size > FREE_BYTES + DEFLATE_RATIO * min(entry.compress_size, source.stat().st_size):
-            raise InputError(
-                f"{source}/{entry.filename}: claims {entry.file_size:,} bytes, which its {entry.compress_size:,} can't hold"
-            )
-    return {entry.filename: entry.compress_size for entry in file.infolist()}
 
 
 def _unreadable_kind(data: Mapping[str, Any]) -> str:

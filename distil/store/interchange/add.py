@@ -1,0 +1,100 @@
+"""A user's own arrays, into a store: what `Store.add` does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distil.errors import InputError
+from distil.store.backend import Location
+from distil.store.interchange.base import Contents
+from distil.store.interchange.flat import Final, FlatSteps, divide
+from distil.store.interchange.transfer import Notes, add_contents
+from distil.store.snapshot import Snapshot
+from distil.types import Array
+
+
+def add_arrays(
+    path: str | Location,
+    *,
+    observations: Any,
+    actions: Any,
+    rewards: Any = None,
+    terminated: Any = None,
+    truncated: Any = None,
+    episode_ends: Sequence[int] | Array | None = None,
+    success: Any = None,
+    final_observation: Final | None = None,
+    demonstrations: bool = True,
+    source: str = "arrays",
+) -> Snapshot:
+    """Add episodes to the store at `path`, made with the spaces that the arrays show if it isn't there, in one commit.
+
+    Legend: N steps of all E episodes together, T of one; an episode's rows stand together, in order.
+
+    Args:
+        path: the store.
+        observations: [N + E, ...], each episode's final one included; or [N, ...], see `final_observation`. A dict (of dicts)
+            of such arrays where there are several.
+        actions: [N, ...].
+        rewards: [N]; None: 0.
+        terminated: whether the task ended: one flag for all, or [E] or [N] of them; None: it never did.
+        truncated: whether a limit ended the episode; None: where it didn't terminate.
+        episode_ends: [E] one past each episode's last step; None: after each step that `terminated` or `truncated` marks,
+            if they are [N], and at the end.
+        success: one flag, or [E] of them; None: unknown.
+        final_observation: what to do without final ones: "repeat" the last observation, or "drop" the last action.
+        demonstrations: the actions are an expert's, and become labels; otherwise nothing is labelled.
+        source: who made them, for `store info`.
+
+    Returns:
+        The snapshot with them. Episodes that the store has already, with the same content, aren't added again.
+
+    Raises:
+        InputError: the arrays contradict one another, or don't fit the store's spaces.
+        RunError: a row is bad (NaN, a choice that doesn't exist).
+    """
+    where = "add"
+    observed, acted = dict(_flat(observations)), np.asarray(actions)
+    if not acted.ndim or not len(acted):
+        raise InputError(f"{where}: actions must be [T, ...] with at least one, not {list(acted.shape)}")
+    ends = divide(len(acted), ends=episode_ends, terminated=terminated, truncated=truncated, where=where)
+    steps = FlatSteps(
+        observations=observed,
+        actions={"actions": acted},
+        ends=ends,
+        rewards=None if rewards is None else np.asarray(rewards),
+        success=_of_episodes(success, len(ends.ends), where),
+        final=final_observation,
+        labelled=demonstrations,
+        source=source,
+        where=where,
+    )
+    steps.check()
+    spec = steps.spec()
+    contents = Contents(spec=spec, episodes=steps.episodes(spec), stem=source)
+    return add_contents(contents, path, where=where, message=f"add {source}", note=Notes()).snapshot
+
+
+def _flat(observations: Any, name: str = "") -> Iterator[tuple[str, Array]]:
+    if isinstance(observations, Mapping):
+        for key, value in observations.items():
+            yield from _flat(value, f"{name}/{key}" if name else str(key))
+    elif isinstance(observations, str | Path | bytes):
+        raise InputError(
+            f"add: observations {name or ''} is a path or text: load the arrays first, or use `distil store import`"
+        )
+    else:
+        yield name, np.asarray(observations)
+
+
+def _of_episodes(success: Any, num: int, where: str) -> Array | None:
+    if success is None:
+        return None
+    flags = np.asarray(success)
+    if flags.dtype.kind not in "biuf" or flags.shape not in ((), (num,)):
+        raise InputError(f"{where}: success must be one flag or [{num}], not {flags.dtype} {list(flags.shape)}")
+    return np.broadcast_to((flags != 0) & (flags == flags), num)
