@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distil.rundir import versions
+from distil.stats import mean_interval
 from distil.tracking import Status, Tracker, TrackingConfig
 
 Array = npt.NDArray[np.float64]
@@ -63,6 +64,13 @@ def tracked(experiment: str, name: str, params: Mapping[str, Any], uri: str | No
         status = "FINISHED"
     finally:
         tracker.finish(status)
+
+
+def interval(values: Array) -> tuple[float, float]:
+    """Return the 95 % interval of the mean of two values or more."""
+    found = mean_interval(values)
+    assert found is not None, "an interval needs two seeds or more"
+    return found
 
 
 def slopes(x: Sequence[float], logs: Array) -> Array:

@@ -8,9 +8,10 @@ Gordon and Bagnell, 2011). Lane is a continuous one. See compounding_envs.py. Bo
 gradient steps at every horizon, the expert's cost is 0, and the learner's error on the expert's path is its sensor's. A seed
 changes the demonstrations, the initial weights and the order of the batches.
 
-Cost = exp(a) T^b is fitted by least squares of log mean cost on log T. The intervals are percentiles of a bootstrap over seeds
-and evaluation episodes; all seeds share the episodes, so these are resampled for all of them together. Writes
-compounding_error.json and .png to benchmarks/results, and an MLflow run for each environment and algorithm.
+Cost = exp(a) T^b is fitted by least squares of log mean cost on log T. The spread of each figure is that of a bootstrap over
+seeds and evaluation episodes; all seeds share the episodes, so these are resampled for all of them together. The intervals are
+Student's t with as many degrees of freedom as there are seeds, less one: percentiles of a bootstrap over five seeds are too
+narrow. Writes compounding_error.json and .png to benchmarks/results, and an MLflow run for each environment and algorithm.
 
 At finite T the exponents needn't be 2 and 1. Cliff: `expected` is the exact cost at the measured error; its slope for BC is a
 little below 2, since nobody can lose more than T steps, and T (T + 1) / 2 is well above T^2 / 2 where T is small. Lane: a car
@@ -35,6 +36,7 @@ import numpy.typing as npt
 from common import machine, slopes, tracked, write_result
 from compounding_envs import Cliff, Lane, expert_steps
 from rich.console import Console
+from scipy.special import stdtrit
 
 import distil
 from distil import api
@@ -167,13 +169,23 @@ def fit(horizons: Sequence[int], costs: Sequence[Array]) -> Fit:
     means = np.array([cost.mean() for cost in costs])
     floor = np.array([0.5 / cost.size for cost in costs])  # half a step's cost: a mean of 0 has no logarithm
     samples = slopes(horizons, np.log(np.maximum(resampled, floor)))
-    tails = [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)]
-    low, high = np.percentile(resampled, tails, axis=0)
+    half = _half_width(resampled, num_seeds=len(costs[0]))
     exponent = float(slopes(horizons, np.log(np.maximum(means, floor))[None])[0])
-    interval = np.percentile(samples, tails)
+    around = float(_half_width(samples, num_seeds=len(costs[0])))
     return Fit(
-        means=means, low=low, high=high, exponent=exponent, interval=(float(interval[0]), float(interval[1])), samples=samples
+        means=means,
+        low=np.maximum(means - half, floor),
+        high=means + half,
+        exponent=exponent,
+        interval=(exponent - around, exponent + around),
+        samples=samples,
     )
+
+
+def _half_width(samples: Array, num_seeds: int) -> Array:
+    """Return half of a 95 % interval's width from bootstrapped `samples` [R, ...]."""
+    spread = samples.std(axis=0) * np.sqrt(num_seeds / (num_seeds - 1))  # the bootstrap's variance lacks this factor
+    return np.asarray(stdtrit(num_seeds - 1, (1 + CONFIDENCE) / 2) * spread)
 
 
 def _bootstrap(cost_SE: Array, rng: np.random.Generator) -> Array:
@@ -309,10 +321,11 @@ def compare(measured: Mapping[Case, dict[str, Any]], horizons: Sequence[int]) ->
     for env in dict.fromkeys(case.env for case in measured):
         found = {algorithm: summarise(measured, env, algorithm) for algorithm in ALGORITHMS}
         bc, dagger = found["bc"][1], found["dagger"][1]
-        difference = np.percentile(bc.samples - dagger.samples, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
+        seeds = {case.seed for case in measured}
+        difference, half = bc.exponent - dagger.exponent, float(_half_width(bc.samples - dagger.samples, len(seeds)))
         results[env] = {algorithm: figures for algorithm, (figures, _) in found.items()} | {
-            "difference": bc.exponent - dagger.exponent,
-            "difference_ci": difference.tolist(),
+            "difference": difference,
+            "difference_ci": [difference - half, difference + half],
             "expert_cost": {T: expert_cost(env, T, EXPERT_EPISODES) for T in horizons},
         }
     return results

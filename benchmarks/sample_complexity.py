@@ -9,8 +9,8 @@ counts. A demonstration is `horizon` labels. DAgger spends them in 8 rounds of w
 there are fewer; both algorithms take the same number of gradient steps whatever the budget. A seed changes the demonstrations,
 the initial weights and the order of the batches.
 
-labels = exp(a) knob^b is fitted by least squares of log labels over all seeds of all points. The intervals are percentiles of a
-bootstrap over the seeds of each point. A seed for which the largest budget didn't suffice is censored: it counts as twice that
+labels = exp(a) knob^b is fitted for each seed, by least squares of log labels; the figures are the seeds' means, with
+Student's t intervals over the seeds. A seed for which the largest budget didn't suffice is censored: it counts as twice that
 budget, so that b is a lower bound, and the tables say how many there are. Budgets are a factor of 2 apart; no figure is more
 precise than that for one seed.
 
@@ -44,7 +44,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from common import machine, slopes, tracked, write_result
+from common import interval, machine, slopes, tracked, write_result
 from rich.console import Console
 
 import distil
@@ -58,8 +58,6 @@ AXES = {"dimension": (3, 6, 12, 24), "complexity": (1, 2, 3, 4), "horizon": (8, 
 TITLES = {"dimension": "state dimension", "complexity": "complexity of the action", "horizon": "horizon"}
 TARGET = 0.9
 ROUNDS = 8  # of DAgger, round 0 (demonstrations) included
-RESAMPLES = 10_000
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,11 +168,11 @@ def search(case: Case, measure: Callable[[Case, int], float] = score) -> Found:
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """An exponent, its interval, and the bootstrapped exponents."""
+    """The mean exponent of the seeds, its interval, and each seed's."""
 
     exponent: float
     interval: tuple[float, float]
-    samples: Array  # [RESAMPLES]
+    by_seed: Array  # [S]
 
 
 def fit(values: Sequence[float], labels: Sequence[Sequence[float]]) -> Fit:
@@ -184,13 +182,8 @@ def fit(values: Sequence[float], labels: Sequence[Sequence[float]]) -> Fit:
         values: K of them, of the knob.
         labels: for each the S seeds' labels, all finite.
     """
-    rng = np.random.default_rng(0)
-    logs = [np.log(np.asarray(found, np.float64)) for found in labels]
-    resampled = np.stack([rng.choice(log, (RESAMPLES, len(log))).mean(1) for log in logs], axis=1)  # [R, K]
-    samples = slopes(values, resampled)
-    exponent = float(slopes(values, np.array([[log.mean() for log in logs]]))[0])
-    low, high = np.percentile(samples, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
-    return Fit(exponent=exponent, interval=(float(low), float(high)), samples=samples)
+    exponents = slopes(values, np.log(np.asarray(labels, np.float64).T))
+    return Fit(exponent=float(exponents.mean()), interval=interval(exponents), by_seed=exponents)
 
 
 def median(labels: Sequence[int | None]) -> float | None:
@@ -230,12 +223,10 @@ def compare(searched: Mapping[Case, Found]) -> dict[str, Any]:
     results: dict[str, Any] = {}
     for axis in AXES:
         found = {algorithm: summarise(searched, axis, algorithm) for algorithm in ALGORITHMS}
-        difference = found["bc"][1].samples - found["dagger"][1].samples
-        tails = np.percentile(difference, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
         results[axis] = {algorithm: figures for algorithm, (figures, _) in found.items()}
         results[axis] |= {
             "difference": found["bc"][1].exponent - found["dagger"][1].exponent,
-            "difference_ci": tails.tolist(),
+            "difference_ci": list(interval(found["bc"][1].by_seed - found["dagger"][1].by_seed)),
         }
     return results
 
