@@ -176,7 +176,7 @@ def evaluate_run(path: Path | str, *, episodes: int | None = None, video: bool =
     with Session(config, progress) as session:
         num = episodes or config.evaluation.episodes or _EPISODES
         results = {"policy": session.evaluate("policy", num, policy.ref)}
-        baselines = session.baselines(num)
+        baselines = None if config.is_paid else session.baselines(num)
         if baselines is not None:
             results |= _references(session, num)
         film = record_video(config.env, policy.ref, results["policy"].seeds[0], run.path / "video.mp4") if video else None

@@ -103,6 +103,7 @@ class RunConfig(Config):
             self._check_without_env()
         if self.data.mixture is not None and isinstance(self.algorithm, DaggerConfig):
             raise ValueError("algorithm.kind=dagger collects into one store, not into data.mixture: set data.path, or kind=bc")
+        self._check_scores()
         gate = self.gate
         if isinstance(gate, NEED_ENSEMBLE) and self.policy.ensemble < 2:
             need = "asks how much the policy's members disagree, and it has one: set policy.ensemble=5"
@@ -113,6 +114,21 @@ class RunConfig(Config):
         if watched and isinstance(self.env, GymEnvConfig) and self.env.kwargs.get("render_mode") != "human":
             raise ValueError("the keyboard is read in the environment's window: set env.kwargs.render_mode=human")
         return self
+
+    def _check_scores(self) -> None:
+        """Refuse limits on scores that the run doesn't measure."""
+        algorithm = self.algorithm
+        if not isinstance(algorithm, DaggerConfig):
+            return
+        for name, value, measured in (
+            ("stop.normalised", algorithm.stop.normalised, self.evaluation.baselines and not self.is_paid),
+            ("min_expert_return", algorithm.min_expert_return, not self.is_paid),
+        ):
+            if value is not None and not measured:
+                why = "expert.paid=true" if self.is_paid else "evaluation.baselines=false"
+                raise ValueError(
+                    f"algorithm.{name}={value} needs a score of the expert, which {why} leaves out: drop one of them"
+                )
 
     def _check_without_env(self) -> None:
         for what, is_set, instead in (
@@ -128,6 +144,11 @@ class RunConfig(Config):
     def gate(self) -> GateConfig | None:
         """What decides who acts; None: nothing does, or chance."""
         return self.algorithm.gate if isinstance(self.algorithm, DaggerConfig) else None
+
+    @property
+    def is_paid(self) -> bool:
+        """Whether answers of the expert cost, so that it is asked for demonstrations and labels alone."""
+        return self.expert is not None and self.expert.paid
 
     @property
     def overlap(self) -> int:
@@ -146,8 +167,9 @@ class RunConfig(Config):
             num_demonstrations=self.data.episodes if collects else None,
             num_steps=self.learner.num_steps,
             num_evaluation_episodes=self.evaluation.episodes,
-            baselines=self.evaluation.baselines,
+            baselines=self.evaluation.baselines and not self.is_paid,
             has_expert=self.expert is not None,
+            may_check=not self.is_paid,
             max_episode_steps=max_episode_steps,
         )
 

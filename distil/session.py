@@ -13,6 +13,7 @@ from distil.cluster import ensure_ray
 from distil.content import Content, changed
 from distil.envs import EnvSpec, content_of, describe
 from distil.errors import InputError, RunError
+from distil.experts.common import identity
 from distil.experts.gates.config import HumanGateConfig
 from distil.experts.team import Team
 from distil.plans import CheckPlan, Who
@@ -197,9 +198,9 @@ class Session:
 
     def _identity(self, config: RunConfig) -> dict[str, Any]:
         """Return what tells the episodes and labels of an environment and an expert from those of others, as JSON data."""
-        parts = {"env": config.env, "expert": config.expert}
-        dumped = {name: part.model_dump(mode="json") if part else None for name, part in parts.items()}
-        return dumped | {"content": self.content.to_json()}
+        env = config.env.model_dump(mode="json") if config.env else None
+        expert = identity(config.expert) if config.expert else None
+        return {"env": env, "expert": expert, "content": self.content.to_json()}
 
     def __enter__(self) -> Session:
         return self

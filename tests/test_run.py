@@ -284,3 +284,16 @@ def test_a_run_says_that_code_was_edited_and_goes_on(tmp_path: Path, monkeypatch
     train(settings, RunDir(old.path))
     assert len(RunDir(old.path).journal("content")) == 1
     monkeypatch.delitem(sys.modules, "own_balance")
+
+
+def test_a_paid_expert_is_asked_for_demonstrations_and_labels_alone(tmp_path: Path) -> None:
+    dagger = {"kind": "dagger", "rounds": 2, "episodes_per_round": 2, "tuning_episodes": 4, "check_episodes": 5}
+    free = train(config(tmp_path, algorithm=dagger)).reports()[-1].metrics
+    expert = {"kind": "scripted", "paid": True}
+    metrics = train(config(tmp_path, algorithm=dagger, expert=expert)).reports()[-1].metrics
+    assert metrics["budget/expert_queries"] == metrics["budget/expert_labels"] == free["budget/expert_labels"]
+    assert not metrics.keys() & {"eval/normalised", "eval/expert_return_mean", "expert/return_mean"}
+    assert metrics["eval/return_mean"] == free["eval/return_mean"]
+    assert Store.open(tmp_path / "demos").snapshot().num_episodes == 5  # what the expert costs doesn't tell its episodes apart
+    outcome = api.evaluate_run(tmp_path / "runs" / "run-002", episodes=2)
+    assert list(outcome.results) == ["policy"]

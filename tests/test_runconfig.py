@@ -205,3 +205,32 @@ def test_what_needs_an_environment_is_refused_without_one(keys: dict[str, Any], 
         config(**{"env": None, **keys})
     assert config(env=None).evaluation.episodes == 0
     assert config().evaluation.episodes == 50
+
+
+@pytest.mark.parametrize(
+    ("expert", "algorithm", "evaluation", "text"),
+    [
+        (
+            {"paid": True},
+            {"stop": {"normalised": 0.9}},
+            {},
+            "algorithm.stop.normalised=0.9 needs .*expert.paid=true leaves out",
+        ),
+        ({"paid": True}, {"min_expert_return": 3.0}, {}, "algorithm.min_expert_return=3.0 needs .*expert.paid=true leaves out"),
+        ({}, {"stop": {"normalised": 0.9}}, {"baselines": False}, "which evaluation.baselines=false leaves out"),
+    ],
+)
+def test_limits_on_scores_that_are_not_measured_are_refused(
+    expert: dict[str, Any], algorithm: dict[str, Any], evaluation: dict[str, Any], text: str
+) -> None:
+    keys = {"expert": {"kind": "scripted", **expert}, "algorithm": {"kind": "dagger", **algorithm}, "evaluation": evaluation}
+    with pytest.raises(InputError, match=text):
+        config(**keys)
+
+
+def test_one_paid_expert_of_several_is_enough() -> None:
+    members = {"a": {"kind": "scripted"}, "b": {"kind": "random", "paid": True}}
+    assert config(expert={"kind": "several", "members": members}).is_paid
+    budget = config(expert={"kind": "several", "members": members}).budget()
+    assert (budget.baselines, budget.may_check, budget.has_expert) == (False, False, True)
+    assert not config(**EXPERT).is_paid

@@ -134,7 +134,7 @@ class Dagger:
         return Round(
             index=index,
             check=CheckPlan(num_episodes=config.check_episodes, min_return=config.min_expert_return)
-            if config.check_episodes and index == 0 and budget.has_expert
+            if config.check_episodes and index == 0 and budget.has_expert and budget.may_check
             else None,
             collect=self._collection(index, spent),
             ahead=self._ahead(index, spent),

@@ -10,10 +10,11 @@ import numpy as np
 from pydantic import Field
 
 from distil import content
-from distil.config import Config, import_target
+from distil.config import import_target
 from distil.content import Content
 from distil.errors import InputError, RunError
 from distil.experts.base import Checked, Expert, every
+from distil.experts.common import OneExpertConfig
 from distil.types import Labels, Observations
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from distil.spaces import SpaceSpec
 
 
-class ImportExpertConfig(Config):
+class ImportExpertConfig(OneExpertConfig):
     """An expert of the user's own.
 
     A class is called with `kwargs` to make the expert; a function is the expert, with `kwargs` as further keyword arguments.

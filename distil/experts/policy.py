@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from distil import content
-from distil.config import Config
 from distil.content import Content
 from distil.errors import InputError
 from distil.experts.base import Checked, Expert, check_spaces, every
+from distil.experts.common import OneExpertConfig
 from distil.policies.acting import Acting, acting
 from distil.policies.checkpoint import WEIGHTS, load_policy_ref
 from distil.spaces import space_from_json
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from distil.envs import EnvConfig, EnvSpec
 
 
-class PolicyExpertConfig(Config):
+class PolicyExpertConfig(OneExpertConfig):
     """A policy of distil's, acting deterministically."""
 
     kind: Literal["policy"] = "policy"

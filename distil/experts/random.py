@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from distil import seeding
-from distil.config import Config
 from distil.content import Content
 from distil.experts.base import Checked, Expert, every
+from distil.experts.common import OneExpertConfig
 from distil.spaces import Leaf
 from distil.types import Array, Labels, Observations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _BLOCK = 128  # actions drawn at a time
 
 
-class RandomExpertConfig(Config):
+class RandomExpertConfig(OneExpertConfig):
     """Random actions, drawn as Gymnasium's spaces draw them."""
 
     kind: Literal["random"] = "random"

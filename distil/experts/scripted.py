@@ -10,12 +10,12 @@ import numpy as np
 from gymnasium import spaces
 
 from distil import content
-from distil.config import Config
 from distil.content import Content
 from distil.errors import InputError
 from distil.experts import controllers
 from distil.experts.base import Checked, Expert, Stateless, check_spaces, every
 from distil.experts.carracing import CarRacingDriver
+from distil.experts.common import OneExpertConfig
 from distil.experts.metaworld import MetaWorldExpert
 from distil.spaces import SpaceSpec, action_spec, observation_spec
 from distil.types import Array, Labels, Observations
@@ -62,7 +62,7 @@ _BY_ENV: dict[str, Name] = {
 }
 
 
-class ScriptedExpertConfig(Config):
+class ScriptedExpertConfig(OneExpertConfig):
     """A scripted expert; `auto` picks it by the environment's id."""
 
     kind: Literal["scripted"] = "scripted"

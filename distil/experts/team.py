@@ -40,6 +40,11 @@ class SeveralExpertsConfig(Config):
             raise ValueError(f"weights of {', '.join(unknown)}: the members are {', '.join(self.members)}")
         return self
 
+    @property
+    def paid(self) -> bool:
+        """Whether one of them is."""
+        return any(member.paid for member in self.members.values())
+
     def content(self, env: EnvConfig) -> Content:
         """Return what its members are made of."""
         found = Content()

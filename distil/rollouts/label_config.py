@@ -16,6 +16,7 @@ from distil.config import Config, validate
 from distil.envs import EnvConfig, EnvSpec, GymEnvConfig, ImportEnvConfig
 from distil.errors import InputError
 from distil.experts.base import Expert
+from distil.experts.common import identity
 from distil.experts.single import SingleExpertConfig
 from distil.experts.team import Team
 from distil.rollouts.service.config import ServiceConfig
@@ -57,7 +58,7 @@ class LabelConfig(Config):
 
     def key(self, expert: Expert, spec: StoreSpec) -> str:
         """Return the identity of the expert that `build` has made for a store of `spec`: its configuration and its content."""
-        parts = [self.expert.model_dump(mode="json"), self.expert.content(stored_env(spec.env)).to_json()]
+        parts = [identity(self.expert), self.expert.content(stored_env(spec.env)).to_json()]
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
         try:
             digest.update(pickle.dumps(expert))

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from distil import content
-from distil.config import Config
 from distil.content import Content
 from distil.errors import InputError
 from distil.experts.base import Checked, Expert
+from distil.experts.common import OneExpertConfig
 from distil.experts.sb3.archive import Archive, beside, find_archive, read_archive
 from distil.experts.sb3.expert import Sb3Expert
 from distil.experts.sb3.fit import fit
@@ -23,7 +23,7 @@ _STATISTICS = ("vecnormalize.pkl", "vec_normalize.pkl")
 _TIME_STEPS = 1000  # the zoo's default length of an episode for its time feature
 
 
-class Sb3ExpertConfig(Config):
+class Sb3ExpertConfig(OneExpertConfig):
     """An MLP policy of Stable-Baselines3 or sb3-contrib: PPO, A2C, TRPO, SAC, TQC, TD3, DDPG, DQN, QR-DQN or ARS."""
 
     kind: Literal["sb3"] = "sb3"
