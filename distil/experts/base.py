@@ -14,6 +14,8 @@ from distil.errors import InputError, RunError
 from distil.spaces import Leaf, SpaceSpec
 from distil.types import Array, Labels, Observations
 
+_FRACTION = 1e-3  # of a choice that is a float: rounding errors are no fraction
+
 
 class Expert(Protocol):
     """Answers what to do in each of N environments at once.
@@ -54,6 +56,8 @@ class Stateless:
 
 class Checked:
     """An expert whose answers are checked, clipped to the action space's bounds and cast to its dtype.
+
+    For a box of integers, numbers with a fraction are rounded. As choices, only whole numbers are taken, of any numeric dtype.
 
     Args:
         expert: the one to check.
@@ -104,10 +108,22 @@ class Checked:
             raise self._fault(f"actions of shape {actions.shape}", f"{shape}")
         if mask.shape != (num,) or mask.dtype != np.bool_:
             raise self._fault(f"a mask of shape {mask.shape} {mask.dtype}", f"({num},) bool")
-        kinds, words = ("fiu", "numbers") if self._leaf.kind == "box" else ("iu", "integers")
-        if actions.dtype.kind not in kinds:
-            raise self._fault(f"actions of dtype {actions.dtype}", words)
+        if actions.dtype.kind not in ("fiu" if self._leaf.kind == "box" else "fiub"):
+            raise self._fault(f"actions of dtype {actions.dtype}", "numbers" if self._leaf.kind == "box" else "integers")
+        if actions.dtype.kind == "f" and self._dtype.kind != "f":
+            return Labels(actions=self._whole(actions, mask), mask=mask)
         return labels
+
+    def _whole(self, actions: Array, mask: Array) -> Array:
+        """Return float answers as whole numbers; RunError for a choice with a fraction."""
+        if self._leaf.kind != "box":
+            finite = np.where(np.isfinite(actions), actions, 0)
+            apart = np.abs(finite - np.rint(finite)) > _FRACTION
+            rows = np.flatnonzero(apart.reshape(len(actions), -1).any(axis=1) & mask)
+            if len(rows):
+                raise self._fault(f"{actions[rows[0]].tolist()} in row {rows[0]}", "integers")
+        whole: Array = np.rint(actions)
+        return whole
 
     def _bad(self, actions: Array) -> Array:
         """Return which rows [N] are no actions. A finite number outside a box is one: it is clipped."""
@@ -115,12 +131,16 @@ class Checked:
         return np.logical_not(good.reshape(len(actions), -1).all(axis=1))
 
     def _cast(self, actions: Array, mask: Array, bad: Array) -> Labels:
-        if self._leaf.kind == "box" and bad.any():
+        if actions.dtype.kind == "f" and bad.any():
             actions = np.where(bad.reshape(-1, *[1] * (actions.ndim - 1)), 0, actions)
-        return Labels(actions=np.clip(actions, self._low, self._high).astype(self._dtype, copy=False), mask=mask)
+        clipped = np.clip(actions, self._low, self._high)
+        if clipped.dtype.kind == "f" and self._dtype.kind in "iu":  # a float64 may round the widest bounds up
+            inside = np.where((clipped > self._low) & (clipped < self._high), clipped, 0).astype(self._dtype)
+            clipped = np.where(clipped >= self._high, self._high, np.where(clipped <= self._low, self._low, inside))
+        return Labels(actions=clipped.astype(self._dtype, copy=False), mask=mask)
 
     def _fault(self, came: str, wanted: str) -> RunError:
-        return RunError(f"expert {self.name}: returned {came}, wanted {wanted} for {self._wanted}; mend the expert")
+        return RunError(f"expert {self.name}: returned {came}, wanted {wanted} for {self._wanted}; fix the expert")
 
 
 def act(expert: Expert, observations: Observations, *, envs: Sequence[Any] | None = None, live: Array | None = None) -> Labels:
@@ -189,7 +209,12 @@ def _limits(leaf: Leaf) -> tuple[Array, Array]:
     """Return the smallest and largest action, each of the action's shape."""
     if leaf.kind == "box":
         low, high = leaf.bounds()
-        return low.astype(leaf.dtype), high.astype(leaf.dtype)
+        if np.dtype(leaf.dtype).kind not in "iu":
+            return low.astype(leaf.dtype), high.astype(leaf.dtype)
+        info = np.iinfo(leaf.dtype)  # whose ends a float64 may round away from
+        ends = (np.clip(end, float(info.min), float(info.max)).ravel().tolist() for end in (low, high))
+        low, high = (np.array([min(int(v), info.max) for v in end], leaf.dtype).reshape(leaf.shape) for end in ends)
+        return low, high
     low = np.full(leaf.shape, leaf.start, np.int64)
     return low, low + np.asarray(leaf.nvec, np.int64).reshape(leaf.shape) - 1
 

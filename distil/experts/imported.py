@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -47,7 +47,7 @@ class ImportExpertConfig(OneExpertConfig):
             try:
                 target = target(**self.kwargs)
             except TypeError as error:
-                raise InputError(f"expert {self.target}: {error}; mend expert.kwargs") from None
+                raise InputError(f"expert {self.target}: {error}; fix expert.kwargs") from None
         elif self.kwargs:
             target = _with_kwargs(target, self.kwargs)
         if not callable(getattr(target, "act", target)):
@@ -99,10 +99,24 @@ class ImportedExpert:
         answer = self._act(batch, envs=envs) if self.needs_env else self._act(batch)
         if isinstance(answer, Labels):
             return Labels(actions=np.array(answer.actions), mask=np.array(answer.mask))
+        self._check(answer, len(next(iter(observations.values()))))
         try:
             actions = np.array(answer)
         except ValueError:
-            raise RunError(
-                f"expert {self.name}: returned a ragged list, wanted one array of actions; mend the expert"
-            ) from None
+            raise self._fault("rows of different shapes", "fix the expert") from None
         return Labels(actions=actions, mask=every(len(actions) if actions.ndim else 0))
+
+    def _check(self, answer: Any, num: int) -> None:
+        """Raise RunError for an answer that is no array of `num` actions but is known: it says how to fix it."""
+        if answer is None or isinstance(answer, str | bytes | Mapping | Set):
+            raise self._fault("None" if answer is None else f"a {type(answer).__name__}", "fix the expert")
+        if not isinstance(answer, tuple) or len(answer) != 2:
+            return
+        first, second = (getattr(part, "shape", None) for part in answer)
+        if first is not None and first[:1] == (num,) and (num != 2 or first != second):
+            raise self._fault(
+                "a pair, as predict does: (actions, state)", "return its first part, as in predict(observations)[0]"
+            )
+
+    def _fault(self, came: str, fix: str) -> RunError:
+        return RunError(f"expert {self.name}: returned {came}, wanted one array of actions; {fix}")

@@ -42,7 +42,7 @@ class MetaWorldExpert(Stateless):
         obs_ND = observations["obs"]
         actions_NA = np.zeros((len(obs_ND), 4), np.float32)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # its policies warn of what the clip below mends
+            warnings.simplefilter("ignore", UserWarning)  # its policies warn of what the clip below corrects
             for row, obs_D in enumerate(obs_ND):
                 actions_NA[row] = np.clip(self._policy.get_action(obs_D), -1, 1)
         return Labels(actions=actions_NA, mask=every(len(obs_ND)))

@@ -204,7 +204,7 @@ class Collector:
             names, fault = ", ".join(self._fleet.experts), self._fleet.expert_fault()
             raise RunError(
                 f"expert {names}: left {steps - labels} of {steps} steps of round {plan.round} without a usable label (NaN, "
-                f"out of bounds, or none), the limit is {plan.max_unlabelled:.0%}: mend the expert, or raise "
+                f"out of bounds, or none), the limit is {plan.max_unlabelled:.0%}: fix the expert, or raise "
                 f"algorithm.max_unlabelled{f'; its last failure: {fault}' if fault else ''}"
             )
 

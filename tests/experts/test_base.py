@@ -42,8 +42,8 @@ def test_wrong_shape_names_both():
 
 
 def test_wrong_types():
-    with pytest.raises(RunError, match="returned actions of dtype float64, wanted integers for Discrete"):
-        Checked(Fixed([0.0, 0, 0]), FOUR).act(OBS)
+    with pytest.raises(RunError, match="returned actions of dtype <U1, wanted integers for Discrete"):
+        Checked(Fixed(["a", "b", "c"]), FOUR).act(OBS)
     with pytest.raises(RunError, match="returned actions of dtype <U1, wanted numbers"):
         Checked(Fixed([["a", "b"]] * 3), BOX).act(OBS)
     with pytest.raises(RunError, match=r"returned a mask of shape \(2,\) bool"):
@@ -80,7 +80,51 @@ def test_as_a_label_what_is_no_action_counts_as_none(value):
     assert choices.mask.tolist() == [False, True, False]
     assert choices.actions[1] == 1
     with pytest.raises(RunError, match="wanted integers"):
-        label(Checked(Fixed([0.0, 0, 0]), FOUR), OBS)
+        label(Checked(Fixed([1.0, 1.5, 1.0]), FOUR), OBS)
+
+
+WHOLE = [  # space, answers, what they become
+    (spaces.Box(0, 9, (1,), np.int64), [[2.9], [-1.0], [9.6]], [[3], [0], [9]]),
+    (spaces.Box(-9, 9, (1,), np.int8), [[-2.9], [2.2], [300.0]], [[-3], [2], [9]]),
+    (spaces.Box(0, 255, (1,), np.uint8), [[254.6], [0.4], [1e20]], [[255], [0], [255]]),
+    (
+        spaces.Box(np.iinfo(np.int64).min, np.iinfo(np.int64).max, (1,), np.int64),
+        [[1e30], [-1e30], [7.0]],
+        [[2**63 - 1], [-(2**63)], [7]],
+    ),
+    (spaces.Discrete(4, start=1), [1.0, 3.9999999, 2.0], [1, 4, 2]),
+    (spaces.MultiDiscrete([3, 3]), [[0.0, 2.0], [1.0, 1.0], [2.0, 0.0]], [[0, 2], [1, 1], [2, 0]]),
+    (spaces.MultiBinary(2), [[0.0, 1.0], [1.0, 1.0], [0.0, 0.0]], [[0, 1], [1, 1], [0, 0]]),
+    (spaces.MultiBinary(2), [[False, True], [True, True], [False, False]], [[0, 1], [1, 1], [0, 0]]),
+]
+
+
+@pytest.mark.parametrize(("space", "answers", "wanted"), WHOLE, ids=lambda value: str(value)[:40])
+def test_numbers_are_never_truncated(space, answers, wanted):
+    checked = Checked(Fixed(answers), action_spec(space))
+    for labels in (checked.act(OBS), checked.label(OBS)):
+        assert labels.actions.tolist() == wanted
+        assert labels.actions.dtype == space.dtype
+        assert labels.mask.all()
+
+
+@pytest.mark.parametrize("space", [spaces.Discrete(5), spaces.MultiDiscrete([5]), spaces.MultiBinary(1)], ids=str)
+def test_a_choice_with_a_fraction_is_refused(space):
+    answers = np.array([0.0, 0.9, 1.0]).reshape(3, *space.shape)
+    for ask in ("act", "label"):
+        with pytest.raises(RunError, match=r"returned (\[)?0.9\]? in row 1, wanted integers"):
+            getattr(Checked(Fixed(answers), action_spec(space)), ask)(OBS)
+    assert Checked(Fixed(answers, np.array([True, False, True])), action_spec(space)).act(OBS).mask.sum() == 2
+
+
+@pytest.mark.parametrize("space", [spaces.Discrete(5), spaces.Box(0, 5, (), np.int64)], ids=str)
+def test_a_float_that_is_no_number_is_no_label_of_integers_either(space):
+    checked = Checked(Fixed([np.nan, 1.0, np.inf]), action_spec(space))
+    labels = checked.label(OBS)
+    assert labels.mask.tolist() == [False, True, False]
+    assert labels.actions[1] == 1
+    with pytest.raises(RunError, match="nan in row 0"):
+        checked.act(OBS)
 
 
 class Seen:

@@ -69,19 +69,41 @@ def test_a_class_is_made_and_told_of_episodes(build):
 
 def test_faults_name_the_target(build):
     with pytest.raises(
-        InputError, match=r"expert my_experts:Remembers: .*unexpected keyword argument 'bia'.*mend expert.kwargs"
+        InputError, match=r"expert my_experts:Remembers: .*unexpected keyword argument 'bia'.*fix expert.kwargs"
     ):
         build("Remembers", bia=1)
     with pytest.raises(InputError, match="my_experts:number: neither callable nor with a method act"):
         build("number")
     with pytest.raises(InputError, match="has no 'Rememberz'; did you mean Remembers"):
         build("Rememberz")
-    with pytest.raises(RunError, match="my_experts:ragged: returned a ragged list"):
+    with pytest.raises(RunError, match="my_experts:ragged: returned rows of different shapes"):
         build("ragged").act(OBS)
-    with pytest.raises(RunError, match=r"my_experts:none: returned actions of shape \(\), wanted \(4, 1\)"):
+    with pytest.raises(RunError, match=r"my_experts:none: returned None, wanted one array of actions; fix the expert"):
         build("none").act(OBS)
 
 
 def test_kwargs_of_an_object_are_refused(build):
     with pytest.raises(InputError, match="name its class instead"):
         build("number", x=1)
+
+
+@pytest.mark.parametrize("state", [None, (), np.zeros((4, 8)), np.zeros((4, 1)), {}])
+def test_the_pair_that_predict_returns_is_named(build, state):
+    vars(sys.modules["my_experts"])["pair"] = lambda _: (np.zeros((4, 1)), state)
+    with pytest.raises(
+        RunError, match=r"expert my_experts:pair: returned a pair, as predict does: .actions, state.* predict.*0"
+    ):
+        build("pair").act(OBS)
+
+
+def test_a_tuple_of_rows_is_no_pair(build):
+    vars(sys.modules["my_experts"])["rows"] = lambda _: (np.zeros(1), np.ones(1))
+    two = {name: values[:2] for name, values in OBS.items()}
+    assert build("rows").act(two).actions.tolist() == [[0], [1]]
+
+
+@pytest.mark.parametrize(("answer", "came"), [("up", "a str"), ({"action": 1}, "a dict"), ([[1], [1, 2]], "rows of different")])
+def test_what_is_no_array_is_named(build, answer, came):
+    vars(sys.modules["my_experts"])["wrong"] = lambda _: answer
+    with pytest.raises(RunError, match=f"expert my_experts:wrong: returned {came}.*, wanted one array of actions"):
+        build("wrong").act(OBS)

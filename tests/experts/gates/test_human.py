@@ -63,7 +63,7 @@ YES = np.ones(2, np.bool_)
         (BOX, np.zeros((2, 2)), np.ones(2), r"a mask of shape \(2,\) float64"),
         (BOX, np.full((2, 2), np.nan), YES, "nan.* in row 0, wanted finite numbers"),
         (CHOICE, np.array([1, 4]), YES, "4 in row 1, wanted 1 to 3"),
-        (CHOICE, np.array([1.0, 2.0]), YES, "dtype float64, wanted integers"),
+        (CHOICE, np.array([1.0, 2.5]), YES, "2.5 in row 1, wanted integers"),
     ],
 )
 def test_an_answer_that_is_no_action_ends_the_run(space, actions, mask, words):
