@@ -27,8 +27,10 @@ from distil.store.interchange.episodes import (
     check_episode,
     demonstration,
     fit,
+    flags,
     join,
     last_flag,
+    one_line,
     read_facts,
     said_of_joined,
     success_in,
@@ -59,6 +61,8 @@ class LeRobotImport(WithoutFinalObservation):
             report(Finding(file=str(source), what=dataset.said_of_ends()))
             if tasks := dataset.said_of_tasks():
                 report(Finding(file=str(source), what=tasks))
+        if empty := sum(not row["length"] for row in dataset.meta.values()):
+            report(Finding(file=str(source), what=f"{empty} of its episodes have no steps: left out"))
         if any(dataset.features[name]["dtype"] == "video" for name in dataset.names.values()):
             report(Finding(file=str(source), what="its videos are compressed with loss; images are taken as decoded"))
         return Contents(spec=spec, episodes=dataset.loaders(), stem=source.name)
@@ -69,13 +73,13 @@ class Dataset:
 
     def __init__(self, options: LeRobotImport, source: Path, report: Report) -> None:
         """Read the metadata; InputError if this isn't LeRobot's format v3 or a chosen feature isn't there."""
-        self._options, self._source = options, source
+        self._options, self._source, self._report, self._told = options, source, report, False
         self.info = _info(source)
         self.features: dict[str, Any] = self.info["features"]
         self._files = parquet_files(source / "data")
-        self._meta = _episodes(source)
-        self._films = Films(source, self.info, self._meta, report)
-        self.own = _own(source, self._meta)
+        self.meta = _episodes(source)
+        self._films = Films(source, self.info, self.meta, report)
+        self.own = _own(source, self.meta)
         if self.own:
             about = json.loads((source / "meta" / "distil" / "spec.json").read_bytes())
             self.spec = spec_from_json(about["spec"], str(source / "meta" / "distil" / "spec.json"))
@@ -94,7 +98,7 @@ class Dataset:
 
     def said_of_tasks(self) -> str:
         """Return what the report says about several tasks, which no observation tells apart."""
-        texts = {text for row in self._meta.values() for text in row.get("tasks") or ()}
+        texts = {text for row in self.meta.values() for text in row.get("tasks") or ()}
         if len(texts) < 2 or "task_index" in self._options.infos:
             return ""
         return f"its episodes are of {len(texts)} tasks, and text isn't kept; infos=[task_index] keeps which"
@@ -102,7 +106,7 @@ class Dataset:
     def loaders(self) -> Iterator[tuple[str, Callable[[], Episode]]]:
         """Yield each episode's number and how to get it, in the files' order."""
         columns = [name for name, feature in self.features.items() if feature["dtype"] != "video" and name != "episode_index"]
-        rest = set(self._meta)
+        rest = {number for number, row in self.meta.items() if row["length"]}
         try:
             for rows in runs(self._files, "episode_index", columns):
                 rest.discard(int(rows.key))
@@ -148,7 +152,7 @@ class Dataset:
         return "uint8" if kind in IMAGES else kind
 
     def _load(self, rows: Rows) -> Episode:
-        meta = self._meta.get(int(rows.key))
+        meta = self.meta.get(int(rows.key))
         table, num = rows.table, rows.table.num_rows
         if meta is None or meta["length"] != num:
             has = "isn't in meta/episodes" if meta is None else f"has {num} frames, meta/episodes says {meta['length']}"
@@ -184,7 +188,8 @@ class Dataset:
         terminated, truncated = self._ends(table) if kept == num else (False, True)
         success = None
         if "next.success" in self.features:  # of the frame that the action leads to: reached at any of them
-            success = success_in(_column(table, "next.success", ()), "next.success")
+            said = table["next.success"].drop_null()
+            success = success_in(to_numpy(said), "next.success") if len(said) else None
         return demonstration(
             observations=whole,
             actions=fit(values[:kept], action, kept),
@@ -198,12 +203,18 @@ class Dataset:
         )
 
     def _ends(self, table: pa.Table) -> tuple[bool, bool]:
-        def last(name: str) -> bool:
-            return last_flag(_column(table, name, ()), name, "frame")
-
         if all(name in self.features for name in _ENDS):
-            return last(_ENDS[0]), last(_ENDS[1])
-        over = "next.done" in self.features and last("next.done")
+            terminated, truncated = (last_flag(_column(table, name, ()), name, "frame") for name in _ENDS)
+            return terminated, truncated
+        over = False
+        if "next.done" in self.features:
+            done = flags(_column(table, "next.done", ()), "next.done")
+            over = bool(done[-1])
+            if np.any(done[:-1]) and not self._told:
+                self._told = True
+                what = "next.done before its last frame (and perhaps in others): the episode is taken whole"
+                episode, step = str(table["episode_index"][0]), int(np.argmax(done))
+                self._report(Finding(file=str(self._source), episode=episode, step=step, what=what))
         return over and self._options.done == "terminated", not over or self._options.done == "truncated"
 
     def _infos(self, table: pa.Table, num: int) -> tuple[str, ...]:
@@ -258,11 +269,14 @@ def _info(source: Path) -> dict[str, Any]:
     path = source / "meta" / "info.json"
     try:
         info = json.loads(path.read_bytes())
-        version, _ = str(info["codebase_version"]), (info["features"], info["fps"])
+        version, features = str(info["codebase_version"]), info["features"]
+        broken = [name for name, feature in features.items() if not {"dtype", "shape"} <= set(feature)]
+        if broken or not float(info["fps"]) > 0:
+            raise ValueError(f"feature {broken[0]} has no dtype and shape" if broken else f"fps is {info['fps']}")
     except FileNotFoundError:
         raise InputError(f"{source}: no LeRobot dataset there (no meta/info.json); give its folder") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: can't be read: {error}") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: can't be read: {one_line(error)}; give the folder of a whole LeRobot dataset") from None
     if not version.startswith("v3."):
         raise InputError(
             f"{source}: LeRobot format {version}, only v3 is read; convert it with LeRobot's own converter to v3.0"

@@ -79,7 +79,10 @@ class Films:
         self._readers.clear()
 
     def _path(self, name: str, episode: int) -> Path:
-        chunk, file = (int(index) for index in self._place(name, episode))
+        place = self._place(name, episode)
+        if None in place:
+            raise BadEpisodeError(f"meta/episodes doesn't say where its video of {name} is")
+        chunk, file = (int(index) for index in place)
         path = self._source / self._pattern.format(video_key=name, chunk_index=chunk, file_index=file)
         if not path.resolve().is_relative_to(self._source.resolve()) or not path.is_file():
             raise BadEpisodeError("its video is missing", file=str(path))
@@ -97,10 +100,10 @@ class Films:
         """Return episode -> the numbers of its frames, of all episodes in a file; or what is wrong with the file."""
         key, spans = f"videos/{name}", []
         for episode, row in self._meta.items():
-            if self._place(name, episode) == place:
-                start, length = float(row[f"{key}/from_timestamp"]), int(row["length"])
-                end = row.get(f"{key}/to_timestamp")
-                end = start + length / self._fps if end is None else float(end)
+            if self._place(name, episode) == place and int(row["length"]):
+                begins, ends = (row.get(f"{key}/{name}_timestamp") for name in ("from", "to"))
+                start, length = float("nan" if begins is None else begins), int(row["length"])
+                end = start + length / self._fps if ends is None else float(ends)
                 spans.append(Span(episode=episode, length=length, start_s=start, end_s=end))
         try:
             times = frame_times(path)
@@ -130,6 +133,9 @@ def match(times: Array, spans: Sequence[Span], fps: float, note: Any) -> dict[in
     """
     if not len(times):
         raise BadEpisodeError("its video has no frames")
+    for span in spans:
+        if not (np.isfinite(span.start_s) and np.isfinite(span.end_s)):
+            raise BadEpisodeError(f"its metadata don't say when episode {span.episode} begins and ends")
     ordered = sorted(spans, key=lambda span: span.start_s)
     slack = 0.5 * min(float(np.min(np.diff(times), initial=1 / fps)), 1 / fps)
     for left, right in pairwise(ordered):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -97,6 +98,74 @@ def test_an_edited_dataset_is_read_as_anybodys(make_store: MakeStore, tmp_path: 
     result = import_store(LeRobotImport(), tmp_path / "out", tmp_path / "again")
     assert any("no observation after" in finding.what for finding in result.findings)
     assert result.snapshot.episode(0).terminated is True
+
+
+def described(root: Path, feature: dict[str, Any] | None = None, **info: Any) -> Path:
+    """The real dataset with another meta/info.json."""
+    shutil.copytree(DATA, root)
+    data = json.loads((root / "meta/info.json").read_text())
+    data["features"] |= {} if feature is None else {"observation.new": feature}
+    (root / "meta/info.json").write_text(json.dumps(data | info))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("feature", "info", "what"),
+    [
+        ({"shape": [1]}, {}, "feature observation.new has no dtype and shape"),
+        ({"dtype": "float32"}, {}, "feature observation.new has no dtype and shape"),
+        (None, {"fps": 0}, "fps is 0"),
+        (None, {"fps": "ten"}, "could not convert string to float: 'ten'"),
+        (None, {"features": [1]}, "can't be read"),
+    ],
+)
+def test_metadata_that_make_no_sense(tmp_path: Path, feature: Any, info: dict[str, Any], what: str) -> None:
+    with pytest.raises(InputError, match=rf"info\.json: can't be read: .*{what}" if "read" not in what else what):
+        import_store(LeRobotImport(), described(tmp_path / "demos", feature, **info), tmp_path / "store")
+
+
+@pytest.mark.parametrize("dtype", ["string", "language"])
+def test_text_is_left_out_and_said(tmp_path: Path, dtype: str) -> None:
+    root = described(tmp_path / "demos", {"dtype": dtype, "shape": [1]})
+    result = import_store(LeRobotImport(), root, tmp_path / "store")
+    assert result.findings[0].what.startswith("left out, as only numbers are read: observation.new (")
+    with pytest.raises(InputError, match=r"observation.new can't be taken: it is .*, not numbers; there are observation.state"):
+        import_store(LeRobotImport(observations=("observation.new",)), root, tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "what"),
+    [
+        ("next.done", [True] * 12, "next.done before its last frame"),
+        ("next.success", pa.array([None] * 12, pa.bool_()), None),
+        ("next.success", [float("nan")] * 12, None),
+    ],
+)
+def test_marks_that_say_too_much_or_nothing(tmp_path: Path, name: str, values: Any, what: str | None) -> None:
+    shutil.copytree(DATA, tmp_path / "demos")
+    path = tmp_path / "demos/data/chunk-000/file-000.parquet"
+    table = pq.read_table(path, partitioning=None)
+    pq.write_table(table.set_column(table.column_names.index(name), name, pa.array(values)), path)
+    result = import_store(LeRobotImport(), tmp_path / "demos", tmp_path / "store")
+    if what is not None:
+        assert sum(f"episode 0, step 0: {what} (and perhaps" in str(finding) for finding in result.findings) == 1
+    else:
+        assert [result.snapshot.episode(i).success for i in range(3)] == [None] * 3
+
+
+def test_episodes_without_steps_and_gaps_in_the_numbers(tmp_path: Path) -> None:
+    shutil.copytree(DATA, tmp_path / "demos")
+    path, data = (tmp_path / "demos" / x / "chunk-000/file-000.parquet" for x in ("meta/episodes", "data"))
+    rows = pq.read_table(path, partitioning=None)
+    again = rows.slice(2).to_pylist()[0] | {"length": 0}
+    rows = pa.Table.from_pylist([*rows.to_pylist(), again], schema=rows.schema)
+    numbers = {"meta": [0, 5, 9, 11], "data": [0] * 5 + [5] * 3 + [9] * 4}
+    for file, table, key in ((path, rows, "meta"), (data, pq.read_table(data, partitioning=None), "data")):
+        at = table.column_names.index("episode_index")
+        pq.write_table(table.set_column(at, "episode_index", pa.array(numbers[key])), file)
+    result = import_store(LeRobotImport(), tmp_path / "demos", tmp_path / "store")
+    check_real(result.snapshot, tolerance=6)
+    assert any("1 of its episodes have no steps: left out" in finding.what for finding in result.findings)
 
 
 def broken(tmp_path: Path, fault: str) -> Path:
