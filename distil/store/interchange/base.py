@@ -84,14 +84,15 @@ class Importer(Config, ABC):
         Raises:
             InputError: a key isn't there, can't be taken or is named twice, or there is none at all.
         """
-        chosen = self.observations
+        chosen, left = self.observations, list[str]()
         if not chosen:
             wanted = list(default)
             if left := [f"{name} ({known[name]})" for name in wanted if known[name]]:
                 report(Finding(file=str(where), what=f"left out, as only numbers are read: {', '.join(left)}"))
             chosen = tuple(name for name in wanted if not known[name])
         if not chosen:
-            raise InputError(f"{where}: no observations found; name them with observations=[...]; {_there_are(known)}")
+            but = f" that are numbers, but {', '.join(left)}" if left else ""
+            raise InputError(f"{where}: no observations{but}; name them with observations=[...]; {_there_are(known)}")
         if not self.action_keys:
             raise InputError(f"{where}: action names no key; {_there_are(known)}")
         require_keys(known, (*chosen, *self.action_keys), where)

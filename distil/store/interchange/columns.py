@@ -133,6 +133,8 @@ def runs(files: Sequence[Path | TableFile], key: str, columns: Sequence[str] | N
                 if is_text(keys.type)
                 else keys.to_numpy(zero_copy_only=False)
             )
+            if values.dtype.kind == "f" and np.any(np.isnan(values)):
+                raise RunError(f"{file}: {key} is NaN in some rows; each row must name its episode")
             edges = [0, *(np.flatnonzero(values[1:] != values[:-1]) + 1).tolist(), len(values)]
             for first, end in pairwise(edges):
                 name = values[first]

@@ -45,6 +45,7 @@ class Conversion:
         if self.spec is None:
             self.spec = replace(self._given, observation=self._with_images(episode))
             self._sources = {leaf.name: leaf.name for leaf in self.spec.observation.leaves}
+            self._look_at_choices(episode)
         spec = self.spec
         if (self._given.observation, self._given.action) != (spec.observation, spec.action):
             num = episode.length
@@ -89,6 +90,14 @@ class Conversion:
             shapes = self._given.observation.describe()
             raise InputError(f"{self._where}: images=uint8: no images of whole numbers from 0 to 255 there, but {shapes}")
         return replace(self._given.observation, leaves=tuple(leaves))
+
+    def _look_at_choices(self, episode: Episode) -> None:
+        """Report actions that look like choices, stored as floats (pandas does so where a value is missing)."""
+        leaf, actions = self._given.action.leaf, episode.actions
+        is_one_float = leaf.kind == "box" and leaf.dtype.startswith("float") and actions[0].size == 1
+        if is_one_float and np.ptp(actions) >= 1 and np.min(actions) >= 0 and np.all(actions == np.floor(actions)):
+            does = "taken as continuous; an environment's spaces (--recipe, --env) or whole numbers make them choices"
+            self._say(f"{leaf.name} holds whole numbers as {leaf.dtype}: {does}")
 
     def _look_at_bounds(self, name: str, episode: Episode) -> None:
         """Report, once a leaf, values beyond the bounds: data in other units look like this."""

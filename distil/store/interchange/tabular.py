@@ -81,12 +81,17 @@ class TabularRows:
         """Find the columns; InputError names one that isn't there."""
         self._options, self._files, self._report = options, files, report
         self._schema = flat(pa.Table.from_batches([], schema_of(files[0]))).schema
-        self._parts = _parts(self._schema.names)
+        names = self._schema.names
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise InputError(f"{files[0]}: two columns are named {min(twice)}; rename one of them")
+        self._parts = _parts(names)
         known = {name: _fault(self._schema, self._parts.get(name, [name])) for name in self._known()}
         default = [name for name in known if name.startswith("obs") and name != options.episode]
         chosen = options.choose(known, default, files[0], report)
         wanted = [name for name in (options.episode, *options.infos) if name is not None]
         require_keys(dict.fromkeys(known, ""), wanted, files[0])
+        if options.episode is not None and pa.types.is_nested(self._schema.field(options.episode).type):
+            raise InputError(f"{files[0]}: {options.episode} is a list in each row, and can't name an episode (episode=...)")
         self._named = {option: self._find(option, known) for option in _NAMES}
         self._done = next((name for name in _DONE if name in known), None)
         self._leaves = {f"obs/{name}": name for name in chosen} if len(chosen) > 1 else {"obs": chosen[0]}

@@ -99,5 +99,8 @@ def test_keys_that_cant_be_taken(options: dict[str, Any], fault: str) -> None:
 
 
 def test_no_observations_at_all() -> None:
-    with pytest.raises(InputError, match=r"f: no observations found; name them with observations=\[...\]; there are action"):
+    with pytest.raises(
+        InputError,
+        match=r"f: no observations that are numbers, but said \(text\); name them with observations=\[...\]; there are action",
+    ):
         Some().choose({"said": "text", "action": ""}, ["said"], "f", lambda _: None)

@@ -23,6 +23,13 @@ def test_runs_cross_pieces_and_files(tmp_path: Path, monkeypatch: Any, part: int
     assert found == [("a", "0.parquet", [0, 1]), ("b", "0.parquet", [2, 3]), ("c", "1.parquet", [4])]
 
 
+@pytest.mark.parametrize("keys", [[0.0, float("nan")], pa.array([0, None])])
+def test_rows_that_name_no_episode_are_refused(tmp_path: Path, keys: Any) -> None:
+    pq.write_table(pa.table({"key": pa.array(keys)}), tmp_path / "0.parquet")
+    with pytest.raises(RunError, match=r"0\.parquet: key .* in some rows; each row must name its episode"):
+        list(runs([tmp_path / "0.parquet"], "key"))
+
+
 def test_groups_become_columns_but_rays_tensors_stay() -> None:
     tensor = pa.array([{"data": [1.0, 2.0], "shape": [2]}])
     table = pa.table({"a": pa.array([{"b": {"c": 1}, "d": "x"}]), "t": tensor, "n": [3]})

@@ -87,3 +87,20 @@ def test_names_fit_by_path_and_actions_beyond_bounds_are_reported_once() -> None
     assert [str(f) for f in found] == [
         "f: episode 7, step 1: action is -2.5, beyond its bounds -2 to 2: are the data in other units?"
     ]
+
+
+def test_choices_as_floats_are_said() -> None:
+    found: list[Finding] = []
+
+    def convert(actions: Any, wanted: StoreSpec | None = None) -> Episode:
+        given = spec(floats((2,)), floats((1,), np.float64))
+        return Conversion(given, wanted, images="as_is", where="f", report=found.append)(
+            "0", episode({"obs": np.zeros((3, 2), np.float32)}, np.array(actions)[:, None])
+        )
+
+    convert([0.0, 1.0])
+    assert [f.what.split(":")[0] for f in found] == ["action holds whole numbers as float64"]
+    for others in ([0.5, 1.0], [-1.0, 1.0], [0.0, 0.0]):
+        convert(others)
+    assert convert([0.0, 1.0], spec(floats((2,)))).actions.tolist() == [0, 1]
+    assert len(found) == 1

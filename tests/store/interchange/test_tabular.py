@@ -209,6 +209,16 @@ def test_an_option_names_a_column_that_must_be_there(tmp_path: Path) -> None:
     assert episodes[0].total_reward == 0
 
 
+def test_columns_that_cant_be_told_apart_or_name_no_episode(tmp_path: Path) -> None:
+    twice = table().append_column("obs", pa.array([0.0] * 5))
+    with pytest.raises(InputError, match=r"rows\.parquet: two columns are named obs; rename"):
+        taken(tmp_path, twice)
+    with pytest.raises(InputError, match="episode is a list in each row, and can't name an episode"):
+        taken(tmp_path, table(episode=[[0]] * 5))
+    with pytest.raises(InputError, match="no observations that are numbers, but obs \\(text\\); name them"):
+        taken(tmp_path, table(obs=["a"] * 5))
+
+
 def test_a_file_an_episode(tmp_path: Path) -> None:
     """Files are numbered, and need no zeros before their numbers; their columns may be named in other orders."""
     for number in (10, 2, 1):
