@@ -45,7 +45,7 @@ def success_of(infos: Sequence[Mapping[str, Any]]) -> bool | None:
 def flag(value: Any) -> bool | None:
     """Return a foreign value as a flag: NaN is False, and what isn't one number or flag is None."""
     if isinstance(value, bool | int | float):
-        return value == value and bool(value)  # NaN is no number equal to itself
+        return bool(value == value and value)  # NaN is not equal to itself; value may be numpy's
     try:
         array = np.asarray(value)
         if array.dtype.kind not in "biuf" or array.size != 1:

@@ -35,6 +35,8 @@ def test_each_producer_s_rule(infos: Any, success: bool | None) -> None:
         (np.array([0.0]), False),
         (2, True),
         (np.nan, False),
+        (np.float64(np.nan), False),
+        (np.float64(1.0), True),
         (float("nan"), False),
         (1.0, True),
         (False, False),
