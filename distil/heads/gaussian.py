@@ -54,12 +54,14 @@ class GaussianHead(DensityHead):
         return self._moments(context_BD)[0].tanh()
 
     def rescale(self, slope_A: Tensor, shift_A: Tensor) -> None:
-        """Let the Gaussian u become `slope * u + shift`; its deviation stays within the head's limits."""
+        """Let the mean of u become `slope * mean + shift`.
+
+        The deviation stays: a smaller one could lie beyond the head's limit, where it has no gradient.
+        """
         slope_TA, shift_TA = slope_A.repeat(self._shape[0]), shift_A.repeat(self._shape[0])
         num = self.noise_size
         self.linear.weight[:num].mul_(slope_TA[:, None])
         self.linear.bias[:num].mul_(slope_TA).add_(shift_TA)
-        self.linear.bias[num:].add_(slope_TA.log())
 
     def sample_from(self, context_BD: Tensor, noise_BK: Tensor) -> Tensor:
         """Return tanh(mean + std * noise), [B, T, A]."""

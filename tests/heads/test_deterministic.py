@@ -27,3 +27,12 @@ def test_two_modes_land_between() -> None:
         head.loss(context, actions).mean().backward()
         optimiser.step()
     assert float(head.mode(context[:1]).detach().abs().max()) < 0.05
+
+
+def test_rescaling_moves_each_dimension() -> None:
+    head = DeterministicConfig().build(LEAF, 3, 4, generator=torch.Generator().manual_seed(0))
+    context, slope, shift = torch.randn(5, 3), torch.tensor([0.5, 1.0]), torch.tensor([-0.1, 0.0])
+    with torch.no_grad():
+        before = head.mode(context)
+        head.rescale(slope, shift)
+        torch.testing.assert_close(head.mode(context), (before.atanh() * slope + shift).tanh())

@@ -63,3 +63,15 @@ def test_deviation_is_clamped() -> None:
     noise = torch.ones(1, 1)
     np.testing.assert_allclose(narrow.sample_from(noise, noise).item(), np.tanh(np.exp(-5)), rtol=1e-4)
     np.testing.assert_allclose(wide.sample_from(noise, noise * 0.1).item(), np.tanh(0.1 * np.exp(2)), rtol=1e-4)
+
+
+def test_rescaling_moves_the_mean_of_each_dimension() -> None:
+    head = GaussianConfig().build(
+        action_spec(gym.spaces.Box(-1, 1, (2,))).leaf, 3, 4, generator=torch.Generator().manual_seed(0)
+    )
+    context, slope, shift = torch.randn(5, 3), torch.tensor([0.5, 1.0]), torch.tensor([-0.1, 0.0])
+    with torch.no_grad():
+        before, (_, log_std) = head.mode(context), head._moments(context)
+        head.rescale(slope, shift)
+        torch.testing.assert_close(head.mode(context), (before.atanh() * slope + shift).tanh())
+        assert torch.equal(head._moments(context)[1], log_std)
