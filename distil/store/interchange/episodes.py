@@ -241,10 +241,14 @@ def _guarded(loaders: Iterable[tuple[str, Callable[[], Episode]]], file: str) ->
 
 @contextmanager
 def opening(kind: str, source: object) -> Iterator[None]:
-    """Turn anything that is raised while foreign data are opened into one InputError line."""
+    """Turn anything that is raised while foreign data are opened into one InputError line that names them."""
     try:
         yield
-    except (InputError, RunError):
+    except InputError as error:
+        if str(source) in str(error):
+            raise
+        raise InputError(f"{source}: {error}") from error
+    except RunError:
         raise
     except Exception as error:  # foreign data: any kind
         raise InputError(f"{source}: can't be read as {kind}: {one_line(error)}; check the format and the path") from error

@@ -97,14 +97,18 @@ def _walk(features: Mapping[str, Any], path: str, out: dict[str, Kind]) -> None:
             if data["dtype"] in ("string", "object"):
                 out[f"{path}{name}"] = Kind("several texts a step" if shape else "text")
                 continue
-            dtype = np.dtype(data["dtype"]).name
+            try:
+                dtype = np.dtype(data["dtype"]).name
+            except TypeError:
+                out[f"{path}{name}"] = Kind(f"numbers of type {data['dtype']}")
+                continue
             out[f"{path}{name}"] = Kind(what, dtype, shape, str(data.get("encoding") or "none"))
         elif "classLabel" in feature:
             out[f"{path}{name}"] = Kind("tensor", "int64")
         elif "text" in feature:
             out[f"{path}{name}"] = Kind("text")
         else:
-            out[f"{path}{name}"] = Kind(next((f"a {key}" for key in feature if key != "pythonClassName"), "unknown"))
+            out[f"{path}{name}"] = Kind(next((f"{key} data" for key in feature if key != "pythonClassName"), "unknown"))
 
 
 def features_json(kinds: Mapping[str, Kind]) -> dict[str, Any]:

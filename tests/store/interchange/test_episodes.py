@@ -161,8 +161,9 @@ def test_our_own_errors_stay_as_they_are() -> None:
 
     with pytest.raises(InputError, match=r"^a library is missing$"):
         list(sift([("e0", broken)], spec=SPEC, file="f", stem="s", skip_bad=True, report=pytest.fail))
-    with pytest.raises(InputError, match=r"^a library is missing$"), opening("zarr", "f"):
-        raise InputError("a library is missing")
+    for told in ("data.bin: is no zarr", "is no zarr"):
+        with pytest.raises(InputError, match=r"^data\.bin: is no zarr$"), opening("zarr", "data.bin"):
+            raise InputError(told)
 
 
 def test_uids_are_of_the_data_not_of_the_stores_spaces() -> None:

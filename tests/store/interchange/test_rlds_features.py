@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,6 +29,28 @@ def test_what_is_written_is_understood(tmp_path: Path) -> None:
     assert read_kinds(tmp_path) == kinds | {"x": Kind("image", "uint8", (8, 8, 1), "none")}
     (tmp_path / "features.json").write_text("{}")
     with pytest.raises(InputError, match="not an RLDS dataset"):
+        read_kinds(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("feature", "kind"),
+    [
+        ({"tensor": {"dtype": "string", "shape": {}}}, Kind("text")),
+        ({"tensor": {"dtype": "string", "shape": {"dimensions": ["3"]}}}, Kind("several texts a step")),
+        ({"tensor": {"dtype": "bfloat16", "shape": {}}}, Kind("numbers of type bfloat16")),
+        ({"pythonClassName": "Video", "video": {}}, Kind("video data")),
+        ({"sequence": {"feature": {}}}, Kind("sequence data")),
+        ({"classLabel": {"numClasses": "4"}}, Kind("tensor", "int64")),
+    ],
+)
+def test_what_is_no_array_is_named(tmp_path: Path, feature: dict[str, Any], kind: Kind) -> None:
+    data = json.loads((DATA / "features.json").read_text())
+    steps = data["featuresDict"]["features"]["steps"]["sequence"]["feature"]["featuresDict"]["features"]
+    steps["observation"]["featuresDict"]["features"]["new"] = feature
+    (tmp_path / "1.0.0").mkdir()
+    (tmp_path / "1.0.0" / "features.json").write_text(json.dumps(data))
+    assert read_kinds(tmp_path / "1.0.0")["observation/new"] == kind
+    with pytest.raises(InputError, match=r"give the folder of one version, such as 1\.0\.0"):
         read_kinds(tmp_path)
 
 
