@@ -1,4 +1,4 @@
-"""`learner:` where and how long to train; the optimiser's keys stand beside these."""
+"""`learner:` where and how long to train; with the optimiser's keys."""
 
 from __future__ import annotations
 

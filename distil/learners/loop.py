@@ -149,7 +149,7 @@ class Fit:
         self.steps_here += num
 
     def _validate(self, validation: SampleSource) -> bool:
-        """Measure the held-out loss, the plain mean over windows whatever training weighs; return whether to stop early."""
+        """Measure the held-out loss, the plain mean over windows, unweighted; return whether to stop early."""
         policy, state, total, count = self.objective.evaluation_policy(), self.state, 0.0, 0
         generator = torch.Generator(self.ranks.device).manual_seed(integer(self.seed, "validation"))
         with torch.inference_mode():

@@ -1,7 +1,7 @@
 """Where plans and results change hands between the run and its ranks: a plain class that `ray_train` makes an actor of.
 
 The run posts a plan; each rank asks for the plan that comes after its last one; rank 0 reports it done. A group that was
-restarted asks the same question, and gets the plan that nobody reported yet.
+restarted asks the same question, and gets the plan that has not been reported yet.
 """
 
 from __future__ import annotations

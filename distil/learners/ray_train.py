@@ -1,7 +1,7 @@
 """The learner on Ray Train: one worker group for the whole run, fed with plans through a mailbox.
 
 A new group costs 20-30 s, a plan through the mailbox some milliseconds. A killed rank makes Train restart the group, which
-asks for the plan that was not reported done and goes on from its newest checkpoint.
+asks for the plan that was not reported done and continues from its newest checkpoint.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ class JitterConfig(Config):
 
 
 class ObservationNoiseConfig(Config):
-    """Gaussian noise on observations of floats, drawn anew for each dimension of each frame."""
+    """Gaussian noise on observations of floats, drawn independently for each dimension of each frame."""
 
     kind: Literal["noise"] = "noise"
     std: float = Field(default=0.02, gt=0)  # in standard deviations of the dimension, as the policy's statistics have them

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveState:
-    """All that an objective needs to go on exactly where it stood."""
+    """All that an objective needs to continue exactly where it stood."""
 
     tensors: Mapping[str, Tensor]  # flat names, such as `policy.encoder.0.weight`
     counters: Mapping[str, Any]  # JSON
@@ -28,7 +28,7 @@ class Objective(Protocol):
     policy: Policy
 
     def begin(self, num_steps: int) -> None:
-        """Start a plan of `num_steps` gradient steps: the learning rate's schedule starts anew."""
+        """Start a plan of `num_steps` gradient steps: the learning rate's schedule restarts."""
 
     def step(self, batches: Mapping[str, Batch]) -> Mapping[str, Tensor]:
         """Take one gradient step on this rank's part of each stream's global batch; return scalars, still on the device."""

@@ -42,7 +42,7 @@ class _Loss(nn.Module):
 class Supervised:
     """The objective of behavioural cloning and DAgger.
 
-    The gradient is that of sum(w * loss) / sum(w) over the global batch, whatever the number of ranks: equal slices average
+    The gradient is that of sum(w * loss) / sum(w) over the global batch, for any number of ranks: equal slices average
     to it, and with weights the denominator is summed over the ranks.
     """
 
@@ -77,7 +77,7 @@ class Supervised:
         return torch.autocast(self._device.type, dtype=torch.bfloat16)(module)  # type: ignore[no-any-return]
 
     def begin(self, num_steps: int) -> None:
-        """Start a plan of `num_steps` gradient steps: the learning rate's schedule starts anew, the moments stay."""
+        """Start a plan of `num_steps` gradient steps: the learning rate's schedule restarts, the moments stay."""
         self._step, self._num_steps = 0, num_steps
 
     def reseed(self, seed: int) -> None:
@@ -87,7 +87,7 @@ class Supervised:
     def widen_actions(self, labels: Moments) -> bool:
         """Widen the policy's action scaling if labels lie outside of it; return whether.
 
-        The averaged weights change as the policy's do, and the optimiser's moments start anew: the loss has another scale.
+        The averaged weights change as the policy's do, and the optimiser's moments are reset: the loss has another scale.
         """
         averaged = self.evaluation_policy()
         if not self.policy.widen_actions(labels):

@@ -65,11 +65,11 @@ def load_policy_ref(folder: str | Path) -> PolicyRef:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         ref = PolicyRef(version=int(header["version"]), spec=header["spec"], arrays=arrays)
     except (SafetensorError, KeyError, ValueError, OSError) as error:
-        raise InputError(f"{path}: not a whole distil policy ({type(error).__name__}); copy it again or train anew") from None
+        raise InputError(f"{path}: not a whole distil policy ({type(error).__name__}); copy it again or retrain") from None
     if header.get("format") != FORMAT:
         raise InputError(f"{path}: policy format {header.get('format')}, this distil reads {FORMAT}; update distil")
     if header.get("digest") != _digest(ref):
-        raise InputError(f"{path}: the weights are damaged (their digest differs); copy the file again or train anew")
+        raise InputError(f"{path}: the weights are damaged (their digest differs); copy the file again or retrain")
     return ref
 
 

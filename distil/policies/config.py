@@ -24,7 +24,7 @@ class MlpConfig(Config):
 
 
 class CnnConfig(Config):
-    """A small convolutional network an image, its features beside the other leaves, then a multilayer perceptron."""
+    """A small convolutional network an image, its features joined with the other leaves, then a multilayer perceptron."""
 
     kind: Literal["cnn"] = "cnn"
     channels: tuple[Width, ...] = Field(default=(32, 64, 64, 64), description="3x3 convolutions, each halves the image")
@@ -61,7 +61,7 @@ class PolicyConfig(Config):
 
     obs_horizon: int = Field(default=1, ge=1, description="how many observations it sees, the newest and those before it")
     chunk: int = Field(default=1, ge=1, description="how many actions it predicts at once")
-    execute: int | None = Field(default=None, ge=1, description="how many of them it executes before it plans anew; null: all")
+    execute: int | None = Field(default=None, ge=1, description="how many of them it executes before it plans again; null: all")
     encoder: EncoderConfig = AutoEncoderConfig()
     head: HeadConfig = AutoHeadConfig()
     std_floor: float = Field(

@@ -241,7 +241,7 @@ class Policy(nn.Module):
     def plan(self, observations: Mapping[str, Tensor], noise_NK: Tensor | None) -> Tensor:
         """Return head actions [N, T, A] for windows [N, H, ...]: the mode, or the sample that `noise_NK` leads to.
 
-        An ensemble gives the mean of its members' modes, or their majority, whatever the noise.
+        An ensemble gives the mean of its members' modes, or their majority; the noise has no effect.
         """
         self._require_fitted()
         if self.members:

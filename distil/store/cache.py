@@ -3,7 +3,7 @@
 A shared table is a folder of files in RAM (/dev/shm): one file an array, and an index from the digest of an episode's steps
 to its first row, so that what is found is always the right content. Rows are only ever added behind those of the index,
 under a lock. Each user holds a shared lock on the folder for as long as it lives; the last one to leave removes the files.
-After a kill nobody holds the lock, and the next process to look for a shared table removes what is left.
+After a kill no process holds the lock, and the next process to look for a shared table removes what is left.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ def shared_name(snapshot: Snapshot, layout: Layout) -> str:
 
 
 def has_space(root: Path, num_bytes: int) -> bool:
-    """Return whether shared memory has room for so many bytes more."""
+    """Return whether shared memory has room for `num_bytes` more."""
     return shutil.disk_usage(root).free > num_bytes + _SPARE_BYTES
 
 
@@ -190,11 +190,11 @@ def sweep(root: Path) -> None:
 
 
 def _leave(descriptor: int, path: Path) -> None:
-    """Remove the folder `path` if nobody else holds the lock of its open file `descriptor`, and close that."""
+    """Remove the folder `path` if no other process holds the lock of its open file `descriptor`, and close that."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if _is_same(descriptor, path / "users"):
-            gone = path.with_name(f".{secrets.token_hex(8)}")  # whoever waits for the lock finds another folder, or none
+            gone = path.with_name(f".{secrets.token_hex(8)}")  # a process that waits for the lock finds another folder, or none
             path.rename(gone)
             shutil.rmtree(gone, ignore_errors=True)
     except OSError:

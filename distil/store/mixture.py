@@ -65,7 +65,7 @@ class MixtureConfig(Config):
         return [part.select.resolve(store.snapshot(part.version)) for store, part in zip(stores, self.parts, strict=True)]
 
     def pin(self, versions: Sequence[int] | None = None) -> MixtureConfig:
-        """Return the mixture that stays the same whoever writes to the stores, and in whatever folder it is read.
+        """Return the mixture that stays the same when others write to the stores, and in any working folder.
 
         Args:
             versions: of the parts, from an earlier `pin`; None: those that the parts name now.

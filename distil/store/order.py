@@ -14,12 +14,12 @@ from distil.types import Array, Batch
 if TYPE_CHECKING:
     from distil.store.schema import StoreSpec
 
-_AHEAD, _AHEAD_BYTES = 32, 1 << 20  # batches fetched in one go: at most so many, while they fit a core's cache
+_AHEAD, _AHEAD_BYTES = 32, 1 << 20  # batches fetched in one go: at most this many, while they fit a core's cache
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cursor:
-    """A position in the stream of samples: `offset` samples into epoch `epoch`, whatever the world size."""
+    """A position in the stream of samples: `offset` samples into epoch `epoch`, at any world size."""
 
     epoch: int = 0
     offset: int = 0
@@ -95,7 +95,7 @@ class SampleSource(ABC):
             cursor: where to start; None: at the beginning.
             rank: which slice of each global batch to take.
             world_size: number of slices; InputError unless it divides `batch_size`.
-            num_batches: stop after so many; None: never.
+            num_batches: stop after this many; None: never.
         """
         if batch_size < 1 or world_size < 1 or batch_size % world_size:
             raise InputError(f"batch_size {batch_size}: should be a multiple of the number of learners, {world_size}")

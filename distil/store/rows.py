@@ -31,7 +31,7 @@ from distil.store.shard import ShardEntry, open_shard
 from distil.types import Array
 
 _SCRATCH_BYTES = 1 << 18
-_HOLE_BYTES = 1 << 15  # reading over a hole of so many bytes is cheaper than a second call
+_HOLE_BYTES = 1 << 15  # reading over a hole of this size is cheaper than a second call
 _MAX_OPEN = 256  # files of all readers of this process, or a quarter of what the system allows
 
 
@@ -84,7 +84,7 @@ class _OpenFiles:
             return limit if self._num_files < limit else max(1, limit // max(1, self._num_readers))
 
     def count(self, files: int, readers: int) -> None:
-        """Note that so many files, and readers that have some, were added (or removed, if negative)."""
+        """Add to the number of open files, and of readers that have some; negative numbers remove."""
         with self._lock:
             self._num_files += files
             self._num_readers += readers

@@ -70,7 +70,7 @@ class StreamSampler(SampleSource):
 
         Args:
             snapshot: what to sample from.
-            memory_budget: bytes for one stream of batches beside a scan; the order depends on it.
+            memory_budget: bytes for one stream of batches and a scan; the order depends on it.
             windows: the fields of `Windows`.
 
         Raises:

@@ -77,7 +77,7 @@ class TransitionBatch(Batch):
     A value bootstraps from `next_observations` unless `terminated`; truncation doesn't matter here.
     """
 
-    executed: Any  # [B, 1, A...] the action that was executed, whoever acted
+    executed: Any  # [B, 1, A...] the action that was executed, by the expert or the policy
     rewards: Any  # [B, n] float32, zeros beyond the episode's end
     num_steps: Any  # [B] int64: n, or what is left of the episode
     next_observations: Any  # leaf name -> [B, 1, ...] after `num_steps` steps; the episode's final one at its end
