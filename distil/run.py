@@ -73,6 +73,7 @@ def train(config: RunConfig, rundir: RunDir, session: Session) -> None:
             _log(last, parts)
         _keep_results(parts)
         rundir.finish(last.metrics if last else {})
+        parts.data.release()
 
 
 def carry_out(todo: Round, parts: Parts, started: float) -> RoundReport:

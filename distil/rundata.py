@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
-from distil.errors import InputError
+from distil.errors import InputError, RunError
 from distil.plans import AHEAD, CollectPlan, CollectReport, Metrics, Round, UpdatePlan
 from distil.policies.checkpoint import load_policy_ref
 from distil.rollouts import Collected, Collector, asked, from_json, select, spent, stored_demonstrations, to_json
@@ -63,6 +64,9 @@ class RunData(Protocol):
     def gather(self, todo: Round, policy: PolicyRef) -> Gathered:
         """Collect what the round wants, unless the journal says that it is there, and return what there is."""
 
+    def release(self) -> None:
+        """Let the versions go that the run has kept from being dropped: it is finished."""
+
     def close(self) -> None:
         """End what still goes on in the background."""
 
@@ -80,6 +84,9 @@ class OwnStore:
         self._store, self._collector, self._rundir, self._config, self._progress = store, collector, rundir, config, progress
         self._ahead: dict[int, Future[CollectReport]] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="distil-ahead")
+        for line in self._lines():
+            with suppress(InputError):  # dropped before runs pinned what they need: reading it will say so
+                self._pin(line["snapshot"])
 
     @property
     def spec(self) -> StoreSpec:
@@ -104,6 +111,10 @@ class OwnStore:
         training = (self._chosen(todo, select(self._store, collected, todo.update.num_rounds)),) if todo.update else ()
         num_queries = asked(everything, collected)
         return Gathered(everything=(everything,), training=training, metrics=metrics, num_queries=num_queries)
+
+    def release(self) -> None:
+        """Let the versions go that the run has pinned."""
+        self._store.unpin(_name(self._rundir))
 
     def close(self) -> None:
         """End what is being collected ahead; its complete episodes are kept."""
@@ -131,7 +142,7 @@ class OwnStore:
         if todo.collect is not None:
             metrics = lines[-1]["metrics"]
         elif not lines:
-            self._rundir.append("collected", **asdict(self._as_it_is(todo.index)), metrics={})
+            self._append(self._as_it_is(todo.index), {})
             lines = self._lines()
         return _parse(lines), metrics
 
@@ -183,7 +194,14 @@ class OwnStore:
             gated=plan.gate is not None,
             uids=tuple(given),
         )
-        self._rundir.append("collected", **asdict(new), metrics=dict(report.metrics))
+        self._append(new, dict(report.metrics))
+
+    def _append(self, new: Collected, metrics: Metrics) -> None:
+        self._pin(new.snapshot)
+        self._rundir.append("collected", **asdict(new), metrics=metrics)
+
+    def _pin(self, version: int) -> None:
+        _pin(self._store, version, self._rundir, self._progress)
 
     def _go_on(self) -> None:
         """After a kill: start again what was being collected ahead."""
@@ -232,6 +250,7 @@ class Mixture:
 
     mixture: MixtureConfig  # pinned
     parts: tuple[Snapshot, ...]
+    rundir: RunDir
 
     @property
     def spec(self) -> StoreSpec:
@@ -242,6 +261,11 @@ class Mixture:
         """Return the parts."""
         assert todo.collect is None
         return Gathered(everything=self.parts, training=self.parts, mixture=self.mixture)
+
+    def release(self) -> None:
+        """Let the versions go that the run has pinned."""
+        for path in {part.path for part in self.parts}:
+            Store.open(path).unpin(_name(self.rundir))
 
     def close(self) -> None:
         """Do nothing."""
@@ -263,9 +287,23 @@ def open_data(config: RunConfig, rundir: RunDir, session: Session) -> RunData:
     mixture = wanted.pin(known["versions"] if known else None)
     parts = session.mixture(mixture)
     _pin_content(rundir, session)
+    for part in parts:
+        _pin(Store.open(part.path), part.version, rundir, session.progress)
     if known is None:
         rundir.append("pinned", round=0, versions=[part.version for part in mixture.parts])
-    return Mixture(mixture=mixture, parts=tuple(parts))
+    return Mixture(mixture=mixture, parts=tuple(parts), rundir=rundir)
+
+
+def _name(rundir: RunDir) -> str:
+    return str(rundir.path.resolve())
+
+
+def _pin(store: Store, version: int, rundir: RunDir, progress: Progress) -> None:
+    """Keep a version from being dropped until the run is finished; a store that may only be read is used without that."""
+    try:
+        store.pin(version, _name(rundir))
+    except RunError as error:
+        say(progress, f"{store.path}: version {version} is not protected from `distil store drop` ({error})")
 
 
 def _pin_content(rundir: RunDir, session: Session) -> None:

@@ -21,6 +21,8 @@ from distil.rundata import Mixture, open_data, total
 from distil.rundir import RunDir
 from distil.session import Session
 from distil.store import MixtureConfig, Store
+from distil.store.gc import collect_garbage
+from distil.store.history import drop, droppable
 from distil.tracking import DatasetInfo, NullTracker
 
 
@@ -107,6 +109,40 @@ def test_a_resumed_run_reads_the_versions_of_its_start(folder: Path) -> None:
     assert pin["versions"] == [1, 1]
     fresh = weights(train(settings))
     assert any(not np.array_equal(values, fresh[name]) for name, values in before.items())
+
+
+@pytest.mark.parametrize("data", [None, {"path": "a", "episodes": 5}, {"path": "a"}], ids=["mixture", "collected", "as it is"])
+def test_nobody_can_drop_what_an_unfinished_run_needs(
+    folder: Path, data: dict[str, Any] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Issue 8, number 16: killed in its first update; meanwhile the store grows, and its old versions are dropped."""
+    own = {"data": data | {"path": str(folder / "a")}} if data else {}
+    settings = config(folder, **own, expert={"kind": "scripted"} if data != {"path": "a"} else None)
+    store = Store.open(folder / "a")
+    rundir = RunDir.create(Path(settings.runs), settings.name, to_yaml(settings))
+    with monkeypatch.context() as context:
+        context.setattr(loop, "_update", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(settings, rundir)
+    needed = store.versions()[-1]
+    fill(folder, "a", 9)
+    assert needed not in droppable(store, 1)
+    with pytest.raises(InputError, match=f"version {needed} is needed by the unfinished run {rundir.path}"):
+        drop(store, [needed])
+    drop(store, droppable(store, 1))
+    collect_garbage(store, grace_s=0)
+    train(settings, rundir)
+    assert rundir.reports()[-1].snapshot == (needed if data else None)
+    assert needed in droppable(store, 1)
+
+
+def _killed(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_store_that_may_only_be_read_is_used_all_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "a" / "pins").write_text("in the way")
+    assert train(config(folder)).is_finished
 
 
 def test_an_episode_of_two_parts_is_paid_for_once(folder: Path) -> None:

@@ -17,7 +17,7 @@ from distil.cli.common import JSON, OVERRIDES, RECIPE, console, pairs, read_over
 from distil.cli.interchange import store_export, store_formats, store_import
 from distil.cli.label import label
 from distil.cli.store import store
-from distil.cli.store_admin import compact, diff, drop, gc, recover, snapshots, tag
+from distil.cli.store_admin import compact, diff, drop, gc, pins, recover, snapshots, tag
 from distil.errors import InputError, RunError
 from distil.redaction import redact
 
@@ -133,7 +133,7 @@ def _serve(command: list[str], env: dict[str, str]) -> int:
                 os.killpg(server.pid, signal.SIGTERM)
 
 
-for command in (label, snapshots, tag, diff, drop, gc, compact, recover, store_import, store_export, store_formats):
+for command in (label, snapshots, tag, pins, diff, drop, gc, compact, recover, store_import, store_export, store_formats):
     store.add_command(command)
 for group in (store, experts, recipes):
     cli.add_command(group)

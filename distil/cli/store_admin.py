@@ -104,6 +104,23 @@ def drop(path: str, versions: tuple[int, ...], keep: int | None, as_json: bool) 
     show(as_json, {"path": path, "dropped": chosen}, lambda: f"dropped: {', '.join(map(str, chosen)) or 'none'}")
 
 
+@click.command("pins")
+@STORE
+@click.option("--release", default=None, metavar="RUN", help="The folder of a run that will not be resumed.")
+@JSON
+def pins(path: str, release: str | None, as_json: bool) -> None:
+    """List the versions that unfinished runs need, which `drop` therefore keeps."""
+    from distil.store import Store
+    from distil.store.pins import list_pins
+
+    store = Store.open(path)
+    if release is not None and not store.unpin(release):
+        raise InputError(f"{path}: {release} has pinned no version; `distil store pins {path}` lists the runs that have")
+    found = list_pins(store.path)
+    lines = [f"{pin.version}  {pin.name} on {pin.host}" for pin in found]
+    show(as_json, {"path": path, "pins": [asdict(pin) for pin in found]}, lambda: "\n".join(lines) or "no pins")
+
+
 @click.command("gc")
 @STORE
 @click.option(

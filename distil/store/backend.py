@@ -73,6 +73,10 @@ class Item:
     modified_s: float  # Unix time
 
 
+class InTheWayError(RunError):
+    """A folder can't be made, since there is a file of its name."""
+
+
 class Backend(Protocol):
     """The operations on a store's files. Keys are relative to the store's root, parts joined by a slash.
 
@@ -168,10 +172,8 @@ class FolderBackend:
         path = self._root / key
         try:
             make_folders(path.parent)
-        except FileExistsError:
-            raise NotADirectoryError(path.parent) from None
-        except NotADirectoryError:
-            raise
+        except (FileExistsError, NotADirectoryError):
+            raise InTheWayError(f"{path.parent}: a file is in the way; move it, or choose another folder") from None
         except OSError as error:
             raise os_fault(error, path.parent) from None
         try:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from distil.store.backend import Item, backend
 from distil.store.manifest import read_manifest
+from distil.store.pins import PINS, forget_stale_pins
 from distil.store.segments import SEGMENTS, Segment, segment_name
 from distil.store.versions import FOLDER, bury_manifest, dropped_versions
 
@@ -115,10 +116,11 @@ def restore_trash(store: Store, items: list[Item], wanted: set[str], before_s: f
 def _tidy(store: Store, before_s: float) -> None:
     """Remove the temporary files of killed processes, and what a killed `drop` left of its manifests."""
     files = backend(store.path)
-    for folder in ("data", FOLDER, SEGMENTS, "tags", ".") if isinstance(store.path, Path) else ():
+    for folder in ("data", FOLDER, SEGMENTS, PINS, "tags", ".") if isinstance(store.path, Path) else ():
         for item in files.list(folder):
             if _TEMPORARY.fullmatch(item.key) and item.modified_s < before_s:
                 files.delete(item.key)
+    forget_stale_pins(store.path)
     for version, buried in dropped_versions(store.path):
         if not buried:
             bury_manifest(store.path, version)

@@ -10,6 +10,7 @@ import numpy as np
 
 from distil.errors import InputError
 from distil.store.manifest import read_manifest
+from distil.store.pins import list_pins
 from distil.store.tags import list_tags
 from distil.store.versions import bury_manifest, drop_manifest, restore_manifest
 
@@ -72,13 +73,14 @@ def drop(store: Store, versions: Sequence[int]) -> None:
 
     Args:
         store: whose.
-        versions: which; InputError, and none is dropped, if one is the newest, is tagged, or doesn't exist.
+        versions: which; InputError, and none is dropped, if one is the newest, is tagged, is needed by an unfinished run, or
+            doesn't exist.
     """
     _check_unused(store, versions)
     for version in versions:
         drop_manifest(store.path, version)
     try:
-        _check_tags(store, versions)  # one may have come just now; a tag that comes later sees the mark
+        _check_kept(store, versions)  # a tag or pin may have come just now; one that comes later sees the mark
     except InputError:
         for version in versions:
             restore_manifest(store.path, version)
@@ -88,9 +90,9 @@ def drop(store: Store, versions: Sequence[int]) -> None:
 
 
 def droppable(store: Store, keep: int) -> list[int]:
-    """Return the versions that are neither tagged nor among the `keep` newest (at least one)."""
-    tagged = {tag.version for tag in list_tags(store.path)}
-    return [version for version in store.versions()[: -max(1, keep)] if version not in tagged]
+    """Return the versions that are neither tagged nor pinned nor among the `keep` newest (at least one)."""
+    kept = {tag.version for tag in list_tags(store.path)} | {pin.version for pin in list_pins(store.path)}
+    return [version for version in store.versions()[: -max(1, keep)] if version not in kept]
 
 
 def _check_unused(store: Store, versions: Sequence[int]) -> None:
@@ -100,10 +102,16 @@ def _check_unused(store: Store, versions: Sequence[int]) -> None:
         raise InputError(f"{store.path}: no version {absent[0]}; nothing was dropped")
     if there and there[-1] in versions:
         raise InputError(f"{store.path}: version {there[-1]} is the newest, which is the store; nothing was dropped")
-    _check_tags(store, versions)
+    _check_kept(store, versions)
 
 
-def _check_tags(store: Store, versions: Sequence[int]) -> None:
+def _check_kept(store: Store, versions: Sequence[int]) -> None:
     for tag in list_tags(store.path):
         if tag.version in versions:
             raise InputError(f"{store.path}: version {tag.version} is tagged {tag.name!r}; delete the tag first")
+    for pin in list_pins(store.path):
+        if pin.version in versions:
+            raise InputError(
+                f"{store.path}: version {pin.version} is needed by the unfinished run {pin.name} on {pin.host}; finish it, "
+                f"delete its folder, or release it: distil store pins {store.path} --release {pin.name}"
+            )

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from distil.errors import InputError, RunError
 from distil.store.admission import Catalogue, ClashError, Sieve, gone
-from distil.store.backend import Location, backend, location, read_json
+from distil.store.backend import InTheWayError, Location, backend, location, read_json
 from distil.store.files import dump_json
 from distil.store.index import EpisodeIndex, gather_index
 from distil.store.manifest import Manifest, read_manifest, write_manifest
 from distil.store.merge import merge_shards
+from distil.store.pins import release_pins, set_pin
 from distil.store.schema import FORMAT, StoreSpec, check_format, spec_from_json, spec_of
 from distil.store.shard import ShardEntry, read_index
 from distil.store.snapshot import Content, Snapshot
@@ -76,7 +77,7 @@ class Store:
             backend(root).put_if_absent(_HEADER, header)
         except FileExistsError:
             raise InputError(f"{root}: a store is there already; open it, or choose another folder") from None
-        except NotADirectoryError:
+        except InTheWayError:
             raise InputError(f"{root}: a file is in the way; choose another folder") from None
         return Store.open(root)
 
@@ -232,6 +233,23 @@ class Store:
     def resolve(self, version: int | str | None) -> int | None:
         """Return the number of the version that a tag names (numbers and None stay); InputError without such a tag."""
         return read_tag(self.path, version).version if isinstance(version, str) else version
+
+    def pin(self, version: int, name: str) -> None:
+        """Keep a version from being dropped until `unpin`, or until the folder `name` of this machine is gone.
+
+        Args:
+            version: its number.
+            name: who needs it: a run's absolute path. It may pin several versions.
+
+        Raises:
+            InputError: there is no such version.
+            RunError: the store can't be written.
+        """
+        set_pin(self, version, name)
+
+    def unpin(self, name: str) -> tuple[int, ...]:
+        """Release all versions that `name` has pinned, and return them."""
+        return release_pins(self.path, name)
 
     def verify(self, version: int | str | None = None) -> list[str]:
         """Read every byte of a version (default: the newest readable one), and all manifests; return the faults.

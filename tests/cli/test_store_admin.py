@@ -73,6 +73,17 @@ def test_versions_tags_and_differences(path: str) -> None:
             run(*arguments)
 
 
+def test_pins(path: str) -> None:
+    assert run("pins", path) == "no pins\n"
+    Store.open(path).pin(2, path)
+    assert run("pins", path).startswith(f"2  {path} on ")
+    assert run("drop", path, "--keep", "1") == "dropped: 1\n"
+    with pytest.raises(InputError, match="other has pinned no version"):
+        run("pins", path, "--release", "other")
+    assert answer("pins", path, "--release", path)["pins"] == []
+    assert answer("drop", path, "2")["dropped"] == [2]
+
+
 def test_housekeeping(path: str) -> None:
     assert "1 episodes of 1 shards would be committed; version 3" in run("recover", path, "--dry-run")
     assert run("recover", path).endswith("1 episodes of 1 shards committed; version 4\n")
