@@ -64,10 +64,11 @@ class Conversion:
         try:
             return fit(values, leaf, episode.length + 1)
         except BadEpisodeError as bad:
-            if self._images == "uint8" and leaf.dtype == "uint8" and values.dtype.kind == "f":
-                what = f"{leaf.name} isn't whole numbers from 0 to 255, so that images=uint8 would change it"
-                raise BadEpisodeError(f"{what}; convert the data, or leave the option out", step=bad.step) from None
-            raise
+            if leaf.dtype != "uint8" or values.dtype.kind != "f" or values.ndim != len(leaf.shape) + 1:
+                raise
+            scaled = " but from 0 to 1" if np.all((values >= 0) & (values <= 1)) else ""
+            what = f"{leaf.name} isn't whole numbers from 0 to 255{scaled}, so uint8 can't hold it"
+            raise BadEpisodeError(f"{what}: convert the data to such numbers first", step=bad.step) from None
 
     def _with_images(self, episode: Episode) -> SpaceSpec:
         """Return the observations' space, with images that aren't uint8 made so if the option says it, else reported."""

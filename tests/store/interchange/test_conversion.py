@@ -62,7 +62,7 @@ def test_images_that_would_change_are_refused() -> None:
     torn[1, 0, 0, 0] = 0.5
     convert = Conversion(given, None, images="uint8", where="f", report=found.append)
     convert("0", episode({"obs": whole}))
-    with pytest.raises(BadEpisodeError, match="obs isn't whole numbers from 0 to 255, so that images=uint8") as caught:
+    with pytest.raises(BadEpisodeError, match="obs isn't whole numbers from 0 to 255, so uint8 can't") as caught:
         convert("1", episode({"obs": torn}))
     assert caught.value.step == 1
     with pytest.raises(
@@ -70,6 +70,9 @@ def test_images_that_would_change_are_refused() -> None:
     ):
         Conversion(given, None, images="uint8", where="f", report=found.append)("0", episode({"obs": whole / 255}))
     assert "looks like images of float32 from 0 to 1" in found[-1].what
+    wanted = spec(spaces.Box(0, 255, (9, 8, 3), np.uint8))
+    with pytest.raises(BadEpisodeError, match="isn't whole numbers from 0 to 255 but from 0 to 1, so uint8 can't hold it"):
+        Conversion(given, wanted, images="as_is", where="f", report=pytest.fail)("0", episode({"obs": whole / 255}))
     Conversion(given, None, images="as_is", where="f", report=found.append)("0", episode({"obs": whole * -1.5}))
     assert len(found) == 1
 

@@ -78,7 +78,7 @@ def test_data_of_another_environment(tmp_path: Path, exported: Path) -> None:
 
 
 def test_values_that_dont_fit_are_named(tmp_path: Path, exported: Path) -> None:
-    with pytest.raises(RunError, match="step 0: obs holds values that uint8 can't"):
+    with pytest.raises(RunError, match="step 0: obs isn't whole numbers from 0 to 255, so uint8 can't hold it"):
         import_store(
             ImitationImport(), exported, tmp_path / "x", spec=spec(spaces.Box(0, 9, (3,), np.uint8), spaces.Discrete(2))
         )
