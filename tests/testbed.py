@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -72,6 +73,24 @@ class Toy(gym.Env):
             os._exit(1)
         values = {"nan": np.full(3, np.nan), "shape": obs[:2], "inf": np.array([1.0, np.inf, 0.0])}
         return values.get(self.fault, obs), np.nan if self.fault == "nan_reward" else reward
+
+
+class Odd(gym.Env):
+    """Two steps of uint8 observations; the second one has `changes`, by name: obs, reward, terminated, truncated, info."""
+
+    observation_space = gym.spaces.Box(0, 255, (2,), np.uint8)
+    action_space = gym.spaces.Discrete(2)
+    changes: ClassVar[dict] = {}  # of all
+
+    def reset(self, *, seed=None, options=None):
+        self.count = 0
+        return np.zeros(2, np.uint8), {}
+
+    def step(self, action):
+        self.count += 1
+        over = self.count == 2
+        given = {"obs": np.zeros(2, np.uint8), "reward": 0.5, "terminated": over, "truncated": False, "info": {"a": 1}}
+        return tuple((given | (self.changes if over else {})).values())
 
 
 class Normalised(gym.wrappers.NormalizeObservation):

@@ -14,6 +14,7 @@ from pydantic import Discriminator, Field, JsonValue, Tag
 from distil import content
 from distil.config import Config, import_target, nearest
 from distil.content import Content
+from distil.envs.faults import close_quietly
 from distil.envs.memory import require_forgetful
 from distil.errors import InputError
 from distil.spaces import SpaceSpec, action_spec, observation_spec
@@ -180,7 +181,7 @@ def describe(config: GymEnvConfig | ImportEnvConfig) -> EnvSpec:
     except InputError as error:
         raise InputError(f"{config.name}: {error}") from None
     finally:
-        env.close()
+        close_quietly(env)
 
 
 def _limit(env: Any) -> int | None:

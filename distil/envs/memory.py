@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 
+from distil.envs.faults import close_quietly
 from distil.errors import InputError
 
 
@@ -44,4 +45,4 @@ def _layers(env: Any) -> Iterator[Any]:
         try:
             yield from _layers(other)
         finally:
-            other.close()
+            close_quietly(other)

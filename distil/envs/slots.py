@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from distil.envs.config import EnvSpec, GymEnvConfig, ImportEnvConfig, describe, make
+from distil.envs.faults import FAULTS, close_quietly
 from distil.spaces import Leaf, SpaceSpec
 from distil.types import Array
 
@@ -20,6 +21,7 @@ _API = (
     "truncated, info); Gym's old one isn't supported"
 )
 _NUMBERS = (float, int, np.number)
+_FLAGS = (bool, np.bool_)
 
 
 class SlotError(Exception):
@@ -98,6 +100,7 @@ class ListSlots:
         self._to_scalar = spec.action.leaf.kind == "discrete"
         single = self._spec.tree if isinstance(self._spec.tree, str) else None
         self._single = self._observations[single] if single else None
+        self._known: dict[str, set[Any]] = {leaf.name: {np.dtype(leaf.dtype)} for leaf in self._spec.leaves}  # types that fit
 
     def reset(self, slots: Sequence[int], seeds: Sequence[int]) -> dict[str, Array]:
         """Start episodes; returns the first observations, leaf -> [K, ...]."""
@@ -107,7 +110,7 @@ class ListSlots:
                 leaves = self._spec.flatten(value)
                 check_leaves(self._spec, leaves)
                 self._write(slot, value)
-            except Exception as error:  # the user's environment: any kind
+            except FAULTS as error:
                 raise as_slot_error(slot, error) from error
         rows = list(slots)
         return {name: column[rows] for name, column in self._observations.items()}
@@ -119,14 +122,19 @@ class ListSlots:
         any_info, slot = False, 0
         try:
             for slot in active.nonzero()[0].tolist():
-                value, reward, terminated[slot], truncated[slot], info = self._envs[slot].step(items[slot])
+                value, reward, is_terminal, is_cut, info = self._envs[slot].step(items[slot])
                 if not isinstance(reward, _NUMBERS):
                     check_numbers(slot, "a reward", reward, ())
-                rewards[slot] = reward
+                if is_terminal.__class__ not in _FLAGS or is_cut.__class__ not in _FLAGS:
+                    check_numbers(slot, "terminated", is_terminal, ())
+                    check_numbers(slot, "truncated", is_cut, ())
+                if info.__class__ is not dict:
+                    info = _checked_info(slot, info)
+                rewards[slot], terminated[slot], truncated[slot] = reward, is_terminal, is_cut
                 self._write(slot, value)
                 infos[slot] = info
                 any_info = any_info or bool(info)
-        except Exception as error:  # the user's environment: any kind
+        except FAULTS as error:
             raise as_slot_error(slot, error) from error
         return StepResult(
             observations={name: column.copy() for name, column in self._observations.items()},
@@ -141,18 +149,35 @@ class ListSlots:
             row = self._single[slot]
             if np.shape(value) != row.shape:
                 raise SlotError(slot, _shape_fault(self._spec.leaf, value))
+            leaf = self._spec.leaf
+            if getattr(value, "dtype", value.__class__) not in self._known[leaf.name]:
+                value = self._fit(slot, leaf, value)
             self._single[slot] = value
             return
         parts = self._spec.flatten(value)
         for leaf in self._spec.leaves:
-            if parts[leaf.name].shape != leaf.shape:
-                raise SlotError(slot, _shape_fault(leaf, parts[leaf.name]))
-            self._observations[leaf.name][slot] = parts[leaf.name]
+            part = parts[leaf.name]
+            if part.shape != leaf.shape:
+                raise SlotError(slot, _shape_fault(leaf, part))
+            self._observations[leaf.name][slot] = part if part.dtype in self._known[leaf.name] else self._fit(slot, leaf, part)
+
+    def _fit(self, slot: int, leaf: Leaf, value: Any) -> Any:
+        """Return what has another type than its space says; SlotError if that can't hold the values."""
+        array = np.asarray(value)
+        if np.can_cast(array.dtype, leaf.dtype, "same_kind"):
+            if value.__class__ is not list:
+                self._known[leaf.name].add(getattr(value, "dtype", value.__class__))
+            return value
+        with np.errstate(invalid="ignore"):
+            cast = array.astype(leaf.dtype) if array.dtype.kind in "fiub" else None
+        if cast is None or not np.array_equal(cast, array):
+            raise SlotError(slot, f"returned {array.dtype} in {leaf.name} that does not fit {leaf.dtype}, which its space says")
+        return cast
 
     def close(self) -> None:
         """Close the environments."""
         for env in self._envs:
-            env.close()
+            close_quietly(env)
 
 
 def empty_observations(spec: SpaceSpec, num: int) -> dict[str, Array]:
@@ -179,6 +204,12 @@ def check_numbers(slot: int | None, what: str, values: Any, shape: tuple[int, ..
         raise SlotError(slot, f"returned {what} of type {type(values).__name__}, wanted {'numbers' if shape else 'a number'}")
 
 
+def _checked_info(slot: int, info: Any) -> Mapping[str, Any]:
+    if info is not None and not isinstance(info, Mapping):
+        raise SlotError(slot, f"returned infos of type {type(info).__name__}, wanted a dict")
+    return info or {}
+
+
 def _first(slot: int, answer: Any) -> Any:
     """Return the observation of what `reset` returned."""
     if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], Mapping)):
@@ -186,7 +217,7 @@ def _first(slot: int, answer: Any) -> Any:
     return answer[0]
 
 
-def as_slot_error(slot: int | None, error: Exception) -> SlotError:
+def as_slot_error(slot: int | None, error: BaseException) -> SlotError:
     """Return `error`, which an environment raised, as a SlotError of that slot."""
     if isinstance(error, SlotError):
         error.slot = slot if error.slot is None else error.slot

@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from distil.envs.config import EnvSpec, ImportEnvConfig, make_vector
+from distil.envs.faults import FAULTS, close_quietly
 from distil.envs.slots import StepResult, as_slot_error, check_leaves, check_numbers
 from distil.errors import InputError
 from distil.types import Array
@@ -44,7 +45,7 @@ class VectorSlots:
         rows = list(slots)
         try:
             return {name: column[rows] for name, column in self._reset(rows, seeds).items()}
-        except Exception as error:  # the user's environment: any kind
+        except FAULTS as error:
             raise as_slot_error(rows[0] if len(rows) == 1 else None, error) from error
 
     def _reset(self, rows: list[int], seeds: Sequence[int]) -> dict[str, Array]:
@@ -79,7 +80,7 @@ class VectorSlots:
             per_slot = _split(infos, self.num_slots) if infos else None
             if self._mode is AutoresetMode.SAME_STEP and self._ended.any():
                 self._keep_final(leaves, infos, per_slot)
-        except Exception as error:  # the user's environment: any kind
+        except FAULTS as error:
             raise as_slot_error(None, error) from error
         return StepResult(
             observations=leaves,
@@ -101,7 +102,7 @@ class VectorSlots:
 
     def close(self) -> None:
         """Close the environments."""
-        self._env.close()
+        close_quietly(self._env)
 
 
 def _split(infos: Mapping[str, Any], num: int) -> list[dict[str, Any]]:
@@ -112,6 +113,8 @@ def _split(infos: Mapping[str, Any], num: int) -> list[dict[str, Any]]:
             continue
         mask = infos.get(f"_{key}", np.ones(num, np.bool_))
         parts: Sequence[Any] = _split(value, num) if isinstance(value, Mapping) else value
+        if isinstance(parts, str) or not hasattr(parts, "__len__") or len(parts) != num:
+            parts = [value] * num  # one for all
         for slot in np.flatnonzero(mask).tolist():
             out[slot][key] = parts[slot]
     return out

@@ -152,7 +152,7 @@ class _Loop:
             acted = self._actor.act(self._obs, self._slots.envs, self._active)
         except InputError:
             raise
-        except Exception as error:  # the user's expert: any kind
+        except (Exception, SystemExit) as error:  # the user's expert: any kind
             text = str(error) if isinstance(error, RunError) else f"the actor raised {type(error).__name__}: {error}"
             row = getattr(error, "row", None)
             raise RunError(f"{' '.join(text.split())} (environment {self._spec.name}, at {self._where(row)})") from error
@@ -212,7 +212,15 @@ class _Loop:
             self._success[slot].add(info)
             if names:
                 kept = {name: info[name] for name in names if name in info}
-                self._infos[slot].append(json.dumps(kept, default=_plain))
+                self._infos[slot].append(self._to_json(kept, slot))
+
+    def _to_json(self, kept: Mapping[str, Any], slot: int) -> str:
+        try:
+            return json.dumps(kept, default=_plain)
+        except (TypeError, ValueError, RecursionError) as error:
+            where = f"environment {self._spec.name} at {self._where(slot)}"
+            text = f"{where}: an info of {', '.join(kept)} is no JSON: {error}; take it out of rollouts.infos"
+            raise RunError(text) from None
 
     def _finish(self, slot: int, result: StepResult) -> Finished:
         self._active[slot] = False

@@ -140,6 +140,7 @@ class Worker:
                 self._seal()
         except (InputError, RunError) as error:
             done += self._labelled_so_far()
+            self.close()  # an environment that failed may not be usable any more; the next call makes new ones
             return WorkReport(
                 stats=tuple(done), sealed=self._after(known), error=str(error), is_input_error=isinstance(error, InputError)
             )

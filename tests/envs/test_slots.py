@@ -1,5 +1,9 @@
+import sys
+from types import MappingProxyType
+
 import numpy as np
 import pytest
+from testbed import Odd
 
 from distil.envs import GymEnvConfig, ImportEnvConfig, ListSlots, SlotError, describe, slots
 
@@ -156,3 +160,57 @@ def test_a_limit_truncates_an_environment_of_ones_own():
     ends = [places.step(np.array([1]), np.ones(1, np.bool_)) for _ in range(3)]
     assert [bool(end.truncated[0]) for end in ends] == [False, False, True]
     assert not any(end.terminated[0] for end in ends)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"terminated": None}, "returned terminated of type NoneType, wanted a number"),
+        ({"truncated": np.array([True])}, r"returned truncated of shape \(1,\), wanted a number"),
+        ({"info": [1]}, "returned infos of type list, wanted a dict"),
+        ({"obs": np.array([2.9, 3.0])}, "returned float64 in obs that does not fit uint8, which its space says"),
+        ({"obs": np.array([-3, 300])}, "returned int64 in obs that does not fit uint8"),
+        ({"obs": ["a", "b"]}, "returned <U1 in obs that does not fit uint8"),
+    ],
+    ids=str,
+)
+def test_a_step_of_another_kind_than_the_first_observation_is_refused(changes, words, monkeypatch):
+    """Nothing is cast in silence: 2.9 is no 2, and -3 no 253."""
+    monkeypatch.setattr(Odd, "changes", changes)
+    places = slots(ImportEnvConfig(target="testbed:Odd"), 2)
+    places.reset([0, 1], [0, 1])
+    actions, active = np.zeros(2, np.int64), np.array([False, True])
+    places.step(actions, active)
+    with pytest.raises(SlotError, match=words) as caught:
+        places.step(actions, active)
+    assert caught.value.slot == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"terminated": np.True_},
+        {"terminated": 1},
+        {"info": None},
+        {"info": MappingProxyType({"a": 1})},
+        {"obs": [7, 200]},
+        {"obs": np.array([7.0, 200.0])},
+    ],
+    ids=str,
+)
+def test_what_means_the_same_is_taken(changes, monkeypatch):
+    monkeypatch.setattr(Odd, "changes", changes)
+    places = slots(ImportEnvConfig(target="testbed:Odd"), 1)
+    places.reset([0], [0])
+    places.step(np.zeros(1, np.int64), np.ones(1, np.bool_))
+    result = places.step(np.zeros(1, np.int64), np.ones(1, np.bool_))
+    assert result.observations["obs"].tolist() == [[7, 200] if "obs" in changes else [0, 0]]
+    assert result.terminated.all()
+
+
+def test_an_environment_that_exits_is_a_fault(monkeypatch):
+    monkeypatch.setattr(Odd, "step", lambda self, action: sys.exit(3))
+    places = slots(ImportEnvConfig(target="testbed:Odd"), 1)
+    places.reset([0], [0])
+    with pytest.raises(SlotError, match="raised SystemExit: 3"):
+        places.step(np.zeros(1, np.int64), np.ones(1, np.bool_))

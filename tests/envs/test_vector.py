@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from distil.envs import ImportEnvConfig, SlotError, slots
+from distil.envs.vector import _split
 from distil.errors import InputError
 
 MODES = ["NextStep", "SameStep", "Disabled"]
@@ -132,3 +133,10 @@ def test_rewards_of_another_shape_are_named():
     places.reset([0, 1, 2], [0, 1, 2])
     with pytest.raises(SlotError, match=r"^returned rewards of shape \(3, 1\), wanted shape \(3,\)$"):
         places.step(np.array([1, 1, 1]), np.ones(3, np.bool_))
+
+
+def test_an_info_for_all_is_each_ones():
+    found = _split(
+        {"lr": 0.1, "name": "ab", "own": np.array([1, 2]), "part": np.array([3, 0]), "_part": np.array([True, False])}, 2
+    )
+    assert found == [{"lr": 0.1, "name": "ab", "own": 1, "part": 3}, {"lr": 0.1, "name": "ab", "own": 2}]

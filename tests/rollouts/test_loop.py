@@ -3,13 +3,15 @@ import json
 
 import numpy as np
 import pytest
-from testbed import CountingExpert
+from testbed import CountingExpert, Odd
 
 from distil.envs import ImportEnvConfig, describe, slots
 from distil.errors import InputError, RunError
 from distil.rollouts import loop
 from distil.rollouts.actors import Acted, ExpertActor, RandomActor
 from distil.rollouts.loop import Item, Record, run_episodes
+
+ODD = ImportEnvConfig(target="testbed:Odd")
 
 
 def items(seeds):
@@ -238,3 +240,11 @@ def test_endless_episodes_are_found(monkeypatch):
     monkeypatch.setattr(loop, "ENDLESS", 50)
     with pytest.raises(RunError, match=r"hasn't ended its episode at seed 0 step 50: .* set env.max_episode_steps"):
         run([0], num=1, lengths=[10**9])
+
+
+def test_an_info_that_is_no_json_is_named(monkeypatch):
+    monkeypatch.setattr(Odd, "changes", {"info": {"map": {(1, 2): 3}}})
+    with pytest.raises(
+        RunError, match=r"testbed:Odd at seed 4 step 2: an info of map is no JSON: keys must be .*rollouts\.infos"
+    ):
+        run([4], actor=RandomActor(describe(ODD).action.leaf), target="Odd", record=Record(infos=("map",)))

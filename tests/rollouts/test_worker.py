@@ -119,3 +119,15 @@ def test_a_disk_that_refuses_is_reported(tmp_path):
     worker.run(job(store), items(0, 2), None)
     (store.path / "data").write_text("a file is in the folder's place")
     assert worker.seal().error
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Gymnasium's, of the process that failed
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_after_a_fault_it_makes_new_environments(kind):
+    """Processes of a vector environment are gone after an error."""
+    ready = setup(CountingExpert(), vectorised=True, kind=kind, fault="raise", bad_seed=4, bad_step=1)
+    worker, work = Worker(ready), job()
+    assert "the wheel fell off" in worker.run(work, items(3, 6), None).error
+    report = worker.run(work, items(0, 3), None)
+    assert (report.error, sorted(stats.index for stats in report.stats)) == ("", [0, 1, 2])
+    worker.close()

@@ -1,0 +1,24 @@
+import pytest
+from testbed import Toy
+
+from distil.envs import ImportEnvConfig, describe
+from distil.envs.faults import close_quietly
+
+
+@pytest.mark.parametrize("error", [RuntimeError("the socket is gone"), SystemExit(3)])
+def test_a_fault_of_closing_is_of_no_interest(error, monkeypatch):
+    def close(self):
+        raise error
+
+    monkeypatch.setattr(Toy, "close", close)
+    close_quietly(Toy())
+    assert describe(ImportEnvConfig(target="testbed:Toy")).name == "testbed:Toy"
+
+
+def test_an_interrupt_is_not_swallowed(monkeypatch):
+    def close(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Toy, "close", close)
+    with pytest.raises(KeyboardInterrupt):
+        close_quietly(Toy())
