@@ -112,9 +112,12 @@ class SpaceSpec:
         names = {"box": "Box", "discrete": "Discrete", "multi_discrete": "MultiDiscrete", "multi_binary": "MultiBinary"}
         parts = []
         for leaf in self.leaves:
-            size = f"({', '.join(map(str, leaf.shape))})" if leaf.kind == "box" else f"({', '.join(map(str, leaf.nvec))})"
+            numbers = leaf.shape if leaf.kind in ("box", "multi_binary") else leaf.nvec
+            size = ", ".join(map(str, numbers))
+            if leaf.kind == "multi_discrete" and len(leaf.shape) > 1:
+                size = str(np.reshape(leaf.nvec, leaf.shape).tolist())
             prefix = f"{leaf.name}: " if len(self.leaves) > 1 else ""
-            parts.append(f"{prefix}{names[leaf.kind]}{size}" + (f" {leaf.dtype}" if leaf.kind == "box" else ""))
+            parts.append(f"{prefix}{names[leaf.kind]}({size})" + (f" {leaf.dtype}" if leaf.kind == "box" else ""))
         return ", ".join(parts)
 
 

@@ -71,7 +71,10 @@ def test_describe_names_what_differs():
     assert observation_spec(spaces.Box(-1, 1, (8,), np.float32)).describe() == "Box(8) float32"
     assert action_spec(spaces.Discrete(4)).describe() == "Discrete(4)"
     both = observation_spec(spaces.Dict(a=spaces.Discrete(2), b=spaces.MultiBinary(2)))
-    assert both.describe() == "obs/a: Discrete(2), obs/b: MultiBinary(2, 2)"
+    assert both.describe() == "obs/a: Discrete(2), obs/b: MultiBinary(2)"
+    assert action_spec(spaces.MultiBinary((4, 3))).describe() == "MultiBinary(4, 3)"
+    assert action_spec(spaces.MultiDiscrete([2, 3])).describe() == "MultiDiscrete(2, 3)"
+    assert action_spec(spaces.MultiDiscrete([[2, 3], [4, 5]])).describe() == "MultiDiscrete([[2, 3], [4, 5]])"
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,9 @@ class Fit:
             self.data_wait_s += after_s - before_s
             recent.append(step({"demos": self.augment(batch)}))
             state.step += 1
-            if after_s - self._reported > _REPORT_EVERY_S:
+            if (
+                after_s - self._reported > _REPORT_EVERY_S and state.step < self.num_steps
+            ):  # the end is told once, by `_metrics`
                 self._reported = after_s
                 self.progress("update", state.step, self.num_steps, loss=float(recent[-1]["loss"]))
         self.steps_here += num

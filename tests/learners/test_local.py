@@ -305,3 +305,12 @@ def test_a_widened_round_that_is_killed_and_resumed_equals_undisturbed(bed, monk
         resumed = make_learner(config, policy, bed.open_spec, folder, seed=0, resume=True)
         resumed.update(later, grown)
         assert same(resumed.policy, undisturbed.policy)
+
+
+def test_the_end_of_an_update_is_told_once(bed, monkeypatch):
+    """Issue 8, number 43: a finished progress line was repeated."""
+    monkeypatch.setattr("distil.learners.loop._REPORT_EVERY_S", -1.0)  # each step
+    told = []
+    learner = bed.learner(progress=lambda what, done, total, /, **_: told.append((what, done, total)))
+    learner.update(UpdatePlan(num_steps=5), bed.snapshot)
+    assert told == [("update", done, 5) for done in range(1, 6)]
