@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from distil.store.interchange.episodes import BadEpisodeError
+from distil.store.interchange.guard import Claims
 from distil.types import Array
 
 
@@ -29,12 +30,14 @@ def decode_images(items: Iterable[Any], name: str) -> Array:
     """
     from PIL import Image
 
-    frames = []
+    frames, items = [], list(items)
+    claims = Claims(sum(len(data) for data in items if isinstance(data, bytes)))
     for step, data in enumerate(items):
         try:
-            with Image.open(BytesIO(data)) as image:
+            with Image.open(BytesIO(data), formats=("PNG", "JPEG")) as image:
+                claims.add("an image", image.width * image.height * len(image.getbands()), len(data))
                 frame = np.asarray(image)
-        except (OSError, TypeError, ValueError, Image.DecompressionBombError) as error:
+        except (OSError, TypeError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise BadEpisodeError(f"{name} can't be read ({error})", step=step) from None
         frames.append(frame if frame.ndim == 3 else frame[:, :, None])
     if len({frame.shape for frame in frames}) != 1:

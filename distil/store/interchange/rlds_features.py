@@ -32,7 +32,7 @@ class Kind:
     def decode(self, values: Feature, name: str) -> Array:
         """Return [rows, *shape]; BadEpisodeError if it isn't what features.json says."""
         if self.what == "image":
-            return decode_images(values, name)
+            return self._images(decode_images(values, name), name)
         size = int(np.prod(self.shape))
         if self.encoding != "none":
             values = self._unpack(values, size * np.dtype(self.dtype).itemsize, name)
@@ -40,6 +40,14 @@ class Kind:
         if array.dtype.kind not in "iuf" or size < 1 or array.size % size:
             raise BadEpisodeError(f"{name} isn't {self.dtype} {list(self.shape)} a step")
         return array.astype(self.dtype).reshape(-1, *self.shape)
+
+    def _images(self, frames: Array, name: str) -> Array:
+        """Return decoded images; a float32 one, a depth map, is stored as the four bytes of each number (RGBA)."""
+        if self.dtype != "float32":
+            return frames
+        if frames.dtype != np.uint8 or frames.shape[-1] != 4:
+            raise BadEpisodeError(f"{name} isn't float32 images as TensorFlow Datasets codes them, four bytes a number")
+        return np.ascontiguousarray(frames).view("<f4")
 
     def _unpack(self, values: Feature, row_bytes: int, name: str) -> Array:
         try:

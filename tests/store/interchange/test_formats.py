@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -47,3 +49,12 @@ def test_relative_paths(make_store: Any, tmp_path: Path, monkeypatch: pytest.Mon
     assert import_store(importer(kind, {}), Path("../new/out"), "../again").num_added == snapshot.num_episodes
     with pytest.raises(InputError, match="there already"):
         export_store(exporter(kind, {}), snapshot, Path("."))
+
+
+def test_the_round_trips_with_the_real_libraries_are_dated() -> None:
+    """`scripts/interop` writes them; a library that doesn't install says so."""
+    results = json.loads((Path(__file__).parents[3] / "benchmarks" / "results" / "interop.json").read_text())
+    assert {"imitation", "tensorflow-datasets"} <= set(results)
+    for result in results.values():
+        assert date.fromisoformat(result["date"]).year >= 2026
+        assert result.get("install") or (result["versions"] and result["passed"] and not result["failed"])

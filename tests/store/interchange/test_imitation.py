@@ -202,3 +202,38 @@ def test_what_imitation_collected(tmp_path: Path) -> None:
         np.testing.assert_array_equal(ours.observations["obs"], theirs.obs)
         np.testing.assert_array_equal(ours.actions, theirs.acts)
         assert ours.truncated == (len(theirs) == 25 and abs(theirs.obs[-1, 2]) < 0.2095 and abs(theirs.obs[-1, 0]) < 2.4)
+
+
+def test_nothing_outside_the_folder_is_read(tmp_path: Path, make_store: MakeStore) -> None:
+    export_store(ImitationExport(), make_store(), tmp_path / "trip")
+    data = tmp_path / "trip" / "data-00000-of-00001.arrow"
+    data.rename(tmp_path / "elsewhere.arrow")
+    data.symlink_to(tmp_path / "elsewhere.arrow")
+    with pytest.raises(InputError, match=r"data-00000-of-00001.arrow: a link that leads out"):
+        import_store(ImitationImport(), tmp_path / "trip", tmp_path / "store")
+
+
+def test_keys_can_not_be_chosen(tmp_path: Path, make_store: MakeStore) -> None:
+    export_store(ImitationExport(), make_store(), tmp_path / "trip")
+    with pytest.raises(InputError, match="one observation array, obs, and one of actions, acts; leave observations="):
+        import_store(ImitationImport(observations=("x",)), tmp_path / "trip", tmp_path / "store")
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "success"), [("success", [1, 0], True), ("is_success", [1, 0], False), ("x", [1, 0], None)]
+)
+def test_success_comes_along(tmp_path: Path, key: str, values: list[int], success: bool | None) -> None:
+    """CORRECTNESS 37: success as its producer means it."""
+    rows = {
+        "obs": [[[0.0], [1.0], [2.0]]],
+        "acts": [[0, 1]],
+        "infos": [[json.dumps({key: value}) for value in values]],
+        "terminal": [True],
+    }
+    folder = tmp_path / "made"
+    folder.mkdir()
+    table = pa.table(rows)
+    with pa.ipc.new_stream(str(folder / "data.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": "data.arrow"}]}))
+    assert import_store(ImitationImport(), folder, tmp_path / "store").snapshot.episode(0).success is success

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import zlib
+
 import numpy as np
 import pytest
 
@@ -22,3 +24,16 @@ def test_what_is_no_image_is_said_with_its_step() -> None:
         decode_images([good, png(np.zeros((5, 7, 3), np.uint8))], "x")
     with pytest.raises(BadEpisodeError, match="can't be read"):
         decode_images([None], "x")
+
+
+def test_sizes_are_checked_and_other_formats_refused() -> None:
+    """A header may claim any size, and Pillow opens formats that run programs."""
+    header = png(np.zeros((7, 5, 3), np.uint8))
+    at = header.index(b"IHDR")
+    chunk = b"IHDR" + (9000).to_bytes(4, "big") * 2 + header[at + 12 : at + 17]
+    liar = header[:at] + chunk + zlib.crc32(chunk).to_bytes(4, "big") + header[at + 21 :]
+    with pytest.raises(BadEpisodeError, match="claims 243,000,000 bytes"):
+        decode_images([liar], "x")
+    assert decode_images([png(np.zeros((2000, 2000, 3), np.uint8))] * 3, "x").shape == (3, 2000, 2000, 3)
+    with pytest.raises(BadEpisodeError, match="can't be read"):
+        decode_images([b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"], "x")

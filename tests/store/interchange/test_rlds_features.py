@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import json
 import zlib
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from distil.errors import InputError
 from distil.store.interchange.episodes import BadEpisodeError
+from distil.store.interchange.pictures import png
 from distil.store.interchange.rlds_features import Kind, features_json, read_kinds
 
 DATA = Path(__file__).parent / "data" / "rlds"
@@ -68,3 +71,23 @@ def test_values_that_do_not_fit_are_said(encoding: str) -> None:
     values = np.zeros(5, np.float32) if encoding == "none" else [b"abc"]
     with pytest.raises(BadEpisodeError, match=r"x (isn't|can't)"):
         Kind("tensor", "float32", (2,), encoding).decode(values, "x")
+
+
+def test_depth_maps() -> None:
+    """TensorFlow Datasets codes float32 images as RGBA, and 16-bit ones as grey PNG."""
+    depth = np.random.default_rng(0).uniform(0, 9, (3, 6, 5, 1)).astype(np.float32)
+    coded = []
+    for frame in depth:
+        out = BytesIO()
+        Image.fromarray(frame.view(np.uint8)).save(out, "PNG")
+        coded.append(out.getvalue())
+    np.testing.assert_array_equal(Kind("image", "float32", (6, 5, 1)).decode(coded, "depth"), depth)
+    with pytest.raises(BadEpisodeError, match="depth isn't float32 images"):
+        Kind("image", "float32", (6, 5, 1)).decode([png(np.zeros((6, 5, 3), np.uint8))], "depth")
+    far = np.random.default_rng(0).integers(0, 1 << 16, (2, 6, 5)).astype(np.uint16)
+    coded = []
+    for frame in far:
+        out = BytesIO()
+        Image.fromarray(frame).save(out, "PNG")
+        coded.append(out.getvalue())
+    np.testing.assert_array_equal(Kind("image", "uint16", (6, 5, 1)).decode(coded, "depth")[..., 0], far)
