@@ -281,12 +281,16 @@ def parse_bytes(size: int | str) -> int:
     return int(float(match[1]) * _UNITS[(match[2] or "").upper()]) if match else 0
 
 
-def available_bytes() -> int:
-    """Return the memory that is free here: the machine's, or what a control group leaves."""
+def available_bytes(group: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the memory that is free here: the machine's, or what the control group `group` leaves.
+
+    Cached files count as free, since the system drops them when memory is needed.
+    """
     free = int(psutil.virtual_memory().available)
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
     try:
-        return min(free, max(0, int(limit.read_text()) - int(used.read_text())))
+        limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        facts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return min(free, max(0, limit - used + int(facts.get("inactive_file", 0))))
     except (OSError, ValueError):
         return free
 

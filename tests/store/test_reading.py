@@ -192,6 +192,16 @@ def test_budgets() -> None:
     assert np.isfinite(available_bytes())
 
 
+@pytest.mark.parametrize(("limit", "want"), [("100000", 100_000 - 90_000 + 60_000), ("50000", 20_000), ("max", None)])
+def test_a_control_group_limits_what_is_free_and_its_cached_files_are_free(
+    tmp_path: Path, limit: str, want: int | None
+) -> None:
+    for name, text in (("max", limit), ("current", "90000"), ("stat", "anon 30000\nfile 60000\ninactive_file 60000")):
+        (tmp_path / f"memory.{name}").write_text(f"{text}\n")
+    found = available_bytes(tmp_path)
+    assert found == want if want is not None else found > 100_000
+
+
 _MIXTURE = """
 import resource, sys
 from distil.store import MixedSampler, ReadConfig, Reader, Store
