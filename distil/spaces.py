@@ -42,10 +42,9 @@ class Leaf:
 
     def bounds(self) -> tuple[Array, Array]:
         """Return `low`, `high` of a box, each of `shape`, float64."""
-        low = np.broadcast_to(np.asarray(self.low, np.float64), (int(np.prod(self.shape)),) if len(self.low) > 1 else (1,))
-        high = np.broadcast_to(np.asarray(self.high, np.float64), low.shape)
         size = int(np.prod(self.shape))
-        return np.broadcast_to(low, (size,)).reshape(self.shape), np.broadcast_to(high, (size,)).reshape(self.shape)
+        low, high = (np.broadcast_to(np.asarray(bound, np.float64), (size,)) for bound in (self.low, self.high))
+        return low.reshape(self.shape), high.reshape(self.shape)
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object; `leaf_from_json` reads it back."""

@@ -58,6 +58,13 @@ def test_names_follow_the_tree():
     assert observation_spec(spaces.Discrete(2)).tree == "obs"
 
 
+@pytest.mark.parametrize(("low", "high"), [(0, [1, 2]), ([-2, -1], 5), ([0, 1], [2, 3]), (-1, 1)])
+def test_one_bound_may_be_equal_for_all_and_the_other_not(low, high):
+    box = spaces.Box(np.broadcast_to(np.float32(low), 2), np.broadcast_to(np.float32(high), 2))
+    bounds = space_from_json(json.loads(json.dumps(action_spec(box).to_json()))).leaf.bounds()
+    np.testing.assert_array_equal(bounds, [box.low, box.high])
+
+
 def test_bounds_keep_each_dimension():
     low, high = np.array([-1, -2], np.float32), np.array([1, np.inf], np.float32)
     leaf = action_spec(spaces.Box(low, high)).leaf

@@ -28,7 +28,7 @@ class CategoricalHead(DensityHead):
         self._shape = (chunk, len(action.nvec), max(action.nvec))
         self.noise_size = chunk * len(action.nvec)
         self.linear = linear(context_dim, chunk * self._shape[1] * self._shape[2], generator)
-        self._ragged = bool((sizes != sizes[0]).any())
+        self._ragged = len(set(action.nvec)) > 1
         self.register_buffer("_missing", torch.arange(self._shape[2]) >= sizes[:, None], persistent=False)
 
     def loss(self, context_BD: Tensor, actions_BTA: Tensor, *, generator: torch.Generator | None = None) -> Tensor:

@@ -105,6 +105,7 @@ def _read(path: Path) -> Checkpoint | None:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         if header.get("digest") != _digest(tensors):
             return None
-        return Checkpoint(tensors=tensors, state=json.loads(header["distil"]))
-    except (SafetensorError, KeyError, ValueError):
+        state = json.loads(header["distil"])
+        return Checkpoint(tensors=tensors, state=state) if isinstance(state, dict) else None
+    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, RecursionError):
         return None

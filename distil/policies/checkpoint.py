@@ -15,10 +15,10 @@ from safetensors.numpy import save
 
 from distil.durable import make_folders, replace_durably
 from distil.errors import InputError, RunError
+from distil.policies.header import FORMAT, read_header
 from distil.spaces import SpaceSpec, difference, space_from_json
 from distil.types import PolicyRef
 
-FORMAT = 1
 WEIGHTS = "policy.safetensors"
 READABLE = "policy.json"
 
@@ -61,13 +61,15 @@ def load_policy_ref(folder: str | Path) -> PolicyRef:
         raise InputError(f"{path}: no policy here; give the folder of a trained run's policy")
     try:
         with safe_open(path, framework="numpy") as file:
-            header = json.loads((file.metadata() or {})["distil"])
+            text = (file.metadata() or {})["distil"]
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        ref = PolicyRef(version=int(header["version"]), spec=header["spec"], arrays=arrays)
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, OSError) as error:  # or a dtype that numpy lacks
         raise InputError(f"{path}: not a whole distil policy ({type(error).__name__}); copy it again or retrain") from None
-    if header.get("format") != FORMAT:
-        raise InputError(f"{path}: policy format {header.get('format')}, this distil reads {FORMAT}; update distil")
+    try:
+        header = read_header(text, arrays)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    ref = PolicyRef(version=header["version"], spec=header["spec"], arrays=arrays)
     if header.get("digest") != _digest(ref):
         raise InputError(f"{path}: the weights are damaged (their digest differs); copy the file again or retrain")
     return ref

@@ -10,6 +10,7 @@ Legend: N environments, S lanes of a tile, H observation horizon, F features, T 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -77,6 +78,11 @@ class NumpyPolicy:
         self._num_out = len(ref.arrays["head.linear.bias"])
         action: Leaf = space_from_json(ref.spec["action"]).leaf
         self._head = _HEADS[config["head"]["kind"]](config["head"], action, int(config["chunk"]))
+        if self._num_out != self._head.num_outputs:
+            raise InputError(
+                f"policy weights head.linear: found {self._num_out} outputs, expected {self._head.num_outputs}; use the config "
+                "that made them"
+            )
 
     @property
     def noise_kind(self) -> str:
@@ -166,6 +172,7 @@ class _Deterministic:
 
     def __init__(self, config: Mapping[str, Any], action: Leaf, chunk: int) -> None:
         self._chunk = chunk
+        self.num_outputs = chunk * int(np.prod(action.shape, dtype=np.int64))
 
     def __call__(self, out: Array, num: int, noise: Array | None) -> Array:
         np.tanh(out, out=out)
@@ -178,6 +185,7 @@ class _Gaussian:
     def __init__(self, config: Mapping[str, Any], action: Leaf, chunk: int) -> None:
         self._chunk = chunk
         self.noise_size = chunk * int(np.prod(action.shape, dtype=np.int64))
+        self.num_outputs = 2 * self.noise_size
         self._limits = np.float32(config["min_log_std"]), np.float32(config["max_log_std"])
 
     def __call__(self, out: Array, num: int, noise: Array | None) -> Array:
@@ -199,6 +207,7 @@ class _Categorical:
     def __init__(self, config: Mapping[str, Any], action: Leaf, chunk: int) -> None:
         self._shape = (chunk, len(action.nvec), max(action.nvec))
         self.noise_size = chunk * len(action.nvec)
+        self.num_outputs = math.prod(self._shape)
         missing = np.arange(max(action.nvec)) >= np.asarray(action.nvec)[:, None]
         self._missing = missing if missing.any() else None
 

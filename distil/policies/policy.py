@@ -133,6 +133,14 @@ def _network(config: PolicyConfig, observation: SpaceSpec, action: SpaceSpec, se
     return encoder, config.head.build(action.leaf, encoder.num_out, config.chunk, generator=generator)
 
 
+def _require_shapes(own: Mapping[str, Tensor], arrays: Mapping[str, Array]) -> None:
+    for name in sorted(own):
+        have = tuple(arrays[name].shape) if name in arrays else "nothing"
+        if have != tuple(own[name].shape):
+            want = tuple(own[name].shape)
+            raise InputError(f"policy weights {name}: found {have}, expected {want}; use the config that made them")
+
+
 def _check(policy: Policy, _: object) -> None:
     policy._check_fitted()
 
@@ -295,6 +303,10 @@ class Policy(nn.Module):
         """Return the policy of a `PolicyRef`; InputError if arrays and spec don't fit."""
         config = PolicyConfig.model_validate_json(json.dumps(ref.spec["config"]))
         observation, action = space_from_json(ref.spec["observation"]), space_from_json(ref.spec["action"])
+        with torch.device("meta"):  # which allocates nothing: the arrays decide whether a network of this size is made
+            encoder, head = _network(config.resolve(observation, action), observation, action, 0)
+        for prefix, part in (("encoder", encoder), ("head", head)):
+            _require_shapes({f"{prefix}.{name}": value for name, value in part.state_dict().items()}, ref.arrays)
         policy = Policy(config, observation, action)
         policy.load_arrays(ref.arrays)
         return policy
@@ -302,11 +314,10 @@ class Policy(nn.Module):
     def load_arrays(self, arrays: Mapping[str, Array]) -> None:
         """Take weights and statistics from a ref's arrays; InputError names the first that doesn't fit."""
         own = self.state_dict()
-        for name in sorted(own.keys() | arrays.keys()):
-            have = tuple(arrays[name].shape) if name in arrays else "nothing"
-            want = tuple(own[name].shape) if name in own else "nothing"
-            if have != want:
-                raise InputError(f"policy weights {name}: found {have}, expected {want}; use the config that made them")
+        _require_shapes(own, arrays)
+        if more := sorted(arrays.keys() - own.keys()):
+            shape = arrays[more[0]].shape
+            raise InputError(f"policy weights {more[0]}: found {shape}, expected nothing; use the config that made them")
         self.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in arrays.items()})
 
     def _push(self, name: str, value: Tensor, state: State) -> Tensor:

@@ -1,0 +1,112 @@
+"""A policy's header that asks for more than its file has, or makes no sense, is one line, and nothing is made of it."""
+
+import copy
+import json
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from distil.errors import InputError
+from distil.policies.checkpoint import load_policy_ref, save_policy
+from distil.policies.predict import Predictor
+from distil.types import PolicyRef
+
+DELETE = object()
+
+
+def altered(spec: Any, path: tuple[Any, ...], value: Any) -> Any:
+    """A copy of `spec` with another value at `path`."""
+    out = copy.deepcopy(spec)
+    node = out
+    for part in path[:-1]:
+        node = node[part]
+    if value is DELETE:
+        del node[path[-1]]
+    else:
+        node[path[-1]] = value
+    return out
+
+
+def paths(node: Any, prefix: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    pairs = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    return [path for key, value in pairs for path in ((*prefix, key), *paths(value, (*prefix, key)))]
+
+
+def spec_of(ref: PolicyRef) -> Any:
+    return json.loads(json.dumps(dict(ref.spec)))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "fault"),
+    [
+        (("config", "ensemble"), 10**12, "its ensemble asks for 1000000000000 numbers"),
+        (("config", "obs_horizon"), 10**9, "its observation obs asks for 5000000000 numbers"),
+        (("config", "chunk"), 10**9, "its chunk asks for 2000000000 numbers"),
+        (("config", "encoder", "hidden"), [10**6, 10**6], "its encoder asks for"),
+        (("config", "encoder", "hidden"), [-1], "its config: encoder.hidden"),
+        (("config", "nonsense"), 1, "its config: unknown key nonsense"),
+        (("observation", "leaves", 0, "shape"), [10**9], "its observation"),
+        (("observation", "leaves", 0, "kind"), "what", "its observation space makes no sense"),
+        (("observation", "leaves", 0, "dtype"), "O", "its observation space makes no sense"),
+        (("observation", "tree"), {"dict": {}}, "its observation space makes no sense"),
+        (("observation",), DELETE, r"its observation space makes no sense \(KeyError\)"),
+        (("action", "leaves"), [], "its action space makes no sense"),
+        (("config",), 3, "its header lacks spec, config or version"),
+    ],
+    ids=str,
+)
+def test_a_header_that_does_not_fit_its_arrays(
+    world: Callable[..., Any], tmp_path: Path, path: Any, value: Any, fault: str
+) -> None:
+    ref = world("vector", "box").policy.ref(0)
+    save_policy(replace(ref, spec=altered(spec_of(ref), path, value)), tmp_path)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=rf"policy.safetensors: {fault}") as caught:
+            load_policy_ref(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "9" * 5000, "[]", "{", '{"format": 1, "version": true, "spec": {"config": {}}}']
+)
+def test_a_header_that_is_no_header(tmp_path: Path, text: str) -> None:
+    save_file({"a": np.zeros(1)}, tmp_path / "policy.safetensors", metadata={"distil": text})
+    with pytest.raises(InputError, match=r"policy.safetensors: (its header|policy format None, this distil reads 1)"):
+        load_policy_ref(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("space", "action", "keys"), [("vector", "box", {}), ("nested", "discrete", {"chunk": 2, "ensemble": 2})]
+)
+def test_any_change_of_a_header_is_one_line(
+    world: Callable[..., Any], tmp_path: Path, space: str, action: str, keys: dict[str, Any]
+) -> None:
+    made = world(space, action, **keys)
+    ref, observations = made.policy.ref(0), made.observations(2)
+    batch = made.observation.unflatten(observations)
+    save_policy(ref, tmp_path)
+    header = json.loads((tmp_path / "policy.json").read_text())
+    for path in paths(spec_of(ref))[:: 1 if space == "vector" else 5]:
+        for value in (DELETE, None, -1, 10**12, 10**30, "x", [], {}, float("nan")):
+            text = json.dumps(header | {"spec": altered(spec_of(ref), path, value)})
+            save_file(dict(ref.arrays), tmp_path / "policy.safetensors", metadata={"distil": text})
+            try:
+                Predictor(load_policy_ref(tmp_path)).predict(batch)
+            except InputError as error:
+                assert "\n" not in str(error)  # noqa: PT017 - some changes do no harm
+
+
+def test_what_an_earlier_version_left_out_is_there(world: Callable[..., Any], tmp_path: Path) -> None:
+    ref = world("vector", "box").policy.ref(0)
+    save_policy(replace(ref, spec=altered(spec_of(ref), ("config", "ensemble"), DELETE)), tmp_path)
+    assert load_policy_ref(tmp_path).spec == spec_of(ref)
