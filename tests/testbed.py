@@ -203,6 +203,19 @@ class PlainVector(gym.vector.VectorEnv):
         return self.inner.step(actions)
 
 
+class OneSeed(PlainVector):
+    """Takes one seed for all."""
+
+    def reset(self, *, seed=None, options=None):
+        assert isinstance(seed, int), "one seed, please"
+        return super().reset(seed=seed)
+
+
+def vector_of_lists(num_envs, **kwargs):
+    """The infos are a list of mappings."""
+    return gym.wrappers.vector.DictInfoToList(vector(num_envs, **kwargs))
+
+
 def vector(num_envs, mode="NextStep", kind="sync", env="Toy", shared_memory=True, **kwargs):
     makers = [lambda: globals()[env](**kwargs)] * num_envs
     if kind == "async":

@@ -14,7 +14,7 @@ from pydantic import Discriminator, Field, JsonValue, Tag
 from distil import content
 from distil.config import Config, import_target, nearest
 from distil.content import Content
-from distil.envs.faults import close_quietly
+from distil.envs.faults import close_quietly, told
 from distil.envs.memory import require_forgetful
 from distil.errors import InputError
 from distil.spaces import SpaceSpec, action_spec, observation_spec
@@ -211,7 +211,7 @@ def _readable(name: str) -> Iterator[None]:
         mend = f"pip install 'distil[{module}]'" if module else "install it or choose another id"
         raise InputError(f"environment {name} needs a package that isn't installed: {_line(error)}; {mend}") from None
     except Exception as error:  # the user's own code: any kind
-        raise InputError(f"environment {name} can't be made: {type(error).__name__}: {_line(error)}") from error
+        raise InputError(f"environment {name} can't be made: {type(error).__name__}: {told(error)}") from error
 
 
 def _line(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from distil.envs.config import EnvSpec, GymEnvConfig, ImportEnvConfig, describe, make
-from distil.envs.faults import FAULTS, close_quietly
+from distil.envs.faults import FAULTS, close_quietly, told
 from distil.spaces import Leaf, SpaceSpec
 from distil.types import Array
 
@@ -222,7 +222,7 @@ def as_slot_error(slot: int | None, error: BaseException) -> SlotError:
     if isinstance(error, SlotError):
         error.slot = slot if error.slot is None else error.slot
         return error
-    text = " ".join(str(error).split())
+    text = told(error)
     is_old = "values to unpack" in text or (isinstance(error, TypeError) and "'seed'" in text)
     return SlotError(slot, f"raised {type(error).__name__}: {text}{f'; {_API}' if is_old else ''}")
 

@@ -26,7 +26,7 @@ class VectorSlots:
 
     def __init__(self, config: ImportEnvConfig, num: int, spec: EnvSpec) -> None:
         self.num_slots = num
-        self._spec = spec.observation
+        self._spec, self._name = spec.observation, config.name
         self._env: Any = make_vector(config, num)
         self._mode = AutoresetMode(self._env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
         inner = self._env.unwrapped
@@ -46,7 +46,19 @@ class VectorSlots:
         try:
             return {name: column[rows] for name, column in self._reset(rows, seeds).items()}
         except FAULTS as error:
+            if self._is_fresh and self._takes_one_seed():
+                raise InputError(
+                    f"{self._name}: reset takes one seed for all its environments, but an episode needs one of its own: let "
+                    "reset take a list of seeds, or leave env.vectorised out and name the single environment"
+                ) from error
             raise as_slot_error(rows[0] if len(rows) == 1 else None, error) from error
+
+    def _takes_one_seed(self) -> bool:
+        try:
+            self._env.reset(seed=0)
+        except FAULTS:
+            return False
+        return True
 
     def _reset(self, rows: list[int], seeds: Sequence[int]) -> dict[str, Array]:
         every = [0] * self.num_slots
@@ -78,8 +90,8 @@ class VectorSlots:
             leaves = {name: np.array(leaf) for name, leaf in leaves.items()}
             self._ended = np.logical_or(terminated, truncated)
             per_slot = _split(infos, self.num_slots) if infos else None
-            if self._mode is AutoresetMode.SAME_STEP and self._ended.any():
-                self._keep_final(leaves, infos, per_slot)
+            if self._mode is AutoresetMode.SAME_STEP and per_slot is not None:
+                self._keep_final(leaves, per_slot)
         except FAULTS as error:
             raise as_slot_error(None, error) from error
         return StepResult(
@@ -90,29 +102,30 @@ class VectorSlots:
             infos=per_slot,
         )
 
-    def _keep_final(self, leaves: dict[str, Array], infos: Mapping[str, Any], per_slot: list[dict[str, Any]] | None) -> None:
+    def _keep_final(self, leaves: dict[str, Array], per_slot: list[dict[str, Any]]) -> None:
         """Put the final observations and infos over those of the resets that SAME_STEP mode did."""
         for slot in np.flatnonzero(self._ended).tolist():
-            final = self._spec.flatten(infos["final_obs"][slot])
+            final = self._spec.flatten(per_slot[slot]["final_obs"])
             check_leaves(self._spec, final)
             for name, value in final.items():
                 leaves[name][slot] = value
-            if per_slot is not None:
-                per_slot[slot] = dict(per_slot[slot].get("final_info", {}))
+            per_slot[slot] = dict(per_slot[slot].get("final_info", {}))
 
     def close(self) -> None:
         """Close the environments."""
         close_quietly(self._env)
 
 
-def _split(infos: Mapping[str, Any], num: int) -> list[dict[str, Any]]:
-    """Return an infos mapping of each slot from Gymnasium's mapping of arrays with `_key` masks."""
+def _split(infos: Any, num: int) -> list[dict[str, Any]]:
+    """Return an infos mapping of each slot from Gymnasium's mapping of arrays with `_key` masks, or its list of mappings."""
+    if not isinstance(infos, Mapping):
+        return [dict(info) for info in infos]
     out: list[dict[str, Any]] = [{} for _ in range(num)]
     for key, value in infos.items():
-        if key.startswith("_") or key == "final_obs":
+        if key.startswith("_"):
             continue
         mask = infos.get(f"_{key}", np.ones(num, np.bool_))
-        parts: Sequence[Any] = _split(value, num) if isinstance(value, Mapping) else value
+        parts: Any = _split(value, num) if isinstance(value, Mapping) and key != "final_obs" else value
         if isinstance(parts, str) or not hasattr(parts, "__len__") or len(parts) != num:
             parts = [value] * num  # one for all
         for slot in np.flatnonzero(mask).tolist():

@@ -2,7 +2,7 @@ import pytest
 from testbed import Toy
 
 from distil.envs import ImportEnvConfig, describe
-from distil.envs.faults import close_quietly
+from distil.envs.faults import close_quietly, told
 
 
 @pytest.mark.parametrize("error", [RuntimeError("the socket is gone"), SystemExit(3)])
@@ -22,3 +22,11 @@ def test_an_interrupt_is_not_swallowed(monkeypatch):
     monkeypatch.setattr(Toy, "close", close)
     with pytest.raises(KeyboardInterrupt):
         close_quietly(Toy())
+
+
+def test_an_error_without_a_text_tells_its_line_of_code():
+    with pytest.raises(AssertionError) as caught:
+        raise AssertionError
+    assert told(caught.value) == "at `raise AssertionError`"
+    assert told(ValueError("a\nb")) == "a b"
+    assert told(ValueError()) == "no reason given"

@@ -81,9 +81,10 @@ def test_the_first_reset_may_start_some_slots_only(mode, kind, started):
         places.close()
 
 
+@pytest.mark.parametrize("target", ["vector", "vector_of_lists"])
 @pytest.mark.parametrize("mode", MODES)
-def test_infos_are_those_of_the_step(mode):
-    places = make(2, mode=mode, lengths=[1, 2], success=True)
+def test_infos_are_those_of_the_step(mode, target):
+    places = make(2, target, mode=mode, lengths=[1, 2], success=True)
     places.reset([0, 1], [0, 1])
     result = places.step(np.array([1, 1]), np.ones(2, np.bool_))
     assert [info["count"] for info in result.infos] == [1, 1]
@@ -140,3 +141,9 @@ def test_an_info_for_all_is_each_ones():
         {"lr": 0.1, "name": "ab", "own": np.array([1, 2]), "part": np.array([3, 0]), "_part": np.array([True, False])}, 2
     )
     assert found == [{"lr": 0.1, "name": "ab", "own": 1, "part": 3}, {"lr": 0.1, "name": "ab", "own": 2}]
+
+
+def test_one_seed_for_all_is_not_enough():
+    places = make(2, "OneSeed", mode="NextStep")
+    with pytest.raises(InputError, match=r"testbed:OneSeed: reset takes one seed for all its environments.* list of seeds"):
+        places.reset([0, 1], [4, 5])
