@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -15,6 +14,7 @@ import numpy as np
 
 from distil.errors import InputError
 from distil.store.interchange.base import Contents, WithoutFinalObservation, require_keys
+from distil.store.interchange.columns import by_number
 from distil.store.interchange.episodes import BadEpisodeError, Finding, Report, join, said_of_joined
 from distil.store.interchange.flat import Ends, FlatSteps, divide, nested_space
 from distil.store.interchange.spaces import action_of
@@ -84,7 +84,7 @@ class ArraysImport(WithoutFinalObservation):
         files = [source] if source.is_file() else [path for path in source.rglob("*") if path.suffix.lower() in self.suffixes]
         if not files:
             raise InputError(f"{source}: no {' or '.join(self.suffixes)} files there; check the path")
-        return sorted(files, key=lambda path: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", str(path))])
+        return sorted(files, key=by_number)
 
     def _names(self, arrays: Mapping[str, Any], file: Path, report: Report) -> _Names:
         known = {name: _fault(array) for name, array in arrays.items()}

@@ -43,14 +43,15 @@ def path_of(file: Path | TableFile) -> Path:
 
 def parquet_files(source: Path) -> list[Path]:
     """Return the file, or the folder's Parquet files at any depth, part-2 before part-10; InputError if there are none."""
-    files = [source] if source.is_file() else sorted(source.rglob("*.parquet"), key=_by_number)
+    files = [source] if source.is_file() else sorted(source.rglob("*.parquet"), key=by_number)
     files = [file for file in files if not any(part.startswith((".", "_")) for part in file.relative_to(source).parts)]
     if not files:
         raise InputError(f"{source}: no Parquet files there; check the path")
     return files
 
 
-def _by_number(path: Path) -> list[tuple[str, int]]:
+def by_number(path: Path) -> list[tuple[str, int]]:
+    """Return a key to sort files by, in which part-2 is before part-10."""
     pieces = re.split(r"(\d+)", path.as_posix())
     return list(zip(pieces[::2], [*map(int, pieces[1::2]), -1], strict=True))
 

@@ -10,7 +10,7 @@ from pyarrow import csv
 
 from distil.errors import InputError
 from distil.store.interchange.base import Contents
-from distil.store.interchange.columns import TableFile
+from distil.store.interchange.columns import TableFile, by_number
 from distil.store.interchange.episodes import Finding, Report
 from distil.store.interchange.tabular import TableImport, TabularRows
 
@@ -41,7 +41,8 @@ class CsvImport(TableImport):
 
 
 def _files(source: Path) -> list[Path]:
-    files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.suffix.lower() in _SEPARATORS)
+    found = source.rglob("*")
+    files = [source] if source.is_file() else sorted((p for p in found if p.suffix.lower() in _SEPARATORS), key=by_number)
     if not files:
         raise InputError(f"{source}: no CSV files there; check the path")
     return files

@@ -14,13 +14,23 @@ from distil.store.interchange.episodes import BadEpisodeError
 from distil.types import Array
 
 
-def scattered(files: Sequence[Path | TableFile], key: str) -> set[Any]:
-    """Return the episodes whose rows aren't all together; only the column `key` is read."""
+def scattered(files: Sequence[Path | TableFile], key: str) -> tuple[set[Any], Any]:
+    """Return the episodes whose rows aren't all together, and the first one that one file ends and the next begins with.
+
+    Only the column `key` is read.
+    """
     seen: set[Any] = set()
     again: set[Any] = set()
-    for rows in runs(files, key, []):
-        (again if rows.key in seen else seen).add(rows.key)
-    return again
+    before, spans = None, None
+    for file in files:
+        found = [rows.key for rows in runs([file], key, [])]
+        if found and seen and found[0] == before:
+            spans = before if spans is None else spans
+            found = found[1:]
+        for name in found:
+            (again if name in seen else seen).add(name)
+            before = name
+    return again, spans
 
 
 class StepOrder:

@@ -124,11 +124,15 @@ class TabularRows:
 
     def loaders(self, spec: StoreSpec) -> Iterator[tuple[str, Callable[[], Episode]]]:
         """Yield each episode's name and how to get it."""
-        in_pieces = scattered(self._files, self._options.episode) if self._options.episode is not None else set()
+        key = self._options.episode
+        in_pieces, spans = scattered(self._files, key) if key is not None else (set(), None)
+        anew = "where each file numbers its episodes anew, make the numbers unique, or set episode=null for an episode a file"
+        if spans is not None and self._named["step"] is None:
+            self._say(f"episode {spans} is at the end of a file and the beginning of the next: taken as one; {anew}")
         order = StepOrder(self._named["step"])
         for rows in self._runs(self._files):
             if rows.key in in_pieces:
-                yield str(rows.key), partial(_refuse, f"its rows aren't together; sort by {self._options.episode}", rows.file)
+                yield str(rows.key), partial(_refuse, f"its rows aren't together; sort by {key}; {anew}", rows.file)
                 continue
             try:
                 table, was_sorted = order.arrange(rows.table)

@@ -48,4 +48,5 @@ def test_what_is_no_order(values: list[Any], what: str, step: int | None) -> Non
 def test_scattered_episodes_are_found_over_all_files(tmp_path: Path) -> None:
     for name, keys in (("a", ["x", "y", "x"]), ("b", ["z", "w"]), ("c", ["w", "z"])):
         pq.write_table(pa.table({"k": keys, "more": [0] * len(keys)}), tmp_path / f"{name}.parquet")
-    assert scattered(sorted(tmp_path.glob("*.parquet")), "k") == {"x", "z"}
+    assert scattered(sorted(tmp_path.glob("*.parquet")), "k") == ({"x", "z"}, "w")
+    assert scattered([tmp_path / "b.parquet"], "k") == (set(), None)

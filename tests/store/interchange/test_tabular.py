@@ -227,6 +227,23 @@ def test_a_file_an_episode(tmp_path: Path) -> None:
     assert [result.snapshot.episode(i).observations["obs"][0, 0] for i in range(3)] == [1, 2, 10]
 
 
+def test_files_that_number_their_episodes_anew(tmp_path: Path) -> None:
+    """Two episodes must not become one in silence."""
+    for name in ("a", "b"):
+        pq.write_table(table(episode=[0] * 5), tmp_path / f"{name}.parquet")
+    store = tmp_path.parent / f"{tmp_path.name}-store"
+    said = [f.what for f in import_store(ParquetImport(), tmp_path, store).findings]
+    assert any("episode 0 is at the end of a file and the beginning of the next: taken as one; where" in what for what in said)
+    for name in ("a", "b"):
+        pq.write_table(table(), tmp_path / f"{name}.parquet")
+    with pytest.raises(RunError, match=r"episode 0: its rows aren't together; sort by episode; where each file numbers"):
+        import_store(ParquetImport(), tmp_path, store)
+    for name in ("a", "b"):
+        pq.write_table(table(episode=[0] * 5, step=range(5)), tmp_path / f"{name}.parquet")
+    with pytest.raises(RunError, match="step 0 is there twice"):
+        import_store(ParquetImport(), tmp_path, store)
+
+
 def test_files_with_other_columns_name_the_file(tmp_path: Path) -> None:
     pq.write_table(table(), tmp_path / "a.parquet")
     pq.write_table(table(episode=[2, 2, 2, 3, 3]).drop_columns(["obs"]), tmp_path / "b.parquet")
