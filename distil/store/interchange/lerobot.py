@@ -73,7 +73,7 @@ class Dataset:
 
     def __init__(self, options: LeRobotImport, source: Path, report: Report) -> None:
         """Read the metadata; InputError if this isn't LeRobot's format v3 or a chosen feature isn't there."""
-        self._options, self._source, self._report, self._told = options, source, report, False
+        self._options, self._source, self._report, self._told = options, source, report, set[str]()
         self.info = _info(source)
         self.features: dict[str, Any] = self.info["features"]
         self._files = parquet_files(source / "data")
@@ -159,6 +159,7 @@ class Dataset:
             raise BadEpisodeError(has, file=str(rows.file))
         try:
             _require_order(table)
+            self._look_at_clock(table)
             observations = {}
             for leaf in self.spec.observation.leaves:
                 observations[leaf.name] = self._observation(leaf, self.names[leaf.name], table, meta)
@@ -167,6 +168,24 @@ class Dataset:
             return episode
         except BadEpisodeError as bad:
             raise BadEpisodeError(bad.what, step=bad.step, file=bad.file or str(rows.file)) from None
+
+    def _look_at_clock(self, table: pa.Table) -> None:
+        """Report time stamps that aren't those of the dataset's rate."""
+        if "timestamp" in table.column_names:
+            fps, times = float(self.info["fps"]), _column(table, "timestamp", ())
+            off = np.abs(times - np.arange(len(times)) / fps) > 0.5 / fps
+            if np.any(off):
+                step = int(np.argmax(off))
+                what = f"its timestamp is {times[step]:.4g} s, not {step / fps:.4g} as {fps:g} frames a second give"
+                self._say_once(f"{what}: its steps are taken one for one", table, step)
+
+    def _say_once(self, what: str, table: pa.Table, step: int) -> None:
+        """Report something of an episode, and not the same of the next ones."""
+        kind = what.split()[0]
+        if kind not in self._told:
+            self._told.add(kind)
+            episode = str(table["episode_index"][0])
+            self._report(Finding(file=str(self._source), episode=episode, step=step, what=f"{what} (said once)"))
 
     def _observation(self, leaf: Leaf, name: str, table: pa.Table, meta: Mapping[str, Any]) -> Array:
         kind, num = self.features[name]["dtype"], table.num_rows
@@ -210,11 +229,8 @@ class Dataset:
         if "next.done" in self.features:
             done = flags(_column(table, "next.done", ()), "next.done")
             over = bool(done[-1])
-            if np.any(done[:-1]) and not self._told:
-                self._told = True
-                what = "next.done before its last frame (and perhaps in others): the episode is taken whole"
-                episode, step = str(table["episode_index"][0]), int(np.argmax(done))
-                self._report(Finding(file=str(self._source), episode=episode, step=step, what=what))
+            if np.any(done[:-1]):
+                self._say_once("next.done before its last frame: the episode is taken whole", table, int(np.argmax(done)))
         return over and self._options.done == "terminated", not over or self._options.done == "truncated"
 
     def _infos(self, table: pa.Table, num: int) -> tuple[str, ...]:
