@@ -142,19 +142,22 @@ class Session:
         """
         self.check_data(config)
         if _adds(config):
-            return Store.open_or_create(config.store_path, self._new_spec(config))
+            return Store.open_or_create(config.store_path, self._wanted(config))
         store = Store.open(config.store_path)
         env = config.env.model_dump(mode="json") if config.env is not None else {}
         self._name_environments([store.spec], environment(env))
         return store
 
-    def _new_spec(self, config: RunConfig) -> StoreSpec:
+    def _wanted(self, config: RunConfig) -> StoreSpec:
+        """Return what the run's store must be like. Where demonstrations may be there already, the collector asks for infos."""
         env = config.env.model_dump(mode="json") if config.env is not None else {}
-        return StoreSpec(observation=self.spec.observation, action=self.spec.action, infos=config.rollouts.infos, env=env)
+        certain = isinstance(config.algorithm, DaggerConfig) or not Store.exists(config.store_path)
+        infos = config.rollouts.infos if certain else ()
+        return StoreSpec(observation=self.spec.observation, action=self.spec.action, infos=infos, env=env)
 
     def _check_spec(self, spec: StoreSpec, config: RunConfig) -> None:
         if _adds(config):
-            spec.require_equal(self._new_spec(config), str(config.store_path))
+            spec.require_equal(self._wanted(config), str(config.store_path))
         else:
             spec.require_spaces(self.spec.observation, self.spec.action, str(config.store_path))
 

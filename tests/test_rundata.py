@@ -359,6 +359,7 @@ def test_a_store_with_infos_is_trained_on(tmp_path: Path) -> None:
     bring(tmp_path, "own", 2, infos=None)
     with pytest.raises(InputError, match=r"keeps infos \[\], without \['x'\]"):
         train(own(tmp_path, data={"episodes": 3}, rollouts={"num_workers": 0, "infos": ["x"]}))
+    train(own(tmp_path, data={"episodes": 2}, rollouts={"num_workers": 0, "infos": ["x"]}))
     train(own(tmp_path, expert=None, rollouts={"num_workers": 0, "infos": ["x"]}))
     fill(tmp_path, "told", 2, rollouts={"num_workers": 0, "num_envs": 4, "infos": ["x"]})
     for expert in (None, {"kind": "scripted"}):

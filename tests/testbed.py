@@ -145,7 +145,7 @@ class OldApi(gym.Env):
 
     def step(self, action):
         reward = {"reward": np.ones(1), "none": None, "list": [1.0], "zero-d": np.array(1.0)}.get(self.fault, 1)
-        flags = (True,) if self.fault == "step" else (True, False)
+        flags = {"step": (True,), "flag": (np.array([True]), False), "no flag": (True, None)}.get(self.fault, (True, False))
         return np.zeros(2, np.float32), reward, *flags, {}
 
 

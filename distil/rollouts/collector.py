@@ -76,12 +76,14 @@ class Collector:
 
         Raises:
             RunError: see `Fleet.run`; the store couldn't be written; or the expert left too many steps unlabelled.
-            InputError: the actor doesn't fit the environment.
+            InputError: the actor doesn't fit the environment, or the store doesn't keep the infos that are wanted.
         """
         started = time.perf_counter()
         snapshot = self._store.snapshot()
         present = set(np.asarray(snapshot.episodes.uid).tolist())
         items = self.items(plan, policy)
+        if not present.issuperset(item.uid for item in items):
+            self._store.spec.require_infos(self._fleet.config.infos, str(self._store.path))
         outcome = Outcome()
         gate = self._gate(plan, policy, data)
         try:

@@ -11,7 +11,7 @@ don't know, and refuse another format version.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -184,7 +184,11 @@ class StoreSpec:
         """
         self.require_spaces(other.observation, other.action, where)
         self.require_environment(other.env, where)
-        if missing := [name for name in other.infos if name not in self.infos]:
+        self.require_infos(other.infos, where)
+
+    def require_infos(self, names: Sequence[str], where: str) -> None:
+        """Raise InputError unless the store at `where`, which has this spec, keeps the infos of these names."""
+        if missing := [name for name in names if name not in self.infos]:
             raise InputError(
                 f"{where}: the store keeps infos {list(self.infos)}, without {missing}; set rollouts.infos to some of them, "
                 "or data.path to another folder"

@@ -131,6 +131,8 @@ def test_an_episode_depends_on_its_seed_only(name):
         ("step", r"raised ValueError: .*expected 5, got 4.*; Gymnasium's API is"),
         ("reward", r"^returned a reward of shape \(1,\), wanted a number$"),
         ("list", r"^returned a reward of shape \(1,\), wanted a number$"),
+        ("flag", r"^returned terminated of shape \(1,\), wanted a number$"),
+        ("no flag", "^returned truncated of type NoneType, wanted a number$"),
         ("none", "^returned a reward of type NoneType, wanted a number$"),
     ],
 )
