@@ -24,11 +24,11 @@ from distil.plans import CheckPlan, EvaluatePlan, Round, RoundReport, UpdatePlan
 from distil.policies.checkpoint import load_policy_ref, save_policy
 from distil.rollouts.video import record_video
 from distil.runconfig import RunConfig
-from distil.rundata import Gathered, RunData, open_data
+from distil.rundata import Gathered, RunData, as_it_is, open_data
 from distil.rundir import RunDir
 from distil.seeding import Purpose, episode_seeds
 from distil.session import Session
-from distil.store import StoreSpec
+from distil.store import Store, StoreSpec
 from distil.tracking import Status, Tracker
 from distil.types import PolicyRef, Progress, say
 
@@ -49,6 +49,8 @@ class Parts:
 def check(config: RunConfig, session: Session) -> None:
     """Raise InputError for what a new run would be refused for, before it has a folder, a store or an MLflow run."""
     session.check_data(config)
+    if config.data.mixture is None and config.budget().num_demonstrations is None:
+        as_it_is(Store.open(config.store_path), config.data)
     check_device(config.learner)
     config.tracking.build(config.name).check()
 

@@ -142,7 +142,7 @@ class OwnStore:
         if todo.collect is not None:
             metrics = lines[-1]["metrics"]
         elif not lines:
-            self._append(self._as_it_is(todo.index), {})
+            self._append(as_it_is(self._store, self._config, todo.index), {})
             lines = self._lines()
         return _parse(lines), metrics
 
@@ -167,20 +167,6 @@ class OwnStore:
         else:
             given = known["uids"]
         return given, replace(plan, num_episodes=plan.num_episodes - len(given))
-
-    def _as_it_is(self, index: int) -> Collected:
-        """Return what a run has that collects no demonstrations: all episodes of its store, or as many as it wants."""
-        snapshot, num = self._store.snapshot(), self._config.episodes
-        if num is None:
-            return Collected(round=index, snapshot=snapshot.version)
-        uids = stored_demonstrations(snapshot, self._config.select, num, own=True)
-        if len(uids) < num:
-            taken = "" if self._config.select.is_everything else f" that data.select takes ({self._config.select.describe()})"
-            raise InputError(
-                f"{self._store.path}: data.episodes={num}, but the store has {len(uids)} demonstrations{taken}: set "
-                f"data.episodes={len(uids) or 'null'}, or expert.kind to collect the rest"
-            )
-        return Collected(round=index, snapshot=snapshot.version, uids=uids)
 
     def _lines(self) -> list[dict[str, Any]]:
         return self._rundir.journal("collected")
@@ -232,6 +218,25 @@ class OwnStore:
 def _parse(lines: Sequence[dict[str, Any]]) -> list[Collected]:
     known = [{name: line[name] for name in Collected.__dataclass_fields__ if name in line} for line in lines]
     return [Collected(**{**line, "uids": tuple(line.get("uids", ()))}) for line in known]
+
+
+def as_it_is(store: Store, config: DataConfig, round_index: int = 0) -> Collected:
+    """Return what a run has that collects no demonstrations: all episodes of its store, or as many as it wants.
+
+    Raises:
+        InputError: the store has fewer demonstrations than the run wants.
+    """
+    snapshot, num = store.snapshot(), config.episodes
+    if num is None:
+        return Collected(round=round_index, snapshot=snapshot.version)
+    uids = stored_demonstrations(snapshot, config.select, num, own=True)
+    if len(uids) < num:
+        taken = "" if config.select.is_everything else f" that data.select takes ({config.select.describe()})"
+        raise InputError(
+            f"{store.path}: data.episodes={num}, but the store has {len(uids)} demonstrations{taken}: set "
+            f"data.episodes={len(uids) or 'null'}, or expert.kind to collect the rest"
+        )
+    return Collected(round=round_index, snapshot=snapshot.version, uids=uids)
 
 
 def missing(store: Store, plan: CollectPlan, selection: SelectionConfig) -> tuple[Sequence[str], CollectPlan]:

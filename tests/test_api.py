@@ -199,3 +199,10 @@ def test_a_session_stays_open_for_its_owner(overrides: dict[str, Any], monkeypat
             api.train("cartpole-bc", overrides | {"seed": seed}, session=session)
             assert not closed
     assert len(closed) == 1
+
+
+def test_too_few_demonstrations_are_refused_before_anything_is_made(overrides: dict[str, Any]) -> None:
+    api.collect("cartpole-bc", overrides)
+    with pytest.raises(InputError, match=r"data\.episodes=4, but the store has 3 demonstrations"):
+        api.train("cartpole-bc", {**overrides, "expert": None, "data.episodes": 4})
+    assert not Path("runs").exists()
