@@ -39,6 +39,20 @@ class Finding:
 Report = Callable[[Finding], None]
 
 
+class Once:
+    """Reports its first finding only."""
+
+    def __init__(self, report: Report) -> None:
+        """Hand it to `report`."""
+        self._report, self._told = report, False
+
+    def __call__(self, finding: Finding) -> None:
+        """Report it, if it's the first."""
+        if not self._told:
+            self._report(finding)
+        self._told = True
+
+
 class BadEpisodeError(Exception):
     """An episode can't be taken; `sift` says where, and stops or skips. Never leaves an importer."""
 

@@ -23,6 +23,7 @@ from distil.store.interchange.base import Contents, Exporter, Importer, fresh
 from distil.store.interchange.episodes import (
     BadEpisodeError,
     Finding,
+    Once,
     Report,
     demonstration,
     facts,
@@ -62,8 +63,7 @@ class ImitationImport(Importer):
         spec = own or self._spec(files, schema, source)
         if "rews" not in schema.names:
             report(Finding(file=str(source), what="holds no rewards: they are 0"))
-        notes = _Notes(source, self.terminal, report)
-        load = partial(self._episode, spec=spec, own=own is not None, source=source, notes=notes)
+        load = partial(self._episode, spec=spec, own=own is not None, source=source, note=Once(report))
         loaders = ((name, partial(load, row)) for name, row in _rows(files))
         return Contents(spec=spec, episodes=loaders, stem=source.name)
 
@@ -80,13 +80,14 @@ class ImitationImport(Importer):
         leaf = leaf_of("obs", shape, numpy_dtype(schema.field("obs").type))
         return StoreSpec(observation=SpaceSpec(tree="obs", leaves=(leaf,)), action=action, infos=self.infos)
 
-    def _episode(self, row: Mapping[str, Any], *, spec: StoreSpec, own: bool, source: Path, notes: _Notes) -> Episode:
+    def _episode(self, row: Mapping[str, Any], *, spec: StoreSpec, own: bool, source: Path, note: Once) -> Episode:
         actions = from_lists(row["acts"].values)
         num, leaf = len(actions), spec.observation.leaf
         infos = _infos(row, num)
         terminal, limit = bool(row["terminal"].as_py()), infos[-1].get(_LIMIT) if infos else None
         if terminal and not isinstance(limit, bool):
-            notes.ambiguous()
+            what = f"`terminal` doesn't say whether a limit ended it: taken as {self.terminal} (terminal=...)"
+            note(Finding(file=str(source), what=what))
         terminated = not limit if isinstance(limit, bool) else self.terminal == "terminated"
         rewards = from_lists(row["rews"].values) if "rews" in row else np.zeros(num)
         if rewards.shape != (num,):
@@ -103,19 +104,6 @@ class ImitationImport(Importer):
             infos=_chosen(infos, spec.infos) if spec.infos and not own else None,
         )
         return _with_own(episode, infos, spec.action.leaf) if own else episode
-
-
-class _Notes:
-    """Reports the ambiguous flag once."""
-
-    def __init__(self, source: Path, terminal: str, report: Report) -> None:
-        self._source, self._terminal, self._report, self._told = source, terminal, report, False
-
-    def ambiguous(self) -> None:
-        if not self._told:
-            what = f"`terminal` doesn't say whether a limit ended it: taken as {self._terminal} (terminal=...)"
-            self._report(Finding(file=str(self._source), what=what))
-        self._told = True
 
 
 def _files(source: Path) -> list[Path]:

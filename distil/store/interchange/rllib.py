@@ -21,7 +21,7 @@ from distil.errors import InputError
 from distil.spaces import Leaf, SpaceSpec
 from distil.store.interchange.base import Contents, Exporter, Importer, fresh
 from distil.store.interchange.columns import batches, parquet_files, runs, schema_of, to_numpy
-from distil.store.interchange.episodes import BadEpisodeError, Finding, Report, demonstration, facts, fit, read_facts
+from distil.store.interchange.episodes import BadEpisodeError, Finding, Once, Report, demonstration, facts, fit, read_facts
 from distil.store.interchange.rllib_pieces import Joined, Piece, join
 from distil.store.interchange.rllib_state import pack_episode, unpack_piece, unpack_spaces
 from distil.store.interchange.spaces import action_of, leaf_of
@@ -129,9 +129,9 @@ class RLlibImport(Importer):
         if not _is_unit(action):
             what = f"its actions are taken as normalised, and scaled from [-1, 1] to {action.low[0]:g} to {action.high[0]:g}"
             report(Finding(file=str(file), what=f"{what}; normalised_actions=false takes them as they are"))
-        return partial(self._scaled, file=file, notes=_Notes(report))
+        return partial(self._scaled, file=file, note=Once(report))
 
-    def _scaled(self, actions: Array, action: Leaf, name: str, file: Path, notes: _Notes) -> Array:
+    def _scaled(self, actions: Array, action: Leaf, name: str, file: Path, note: Once) -> Array:
         """Return actions [T, ...] of [-1, 1] in the environment's bounds, as RLlib's own connector does it."""
         low, high = action.bounds()
         flat = actions.reshape(-1, *action.shape)
@@ -141,7 +141,7 @@ class RLlibImport(Importer):
             if self.normalised_actions is None and not _is_unit(action):
                 fix = "false if they are the environment's own, true if RLlib sampled them, so that they are clipped and scaled"
                 raise InputError(f"{file}: episode {name}: {at}, where normalised ones end: set normalised_actions={fix}")
-            notes.once(Finding(file=str(file), episode=name, what=f"{at}: such actions are clipped, as RLlib does"))
+            note(Finding(file=str(file), episode=name, what=f"{at}: such actions are clipped, as RLlib does"))
         scaled: Array = np.clip(low + (np.clip(flat, -1, 1) + 1) * (high - low) / 2, low, high).astype(action.dtype)
         return scaled
 
@@ -164,18 +164,6 @@ class RLlibImport(Importer):
             return episode
         kept = read_facts(own[name]) if name in own else {}
         return replace(episode, **({"truncated": piece.truncated} | kept | dict(piece.own)))
-
-
-class _Notes:
-    """Reports a finding once."""
-
-    def __init__(self, report: Report) -> None:
-        self._report, self._told = report, False
-
-    def once(self, finding: Finding) -> None:
-        if not self._told:
-            self._report(finding)
-        self._told = True
 
 
 def _is_unit(action: Leaf) -> bool:

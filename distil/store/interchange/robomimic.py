@@ -21,6 +21,7 @@ from distil.store.interchange.base import Contents, Exporter, WithoutFinalObserv
 from distil.store.interchange.episodes import (
     BadEpisodeError,
     Finding,
+    Once,
     Report,
     demonstration,
     facts,
@@ -63,12 +64,12 @@ class RobomimicImport(WithoutFinalObservation):
             if isinstance(error, InputError):
                 raise
             raise InputError(f"{source}: can't be read as a robomimic file: {one_line(error)}") from None
-        return Contents(spec=spec, episodes=self._episodes(file, source, names, spec, own), stem=source.stem)
+        return Contents(spec=spec, episodes=self._episodes(file, source, names, spec, own, report), stem=source.stem)
 
     def _episodes(
-        self, file: Any, source: Path, names: list[str], spec: StoreSpec, own: bool
+        self, file: Any, source: Path, names: list[str], spec: StoreSpec, own: bool, report: Report
     ) -> Iterator[tuple[str, Callable[[], Episode]]]:
-        load = _own_episode if own else partial(self._episode, source=source)
+        load = _own_episode if own else partial(self._episode, source=source, note=Once(report))
         with file:
             for name in names:
                 yield name, partial(load, file, name, spec)
@@ -118,7 +119,7 @@ class RobomimicImport(WithoutFinalObservation):
     def _actions(self, group: Any) -> Array:
         return join({key: _read(group, key) for key in self.action_keys})
 
-    def _episode(self, file: Any, name: str, spec: StoreSpec, *, source: Path) -> Episode:
+    def _episode(self, file: Any, name: str, spec: StoreSpec, *, source: Path, note: Once) -> Episode:
         group = file["data"][name]
         keys = {leaf.name: leaf.name.removeprefix("obs/") if "/" in leaf.name else "flat" for leaf in spec.observation.leaves}
         actions = self._actions(group)
@@ -133,7 +134,11 @@ class RobomimicImport(WithoutFinalObservation):
         else:
             rows, num = self.ended(rows, num)
         rewards = _numbers(group, "rewards", len(actions))
-        done = bool(_numbers(group, "dones", len(actions))[-1:].any()) and num == len(actions)
+        dones = _numbers(group, "dones", len(actions))
+        if np.any(dones[:-1]):
+            what = "`dones` is set before the last step, where the episode didn't end: only its last one counts"
+            note(Finding(file=str(source), episode=name, step=int(np.argmax(dones)), what=what))
+        done = bool(dones[-1:].any()) and num == len(actions)
         return demonstration(
             observations=rows,
             actions=fit(actions, spec.action.leaf, len(actions))[:num],

@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from distil.errors import InputError
@@ -49,6 +50,28 @@ def test_relative_paths(make_store: Any, tmp_path: Path, monkeypatch: pytest.Mon
     assert import_store(importer(kind, {}), Path("../new/out"), "../again").num_added == snapshot.num_episodes
     with pytest.raises(InputError, match="there already"):
         export_store(exporter(kind, {}), snapshot, Path("."))
+
+
+@pytest.mark.parametrize("kind", sorted({kind_of(c) for c in IMPORTERS} - {kind_of(c) for c in EXPORTERS}))
+def test_relative_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """The formats that are only imported, too."""
+    rows = np.arange(8.0).reshape(4, 2)
+    monkeypatch.chdir(tmp_path)
+    if kind == "npz":
+        np.savez("in.npz", obs=rows, actions=rows)
+    elif kind == "csv":
+        Path("in.csv").write_text("obs,action\n1,0\n2,1\n3,0\n4,1\n")
+    elif kind == "hdf5":
+        with pytest.importorskip("h5py").File("in.hdf5", "w") as file:
+            file["observations"], file["actions"] = rows, rows
+    else:
+        root = pytest.importorskip("zarr").open_group("in.zarr", mode="w", zarr_format=2)
+        for name, values in (("data/obs", rows), ("data/action", rows), ("meta/episode_ends", np.array([4]))):
+            root.create_array(name, data=values)
+    assert import_store(importer(kind, {}), Path(f"in.{kind}"), "store").num_added == 1
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    assert import_store(importer(kind, {}), Path(f"../in.{kind}"), "../again").num_added == 1
 
 
 def test_the_round_trips_with_the_real_libraries_are_dated() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from gymnasium import spaces
 
@@ -277,3 +278,20 @@ def test_minari_is_given_sound_files_only(root: Path, tmp_path: Path) -> None:
     main.symlink_to(tmp_path / "elsewhere.hdf5")
     with pytest.raises(InputError, match="a link that leads out"):
         import_store(MinariImport(), folder, tmp_path / "store")
+
+
+def test_compressed_batches_are_bounded(root: Path, tmp_path: Path) -> None:
+    """A few bytes of Arrow may claim any size, which Arrow allocates."""
+    make_dataset("arrow", [episode_buffer(1, 5)])
+    folder = root / "made" / "pole-v0" / "data" / "0"
+    (file,) = (path for path in folder.iterdir() if path.suffix != ".json")
+    with pa.ipc.open_file(str(file)) as reader:
+        table = reader.read_all()
+    with pa.ipc.new_file(str(file), table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        writer.write_table(table)
+    assert import_store(MinariImport(), Path("made/pole-v0"), tmp_path / "good").num_added == 1
+    raw, size = file.read_bytes(), (6 * 8).to_bytes(8, "little")
+    assert size in raw
+    file.write_bytes(raw.replace(size, (1 << 36).to_bytes(8, "little")))
+    with pytest.raises(InputError, match=r"claims \d{2,3},[\d,]* bytes"):
+        import_store(MinariImport(), Path("made/pole-v0"), tmp_path / "bad")

@@ -120,6 +120,15 @@ def test_wrong_files(tmp_path: Path) -> None:
     assert not (tmp_path / "store").exists()
 
 
+def test_dones_before_the_end_are_said(tmp_path: Path) -> None:
+    """robomimic's done_mode 0 and 2 mark each step in which the task is solved."""
+    path = demos(tmp_path / "lift.hdf5", [3, 3], demo_1={"dones": np.array([0, 1, 1])}, demo_0={"dones": np.array([1, 0, 0])})
+    result = import_store(RobomimicImport(), path, tmp_path / "store")
+    assert "episode demo_0, step 0: `dones` is set before the last step" in str(result.findings[-1])
+    assert sum("before the last step" in str(finding) for finding in result.findings) == 1
+    assert result.snapshot.episodes.terminated.tolist() == [0, 1]
+
+
 def test_success_comes_along(tmp_path: Path) -> None:
     path = demos(tmp_path / "lift.hdf5", [3, 2, 4, 2])
     with h5py.File(path, "a") as file:
