@@ -75,8 +75,11 @@ def find_archive(path: Path) -> Path:
 
 
 def beside(path: Path, *names: str) -> Path | None:
-    """Return the first of the files `names` in the zip's folder, or in the one of the zip's name next to it (the zoo's way)."""
-    places = (path.parent, path.parent / path.stem)
+    """Return the first of the files `names` in the zip's folder, or in the one next to it where the zoo keeps them.
+
+    For `Ant-v3_1/Ant-v3.zip` and `Ant-v3_1/best_model.zip` that is `Ant-v3_1/Ant-v3`.
+    """
+    places = (path.parent, path.parent / path.stem, path.parent / path.parent.name.rpartition("_")[0])
     return next((place / name for place in places for name in names if (place / name).is_file()), None)
 
 

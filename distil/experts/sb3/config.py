@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+import gymnasium as gym
 
 from distil import content
 from distil.content import Content
@@ -14,6 +17,7 @@ from distil.experts.sb3.archive import Archive, beside, find_archive, read_archi
 from distil.experts.sb3.expert import Sb3Expert
 from distil.experts.sb3.fit import fit
 from distil.experts.sb3.layout import Algo, read_layout
+from distil.experts.sb3.settings import FIX
 from distil.experts.sb3.vecnormalize import Statistics, read_statistics
 
 if TYPE_CHECKING:
@@ -54,7 +58,7 @@ class Sb3ExpertConfig(OneExpertConfig):
                 f"expert {archive.path}: holds one of {', '.join(layout.algos)}, not {self.algo}; set expert.algo=auto"
             )
         statistics = self._statistics(archive)
-        limit = (spec.max_episode_steps or _TIME_STEPS) if self._wants_time(archive) else None
+        limit = _time_limit(archive, env, spec) if self._wants_time(archive) else None
         name = f"sb3 {self.algo if self.algo != 'auto' else layout.algos[0]} {archive.path.name}"
         inputs = fit(name, archive, layout, (spec.observation, spec.action), statistics, time=limit is not None)
         expert = Sb3Expert(name, layout, inputs, spec.action.leaf, statistics=statistics, time_limit=limit)
@@ -74,9 +78,20 @@ class Sb3ExpertConfig(OneExpertConfig):
         return read_statistics(path) if path else None
 
     def _wants_time(self, archive: Archive) -> bool:
+        text = str(archive.training.get("env_wrapper", ""))
+        if self.time_feature != "off" and re.search(r"test_mode\W+True", text):
+            raise InputError(f"expert {archive.path}: its time feature was always 0 (test_mode); {FIX}")
         if self.time_feature == "auto":
-            return "TimeFeatureWrapper" in str(archive.training.get("env_wrapper", ""))
+            return "TimeFeatureWrapper" in text
         return self.time_feature == "on"
+
+
+def _time_limit(archive: Archive, env: EnvConfig, spec: EnvSpec) -> int:
+    """Return the steps that the wrapper of the training counted: the environment's own, not the run's, else its setting."""
+    registered = gym.registry.get(getattr(env, "id", "").rpartition(":")[2])
+    setting = re.search(r"max_steps\W+(\d{1,9})\b", str(archive.training.get("env_wrapper", "")))
+    limits = (registered and registered.max_episode_steps, spec.max_episode_steps, setting and int(setting[1]), _TIME_STEPS)
+    return next(limit for limit in limits if limit)
 
 
 def _was_normalised(archive: Archive) -> bool:

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +25,8 @@ class Evil:
 
 
 def put(path, members, compression=zipfile.ZIP_STORED):
+    if isinstance(path, Path):
+        path.parent.mkdir(exist_ok=True)
     with zipfile.ZipFile(path, "w", compression) as file:
         for name, data in members.items():
             file.writestr(name, data)
@@ -57,6 +60,11 @@ def test_config_yml_of_the_zoos_inner_folder(tmp_path):
     (tmp_path / "m/config.yml").write_text("normalize: true\n")
     assert read_archive(path).training == {"normalize": True}
     assert read_archive(path).version == ""
+    best = put(tmp_path / "Ant-v3_1/best_model.zip", {"data": "{}", "policy.pth": GOOD})
+    assert read_archive(best).training == {}
+    (tmp_path / "Ant-v3_1/Ant-v3").mkdir()
+    (tmp_path / "Ant-v3_1/Ant-v3/config.yml").write_text("normalize: true\n")
+    assert read_archive(best).training == {"normalize": True}
 
 
 def test_nothing_in_the_zip_is_executed(tmp_path):

@@ -305,6 +305,27 @@ def test_time_feature_counts_each_slots_own_steps(made, tmp_path):
     np.testing.assert_allclose(on.act(obs).actions[0, 0], 0.999, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("env_id", "steps", "setting", "limit"),
+    [("CartPole-v1", 40, "", 500), ("x", 40, "", 40), ("x", None, ": {max_steps: 20}", 20), ("x", None, "", 1000)],
+    ids=["registered", "the run's", "the wrapper's", "default"],
+)
+def test_the_time_feature_counts_the_steps_of_the_training(made, tmp_path, env_id, steps, setting, limit):
+    """An episode that the run cuts off earlier doesn't make the clock go faster."""
+    state = {"action_net.0.weight": np.array([[0, 0, 0, 1], [0, 0, 1, 0]], np.float32)}
+    seen = Env(spaces.Box(-9, 9, (4,), np.float32), BOX)
+    path = made.write_zip(tmp_path / "m.zip", made.settings(seen, "linear ars"), state)
+    (tmp_path / "config.yml").write_text(f"env_wrapper:\n- sb3_contrib.common.wrappers.TimeFeatureWrapper{setting}\n")
+    spec = spec_of(Env(VECTOR, BOX), steps)
+    expert = Sb3ExpertConfig(path=str(path)).build(GymEnvConfig(id=env_id), spec)
+    expert.begin(0, 0)
+    expert.act({"obs": np.ones((1, 3))})
+    np.testing.assert_allclose(expert.act({"obs": np.ones((1, 3))}).actions[0, 0], 1 - 1 / limit, atol=1e-6)
+    (tmp_path / "config.yml").write_text("env_wrapper: [{TimeFeatureWrapper: {test_mode: true}}]\n")
+    with pytest.raises(InputError, match=r"its time feature was always 0 \(test_mode\)"):
+        Sb3ExpertConfig(path=str(path)).build(GymEnvConfig(id=env_id), spec)
+
+
 def test_answers_are_the_callers(made, tmp_path):
     env = Env(VECTOR, BOX)
     path = made.write_zip(
