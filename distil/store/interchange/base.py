@@ -156,7 +156,7 @@ class WithoutFinalObservation(Importer):
 
     def finding(self, file: str) -> Finding:
         """Return what to report once a file."""
-        did = "the last one stands in for it" if self.final_observation == "repeat" else "the last action is dropped"
+        did = "the last one is repeated" if self.final_observation == "repeat" else "the last action is dropped"
         return Finding(file=file, what=f"holds no observation after an episode's last action: {did} (final_observation=...)")
 
 

@@ -185,7 +185,11 @@ class Dataset:
         if kind not in self._told:
             self._told.add(kind)
             episode = str(table["episode_index"][0])
-            self._report(Finding(file=str(self._source), episode=episode, step=step, what=f"{what} (said once)"))
+            self._report(
+                Finding(
+                    file=str(self._source), episode=episode, step=step, what=f"{what} (reported for the first such episode)"
+                )
+            )
 
     def _observation(self, leaf: Leaf, name: str, table: pa.Table, meta: Mapping[str, Any]) -> Array:
         kind, num = self.features[name]["dtype"], table.num_rows
@@ -342,7 +346,7 @@ def _finals(spec: StoreSpec, raw: bytes) -> dict[str, Array]:
 
 
 def _shape(feature: Mapping[str, Any]) -> tuple[int, ...]:
-    """Return one frame's shape; images are decoded with their channels last, whatever the feature says."""
+    """Return one frame's shape; images are decoded with their channels last, also where the feature lists them first."""
     shape = tuple(int(size) for size in feature["shape"])
     names: Any = feature.get("names") or []
     if feature["dtype"] in IMAGES and isinstance(names, Sequence) and names and str(names[0]).startswith("channel"):

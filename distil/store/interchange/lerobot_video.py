@@ -53,7 +53,7 @@ class Films:
         """Return an episode's frames of one camera, [T, height, width, 3] uint8.
 
         Raises:
-            BadEpisodeError: the video is missing or torn, or its clock contradicts the metadata.
+            BadEpisodeError: the video is missing or damaged, or its clock contradicts the metadata.
         """
         path = self._path(name, episode)
         if path not in self._maps:
@@ -131,36 +131,49 @@ def match(times: Array, spans: Sequence[Span], fps: float, note: Any) -> dict[in
     Raises:
         BadEpisodeError: neither holds, or two episodes claim the same time.
     """
+    ordered = _ordered(times, spans, fps)
+    slack = _slack(times, fps)
+    rate = (len(times) - 1) / float(times[-1]) if len(times) > 1 else fps
+    bounds = [np.searchsorted(times, (span.start_s - slack, span.end_s - slack)) for span in ordered]
+    counts = [(span, int(end - first)) for span, (first, end) in zip(ordered, bounds, strict=True)]
+    runs_at = f"runs at {rate:.4g} frames a second, meta/info.json says {fps:g}"
+    if all(held == span.length for span, held in counts):
+        if abs(rate / fps - 1) > _JITTER:
+            note(f"{runs_at}: frames are taken one for one")
+        return {span.episode: np.arange(*bound) for span, bound in zip(ordered, bounds, strict=True)}
+    near = {span.episode: _nearest(times, span.start_s + np.arange(span.length) / fps, _TOLERANCE / fps) for span in ordered}
+    if any(found is None for found in near.values()):
+        off, held = next((span, held) for span, held in counts if held != span.length)
+        raise BadEpisodeError(
+            f"its video contradicts the metadata: it has {len(times)} frames at {rate:.4g} a second, its episodes have "
+            f"{sum(span.length for span in spans)} steps at {fps:g} a second; {held} frames are in the time of episode "
+            f"{off.episode}, which has {off.length} steps; encode the video again from its frames, or correct the metadata"
+        )
+    note(f"{runs_at}: the frames at the steps' times are taken")
+    return {episode: found for episode, found in near.items() if found is not None}
+
+
+def _slack(times: Array, fps: float) -> float:
+    """Return half of the shortest time between frames, [s]: rounding never moves a time stamp that far."""
+    return 0.5 * min(float(np.min(np.diff(times), initial=1 / fps)), 1 / fps)
+
+
+def _ordered(times: Array, spans: Sequence[Span], fps: float) -> list[Span]:
+    """Return the spans in the order of their times; BadEpisodeError if they overlap or say no times."""
     if not len(times):
         raise BadEpisodeError("its video has no frames")
     for span in spans:
         if not (np.isfinite(span.start_s) and np.isfinite(span.end_s)):
             raise BadEpisodeError(f"its metadata don't say when episode {span.episode} begins and ends")
     ordered = sorted(spans, key=lambda span: span.start_s)
-    slack = 0.5 * min(float(np.min(np.diff(times), initial=1 / fps)), 1 / fps)
     for left, right in pairwise(ordered):
-        if left.end_s > right.start_s + slack:
+        if left.end_s > right.start_s + _slack(times, fps):
             raise BadEpisodeError(f"episodes {left.episode} and {right.episode} claim the same time of the video")
-    rate = (len(times) - 1) / float(times[-1]) if len(times) > 1 else fps
-    bounds = [np.searchsorted(times, (span.start_s - slack, span.end_s - slack)) for span in ordered]
-    if all(end - first == span.length for span, (first, end) in zip(ordered, bounds, strict=True)):
-        if abs(rate / fps - 1) > _JITTER:
-            note(f"runs at {rate:.4g} frames a second, meta/info.json says {fps:g}: frames are taken one for one")
-        return {span.episode: np.arange(*bound) for span, bound in zip(ordered, bounds, strict=True)}
-    out = {}
-    for span in ordered:
-        wanted = span.start_s + np.arange(span.length) / fps
-        after = np.clip(np.searchsorted(times, wanted), 1, max(len(times) - 1, 1))
-        near = np.where(wanted - times[after - 1] <= times[after % len(times)] - wanted, after - 1, after % len(times))
-        if np.any(np.abs(times[near] - wanted) > _TOLERANCE / fps):
-            off, held = next(
-                (s, end - first) for s, (first, end) in zip(ordered, bounds, strict=True) if end - first != s.length
-            )
-            raise BadEpisodeError(
-                f"its video contradicts the metadata: it has {len(times)} frames at {rate:.4g} a second, its episodes have "
-                f"{sum(s.length for s in spans)} steps at {fps:g} a second; {held} frames are in the time of episode "
-                f"{off.episode}, which has {off.length} steps; encode the video again from its frames, or correct the metadata"
-            )
-        out[span.episode] = near
-    note(f"runs at {rate:.4g} frames a second, meta/info.json says {fps:g}: the frames at the steps' times are taken")
-    return out
+    return ordered
+
+
+def _nearest(times: Array, wanted: Array, tolerance_s: float) -> Array | None:
+    """Return the numbers of the frames nearest to the times `wanted`, or None if one is farther than the tolerance."""
+    after = np.clip(np.searchsorted(times, wanted), 1, max(len(times) - 1, 1))
+    near: Array = np.where(wanted - times[after - 1] <= times[after % len(times)] - wanted, after - 1, after % len(times))
+    return near if np.all(np.abs(times[near] - wanted) <= tolerance_s) else None

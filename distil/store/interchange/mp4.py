@@ -94,7 +94,7 @@ def frame_times(path: Path) -> Array:
     """Return when each frame is shown, [N] seconds from the first one, ascending. Nothing is decoded.
 
     Raises:
-        BadEpisodeError: the file isn't a video, or is torn.
+        BadEpisodeError: the file isn't a video, or is damaged.
     """
     output = ["-map", "0:v:0", "-c", "copy", "-f", "framecrc", "-"]
     ffmpeg = _Ffmpeg(path, ["-i", str(path), *output], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
@@ -131,7 +131,7 @@ class Mp4Reader:
         """Return the next frames, [N, height, width, 3] uint8; fewer than `num` at the end of the video.
 
         Raises:
-            BadEpisodeError: the file isn't a video, or is torn.
+            BadEpisodeError: the file isn't a video, or is damaged.
         """
         frames: list[Array] = []
         while len(frames) < num and (frame := self._next()) is not None:

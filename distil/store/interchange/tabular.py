@@ -1,4 +1,4 @@
-"""Rows of somebody else's Parquet files as episodes: which columns are what, and the spaces that follow from them."""
+"""Rows of tables that others wrote, as episodes: which columns are what, and the spaces that follow from them."""
 
 from __future__ import annotations
 

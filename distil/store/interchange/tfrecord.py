@@ -18,7 +18,7 @@ _MAX_RECORD_BYTES = 1 << 31
 
 
 def records(path: Path) -> Iterator[bytes]:
-    """Yield a file's records; RunError when a checksum doesn't fit or the file is torn."""
+    """Yield a file's records; RunError when a checksum doesn't fit or the file ends too early."""
     crc = _crc()
     with open(path, "rb") as file:
         number = 0

@@ -26,7 +26,7 @@ def test_all_steps_in_one_file(tmp_path: Path) -> None:
     result = import_store(NpzImport(), tmp_path / "a.npz", tmp_path / "store")
     assert "holds no rewards" in said(result)
     assert "taken as truncated" in said(result)
-    assert "the last one stands in for it" in said(result)
+    assert "the last one is repeated" in said(result)
     episode = result.snapshot.episode(1)
     assert episode.observations["obs"][:, 0].tolist() == [3, 4, 5, 6, 6]
     assert (episode.terminated, episode.truncated, episode.success) == (False, True, None)

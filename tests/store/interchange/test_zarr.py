@@ -59,7 +59,7 @@ def test_a_buffer_comes_whole(tmp_path: Path, form: str) -> None:
     result = import_store(ZarrImport(observations=("img", "state"), images="uint8"), source, tmp_path / "store")
     told = [finding.what for finding in result.findings]
     assert len(told) == 3  # the last observation, the ends, the rewards
-    assert "the last one stands in for it" in told[0]
+    assert "the last one is repeated" in told[0]
     assert "taken as truncated" in told[1]
     assert result.snapshot.episodes.length.tolist() == [4, 1, 6]
     episode = result.snapshot.episode(2)
