@@ -93,6 +93,30 @@ class Odd(gym.Env):
         return tuple((given | (self.changes if over else {})).values())
 
 
+class InPlace(gym.Env):
+    """Scales its action in place; three steps whose observation is the action as it came."""
+
+    observation_space = gym.spaces.Box(-9, 9, (1,), np.float32)
+    action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        self.count = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.count += 1
+        seen = action.copy()
+        action *= 5
+        return seen, 0.0, self.count == 3, False, {}
+
+
+def in_place(observations):
+    """An expert that changes what it was given."""
+    actions = observations / 2 + 0.5
+    observations[:] = 7
+    return actions
+
+
 class Normalised(gym.wrappers.NormalizeObservation):
     """Remembers earlier episodes."""
 

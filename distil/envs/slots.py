@@ -117,7 +117,7 @@ class ListSlots:
 
     def step(self, actions: Array, active: Array) -> StepResult:
         """Step the slots where `active` [N] bool; `actions` [N, ...] are in the environment's action space."""
-        items = actions.tolist() if self._to_scalar else actions
+        items = actions.tolist() if self._to_scalar else actions.copy()  # an environment may work in its action's place
         rewards, terminated, truncated, infos = self._rewards, self._terminated, self._truncated, self._infos
         any_info, slot = False, 0
         try:

@@ -82,7 +82,7 @@ class VectorSlots:
             idle = np.flatnonzero(self._ended).tolist()
             if idle and self._mode is AutoresetMode.DISABLED:
                 self._reset(idle, [0] * len(idle))  # an ended environment must not be stepped; nobody records it
-            value, rewards, terminated, truncated, infos = self._env.step(actions)
+            value, rewards, terminated, truncated, infos = self._env.step(actions.copy())
             leaves = self._spec.flatten(value)
             check_leaves(self._spec, leaves, (self.num_slots,))
             for what, values in (("rewards", rewards), ("terminated", terminated), ("truncated", truncated)):

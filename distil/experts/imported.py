@@ -91,7 +91,7 @@ class ImportedExpert:
         Raises:
             RunError: the answer is no array, or the expert needs environments that this run can't show it.
         """
-        batch = self._observation.unflatten(observations)
+        batch = self._observation.unflatten({name: values.copy() for name, values in observations.items()})  # theirs to change
         if self.needs_env and envs is None:
             raise RunError(
                 f"expert {self.name}: needs_env, but these environments can't be shown; use plain ones (no vector env)"

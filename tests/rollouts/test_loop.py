@@ -7,6 +7,7 @@ from testbed import CountingExpert, Odd
 
 from distil.envs import ImportEnvConfig, describe, slots
 from distil.errors import InputError, RunError
+from distil.experts.imported import ImportExpertConfig
 from distil.rollouts import loop
 from distil.rollouts.actors import Acted, ExpertActor, RandomActor
 from distil.rollouts.loop import Item, Record, run_episodes
@@ -248,3 +249,14 @@ def test_an_info_that_is_no_json_is_named(monkeypatch):
         RunError, match=r"testbed:Odd at seed 4 step 2: an info of map is no JSON: keys must be .*rollouts\.infos"
     ):
         run([4], actor=RandomActor(describe(ODD).action.leaf), target="Odd", record=Record(infos=("map",)))
+
+
+@pytest.mark.parametrize("kind", [{}, {"target": "vector", "vectorised": True, "env": "InPlace"}], ids=str)
+def test_who_changes_its_arguments_in_place_changes_nothing_that_is_kept(kind):
+    """CORRECTNESS 12: neither the environment its action, nor the expert the observations."""
+    spec = describe(ImportEnvConfig(target="testbed:InPlace"))
+    expert = ImportExpertConfig(target="testbed:in_place").build(ImportEnvConfig(target="testbed:InPlace"), spec)
+    for finished in run([0, 1, 2], actor=ExpertActor(expert), **({"target": "InPlace"} | kind)):
+        episode = finished.episode
+        assert episode.actions[:, 0].tolist() == episode.expert_actions[:, 0].tolist() == [0.5, 0.75, 0.875]
+        assert episode.observations["obs"][:, 0].tolist() == [0, 0.5, 0.75, 0.875]

@@ -74,7 +74,8 @@ class HumanGate:
         Raises:
             RunError: an answer is of the wrong shape or type, NaN, or no choice of a discrete space.
         """
-        answer: Any = self._intervener.intervene(now.observations, now.actions)
+        seen = {name: values.copy() for name, values in now.observations.items()}  # theirs to change
+        answer: Any = self._intervener.intervene(seen, now.actions.copy())
         if not isinstance(answer, Labels):
             raise RunError(f"the intervener returned {type(answer).__name__}, wanted distil.types.Labels: mend it")
         self._answer.labels = Labels(actions=np.asarray(answer.actions), mask=np.asarray(answer.mask))

@@ -110,3 +110,16 @@ def test_a_target_that_is_missing_is_known_before_there_are_environments():
     Imported(target="gatebed:Rescuer", kwargs={}).check(leaf(CHOICE))
     with pytest.raises(InputError, match="no module named 'nowhere'"):
         Imported(target="nowhere:Rescuer", kwargs={}).check(leaf(CHOICE))
+
+
+def test_an_intervener_that_works_in_place_changes_nothing_of_the_policy():
+    class InPlace(Told):
+        def intervene(self, observations, actions):
+            actions[:] = 2
+            for values in observations.values():
+                values[:] = 9
+            return Labels(actions=actions, mask=np.array([True, False]))
+
+    policy_actions = np.array([1, 1])
+    assert chosen(CHOICE, InPlace(), policy_actions).labels.actions[0] == 2
+    assert policy_actions.tolist() == [1, 1]
