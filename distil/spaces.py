@@ -7,7 +7,7 @@ are named by their path: a plain Box is `obs`, `Dict(image=..., state=Tuple(a, b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,8 +66,8 @@ def _bounds(values: Array) -> tuple[float, ...]:
 
 
 def leaf_from_json(data: Mapping[str, Any]) -> Leaf:
-    """Return the leaf that `Leaf.to_json` wrote."""
-    return Leaf(
+    """Return the leaf that `Leaf.to_json` wrote; ValueError, TypeError or KeyError for anything else."""
+    leaf = Leaf(
         name=str(data["name"]),
         kind=str(data["kind"]),
         shape=tuple(int(v) for v in data["shape"]),
@@ -77,6 +77,20 @@ def leaf_from_json(data: Mapping[str, Any]) -> Leaf:
         low=tuple(float(v) for v in data.get("low", ())),
         high=tuple(float(v) for v in data.get("high", ())),
     )
+    size, num = int(np.prod(leaf.shape, dtype=object)), len(leaf.nvec)
+    fits = {
+        "box": {len(leaf.low), len(leaf.high)} <= {1, size} and not leaf.nvec,
+        "discrete": leaf.shape == () and num == 1,
+        "multi_discrete": num == size,
+        "multi_binary": num == size,
+    }
+    if leaf.kind not in fits:
+        raise ValueError(f"{leaf.name}: no space of kind {leaf.kind!r}; there are {', '.join(fits)}")
+    if not fits[leaf.kind] or min(leaf.shape, default=1) < 0 or min(leaf.nvec, default=1) < 1:
+        raise ValueError(f"{leaf.name}: its shape, bounds or numbers of choices don't fit a {leaf.kind}")
+    if np.dtype(leaf.dtype).kind not in "biuf":
+        raise ValueError(f"{leaf.name}: its type {leaf.dtype} isn't one of numbers")
+    return leaf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,8 +175,24 @@ def _short(value: Any) -> str:
 
 
 def space_from_json(data: Mapping[str, Any]) -> SpaceSpec:
-    """Return the spec that `SpaceSpec.to_json` wrote."""
-    return SpaceSpec(tree=data["tree"], leaves=tuple(leaf_from_json(leaf) for leaf in data["leaves"]))
+    """Return the spec that `SpaceSpec.to_json` wrote; ValueError, TypeError or KeyError for anything else."""
+    spec = SpaceSpec(tree=data["tree"], leaves=tuple(leaf_from_json(leaf) for leaf in data["leaves"]))
+    names = [leaf.name for leaf in spec.leaves]
+    if not names or sorted(_names(spec.tree)) != sorted(names):
+        raise ValueError(f"its tree isn't of its leaves, which are {', '.join(names) or 'none'}")
+    return spec
+
+
+def _names(tree: Any) -> Iterator[str]:
+    """Yield the leaves of a tree in its order."""
+    if isinstance(tree, str):
+        yield tree
+        return
+    ((kind, children),) = tree.items()
+    if kind not in ("dict", "tuple"):
+        raise ValueError(f"its tree has a part {kind!r}")
+    for child in children.values() if kind == "dict" else children:
+        yield from _names(child)
 
 
 def observation_spec(space: spaces.Space[Any]) -> SpaceSpec:

@@ -8,10 +8,12 @@ Legend: N slots, H observation horizon, E executed actions of a chunk, T action 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 
+from distil.errors import InputError
 from distil.policies.actions import Decoder
 from distil.policies.ensemble import EnsemblePlanner, Planner, members, num_members
 from distil.policies.noise import SlotNoise
@@ -109,7 +111,31 @@ def acting(ref: PolicyRef, num_envs: int, *, deterministic: bool = True) -> Acti
     Raises:
         InputError: the ref's arrays don't fit its spec.
     """
-    return Acting(ref, _planner(ref, num_envs), num_envs, deterministic=deterministic)
+    with _fitting():
+        return Acting(ref, _planner(ref, num_envs), num_envs, deterministic=deterministic)
+
+
+@contextmanager
+def _fitting() -> Iterator[None]:
+    """Turn what building a policy raises, whose spec makes sense but isn't that of its arrays, into InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        ArithmeticError,
+        AttributeError,
+        AssertionError,
+        RuntimeError,
+        MemoryError,
+    ) as error:
+        detail = str(error).split("\n", 1)[0][:200] or type(error).__name__
+        raise InputError(
+            f"the policy's weights don't fit its configuration ({detail}); copy its file again or retrain"
+        ) from None
 
 
 def replay(ref: PolicyRef, windows: Mapping[str, Array], *, block: int = 256) -> tuple[Array, Array | None]:
@@ -133,7 +159,8 @@ def replay(ref: PolicyRef, windows: Mapping[str, Array], *, block: int = 256) ->
         shapes = {leaf.name: leaf.shape for leaf in space_from_json(ref.spec["observation"]).leaves}
         windows = {name: value.reshape(num, *shapes[name]) for name, value in windows.items()}
     leaf = space_from_json(ref.spec["action"]).leaf
-    planner, decode = _planner(ref, block), Decoder(leaf, ref.arrays)
+    with _fitting():
+        planner, decode = _planner(ref, block), Decoder(leaf, ref.arrays)
     actions, doubts = np.empty((num, *leaf.shape), leaf.dtype), np.empty(num, np.float32)
     for start in range(0, num, block):
         rows = np.arange(start, start + block).clip(max=num - 1)  # the last block is filled up with the last row

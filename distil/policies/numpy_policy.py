@@ -53,6 +53,11 @@ class NumpyPolicy:
         self._num, self._horizon = num_envs, int(config["obs_horizon"])
         self._parts = layout(observation.leaves)
         features = num_features(self._parts)
+        self._mean, self._inv_std = ref.arrays["encoder.features.mean"], ref.arrays["encoder.features.inv_std"]
+        if self._mean.shape != (features,):
+            raise InputError(
+                f"policy statistics: found {self._mean.shape}, expected ({features},); use the config that made them"
+            )
         lanes = _LANES if num_envs > _LANES // 2 else _LANES // 2
         tiles, width = -(-num_envs // lanes), self._horizon * features
         stage = np.zeros((tiles * lanes, width), np.float32)
@@ -60,11 +65,6 @@ class NumpyPolicy:
         self._stage = stage.reshape(tiles, lanes, width).transpose(0, 2, 1)
         self._input = np.ones((tiles, width + 1, lanes), np.float32)
         self._writes = [_writer(part, self._raw) for part in self._parts]
-        self._mean, self._inv_std = ref.arrays["encoder.features.mean"], ref.arrays["encoder.features.inv_std"]
-        if self._mean.shape != (features,):
-            raise InputError(
-                f"policy statistics: found {self._mean.shape}, expected ({features},); use the config that made them"
-            )
         self._high = np.full((), config["obs_clip"], np.float32)
         self._low = -self._high
         self._activate = _ACTIVATIONS[config["encoder"]["activation"]]

@@ -146,6 +146,9 @@ class EpisodeBuffer:
             raise RunError(f"episode {uid!r}: its uid must have 1 to {MAX_UID_LENGTH} printable characters")
         if len(episode.source) > MAX_UID_LENGTH or not episode.source.isprintable():
             raise RunError(f"episode {uid}: its source must have at most {MAX_UID_LENGTH} printable characters")
+        for name in ("seed", "round", "policy_version"):
+            if not -(1 << 63) <= getattr(episode, name) < 1 << 63:
+                raise RunError(f"episode {uid}: {name} {getattr(episode, name)} doesn't fit 64 bits; use one below 2**63")
         if np.ndim(episode.rewards) != 1 or episode.length < 1:
             raise RunError(f"episode {uid}: reward must be [T] with T >= 1, not {np.shape(episode.rewards)}")
         if episode.observations.keys() != self._leaves:

@@ -75,7 +75,9 @@ class HeldTable:
         reader = RowReader(snapshot.path, snapshot.entries, snapshot.spec)
         weights = window_weights(snapshot, pieces, np.arange(len(pieces)), reader)
         self.bytes_read += reader.num_bytes
-        return Sampler.over(self._table(writeable=False), first, pieces, weights)
+        table = self._table(writeable=False)
+        table.origin = reader.origin
+        return Sampler.over(table, first, pieces, weights)
 
     def _add(self, snapshot: Snapshot) -> None:
         digests = _digests(snapshot)

@@ -17,6 +17,7 @@ from distil.types import Array
 
 RAW, LZ4 = "raw", "lz4"
 CODECS = (RAW, LZ4)
+_MAX_RATIO, _SPARE_BYTES = 255, 64  # an LZ4 block can't decode to more than so many times its size, and a little
 
 
 @cache
@@ -58,6 +59,11 @@ def check_offsets(offsets: NDArray[np.int64], num_bytes: int) -> None:
         raise ValueError("its compressed blocks don't lie in the file")
 
 
+def min_block_bytes(row_bytes: int) -> int:
+    """Return the least that a block of a row of `row_bytes` bytes can take: what claims more promises memory, not data."""
+    return max(0, row_bytes - _SPARE_BYTES) // _MAX_RATIO
+
+
 def decode(offsets: NDArray[np.int64], data: NDArray[np.uint8], out: Array) -> None:
     """Decompress blocks `data[offsets[i] : offsets[i + 1]]` into `out` [rows, ...] (C-contiguous); ValueError if damaged."""
     bounds = offsets.tolist()
@@ -68,11 +74,14 @@ def decode_at(begins: list[int], ends: list[int], data: NDArray[np.uint8], out: 
     """Decompress block `data[begins[i] : ends[i]]` into `out[i]` for each i; ValueError if one is damaged."""
     flat = _bytes(out)
     size, decompress, view = flat.shape[1], _codec().decompress, data.data
+    least = min_block_bytes(size)
     for row, begin, end in zip(flat, begins, ends, strict=True):
         if end - begin == size:
             row[:] = data[begin:end]
             continue
         try:
+            if end - begin < least:
+                raise ValueError
             row[:] = np.frombuffer(decompress(view[begin:end], size), np.uint8)
         except (pa.ArrowException, OSError, ValueError):
             raise ValueError("a compressed row is damaged") from None

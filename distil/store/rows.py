@@ -12,7 +12,7 @@ import resource
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from distil.errors import RunError
 from distil.store.backend import Location, backend
 from distil.store.codec import RAW, check_offsets, decode
+from distil.store.damage import Origin, find_damage
 from distil.store.files import os_fault
 from distil.store.heap import BLOCK, Heap
 from distil.store.schema import Column, StoreSpec
@@ -106,6 +107,11 @@ class RowReader:
         self._open: OrderedDict[int, _Opened] = OrderedDict()
         self.num_bytes = 0  # read so far
 
+    @property
+    def origin(self) -> Origin:
+        """The shards that it reads."""
+        return Origin(root=self._root, entries=self._entries, spec=self._spec)
+
     def close(self) -> None:
         """Close the files; reading again opens them again."""
         while self._open:
@@ -161,8 +167,8 @@ class RowReader:
                 offsets += heap.append(blocks)
                 rows = np.empty(span.num, BLOCK)
                 rows["begin"], rows["end"] = offsets[:-1], offsets[1:]
-        except ValueError as error:
-            raise RunError(f"{opened.path}: damaged ({error}); restore the file from a copy") from None
+        except ValueError:
+            raise find_damage(replace(self.origin, entries=[self._entries[span.shard]])) from None
         _place(rows, span, out)
 
     def _read(self, opened: _Opened, offset: int, num_bytes: int) -> NDArray[np.uint8]:

@@ -60,6 +60,7 @@ INDEX_SCHEMA = pa.schema(
     ]
 )
 UNKNOWN_SUCCESS = -1
+_FAULTS = (KeyError, TypeError, ValueError, AssertionError, AttributeError, OverflowError, RecursionError, MemoryError)
 
 
 def check_format(version: object, where: object) -> None:
@@ -92,7 +93,7 @@ class Column:
     @property
     def min_row_bytes(self) -> int:
         """The least that one row takes in a file."""
-        return self.row_bytes if self.codec == codec.RAW else _OFFSET_BYTES
+        return self.row_bytes if self.codec == codec.RAW else _OFFSET_BYTES + codec.min_block_bytes(self.row_bytes)
 
     def arrow_type(self) -> pa.DataType:
         """Return the Arrow type: a fixed-shape tensor, a plain number, or the codec's."""
@@ -280,8 +281,9 @@ def spec_from_json(data: Mapping[str, Any], where: str) -> StoreSpec:
         spec.schema()
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
-    except (KeyError, TypeError, ValueError, AssertionError, AttributeError, OverflowError, pa.ArrowException):
-        raise InputError(f"{where}: its spaces can't be read; restore the file from a copy") from None
+    except (*_FAULTS, pa.ArrowException) as error:
+        detail = str(error).split("\n", 1)[0][:200]
+        raise InputError(f"{where}: its spaces can't be read ({detail}); restore the file from a copy") from None
     return spec
 
 

@@ -10,6 +10,7 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from distil.store.codec import decode_at
+from distil.store.damage import Origin, find_damage
 from distil.store.heap import Heap
 from distil.store.rows import RowReader, Runs, ranges
 from distil.store.windows import (
@@ -40,6 +41,7 @@ class Table:
     def __init__(self, layout: Layout, arrays: Mapping[str, Array], heaps: Mapping[str, Heap]) -> None:
         """Hold what `allocate` of the same layout describes."""
         self.layout, self.heaps = layout, heaps
+        self.origin: Origin | None = None  # of its rows
         self._packed = arrays.get(PACKED)
         self.columns = dict(arrays)
         if self._packed is not None:
@@ -64,6 +66,7 @@ class Table:
     def fill(self, reader: RowReader, pieces: Pieces, places: Places, begin: int = 0) -> None:
         """Read `pieces` to their places; rows from `begin` to the last place's end are new."""
         columns, windows = self.columns, self.layout.windows
+        self.origin = reader.origin
         first, num = places.first, pieces.num
         back = np.minimum(pieces.begin, windows.obs_horizon - 1)
         leaves = {field.name: columns[field.name] for field in self.layout.observations}
@@ -212,9 +215,12 @@ class Table:
         def decoded(indices: NDArray[np.int64]) -> Array:
             blocks = take(indices)
             out = np.empty((len(indices), width, *shape), dtype)
-            decode_at(
-                blocks["begin"].ravel().tolist(), blocks["end"].ravel().tolist(), data, out.reshape(len(indices) * width, -1)
-            )
+            flat = out.reshape(len(indices) * width, -1)
+            try:
+                decode_at(blocks["begin"].ravel().tolist(), blocks["end"].ravel().tolist(), data, flat)
+            except ValueError:
+                assert self.origin is not None  # else there were no rows
+                raise find_damage(self.origin) from None
             return out
 
         return decoded

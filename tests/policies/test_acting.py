@@ -1,9 +1,11 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from distil.errors import InputError
 from distil.policies.acting import acting, replay
 from distil.policies.ensemble import members
 from distil.types import PolicyRef
@@ -188,3 +190,18 @@ def test_results_are_the_callers_to_keep(world: Callable) -> None:
         actor.act({"obs": made.observations(8)["obs"] * 100})
         np.testing.assert_array_equal(first, kept)
         np.testing.assert_array_equal(doubt, doubted)
+
+
+@pytest.mark.parametrize("observation", ["vector", "image"])
+def test_weights_of_another_configuration_are_one_line(world: Callable, observation: str) -> None:
+    """Issue 8, number 22: a file whose spec makes sense, but isn't that of its arrays."""
+    ref, faults = world(observation).policy.ref(1), list[str]()
+    for name, value in ref.arrays.items():
+        lacking = {key: array for key, array in ref.arrays.items() if key != name}
+        for other in (lacking, {**lacking, name: np.zeros((0, 3), np.float32)}, {**lacking, name: value[..., None]}):
+            try:
+                acting(replace(ref, arrays=other), 2)
+            except InputError as error:
+                faults.append(str(error))
+    assert len(faults) > len(ref.arrays)
+    assert not any("\n" in fault for fault in faults)

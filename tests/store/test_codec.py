@@ -10,7 +10,7 @@ from gymnasium import spaces
 from distil.errors import RunError
 from distil.spaces import action_spec, observation_spec
 from distil.store import Sampler, Snapshot, Store, StoreSpec
-from distil.store.codec import blocks, check_offsets, decode, encode
+from distil.store.codec import blocks, check_offsets, decode, encode, min_block_bytes
 from distil.store.order import SampleSource
 from distil.store.stream import StreamSampler
 from distil.types import Array, Episode
@@ -115,3 +115,15 @@ def test_a_damaged_frame_ends_with_the_files_name(tmp_path: Path) -> None:
     path.write_bytes(raw)
     with pytest.raises(RunError, match=r"w2.*damaged"):
         snapshot.episode(2)
+
+
+@pytest.mark.parametrize("size", [1, 63, 64, 65, 319, 320, 1000, 1 << 20])
+def test_no_block_is_smaller_than_the_least(size: int) -> None:
+    offsets, _ = blocks(encode(np.zeros((2, size), np.uint8)))
+    assert np.diff(offsets).min() >= min_block_bytes(size)
+    assert 256 * (8 + min_block_bytes(size)) > size
+
+
+def test_a_block_that_promises_more_than_it_can_hold_is_damaged() -> None:
+    with pytest.raises(ValueError, match="a compressed row is damaged"):
+        decode(np.array([0, 100]), np.zeros(100, np.uint8), np.empty((1, 1 << 20), np.uint8))

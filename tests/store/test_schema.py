@@ -94,3 +94,44 @@ def test_absurd_shapes_are_refused(shape: tuple[int, ...]) -> None:
 def test_unreadable_spaces_are_one_line(damage: dict[str, object]) -> None:
     with pytest.raises(InputError, match=r"^here: [^\n]*$"):
         spec_from_json(nested().to_json() | damage, "here")
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"kind": "graph"}, "no space of kind 'graph'"),
+        ({"kind": ["box"]}, "no space of kind"),
+        ({"dtype": "object"}, "isn't one of numbers"),
+        ({"dtype": "<U1000000000"}, "can't be read"),
+        ({"dtype": 5}, "can't be read"),
+        ({"shape": [1 << 40]}, r"can't be read|can't be stored"),
+        ({"shape": [-4]}, "don't fit"),
+        ({"shape": "many"}, "can't be read"),
+        ({"low": [0, 1, 2]}, "don't fit"),
+        ({"high": [None]}, "can't be read"),
+        ({"name": "other"}, "its tree isn't of its leaves"),
+        ({"name": None}, "its tree isn't of its leaves"),
+    ],
+)
+def test_a_hostile_leaf_is_refused_in_one_line(change: dict[str, Any], text: str) -> None:
+    """Issue 8, number 22."""
+    spec = StoreSpec(observation=observation_spec(spaces.Box(-1, 1, (4,))), action=action_spec(spaces.Discrete(3)))
+    data = json.loads(json.dumps(spec.to_json()))
+    data["observation"]["leaves"][0] |= change
+    with pytest.raises(InputError, match=rf"^store\.json: [^\n]*({text})[^\n]*$"):
+        spec_from_json(data, "store.json")
+
+
+@pytest.mark.parametrize("tree", [5, None, [], {}, {"list": ["obs"]}, {"dict": 5}, {"tuple": ["obs", "obs"]}, "x"])
+def test_a_hostile_tree_is_refused_in_one_line(tree: Any) -> None:
+    spec = StoreSpec(observation=observation_spec(spaces.Box(-1, 1, (4,))), action=action_spec(spaces.Discrete(3)))
+    data = json.loads(json.dumps(spec.to_json()))
+    data["observation"]["tree"] = tree
+    with pytest.raises(InputError, match=r"^store\.json: its spaces can't be read \([^\n]*$"):
+        spec_from_json(data, "store.json")
+
+
+def test_compressed_rows_bound_what_a_header_can_promise() -> None:
+    """A block of LZ4 decodes to at most 255 times its size, so a file bounds the memory that its rows take."""
+    spec = replace(nested(()), observation=observation_spec(spaces.Box(0, 255, (1 << 20,), np.uint8)), codecs={"obs": "lz4"})
+    assert spec.min_row_bytes * 256 > spec.row_bytes

@@ -57,6 +57,10 @@ def test_an_episode_comes_back_as_it_was(tmp_path: Path, every_type: Any, codecs
         ({"uid": "a\nb"}, "printable"),
         ({"uid": "x" * 201}, "printable"),
         ({"source": "x" * 201}, "source"),
+        ({"seed": 1 << 63}, "seed 9223372036854775808 doesn't fit 64 bits"),
+        ({"seed": -(1 << 63) - 1}, "seed"),
+        ({"round": 1 << 63}, "round"),
+        ({"policy_version": 1 << 63}, "policy_version"),
     ],
 )
 def test_a_fault_names_the_episode_and_the_leaf(store: Store, make_episode: Any, changes: dict[str, Any], text: str) -> None:
