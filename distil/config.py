@@ -161,6 +161,10 @@ def load_recipe(recipe: str | Path) -> dict[str, Any]:
     path = Path(recipe)
     if (path / "config.yaml").is_file():
         path /= "config.yaml"
+    elif path.is_dir() and str(recipe) not in recipe_names():
+        raise InputError(
+            f"{path or '.'}: a folder without config.yaml; give a run's folder, a recipe file or a shipped recipe's name"
+        )
     if path.suffix in (".yaml", ".yml") or path.is_file():
         if not path.is_file():
             raise InputError(f"{path}: no such recipe file")

@@ -30,10 +30,11 @@ from typing import Any
 
 import yaml
 
-from distil.durable import discard_temporaries, new_folder, replace_durably
+from distil.durable import discard_temporaries, make_folders, new_folder, replace_durably
 from distil.errors import InputError
 from distil.journal import Journal
 from distil.plans import RoundReport
+from distil.store.files import os_fault
 
 _PACKAGES = ("distil", "ray", "torch", "gymnasium", "pyarrow", "numpy", "mlflow", "mujoco", "metaworld", "box2d")
 
@@ -57,8 +58,13 @@ class RunDir:
             folder: its name; None: the next free `<name>-NNN`.
 
         Raises:
-            InputError: `folder` is taken.
+            InputError: `folder` is taken, or no folder can be made there.
+            RunError: the disk is full, or refuses.
         """
+        try:
+            make_folders(root)
+        except OSError as error:
+            raise InputError(f"runs={root}: no folder can be made there ({error.strerror}); choose another one") from None
         files = {"config.yaml": config_yaml, "versions.json": json.dumps(versions(), indent=2) + "\n"}
         if folder is not None:
             run = cls.named(root, folder)
@@ -86,9 +92,14 @@ class RunDir:
 
     def _fill(self, files: Mapping[str, str]) -> RunDir:
         """Make the folder, with its files; FileExistsError if it is taken."""
-        with new_folder(self.path) as part:
-            for name, content in files.items():
-                replace_durably(part / name, content.encode())
+        try:
+            with new_folder(self.path) as part:
+                for name, content in files.items():
+                    replace_durably(part / name, content.encode())
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise os_fault(error, self.path) from None
         return self
 
     @classmethod

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import subprocess
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 from powercut import PowerCut
 
-from distil.errors import InputError
+from distil.errors import InputError, RunError
 from distil.plans import RoundReport
 from distil.rundir import RunDir, versions
 
@@ -106,3 +107,20 @@ def test_a_run_folder_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "other" / "file").touch()
     with pytest.raises(InputError, match=r"other: exists already and is not a run's folder"):
         RunDir.create(tmp_path, "a", "", folder="other")
+
+
+def test_where_no_folder_can_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for root in (tmp_path / "file", tmp_path / "file" / "runs", Path("/proc/none")):
+        with pytest.raises(InputError, match=r"no folder can be made there \(.*\); choose another one"):
+            RunDir.create(root, "a", "")
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RunError, match=r"a-001: no disk space left"):
+        RunDir.create(tmp_path, "a", "")
+    assert list(tmp_path.iterdir()) == []

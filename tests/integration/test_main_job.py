@@ -90,7 +90,7 @@ def finish(process: subprocess.Popen[str]) -> None:
 
 
 def wait_for_checkpoint(folder: Path, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not list(folder.glob("runs/cartpole-bc-001/checkpoints/*.safetensors")):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
@@ -127,7 +127,7 @@ def test_ctrl_c_and_a_jobs_stop_end_in_time_and_the_run_continues(tmp_path: Path
     process = start_training(tmp_path, *more)
     wait_for_checkpoint(tmp_path, process)
     process.send_signal(number)
-    _, stderr = process.communicate(timeout=5 if not workers else 30)  # Ray takes a while to end
+    _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     assert stderr.splitlines()[-1].startswith("distil: interrupted")
     assert "Traceback" not in stderr
