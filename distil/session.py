@@ -184,7 +184,7 @@ class Session:
     def require_content(self, earlier: Mapping[str, Mapping[str, str]], where: str) -> None:
         """Compare what the expert and the environment are made of with what they were when the run at `where` began.
 
-        Edited code is said: it may be what lets a run go on. Its episodes are told from the earlier ones.
+        Edited code is reported, not refused: the edit may be the fix that lets the run continue.
 
         Raises:
             InputError: a file is another one, so the run's labels would be those of two experts.

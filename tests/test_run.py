@@ -265,7 +265,7 @@ def test_a_run_is_not_continued_with_another_expert_file(tmp_path: Path) -> None
     assert other.reports()[-1].metrics["budget/demonstrations"] == 3
 
 
-def test_a_run_says_that_code_was_edited_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_says_that_code_was_edited_and_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     code = "from testbed import Balancer\n"
     (tmp_path / "own_balance.py").write_text(code)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from distil.envs import EnvConfig, EnvSpec
 
 _STATISTICS = ("vecnormalize.pkl", "vec_normalize.pkl")
+_HARMLESS_WRAPPERS = ("TimeFeatureWrapper", "Monitor", "DelayedRewardWrapper", "ActionNoiseWrapper", "PlotActionWrapper")
 _TIME_STEPS = 1000  # the zoo's default length of an episode for its time feature
 
 
@@ -52,6 +53,7 @@ class Sb3ExpertConfig(OneExpertConfig):
             InputError: a file that is missing, damaged or unsafe, or spaces that don't fit, both named.
         """
         archive = read_archive(Path(self.path))
+        _check_wrappers(archive, env)
         layout = read_layout(archive)
         if self.algo not in ("auto", *layout.algos):
             raise InputError(
@@ -84,6 +86,19 @@ class Sb3ExpertConfig(OneExpertConfig):
         if self.time_feature == "auto":
             return "TimeFeatureWrapper" in text
         return self.time_feature == "on"
+
+
+def _check_wrappers(archive: Archive, env: EnvConfig) -> None:
+    """Refuse an environment without wrappers where the training's had one that may change what the policy sees or does."""
+    text = archive.training.get("env_wrapper") or []
+    parts = text if isinstance(text, list) else [text]
+    names = [str(name).rpartition(".")[2] for part in parts for name in (part if isinstance(part, dict) else [part])]
+    unknown = [name for name in names if name not in _HARMLESS_WRAPPERS]
+    if unknown and env.kind == "gym" and not env.wrappers:
+        raise InputError(
+            f"expert {archive.path}: config.yml says that the environment was wrapped by {', '.join(unknown)[:200]}: add it to "
+            "env.wrappers, or take it out of config.yml if it changes neither observations nor actions"
+        )
 
 
 def _time_limit(archive: Archive, env: EnvConfig, spec: EnvSpec) -> int:

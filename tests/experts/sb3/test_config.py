@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distil.envs import GymEnvConfig, describe, make
+from distil.envs import GymEnvConfig, WrapperConfig, describe, make
 from distil.errors import InputError
 from distil.experts.sb3.config import Sb3ExpertConfig
 
@@ -99,3 +99,22 @@ def test_real_experts_reach_their_returns(env_id, folder, num_episodes, least, t
             total, ended = total + float(reward), terminated or truncated
         returns.append(total)
     assert np.mean(returns) >= least, returns
+
+
+def test_wrappers_of_the_training_are_not_ignored(made, tmp_path):
+    env = make(GymEnvConfig(id="Pendulum-v1"))
+    path = made.write_zip(tmp_path / "m.zip", made.settings(env, "linear ars"), {"action_net.weight": np.ones((1, 3))})
+    wrapped = GymEnvConfig(id="Pendulum-v1", wrappers=(WrapperConfig(target="gymnasium.wrappers:Autoreset"),))
+    config = Sb3ExpertConfig(path=str(path))
+    for text in (
+        "rl_zoo3.wrappers.MaskVelocityWrapper",
+        "[a.MaskVelocityWrapper]",
+        "[{a.MaskVelocityWrapper: {x: 1}}, b.Monitor]",
+    ):
+        (tmp_path / "config.yml").write_text(f"env_wrapper: {text}\n")
+        with pytest.raises(InputError, match=r"was wrapped by MaskVelocityWrapper: add it to env.wrappers, or take it out"):
+            config.build(GymEnvConfig(id="Pendulum-v1"), describe(GymEnvConfig(id="Pendulum-v1")))
+        config.build(wrapped, describe(wrapped))
+    for text in ("null", "[]", "a.Monitor"):
+        (tmp_path / "config.yml").write_text(f"env_wrapper: {text}\n")
+        config.build(GymEnvConfig(id="Pendulum-v1"), describe(GymEnvConfig(id="Pendulum-v1")))

@@ -33,6 +33,7 @@ def sac(made):
 
 
 def test_every_parameter_of_the_actor_is_used_or_the_zip_is_refused(made, read, ppo, sac):
+    """CORRECTNESS 36."""
     read(ppo | made.linear(RNG, 4, 1, "value_net") | made.linear(RNG, 3, 4, "mlp_extractor.value_net.0"), "ppo")
     read(sac | made.linear(RNG, 4, 2, "actor.log_std") | made.linear(RNG, 5, 1, "critic.qf0.0"), "sac")
     fault = r"parameters {} are of no \S+ that is read: wrap the model as expert.kind=import"

@@ -37,6 +37,7 @@ def settings(made, tmp_path):
     ],
 )
 def test_other_policy_classes(settings, policy, what):
+    """CORRECTNESS 36."""
     with pytest.raises(InputError, match=rf"its policy {policy} isn't supported: {what}.*wrap the model as expert.kind=import"):
         settings(policy)
 
