@@ -100,7 +100,7 @@ def ensure_ray(address: str | None, num_cpus: int) -> Any:
 
 
 def _reach(address: str) -> None:
-    """Raise OSError at once when nobody listens at `address`; Ray itself would try for minutes."""
+    """Raise OSError at once when nothing listens at `address`; Ray itself would try for minutes."""
     host, colon, port = address.rpartition("://")[2].rpartition(":")
     if colon and port.isdigit():
         socket.create_connection((host, int(port)), timeout=_REACH_S).close()

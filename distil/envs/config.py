@@ -196,20 +196,20 @@ def _limit(env: Any) -> int | None:
 
 @contextlib.contextmanager
 def _readable(name: str) -> Iterator[None]:
-    """Turn what a constructor raises into one line that says the mend."""
+    """Turn what a constructor raises into one line that says the fix."""
     try:
         yield
     except InputError:
         raise
     except (gym.error.UnregisteredEnv, gym.error.DeprecatedEnv) as error:
         ids = [i for i in gym.registry if ("/" in i) == ("/" in name)]
-        mend = nearest(name, ids) or "; the id of another package is written package:id"
+        fix = nearest(name, ids) or "; the id of another package is written package:id"
         kind = "is deprecated" if isinstance(error, gym.error.DeprecatedEnv) else "isn't registered"
-        raise InputError(f"environment {name} {kind}{mend}") from None
+        raise InputError(f"environment {name} {kind}{fix}") from None
     except (ImportError, gym.error.DependencyNotInstalled) as error:
         module = next((m for m in _EXTRAS if f"'{m}'" in str(error) or f"install {m}" in str(error)), None)
-        mend = f"pip install 'distil[{module}]'" if module else "install it or choose another id"
-        raise InputError(f"environment {name} needs a package that isn't installed: {_line(error)}; {mend}") from None
+        fix = f"pip install 'distil[{module}]'" if module else "install it or choose another id"
+        raise InputError(f"environment {name} needs a package that isn't installed: {_line(error)}; {fix}") from None
     except Exception as error:  # the user's own code: any kind
         raise InputError(f"environment {name} can't be made: {type(error).__name__}: {told(error)}") from error
 

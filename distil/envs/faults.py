@@ -1,4 +1,4 @@
-"""What the user's environments may raise, and how they are closed all the same."""
+"""What the user's environments may raise, and how they are closed after it."""
 
 from __future__ import annotations
 

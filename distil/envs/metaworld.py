@@ -1,7 +1,7 @@
 """MetaWorld's tasks with episodes that follow from their seeds: `distil.envs.metaworld:Meta-World/Seeded`.
 
 MetaWorld's own `Meta-World/MT1` ignores the seed of `reset` and chooses among 50 starts that the process drew when it made the
-environment: two workers would see different episodes, and nobody could repeat a run. Here each reset draws object and goal from
+environment: two workers would see different episodes, and no run could be repeated. Here each reset draws object and goal from
 its seed, over the task's whole range, and the goal is in the observation. `metaworld` is imported when one is made.
 """
 
@@ -15,7 +15,7 @@ from distil.config import nearest
 from distil.errors import InputError
 
 ID = "Meta-World/Seeded"
-MAX_EPISODE_STEPS = 500  # MetaWorld's own; its environments refuse to go on after it
+MAX_EPISODE_STEPS = 500  # MetaWorld's own; its environments refuse further steps
 
 
 class SeededStarts(gym.Wrapper[Any, Any, Any, Any]):  # type: ignore[misc]

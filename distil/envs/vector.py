@@ -81,7 +81,7 @@ class VectorSlots:
         try:
             idle = np.flatnonzero(self._ended).tolist()
             if idle and self._mode is AutoresetMode.DISABLED:
-                self._reset(idle, [0] * len(idle))  # an ended environment must not be stepped; nobody records it
+                self._reset(idle, [0] * len(idle))  # an ended environment must not be stepped; it isn't recorded
             value, rewards, terminated, truncated, infos = self._env.step(actions.copy())
             leaves = self._spec.flatten(value)
             check_leaves(self._spec, leaves, (self.num_slots,))

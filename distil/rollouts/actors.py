@@ -107,7 +107,7 @@ class ExpertActor:
 
 
 class PolicyActor:
-    """A learned policy acts; nobody labels."""
+    """A learned policy acts, without labels."""
 
     def __init__(self, policy: Any, num_envs: int) -> None:
         self._policy = policy

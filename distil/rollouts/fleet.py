@@ -1,4 +1,4 @@
-"""The fleet: items in, outcomes out, whoever runs them: this process or Ray actors that may die."""
+"""The fleet: items in, outcomes out; they run in this process or in Ray actors that may die."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ class Fleet:
             job: what the items have in common.
             items: the episodes.
             policy: who acts, if a policy does.
-            outcome: filled in as work goes on, so that it can be read after an error too.
+            outcome: filled in step by step, so that it can be read after an error too.
             progress: told of episodes as they end.
             what: the name of the work for `progress`.
 

@@ -1,6 +1,6 @@
 """The episode loop, free of Ray: N slots act together, each runs its own queue of seeded episodes to their ends.
 
-The item of index i runs in slot i mod N, whoever runs it: with the seed, the slot decides every bit of the episode (see
+The item of index i runs in slot i mod N of any worker: with the seed, the slot decides every bit of the episode (see
 `distil.rollouts.actors`), so the set of episodes doesn't depend on the number of workers. All items run to their end, so
 short episodes aren't favoured. Legend: N slots, T steps.
 """

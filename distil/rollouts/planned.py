@@ -1,4 +1,4 @@
-"""Collect plans as JSON, for the journal: a collection that was begun is gone on with as it was planned."""
+"""Collect plans as JSON, for the journal: a collection that was begun continues as it was planned."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from distil.types import PolicyRef
 MAX_RETRIES = 3  # of a group whose worker died
 _STOP_S = 3.0  # for workers to seal after an error or interrupt
 _POLL_S = 1.0
-_ROOM = Request(what="rollout workers", num=1, each={"CPU": 1}, fix="set rollouts.num_workers=0")  # one is enough to go on
+_ROOM = Request(what="rollout workers", num=1, each={"CPU": 1}, fix="set rollouts.num_workers=0")  # one is enough to start
 
 
 class RemoteWorker:
@@ -110,7 +110,7 @@ class RayPool:
             raise
 
     def close(self) -> None:
-        """Kill the actors. The Ray session stays, for whoever else uses it."""
+        """Kill the actors. The Ray session stays for others."""
         for member in self._members:
             self._ray.kill(member.actor)
         self._members, self._waiting = [], {}

@@ -1,4 +1,4 @@
-"""Who labels the shards: this process, or Ray actors that may die. An actor's shard is then labelled anew, by another one."""
+"""Who labels the shards: this process, or Ray actors that may die. Another actor then labels its shard again."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class LabelPool:
             raise
 
     def close(self) -> None:
-        """Kill the actors. The Ray session stays, for whoever else uses it."""
+        """Kill the actors. The Ray session stays for others."""
         for member in self.members:
             self._ray.kill(member.actor)
         self.members, self._waiting = [], {}

@@ -152,7 +152,7 @@ class _Asking:
 
 
 class _Check(Stateless):
-    """The expert's labels, every one an action of the space: one that isn't counts as none, whoever made the expert."""
+    """The expert's labels, every one an action of the space: one that isn't counts as none."""
 
     def __init__(self, expert: Expert, action: SpaceSpec) -> None:
         self.name, self._expert = expert.name, expert

@@ -48,7 +48,7 @@ class Job:
     record: Record = field(default_factory=Record)
     target: Target | None = None  # None: only returns and lengths
     label: bool = False  # the expert labels each episode when it is over
-    expert: str = ""  # who acts and labels; nobody named: the team's first
+    expert: str = ""  # who acts and labels; empty: the team's first
     key: str = field(default_factory=lambda: secrets.token_hex(8))
 
 

@@ -26,7 +26,7 @@ class SafeGateConfig(Config):
 
 
 class LazyGateConfig(Config):
-    """As safe, but the expert goes on until the policy would do the same (LazyDAgger: Hoque et al., arXiv:2104.00053)."""
+    """As safe, but the expert continues until the policy would do the same (LazyDAgger: Hoque et al., arXiv:2104.00053)."""
 
     kind: Literal["lazy"] = "lazy"
     threshold: Threshold = 0.1

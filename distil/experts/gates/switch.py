@@ -29,7 +29,7 @@ class Signal:
 class SwitchPlan:
     """The expert takes over where one of `enter` is above its threshold.
 
-    Without `leave` (a discrepancy) it acts just there. With it, it goes on acting until the policy would do the same: until
+    Without `leave` (a discrepancy) it acts just there. With it, it acts until the policy would do the same: until
     their discrepancy is at most `leave`, and no signal of `stay` is above its threshold. Only where the expert acts, or has to
     be asked for that, is there a label; with `ask_all` everywhere, and a discrepancy above `veto` is a reason to take over too.
     """
