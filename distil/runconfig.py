@@ -62,7 +62,7 @@ class DataConfig(Config):
             ("select", not self.select.is_everything, "take it out: the parts have their own select"),
         ):
             if is_set:
-                raise ValueError(f"{name} can't stand beside mixture; {instead}")
+                raise ValueError(f"{name} cannot be combined with mixture; {instead}")
         return self
 
 

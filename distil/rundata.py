@@ -68,7 +68,7 @@ class RunData(Protocol):
         """Let the versions go that the run has kept from being dropped: it is finished."""
 
     def close(self) -> None:
-        """End what still goes on in the background."""
+        """End what is still running in the background."""
 
 
 class OwnStore:
@@ -100,7 +100,7 @@ class OwnStore:
             todo: the round.
             policy: the one that the round before ended with.
         """
-        self._go_on()
+        self._continue()
         collected, metrics = self._collected(todo, policy)
         for number, plan in enumerate(todo.ahead, todo.index + 1):
             if self._rundir.find("planned", number) is None and self._rundir.find("collected", number) is None:
@@ -189,7 +189,7 @@ class OwnStore:
     def _pin(self, version: int) -> None:
         _pin(self._store, version, self._rundir, self._progress)
 
-    def _go_on(self) -> None:
+    def _continue(self) -> None:
         """After a kill: start again what was being collected ahead."""
         for line in self._rundir.journal("planned"):
             number = line["round"]

@@ -295,7 +295,7 @@ def test_a_missing_recipe_says_what_there_is(recipe: str, message: str) -> None:
         ("- a\n- b\n", "mapping of keys, this is list"),
         ("", "NoneType"),
         ("a: [1\nb: 2\n", "line 2"),
-        ("seed: 1\nlearner:\n  a: 1\n  a: 2\n", "line 4: not valid YAML: the key a stands here twice"),
+        ("seed: 1\nlearner:\n  a: 1\n  a: 2\n", "line 4: not valid YAML: the key a is duplicated"),
     ],
 )
 def test_a_broken_recipe_says_where(tmp_path: Path, text: str, message: str) -> None:

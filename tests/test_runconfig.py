@@ -156,9 +156,9 @@ def test_a_mixture_stands_in_the_place_of_a_store(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "text"),
     [
-        ({"data": {"path": "x"}}, "data: path can't stand beside mixture; set data.path=null"),
-        ({"data": {"episodes": 5}}, "data: episodes can't stand beside mixture; set data.episodes=null"),
-        ({"data": {"select": {"min_return": 1.0}}}, "data: select can't stand beside mixture"),
+        ({"data": {"path": "x"}}, "data: path cannot be combined with mixture; set data.path=null"),
+        ({"data": {"episodes": 5}}, "data: episodes cannot be combined with mixture; set data.episodes=null"),
+        ({"data": {"select": {"min_return": 1.0}}}, "data: select cannot be combined with mixture"),
         (EXPERT | {"algorithm": {"kind": "dagger"}}, "dagger collects into one store.*: set data.path, or kind=bc"),
         ({"data": {"mixture": {"parts": []}}}, "data.mixture.parts"),
         ({"data": {"mixture": {"parts": [{"path": "a", "wait": 2}]}}}, "did you mean weight"),

@@ -86,13 +86,13 @@ class DaggerConfig(Config):
     beta_unit: Unit = "episode"  # who acts is drawn for a whole episode, or for each step
     gate: GateConfig | None = None  # decides who acts and who is asked, instead of beta
     overlap: int = Field(default=0, ge=0, le=8)
-    """Rounds that are collected ahead, while the learner is busy: by a policy that is so many rounds older. 0: classic."""
+    """Rounds that are collected ahead, while the learner is busy: by a policy that is as many rounds older. 0: classic."""
     from_scratch: bool = False  # each update begins with new weights and statistics; otherwise with the last ones
-    last_rounds: int | None = Field(default=None, ge=1)  # train on so many rounds' data; null: all
+    last_rounds: int | None = Field(default=None, ge=1)  # train on the data of the last N rounds; null: all
     weights: WeightConfig = WeightConfig()  # how much older rounds' episodes, and interventions, count in the loss
     stop: StopConfig = StopConfig()
-    tuning_episodes: int = Field(default=10, ge=0)  # score each round on so many episodes (`tune/*`), not the held-out ones
-    check_episodes: int = Field(default=10, ge=0)  # the expert proves itself on so many episodes first; 0: it is trusted
+    tuning_episodes: int = Field(default=10, ge=0)  # score each round on N episodes (`tune/*`), not the held-out ones
+    check_episodes: int = Field(default=10, ge=0)  # the expert is first checked on N episodes; 0: it is trusted
     min_expert_return: float | None = None  # what it must reach there; at the least it must beat a random policy
     max_unlabelled: float = Field(default=0.05, ge=0, le=1)  # fraction of a round's steps that the expert may fail to label
 

@@ -57,6 +57,6 @@ def _settings(what: str, words: tuple[str, ...]) -> dict[str, Any]:
     for word in words:
         key, value = parse_override(word if "=" in word else f"kind={word}")
         if f"{what}.{key}" in settings:
-            raise InputError(f"--{what}: the key {key} stands here twice; give each once")
+            raise InputError(f"--{what}: the key {key} is duplicated; give each once")
         settings[f"{what}.{key}"] = value
     return settings

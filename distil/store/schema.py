@@ -64,7 +64,7 @@ _FAULTS = (KeyError, TypeError, ValueError, AssertionError, AttributeError, Over
 
 
 def check_format(version: object, where: object) -> None:
-    """Raise InputError, with the command that mends it, unless `version` is the format that this code reads."""
+    """Raise InputError, with the command that fixes it, unless `version` is the format that this code reads."""
     if version == FORMAT and type(version) is int:
         return
     what = f"{where}: format version {version!r}, this distil reads {FORMAT}"
