@@ -50,6 +50,8 @@ def divide(num: int, *, ends: Any = None, terminated: Any = None, truncated: Any
     Raises:
         InputError: the ends don't divide the steps, or flags contradict them or are of another length.
     """
+    if num < 1:
+        raise InputError(f"{where}: it has no steps")
     flags = {name: _flags(value, name, where) for name, value in (("terminated", terminated), ("truncated", truncated))}
     steps = [values for values in flags.values() if values is not None and values.ndim == 1 and len(values) == num]
     if ends is None:

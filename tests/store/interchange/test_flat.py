@@ -49,6 +49,11 @@ def test_contradictions_are_named(options: Any, text: str) -> None:
         divide(5, **options, where="data")
 
 
+def test_no_steps() -> None:
+    with pytest.raises(InputError, match="data: it has no steps"):
+        divide(0, where="data")
+
+
 def test_the_space_of_nested_keys() -> None:
     about = ((2,), np.float32)
     space = nested_space({"a/x": about, "b": about, "a/y": about})
