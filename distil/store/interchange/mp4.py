@@ -115,7 +115,8 @@ class Mp4Reader:
         """Begin at the first frame; a fault shows when frames are taken."""
         self.position = 0
         output = ["-map", "0:v:0", "-fps_mode", "passthrough", "-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24", "-"]
-        self._ffmpeg = _Ffmpeg(path, ["-i", str(path), *output], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+        source = ["-xerror", "-i", str(path)]  # else damaged frames are guessed from others, and only a log says so
+        self._ffmpeg = _Ffmpeg(path, [*source, *output], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
 
     def __enter__(self) -> Self:
         return self

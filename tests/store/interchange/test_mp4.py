@@ -49,6 +49,19 @@ def test_what_is_no_video_is_said(tmp_path: Path) -> None:
         frame_times(tmp_path / "film.mp4")
 
 
+def test_damaged_frames_are_not_guessed(tmp_path: Path) -> None:
+    path = tmp_path / "film.mp4"
+    writer = Mp4Writer(path, (64, 64), 10, "h264", 20)
+    writer.write(np.random.default_rng(0).integers(0, 256, (12, 64, 64, 3)).astype(np.uint8))
+    writer.close()
+    data = bytearray(path.read_bytes())
+    at = data.index(b"mdat") + 4
+    data[at + 6000 : at + 6400] = bytes(400)
+    path.write_bytes(data)
+    with Mp4Reader(path) as reader, pytest.raises(BadEpisodeError, match="the video can't be read"):
+        reader.take(12)
+
+
 def write_much(writer: Mp4Writer) -> None:
     for _ in range(50):
         writer.write(numbered(20, (16, 16)))
