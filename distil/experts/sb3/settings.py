@@ -66,6 +66,7 @@ class Settings:
             if name not in _NO_MATTER and name not in _READ:
                 raise InputError(f"{self.path}: policy_kwargs.{name[:60]} isn't known and may change the network: {FIX}")
         self._check_extractor()
+        self.activation("ReLU")  # refused by its name, not by the parameters that it may have
 
     def activation(self, default: str) -> str:
         """Return the name of the activation, such as `ReLU`."""

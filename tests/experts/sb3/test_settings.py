@@ -82,7 +82,7 @@ def test_what_the_policy_was_made_with(settings):
 )
 def test_other_activations(settings, text, fault):
     with pytest.raises(InputError, match=fault):
-        settings(policy_kwargs={"activation_fn": text}).activation("Tanh")
+        settings(policy_kwargs={"activation_fn": text})
 
 
 def test_keyword_arguments(settings):
