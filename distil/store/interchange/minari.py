@@ -239,8 +239,9 @@ def _info_rows(rows: Any, name: str, num: int) -> Any:
 
 
 def _success(infos: Mapping[str, Any], num: int) -> bool | None:
-    rows = {name: _info_rows(infos[name], name, num) for name in SUCCESS_KEYS if name in infos}
-    return success_of([{name: values[step] for name, values in rows.items()} for step in range(num)]) if rows else None
+    values = {name: infos[name] for name in SUCCESS_KEYS if name in infos and not isinstance(infos[name], Mapping)}
+    rows = {name: _info_rows(value, name, num) for name, value in values.items() if len(value) in (num, num + 1)}
+    return success_of([{name: row[step] for name, row in rows.items()} for step in range(num)])
 
 
 def _plain(value: Any) -> Any:

@@ -232,11 +232,12 @@ def test_keys_are_chosen(root: Path, tmp_path: Path) -> None:
         ({"is_success": [False, False, True]}, True),
         ({"is_success": [False, True]}, True),
         ({"other": [1.0, 1.0, 1.0]}, None),
+        ({"success": {"left": [1.0, 1.0, 1.0]}}, None),
     ],
 )
 def test_success_comes_along(root: Path, tmp_path: Path, storage: str, infos: Any, success: Any) -> None:
     if storage != "hdf5" and len(next(iter(infos.values()))) < 3:
-        pytest.skip("minari's Arrow storage takes infos with the reset's row only")
+        pytest.skip("minari's Arrow storage takes plain infos with the reset's row only")
     make_dataset(storage, [episode_buffer(1, 2, infos=infos)])
     assert import_store(MinariImport(), Path("made/pole-v0"), tmp_path / "store").snapshot.episode(0).success is success
 
