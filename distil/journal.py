@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from distil.durable import fsync_folder, write_all
+from distil.errors import RunError
 
 Entry = dict[str, Any]
 
@@ -64,6 +65,15 @@ class Journal:
                 new = file.read()
             self._take(new[: new.rfind(b"\n") + 1])
 
+    def _parse(self, line: bytes) -> Entry:
+        try:
+            entry: Entry = json.loads(line)
+            hash((entry["kind"], entry.get("round")))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            number = len(self._entries) + 1
+            raise RunError(f"{self._path} line {number}: damaged; restore it from a copy, or start the run anew") from None
+        return entry
+
     def _forget(self) -> None:
         self._end = 0  # of the last complete line, in bytes
         self._entries: list[Entry] = []
@@ -72,7 +82,7 @@ class Journal:
 
     def _take(self, lines: bytes) -> None:
         for line in lines.splitlines():
-            entry = json.loads(line)
+            entry = self._parse(line)
             self._entries.append(entry)
             self._by_kind.setdefault(entry["kind"], []).append(entry)
             self._last[entry["kind"], entry.get("round")] = entry

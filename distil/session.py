@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,8 @@ class Session:
             self._check_spec(Store.open(path).spec, config)
         elif config.budget().num_demonstrations is None:
             raise InputError(f"{path}: no store there, and no expert to fill it: set data.path or expert.kind")
+        elif isinstance(path, Path):
+            _require_place(path)
 
     def store(self, config: RunConfig) -> Store:
         """Open the run's store, or make it where there is an expert to fill it.
@@ -211,6 +214,16 @@ class Session:
     def __exit__(self, *error: object) -> None:
         if self._fleet is not None:
             self._fleet.close()
+
+
+def _require_place(path: Path) -> None:
+    """Raise InputError where no folder can be made."""
+    absolute = path.absolute()
+    there = next(folder for folder in (absolute, *absolute.parents) if os.path.lexists(folder))
+    if not there.is_dir():
+        raise InputError(f"{path}: {there} is a file; choose another folder with data.path")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{path}: {there} is not writable; choose another folder with data.path")
 
 
 def _adds(config: RunConfig) -> bool:

@@ -172,6 +172,7 @@ def test_a_password_is_in_no_file_of_a_run_and_resuming_says_where_to_give_it(
     ("refused", "words"),
     [
         ({"data.path": "other"}, r"other.*Box\(8\)"),
+        ({"data.path": "file/demos"}, "file is a file; choose another folder with data.path"),
         ({"learner.device": "cuda"}, "torch sees no GPU"),
         ({"tracking.enabled": True, "tracking.uri": "nonsense://x"}, "MLflow at nonsense"),
         ({"expert": None}, "no store there"),
@@ -184,6 +185,7 @@ def test_a_refused_run_leaves_nothing_behind(
     """Issue 8, number 43: it left a folder and an empty store."""
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     api.collect("lunarlander-bc", overrides | {"data.path": "other", "data.episodes": 1})
+    Path("file").touch()
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(InputError, match=words):
         api.train("cartpole-bc", {**overrides, **{k: v for k, v in refused.items() if k != "run"}}, run=refused.get("run"))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from distil.errors import RunError
 from distil.journal import Journal
 
 
@@ -59,3 +60,10 @@ def test_appending_and_finding_reads_no_line_twice(tmp_path: Path) -> None:
 def _bytes_read() -> int:
     """Return how many bytes this process has read from files so far."""
     return int(Path("/proc/self/io").read_text().split()[1])
+
+
+@pytest.mark.parametrize("line", [b"garbage", b"[1]", b"{}", b"\xff\xfe", b'{"kind": []}', b"[" * 100_000])
+def test_a_damaged_line_is_named(tmp_path: Path, line: bytes) -> None:
+    (tmp_path / "journal.jsonl").write_bytes(b'{"kind": "a", "round": 0}\n' + line + b"\n")
+    with pytest.raises(RunError, match=r"^[^\n]*journal\.jsonl line 2: damaged; restore it from a copy[^\n]*$"):
+        Journal(tmp_path / "journal.jsonl").entries()

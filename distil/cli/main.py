@@ -105,7 +105,7 @@ def evaluate(run: Path, episodes: int | None, video: bool, as_json: bool) -> Non
 
 
 @cli.command()
-@click.option("--port", default=5000, show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
 @click.option("--uri", default=None, help="The tracking store; MLFLOW_TRACKING_URI or sqlite:///mlflow.db unless given.")
 def ui(port: int, uri: str | None) -> None:
     """Open MLflow on 127.0.0.1 to compare runs."""
@@ -149,6 +149,9 @@ def main() -> None:
     except BaseException as error:
         if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
             raise  # nobody reads the output any more
+        if isinstance(error, click.exceptions.NoArgsIsHelpError):  # a group without a command: its help, as it is
+            click.echo(error.format_message(), err=True)
+            sys.exit(2)
         told = _told(error)
         if debug or told is None:
             click.echo(redact("".join(traceback.format_exception(error))), err=True, nl=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distil.cli.common import JSON, VERSION, pairs, parse_version, show
+from distil.cli.common import JSON, VERSION, Finite, pairs, parse_version, show
 from distil.errors import InputError, RunError
 
 if TYPE_CHECKING:
@@ -50,10 +50,14 @@ def store_verify(path: str, as_json: bool) -> None:
 @VERSION
 @click.option("--episode", type=int, default=None, help="Look at one episode, by its number in the store's order.")
 @click.option("--steps", type=click.IntRange(0), default=20, show_default=True, help="How many steps of it to print.")
-@click.option("--plot", type=click.Path(path_type=Path), default=None, help="Also draw what is printed into this PNG.")
-@click.option("--video", type=click.Path(path_type=Path), default=None, help="Write the episode's images to this MP4.")
+@click.option(
+    "--plot", type=click.Path(path_type=Path, dir_okay=False), default=None, help="Also draw what is printed into this PNG."
+)
+@click.option(
+    "--video", type=click.Path(path_type=Path, dir_okay=False), default=None, help="Write the episode's images to this MP4."
+)
 @click.option("--image", default=None, help="Which observation the video shows; the first image unless given.")
-@click.option("--fps", type=click.FloatRange(0, min_open=True), default=30, show_default=True, help="Frames a second.")
+@click.option("--fps", type=Finite(0, min_open=True), default=30, show_default=True, help="Frames a second.")
 def store_view(
     path: str,
     version: str | None,

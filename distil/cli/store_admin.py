@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 
-from distil.cli.common import JSON, parse_version, show
+from distil.cli.common import JSON, Finite, parse_version, show
 from distil.errors import InputError
 
 STORE = click.argument("path", metavar="STORE")
@@ -125,7 +125,7 @@ def pins(path: str, release: str | None, as_json: bool) -> None:
 @STORE
 @click.option(
     "--grace-days",
-    type=click.FloatRange(0),
+    type=Finite(0),
     default=7.0,
     show_default=True,
     help="Spare what is younger; 0 only if nobody writes.",

@@ -1,6 +1,7 @@
+import click
 import pytest
 
-from distil.cli.common import pairs, parse_version, read_overrides
+from distil.cli.common import Finite, pairs, parse_version, read_overrides
 
 
 def test_words_become_overrides() -> None:
@@ -15,3 +16,10 @@ def test_pairs_are_aligned_and_rounded() -> None:
 
 def test_a_version_is_a_number_or_a_tag() -> None:
     assert [parse_version(text) for text in (None, "3", "best", "v2")] == [None, 3, "best", "v2"]
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-1", "x"])
+def test_a_number_is_finite_and_in_its_range(text: str) -> None:
+    assert Finite(0).convert("2.5", None, None) == 2.5
+    with pytest.raises(click.BadParameter):
+        Finite(0).convert(text, None, None)

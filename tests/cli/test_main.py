@@ -104,3 +104,11 @@ def test_a_stopped_server_leaves_no_worker(tmp_path: Path) -> None:
         assert process.stdout.read() == ""  # it is closed when the last of them has ended
         assert "KeyboardInterrupt" in process.communicate()[1]
     assert len(pids) == 2
+
+
+@pytest.mark.parametrize("command", [[], ["recipes"], ["store"]])
+def test_a_group_without_a_command_shows_its_help(command: list[str], tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "distil", *command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Usage: distil ")
+    assert len(done.stderr.splitlines()) > 5
