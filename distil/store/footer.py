@@ -13,6 +13,7 @@ import xxhash
 from distil.errors import InputError, RunError
 from distil.store.backend import Location, backend
 from distil.store.entry import READ_FAULTS, ShardEntry, check_size, damaged, missing
+from distil.store.ipc import require_plain_message
 from distil.store.schema import (
     FORMAT,
     FORMAT_KEY,
@@ -85,6 +86,9 @@ def parse_index(tail: bytes, where: Location) -> pa.RecordBatch:
     raw = base64.b64decode(footer[INDEX_KEY], validate=True)
     if xxhash.xxh3_64_hexdigest(raw).encode() != footer[INDEX_HASH_KEY]:
         raise ValueError("the index of its episodes is altered")
+    messages = pa.ipc.MessageReader.open_stream(raw)
+    for _ in range(2):  # the schema, the record batch
+        require_plain_message(memoryview(messages.read_next_message().metadata))
     with pa.ipc.open_stream(raw) as stream:
         index = stream.read_next_batch()
     if "success" not in index.schema.names:

@@ -23,6 +23,7 @@ from distil.store.backend import Location, backend
 from distil.store.entry import READ_FAULTS, ShardEntry, check_size, damaged, missing
 from distil.store.files import os_fault
 from distil.store.footer import footer_metadata, read_index
+from distil.store.ipc import require_plain_file
 from distil.store.schema import FORMAT_KEY, StoreSpec, check_format
 from distil.types import Array
 
@@ -215,6 +216,7 @@ def _open_file(root: Location, entry: ShardEntry) -> Iterator[Any]:
         raise os_fault(error, Path(str(where))) from None
     with file:
         try:
+            require_plain_file(memoryview(file.read_buffer()))
             reader = pa.ipc.open_file(file)
             check_format(int((reader.metadata or {})[FORMAT_KEY]), where)
         except InputError as error:
