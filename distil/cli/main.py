@@ -111,9 +111,11 @@ def ui(port: int, uri: str | None) -> None:
     """Open MLflow on 127.0.0.1 to compare runs."""
     from distil.tracking import DEFAULT_URI, TrackingConfig
 
-    uri = TrackingConfig(uri=uri).address()
+    config = TrackingConfig(uri=uri)
+    uri = config.address()
     if uri == DEFAULT_URI and not Path("mlflow.db").exists():
         raise InputError("mlflow.db: no runs in this folder yet; run `distil demo` first, or give --uri")
+    config.build("Default").check()  # MLflow itself would answer with its traceback
     click.echo(f"MLflow on http://127.0.0.1:{port} (Ctrl-C stops it)")
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
     code = _serve(command, {"MLFLOW_BACKEND_STORE_URI": str(uri)})

@@ -27,7 +27,7 @@ class RolloutConfig(Config):
 
     num_workers: int = Field(default=2, ge=0)  # Ray actors, a core each; 0: in this process, without Ray
     num_envs: int = Field(default=32, ge=1)  # environments a worker; part of what makes a run repeatable
-    infos: tuple[str, ...] = ()  # keys of the environment's infos to store, as JSON
+    infos: tuple[str, ...] = ()  # keys of the infos that steps return, to be stored as JSON; what only reset returns is not
     shard_bytes: int = Field(default=128 * 2**20, gt=0)  # a worker seals a shard once it holds this many bytes
     address: str | None = None  # of a running Ray cluster; otherwise RAY_ADDRESS, otherwise one is started here
     service: ServiceConfig | None = None  # ask experts in actors of their own; None: they live in the workers
