@@ -35,6 +35,7 @@ class CollectPlan:
     """Complete episodes to put into the store. Episodes that it already holds (by uid) are not collected again."""
 
     num_episodes: int
+    max_new: int | None = None  # how many of them may be collected, where stored demonstrations count; None: all
     round: int = 0
     actor: Who = "expert"  # who acts; the expert's own episodes are always labelled
     beta: float = 0.0  # where a policy acts: the chance that the expert acts in its place

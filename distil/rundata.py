@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from distil.errors import InputError, RunError
 from distil.plans import AHEAD, CollectPlan, CollectReport, Metrics, Round, UpdatePlan
 from distil.policies.checkpoint import load_policy_ref
-from distil.rollouts import Collected, Collector, asked, from_json, select, spent, stored_demonstrations, to_json
+from distil.rollouts import Collected, Collector, asked, from_json, given, select, spent, stored_demonstrations, to_json
 from distil.runconfig import DataConfig, RunConfig
 from distil.rundir import RunDir
 from distil.session import Session
@@ -109,7 +109,7 @@ class OwnStore:
         metrics = {**metrics, AHEAD: float(len(self._ahead))} if self._ahead else metrics
         everything = select(self._store, collected)
         training = (self._chosen(todo, select(self._store, collected, todo.update.num_rounds)),) if todo.update else ()
-        num_queries = asked(everything, collected)
+        metrics, num_queries = {**metrics, **given(everything, collected)}, asked(everything, collected)
         return Gathered(everything=(everything,), training=training, metrics=metrics, num_queries=num_queries)
 
     def release(self) -> None:
@@ -131,13 +131,13 @@ class OwnStore:
                 self._note(number, self._rundir_plan(number), self._ahead.pop(number).result())
         lines = [line for line in self._lines() if todo.collect is None or line["round"] <= todo.index]
         if todo.collect is not None and (not lines or lines[-1]["round"] != todo.index):
-            given: Sequence[str] = ()
+            uids: Sequence[str] = ()
             if todo.index in self._ahead:
                 plan, report = self._rundir_plan(todo.index), self._ahead.pop(todo.index).result()
             else:
-                given, plan = self._missing(todo.collect)
+                uids, plan = self._missing(todo.collect)
                 report = self._collect(plan, policy, self._data(plan, lines))
-            self._note(todo.index, plan, report, given)
+            self._note(todo.index, plan, report, uids)
             lines = [line for line in self._lines() if line["round"] <= todo.index]
         if todo.collect is not None:
             metrics = lines[-1]["metrics"]
@@ -162,23 +162,23 @@ class OwnStore:
             return (), plan
         known = self._rundir.find("given", plan.round)
         if known is None:
-            given, _ = missing(self._store, plan, self._config.select)
-            self._rundir.append("given", round=plan.round, uids=list(given))
+            uids, _ = missing(self._store, plan, self._config.select)
+            self._rundir.append("given", round=plan.round, uids=list(uids))
         else:
-            given = known["uids"]
-        return given, replace(plan, num_episodes=plan.num_episodes - len(given))
+            uids = known["uids"]
+        return uids, _rest(plan, len(uids))
 
     def _lines(self) -> list[dict[str, Any]]:
         return self._rundir.journal("collected")
 
-    def _note(self, number: int, plan: CollectPlan, report: CollectReport, given: Sequence[str] = ()) -> None:
+    def _note(self, number: int, plan: CollectPlan, report: CollectReport, uids: Sequence[str] = ()) -> None:
         new = Collected(
             round=number,
             snapshot=report.snapshot,
             stream=report.stream,
             num_episodes=plan.num_episodes,
             gated=plan.gate is not None,
-            uids=tuple(given),
+            uids=tuple(uids),
         )
         self._append(new, dict(report.metrics))
 
@@ -245,8 +245,13 @@ def missing(store: Store, plan: CollectPlan, selection: SelectionConfig) -> tupl
     Episodes of the plan's own stream are left to the collector, which knows them; those that a run with another seed, noise or
     expert has collected don't count, so that each has demonstrations of its own.
     """
-    given = stored_demonstrations(store.snapshot(), selection, plan.num_episodes, own=False)
-    return given, replace(plan, num_episodes=plan.num_episodes - len(given))
+    uids = stored_demonstrations(store.snapshot(), selection, plan.num_episodes, own=False)
+    return uids, _rest(plan, len(uids))
+
+
+def _rest(plan: CollectPlan, num_given: int) -> CollectPlan:
+    rest = plan.num_episodes - num_given
+    return replace(plan, num_episodes=rest if plan.max_new is None else min(rest, plan.max_new), max_new=None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -377,3 +377,16 @@ def test_episodes_of_another_environment_are_not_added_but_may_be_learned_from(t
     with Session(settings, listening) as session:
         assert open_data(settings, RunDir.create(tmp_path / "runs", "x", ""), session).spec.env["id"] == "CartPole-v1"
     assert listening.said == [f"the data are of CartPole-v1, the run's environment is {other['target']}"]
+
+
+def test_stored_demonstrations_cost_the_budget_nothing(tmp_path: Path) -> None:
+    """CORRECTNESS 16: what is limited is what the run asks for, however many demonstrations there are already."""
+    bring(tmp_path, "own", 3)
+    dagger = {"kind": "dagger", "rounds": 9, "episodes_per_round": 1, "tuning_episodes": 0, "check_episodes": 0}
+    rundir = train(own(tmp_path, algorithm={**dagger, "stop": {"expert_labels": 80}}, data={"episodes": 3}))
+    last = rundir.reports()[-1].metrics
+    assert rundir.reports()[0].metrics["train/episodes"] == 3
+    assert (last["budget/given_expert_labels"], last["budget/given_env_steps"]) == (120, 120)
+    assert 40 < last["budget/expert_labels"] - 120 == last["expert/queries_collect"] <= 80
+    short = train(own(tmp_path, algorithm={**dagger, "stop": {"expert_labels": 80}}, data={"episodes": 9}))
+    assert short.reports()[0].metrics["train/episodes"] == 3 + 2  # two more are all that the budget allows

@@ -173,7 +173,7 @@ class Dagger:
             demonstrations = self.budget.num_demonstrations
             if demonstrations is None:  # the store as it is
                 return None
-            return CollectPlan(num_episodes=self._affordable(demonstrations, spent))
+            return CollectPlan(num_episodes=demonstrations, max_new=self._affordable(demonstrations, spent))
         return CollectPlan(
             num_episodes=self._affordable(config.episodes_per_round, spent),
             round=index,
@@ -225,4 +225,6 @@ class Dagger:
 
 
 def _spent(metrics: Mapping[str, float]) -> dict[str, int]:
-    return {name: int(metrics.get(f"budget/{name}", 0)) for name in ("env_steps", "expert_labels")}
+    """Return what the run itself has spent: demonstrations that were stored before have cost it nothing."""
+    names = ("env_steps", "expert_labels")
+    return {name: int(metrics.get(f"budget/{name}", 0) - metrics.get(f"budget/given_{name}", 0)) for name in names}

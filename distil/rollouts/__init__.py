@@ -6,7 +6,7 @@ from distil.rollouts.config import NoiseConfig, RolloutConfig
 from distil.rollouts.evaluation import Baselines, EvalResult, evaluate
 from distil.rollouts.fleet import Fleet, Outcome
 from distil.rollouts.planned import from_json, to_json
-from distil.rollouts.selection import Collected, asked, select, spent, stored_demonstrations
+from distil.rollouts.selection import Collected, asked, given, select, spent, stored_demonstrations
 
 __all__ = [
     "ActorSpec",
@@ -21,6 +21,7 @@ __all__ = [
     "asked",
     "evaluate",
     "from_json",
+    "given",
     "select",
     "spent",
     "stored_demonstrations",

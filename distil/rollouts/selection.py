@@ -85,6 +85,19 @@ def asked(data: Snapshot, collected: Sequence[Collected]) -> int:
     return total
 
 
+def given(data: Snapshot, collected: Sequence[Collected]) -> dict[str, float]:
+    """Return `budget/given_*`: what others have spent on the demonstrations that a run which collects was given.
+
+    Args:
+        data: what `select` returned for `collected`.
+        collected: one entry a round that collected.
+    """
+    uids = [uid for part in collected if part.stream is not None for uid in part.uids]
+    mine = np.isin(data.episodes.uid, uids)
+    figures = {"env_steps": int(data.episodes.length[mine].sum()), "expert_labels": int(data.episodes.num_labelled[mine].sum())}
+    return {f"budget/given_{name}": value for name, value in figures.items()} if uids else {}
+
+
 def spent(data: Snapshot) -> dict[str, float]:
     """Return `budget/*`: what the episodes of a run have cost."""
     num_labels = int(data.episodes.num_labelled.sum())

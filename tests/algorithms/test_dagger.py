@@ -89,7 +89,14 @@ def test_a_budget_is_never_exceeded(name):
 def test_demonstrations_count_against_the_budget():
     """CORRECTNESS 16."""
     algorithm = DaggerConfig(stop=StopConfig(expert_labels=500)).build(BUDGET)
-    assert algorithm.next_round(None).collect.num_episodes == 2
+    assert algorithm.next_round(None).collect.max_new == 2
+
+
+@pytest.mark.parametrize("name", ["env_steps", "expert_labels"])
+def test_what_others_have_spent_on_stored_demonstrations_does_not_count(name):
+    algorithm = DaggerConfig(rounds=99, episodes_per_round=4, stop=StopConfig(**{name: 500})).build(BUDGET)
+    todo = algorithm.next_round(report(0, **{f"budget/{name}": 9100, f"budget/given_{name}": 9000}))
+    assert todo.collect.num_episodes == 2
 
 
 @pytest.mark.parametrize(
