@@ -168,7 +168,7 @@ def load_recipe(recipe: str | Path) -> dict[str, Any]:
     if path.suffix in (".yaml", ".yml") or path.is_file():
         if not path.is_file():
             raise InputError(f"{path}: no such recipe file")
-        text, where, name = _read(path), str(path), path.stem
+        text, where, name = read_text(path), str(path), path.stem
     elif str(recipe) in recipe_names():
         name = str(recipe)
         text, where = (resources.files("distil.recipes") / f"{name}.yaml").read_text(), f"recipe {name}"
@@ -182,11 +182,14 @@ def load_recipe(recipe: str | Path) -> dict[str, Any]:
     return {"name": name} | data
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Return the text of a YAML file, for `parse_yaml`; InputError if it can't be read, or is too large to be one."""
     try:
+        if path.stat().st_size > 4 * MAX_YAML_CHARS:  # a character has at most 4 bytes
+            raise InputError(f"{path}: {path.stat().st_size} bytes, at most {MAX_YAML_CHARS} characters of YAML are read")
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: can't be read as a recipe: {error}") from None
+        raise InputError(f"{path}: can't be read: {error}") from None
 
 
 def parse_override(text: str) -> tuple[str, Any]:

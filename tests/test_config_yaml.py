@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import pytest
 
-from distil.config import parse_yaml
+from distil.config import load_recipe, parse_yaml
 from distil.errors import InputError
 
 LETTERS = "abcdefghi"
@@ -59,3 +60,11 @@ def test_an_ordered_dictionary_is_read_where_it_is_asked_for() -> None:
     for other in ("os.mkdir", "collections.OrderedDict {}"):
         with pytest.raises(InputError, match="not valid YAML"):
             parse_yaml(f"!!python/object/apply:{other}", "x", pairs=True)
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)  # sparse: nobody has the memory to read it
+    with pytest.raises(InputError, match=r"x.yaml: 1099511627776 bytes, at most 131072 characters of YAML are read"):
+        load_recipe(path)

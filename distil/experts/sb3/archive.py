@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distil.config import parse_yaml
+from distil.config import parse_yaml, read_text
 from distil.errors import InputError
 from distil.experts.sb3.space import read_space
 from distil.experts.sb3.tensors import Tensors, read_tensors
 from distil.spaces import SpaceSpec, action_spec, observation_spec
 
-MAX_BYTES = {"data": 64 << 20, "policy.pth": 1 << 30, "_stable_baselines3_version": 64}
-MAX_RATIO = {"data": 200, "policy.pth": 20, "_stable_baselines3_version": 10}  # of a member's size to its compressed size
+MAX_BYTES = {"data": 16 << 20, "policy.pth": 1 << 30, "_stable_baselines3_version": 64}
+MAX_RATIO = {"data": 20, "policy.pth": 20, "_stable_baselines3_version": 10}  # of a member's size to its compressed size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,9 +104,5 @@ def _training(path: Path) -> dict[str, Any]:
     file = beside(path, "config.yml")
     if file is None:
         return {}
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: can't be read: {error}") from None
-    content = parse_yaml(text, str(file), pairs=True)
+    content = parse_yaml(read_text(file), str(file), pairs=True)
     return content if isinstance(content, dict) else {}

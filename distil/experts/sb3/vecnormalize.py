@@ -41,6 +41,10 @@ def read_statistics(path: Path) -> Statistics | None:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; set expert.vecnormalize to the statistics or to none")
+    if path.stat().st_size > pickles.MAX_BYTES:
+        raise InputError(
+            f"{path}: {path.stat().st_size} bytes, more than such a file has; set expert.vecnormalize to the right one"
+        )
     root = pickles.read(path.read_bytes(), str(path))
     if getattr(root, "origin", "") != _CLASS or not isinstance(getattr(root, "state", None), dict):
         raise InputError(f"{path}: holds no VecNormalize; set expert.vecnormalize to its file")

@@ -82,6 +82,10 @@ def test_bad_files(tmp_path):
     path.write_bytes(pickle.dumps({"mean": 1}))
     with pytest.raises(InputError, match=r"holds no VecNormalize"):
         read_statistics(path)
+    with path.open("wb") as file:
+        file.truncate(1 << 40)  # sparse: nobody has the memory to read it
+    with pytest.raises(InputError, match=r"1099511627776 bytes, more than such a file has"):
+        read_statistics(path)
     path.write_bytes(b"cstable_baselines3.own\nVecNormalize\n)\x81}b.")
     with pytest.raises(InputError, match=r"holds no VecNormalize"):
         read_statistics(path)
