@@ -12,7 +12,7 @@ from typing import Any
 from distil.algorithms.dagger import DaggerConfig
 from distil.cluster import ensure_ray
 from distil.content import Content, changed
-from distil.envs import EnvSpec, content_of, describe
+from distil.envs import EnvSpec, content_of, describe, reset_infos
 from distil.errors import InputError, RunError
 from distil.experts.common import identity
 from distil.experts.gates.config import HumanGateConfig
@@ -52,6 +52,7 @@ class Session:
             ledger = Path(config.runs).resolve() / "labels" / _digest(self._identity(config))
             self._fleet = Fleet(env=config.env, spec=self.spec, config=config.rollouts, team=team, ledger=ledger)
         self.progress = progress
+        self._name_dropped_infos(config)
         self.num_queries = 0  # steps of the experts' own episodes so far: what the check and the scores have asked
         self._scores: dict[tuple[Who, int, Purpose, str], EvalResult] = {}
 
@@ -172,6 +173,11 @@ class Session:
             [part.spec for part in parts], environment(self._fleet.env.model_dump(mode="json") if self._fleet else {})
         )
         return parts
+
+    def _name_dropped_infos(self, config: RunConfig) -> None:
+        wanted = set(config.rollouts.infos)
+        if config.env is not None and wanted and (found := sorted(wanted & reset_infos(config.env))):
+            say(self.progress, f"rollouts.infos: {', '.join(found)} of a reset is not stored, only what steps return")
 
     def _name_environments(self, specs: Sequence[StoreSpec], own: str) -> None:
         """Say so where the data are of another environment than the run's; to learn from them may be what is wanted."""

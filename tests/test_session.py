@@ -1,3 +1,4 @@
+import io
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -5,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gymnasium.envs.classic_control import CartPoleEnv
 
 from distil.config import validate
+from distil.console import Console
 from distil.envs import GymEnvConfig, describe
 from distil.errors import InputError, RunError
 from distil.plans import CheckPlan, CollectPlan
@@ -249,3 +252,31 @@ def make():
     env.unwrapped.gravity = {gravity}
     return env
 """
+
+
+class Greets(CartPoleEnv):
+    """Its reset says where the episode begins; its steps count."""
+
+    def reset(self, **kwargs: Any) -> Any:
+        return super().reset(**kwargs)[0], {"start": "left", "both": 1}
+
+    def step(self, action: Any) -> Any:
+        return *super().step(action)[:4], {"both": 2}
+
+
+@pytest.mark.parametrize(
+    ("infos", "expected"),
+    [
+        (["start", "other"], ["rollouts.infos: start of a reset is not stored, only what steps return"]),
+        (["other"], []),
+        ([], []),
+    ],
+)
+def test_what_only_a_reset_returns_is_said_to_be_dropped(infos: list[str], expected: list[str]) -> None:
+    """Issue 8, number 43: the keys of a reset's infos were dropped without notice."""
+    out = io.StringIO()
+    env = {"kind": "import", "target": f"{__name__}:Greets", "max_episode_steps": 5}
+    settings = validate(RunConfig, {"env": env, "rollouts": {"num_workers": 0, "infos": infos}})
+    with Session(settings, Console(out)):
+        pass
+    assert out.getvalue().splitlines() == expected

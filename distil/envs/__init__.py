@@ -1,6 +1,16 @@
 """Environments: configuration, spaces as data, and N of them stepped together."""
 
-from distil.envs.config import EnvConfig, EnvSpec, GymEnvConfig, ImportEnvConfig, WrapperConfig, content_of, describe, make
+from distil.envs.config import (
+    EnvConfig,
+    EnvSpec,
+    GymEnvConfig,
+    ImportEnvConfig,
+    WrapperConfig,
+    content_of,
+    describe,
+    make,
+    reset_infos,
+)
 from distil.envs.slots import ListSlots, SlotError, Slots, StepResult, slots
 
 __all__ = [
@@ -16,5 +26,6 @@ __all__ = [
     "content_of",
     "describe",
     "make",
+    "reset_infos",
     "slots",
 ]

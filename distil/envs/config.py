@@ -184,6 +184,17 @@ def describe(config: GymEnvConfig | ImportEnvConfig) -> EnvSpec:
         close_quietly(env)
 
 
+def reset_infos(config: GymEnvConfig | ImportEnvConfig) -> frozenset[str]:
+    """Return the keys of the infos that a reset returns; none if it fails, which the rollouts report with the seed."""
+    env = make_vector(config, 1) if isinstance(config, ImportEnvConfig) and config.vectorised else make(config)
+    try:
+        return frozenset(env.reset(seed=0)[1])
+    except Exception:  # the environment's own
+        return frozenset()
+    finally:
+        close_quietly(env)
+
+
 def _limit(env: Any) -> int | None:
     """Return after how many steps the first of the environment's time limits truncates an episode; None: it has none."""
     found = [getattr(env.spec, "max_episode_steps", None)]
