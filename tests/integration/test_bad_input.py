@@ -117,7 +117,7 @@ def test_an_environment_that_breaks_names_seed_and_step_and_keeps_what_was_commi
     assert '"episodes": 2' in distil("store", "info", "data/cartpole-bc", "--json", cwd=tmp_path, code=0)
 
 
-@pytest.mark.parametrize(("how", "expected"), [("nan", "[nan]"), ("shape", "shape (32, 3)")])
+@pytest.mark.parametrize(("how", "expected"), [("nan", "[nan]"), ("shape", "shape (2, 3)")])
 def test_an_expert_that_answers_nonsense(tmp_path: Path, how: str, expected: str) -> None:
     (tmp_path / "mine.py").write_text(USERS_MODULE)
     overrides = ["env.id=Pendulum-v1", "expert.kind=import", "expert.target=mine:bad_expert", f"expert.kwargs.how={how}"]
