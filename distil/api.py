@@ -245,7 +245,7 @@ def label(
 
     Raises:
         InputError: there is no such store, expert or episode, or the expert is for other spaces.
-        RunError: the expert or the disk failed. What was answered is kept, and the same call goes on from there.
+        RunError: the expert or the disk failed. What was answered is kept, and the same call continues from there.
     """
     settings = {"expert": dict(expert), "select": dict(select or {}), "again": again, "num_workers": num_workers}
     settings["service"] = None if service is None else dict(service)

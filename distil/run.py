@@ -1,7 +1,7 @@
 """THE loop: an algorithm decides the next round, and this file has it carried out. Read this file first.
 
 A round collects episodes into the store, updates the policy on a snapshot of it, and evaluates the policy on other episodes.
-What is reported in the run's journal is durable: a run that was killed goes on from there.
+What is reported in the run's journal is durable: a run that was killed continues from there.
 
     config ─▶ algorithm.next_round(last) ─▶ Round(collect, update, evaluate)
                      ▲                          │ collector ─▶ store ─▶ snapshot ─▶ learner ─▶ policy ─▶ evaluation
@@ -194,24 +194,18 @@ def _make_learner(config: RunConfig, rundir: RunDir, session: Session, spec: Sto
 @contextmanager
 def _assemble(config: RunConfig, rundir: RunDir, session: Session) -> Iterator[Parts]:
     data = open_data(config, rundir, session)
-    tracker = config.tracking.build(config.name)
-    earlier = rundir.find("tracked", 0)
-    run_id = tracker.start(rundir.name, public(config), run_id=earlier["run_id"] if earlier else None)
-    if earlier is None:
-        rundir.append("tracked", round=0, run_id=run_id)
+    with _tracked(config, rundir) as tracker, closing(data):
+        losses = LossCurve(report.metrics for report in rundir.reports())
 
-    losses = LossCurve(report.metrics for report in rundir.reports())
+        def progress(what: str, done: int, total: int, /, **figures: float) -> None:
+            session.progress(what, done, total, **figures)
+            if (
+                what == "update" and figures and done < total
+            ):  # the report has the last step, which early stopping brings forward
+                step = losses.add(done, figures)
+                tracker.log({f"train/{name}": value for name, value in figures.items()}, step=step)
 
-    def progress(what: str, done: int, total: int, /, **figures: float) -> None:
-        session.progress(what, done, total, **figures)
-        if what == "update" and figures and done < total:  # the report has the last step, which early stopping brings forward
-            step = losses.add(done, figures)
-            tracker.log({f"train/{name}": value for name, value in figures.items()}, step=step)
-
-    learner = _make_learner(config, rundir, session, data.spec, progress)
-    status: Status = "FAILED"
-    try:
-        with closing(learner), closing(data):
+        with closing(_make_learner(config, rundir, session, data.spec, progress)) as learner:
             yield Parts(
                 config=config,
                 rundir=rundir,
@@ -221,6 +215,19 @@ def _assemble(config: RunConfig, rundir: RunDir, session: Session) -> Iterator[P
                 tracker=tracker,
                 losses=losses,
             )
+
+
+@contextmanager
+def _tracked(config: RunConfig, rundir: RunDir) -> Iterator[Tracker]:
+    """Open the run in the tracker, and close it with how it ended."""
+    tracker = config.tracking.build(config.name)
+    earlier = rundir.find("tracked", 0)
+    status: Status = "FAILED"
+    try:
+        run_id = tracker.start(rundir.name, public(config), run_id=earlier["run_id"] if earlier else None)
+        if earlier is None:
+            rundir.append("tracked", round=0, run_id=run_id)
+        yield tracker
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"

@@ -62,7 +62,7 @@ class Tracker(Protocol):
         *,
         run_id: str | None = None,
     ) -> str:
-        """Open a run, or go on with the run `run_id`; return the run's id.
+        """Open a run, or continue the run `run_id`; return the run's id.
 
         Args:
             name: the run's name, for people.

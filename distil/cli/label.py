@@ -31,7 +31,7 @@ def label(
 
     The expert is a kind (`distil experts list`) and its settings: --expert scripted, or --expert sb3 --expert path=X.zip.
     One that is slow or fails at times is asked through a service, which tries again: --service retries=10.
-    The same command goes on after a kill: what is in finished shards isn't asked again. Old versions stay.
+    The same command continues after a kill: what is in finished shards isn't asked again. Old versions stay.
     """
     from distil import api
     from distil.config import apply_overrides
