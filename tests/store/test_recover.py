@@ -147,7 +147,7 @@ for number in range(40):
 
 
 def test_recover_and_live_writers_of_the_same_episodes_meet(store: Store) -> None:
-    """Whoever commits a shard first, nobody fails and every episode is there once."""
+    """Whichever process commits a shard first, none fails and every episode is there once."""
     command = [sys.executable, "-c", _WRITER, str(store.path)]
     writers = [subprocess.Popen([*command, name], stdout=subprocess.PIPE) for name in ("a", "b")]
     while any(writer.poll() is None for writer in writers):
