@@ -78,6 +78,7 @@ class RayLearner:
         self._index, self._idle = -1, True
         self._mailbox: Any = ray.remote(num_cpus=0, max_concurrency=64)(Mailbox).remote()
         self._fault: BaseException | None = None
+        self._closed = False
         rank = _RankSetup(setup=replace(setup, resume=True), mailbox=self._mailbox, use_gpu=gpu)
         self._trainer = ray.train.torch.TorchTrainer(
             _rank_main,
@@ -131,14 +132,21 @@ class RayLearner:
 
     def close(self) -> None:
         """End the group. One that is inside an update is told to stop, and not waited for longer than a second."""
+        if self._closed:
+            return
+        self._closed = True
         ray.get(self._mailbox.close.remote())
         self._thread.join(_CLOSE_TIMEOUT_S if self._idle else _ABORT_TIMEOUT_S)
+        if not self._thread.is_alive():
+            ray.kill(self._mailbox)
 
     def _run_group(self) -> None:
         try:
             self._trainer.fit()
         except Exception as error:  # handed to the thread that waits for the result
             self._fault = error
+        if self._closed and ray.is_initialized():  # nobody asks it any more; handles that Ray has passed on would keep it alive
+            ray.kill(self._mailbox)
 
     def _check(self, status: Status, waited_s: float) -> None:
         if status.error is not None:

@@ -98,7 +98,12 @@ def test_two_ranks_take_the_steps_of_one_also_when_one_is_killed(bed, ray_sessio
         with pytest.raises(InputError, match="no labelled transition"):
             group.update(UpdatePlan(num_steps=5, round=4), bed.empty(num_episodes=2))
     finally:
+        mailbox = group._mailbox
         group.close()
+    group._thread.join(60)
+    with pytest.raises(ray_session.exceptions.RayActorError):  # issue 8, number 43: its process stayed
+        ray_session.get(mailbox.status.remote(0, 0.0))
+    group.close()  # once more does no harm
 
 
 def test_interrupted_inside_an_update_stops_within_five_seconds(bed, ray_session):
