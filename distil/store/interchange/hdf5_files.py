@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,20 @@ def open_hdf5(source: Path) -> Any:
         file.close()
         raise InputError(f"{source}: can't be read as HDF5: {one_line(error)}") from None
     return file
+
+
+def datasets(group: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the path (`a/b`) and the node of each dataset below an open group; links that name nothing are passed over."""
+    seen, waiting = {hash(group.id)}, [("", group)]
+    while waiting:
+        path, found = waiting.pop(0)
+        for key in found:
+            node = found.get(key)
+            if hasattr(node, "dtype"):
+                yield path + key, node
+            elif hasattr(node, "keys") and hash(node.id) not in seen:  # a link may lead back
+                seen.add(hash(node.id))
+                waiting.append((f"{path}{key}/", node))
 
 
 class _Checker:

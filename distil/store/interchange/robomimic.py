@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from distil.errors import InputError
-from distil.spaces import SpaceSpec
+from distil.spaces import Leaf, SpaceSpec
 from distil.store.interchange.base import Contents, Exporter, WithoutFinalObservation, fresh, require
 from distil.store.interchange.episodes import (
     BadEpisodeError,
@@ -26,15 +26,18 @@ from distil.store.interchange.episodes import (
     demonstration,
     facts,
     fit,
+    flags,
     join,
     one_line,
     read_facts,
+    said_of_joined,
+    success_in,
 )
-from distil.store.interchange.hdf5_files import FAULTS, open_hdf5
+from distil.store.interchange.hdf5_files import FAULTS, datasets, open_hdf5
 from distil.store.interchange.spaces import action_of, leaf_of, observation_of
 from distil.store.schema import StoreSpec, spec_from_json
 from distil.store.snapshot import Snapshot
-from distil.success import flag
+from distil.success import SUCCESS_KEYS, flag
 from distil.types import Array, Episode
 
 _DEMO = re.compile(r".*?(\d+)")
@@ -69,7 +72,8 @@ class RobomimicImport(WithoutFinalObservation):
     def _episodes(
         self, file: Any, source: Path, names: list[str], spec: StoreSpec, own: bool, report: Report
     ) -> Iterator[tuple[str, Callable[[], Episode]]]:
-        load = _own_episode if own else partial(self._episode, source=source, note=Once(report))
+        notes = {what: Once(report) for what in ("dones", "next_obs", "success")}
+        load = _own_episode if own else partial(self._episode, source=source, notes=notes)
         with file:
             for name in names:
                 yield name, partial(load, file, name, spec)
@@ -98,10 +102,14 @@ class RobomimicImport(WithoutFinalObservation):
         first = file["data"][names[0]]
         if "obs" not in first:
             raise InputError(f"{source}: no observations in it; extract them with robomimic's dataset_states_to_obs.py first")
-        known = {key: _fault(node) for group in (first, first["obs"]) for key, node in group.items() if hasattr(node, "dtype")}
-        keys = self.choose(known, sorted(first["obs"]), source, report)
-        if missing := [key for key in keys if key not in first["obs"]]:
-            raise InputError(f"{source}: no observations {', '.join(missing)}; there are {', '.join(first['obs'])}")
+        nodes = dict(datasets(first["obs"]))
+        others = {key: node for key, node in datasets(first) if not key.startswith(("obs/", "next_obs/"))}
+        known = {key: _fault(node) for key, node in (others | nodes).items()}
+        keys = self.choose(known, sorted(nodes), source, report)
+        if missing := [key for key in keys if key not in nodes]:
+            raise InputError(f"{source}: no observations {', '.join(missing)}; there are {', '.join(nodes)}")
+        if len(self.action_keys) > 1:
+            report(Finding(file=str(source), what=said_of_joined({key: first[key].shape[1:] for key in self.action_keys})))
         shapes = {key: (first["obs"][key].shape[1:], first["obs"][key].dtype) for key in keys}
         observation = observation_of(shapes)
         if keys == ("flat",):  # what robomimic calls the observation of an environment without keys
@@ -119,25 +127,26 @@ class RobomimicImport(WithoutFinalObservation):
     def _actions(self, group: Any) -> Array:
         return join({key: _read(group, key) for key in self.action_keys})
 
-    def _episode(self, file: Any, name: str, spec: StoreSpec, *, source: Path, note: Once) -> Episode:
+    def _episode(self, file: Any, name: str, spec: StoreSpec, *, source: Path, notes: Mapping[str, Once]) -> Episode:
         group = file["data"][name]
-        keys = {leaf.name: leaf.name.removeprefix("obs/") if "/" in leaf.name else "flat" for leaf in spec.observation.leaves}
         actions = self._actions(group)
         num = len(actions)
         if int(group.attrs.get("num_samples", num)) != num:
             raise BadEpisodeError(f"has {num} actions where num_samples says {int(group.attrs['num_samples'])}")
-        rows = {leaf.name: fit(_read(group, f"obs/{keys[leaf.name]}"), leaf, num) for leaf in spec.observation.leaves}
+        rows = {leaf.name: fit(_read(group, f"obs/{_own_key(leaf)}"), leaf, num) for leaf in spec.observation.leaves}
         if "next_obs" in group:
-            last = {leaf.name: _read(group, f"next_obs/{keys[leaf.name]}")[-1:] for leaf in spec.observation.leaves}
-            leaves = spec.observation.leaves
-            rows = {leaf.name: np.concatenate([rows[leaf.name], fit(last[leaf.name], leaf, 1)]) for leaf in leaves}
+            for leaf in spec.observation.leaves:
+                rows[leaf.name], step = _followed(rows[leaf.name], _read(group, f"next_obs/{_own_key(leaf)}"), leaf)
+                if step is not None:
+                    what = f"next_obs/{_own_key(leaf)} isn't the observation of the next step: only its last one is used"
+                    notes["next_obs"](Finding(file=str(source), episode=name, step=step, what=what))
         else:
             rows, num = self.ended(rows, num)
         rewards = _numbers(group, "rewards", len(actions))
-        dones = _numbers(group, "dones", len(actions))
+        dones = flags(_numbers(group, "dones", len(actions)), "dones")
         if np.any(dones[:-1]):
             what = "`dones` is set before the last step, where the episode didn't end: only its last one counts"
-            note(Finding(file=str(source), episode=name, step=int(np.argmax(dones)), what=what))
+            notes["dones"](Finding(file=str(source), episode=name, step=int(np.argmax(dones)), what=what))
         done = bool(dones[-1:].any()) and num == len(actions)
         return demonstration(
             observations=rows,
@@ -147,8 +156,41 @@ class RobomimicImport(WithoutFinalObservation):
             truncated=not done or self.done == "truncated",
             labelled=self.demonstrations,
             source=f"robomimic:{source.name}",
-            success=flag(group.attrs.get("success")),
+            success=_success(group, name, source, notes["success"]),
         )
+
+
+def _success(group: Any, name: str, source: Path, note: Once) -> bool | None:
+    """Return what the demonstration's attributes or its steps say of success; None if neither does."""
+    for key in SUCCESS_KEYS:
+        if key in group.attrs:
+            said = flag(group.attrs[key])
+            if said is None:
+                what = f"its attribute {key} is {str(group.attrs[key])[:40]!r}, which is no flag: left out"
+                note(Finding(file=str(source), episode=name, what=what))
+            return said
+    for path in (f"{parent}{key}" for parent in ("", "infos/", "info/") for key in SUCCESS_KEYS):
+        if hasattr(group.get(path), "dtype"):
+            return success_in(_read(group, path), path)
+    return None
+
+
+def _own_key(leaf: Leaf) -> str:
+    """Return the key below `obs` of a leaf of a file that distil didn't write."""
+    return leaf.name.removeprefix("obs/") if "/" in leaf.name else "flat"
+
+
+def _followed(rows: Array, following: Array, leaf: Leaf) -> tuple[Array, int | None]:
+    """Return the observations with the last of next_obs, and the first step after which next_obs says something else.
+
+    Images are not compared: they may be rendered or coded anew.
+    """
+    whole = np.concatenate([rows, fit(following[-1:], leaf, 1)])
+    if len(leaf.shape) > 1 or following.shape[:1] != rows.shape[:1]:
+        return whole, None
+    same = np.isclose(fit(following, leaf, len(rows)), whole[1:], rtol=1e-5, atol=1e-6, equal_nan=True)
+    same = np.all((same | ~np.isfinite(whole[1:])).reshape(len(rows), -1), axis=1)  # NaN is refused elsewhere
+    return whole, None if np.all(same) else int(np.argmin(same))
 
 
 def _fault(node: Any) -> str:

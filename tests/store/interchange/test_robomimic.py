@@ -268,3 +268,53 @@ def test_what_robomimic_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
         np.testing.assert_array_equal(episode.actions, np.float32(rows[:-1]) / 8)
         assert (episode.total_reward, episode.terminated) == (4.0, True)
     assert import_store(RobomimicImport(filter_key="valid"), path, tmp_path / "valid").snapshot.num_episodes == 3
+
+
+@pytest.mark.parametrize("where", ["success", "is_success", "infos/success", "info/is_success"])
+def test_success_comes_along_from_attributes_and_from_steps(tmp_path: Path, where: str) -> None:
+    path = demos(tmp_path / "steps.hdf5", [3, 2], demo_0={where: [0, 0, 1]}, demo_1={where: [0, 0]})
+    assert [import_success(path, tmp_path / "a", number) for number in (0, 1)] == [True, False]
+    if "/" in where:
+        return
+    path = demos(tmp_path / "attrs.hdf5", [3, 2])
+    with h5py.File(path, "a") as file:
+        file["data/demo_0"].attrs[where], file["data/demo_1"].attrs[where] = True, "True"
+    assert [import_success(path, tmp_path / "b", number) for number in (0, 1)] == [True, None]
+    findings = import_store(RobomimicImport(), path, tmp_path / "c").findings
+    assert any("episode demo_1: its attribute" in str(found) and "no flag" in str(found) for found in findings)
+
+
+def import_success(path: Path, store: Path, number: int) -> bool | None:
+    return import_store(RobomimicImport(), path, store).snapshot.episode(number).success
+
+
+def test_a_done_that_is_no_flag_is_refused(tmp_path: Path) -> None:
+    path = demos(tmp_path / "lift.hdf5", [3], demo_0={"dones": [0, np.nan, 1]})
+    with pytest.raises(RunError, match=r"demo_0, step 1: dones is nan, neither 0 nor 1"):
+        import_store(RobomimicImport(), path, tmp_path / "store")
+
+
+def test_a_next_obs_that_is_not_the_next_observation_is_said(tmp_path: Path) -> None:
+    path = demos(tmp_path / "lift.hdf5", [3], demo_0={"next_obs/pose": np.full((3, 2), 9.0)})
+    findings = [str(found) for found in import_store(RobomimicImport(), path, tmp_path / "store").findings]
+    assert any("demo_0, step 0: next_obs/pose isn't the observation of the next step" in found for found in findings)
+    findings = [str(found) for found in import_store(RobomimicImport(), demos(path, [3]), tmp_path / "b").findings]
+    assert not any("isn't the observation" in found for found in findings)
+
+
+def test_keys_of_groups_are_read(tmp_path: Path) -> None:
+    """Isaac Lab's observations and robomimic's action_dict are groups."""
+    arrays = {f"{group}/{key}": np.full((3, 1), value) for group in ("obs", "next_obs") for key, value in (("arm/q", 1.5),)}
+    arrays |= {"action_dict/turn": np.full((3, 2), 2.0), "action_dict/grip": np.full((3, 1), 3.0)}
+    path = demos(tmp_path / "lift.hdf5", [3], demo_0=arrays)
+    assert set(import_store(RobomimicImport(), path, tmp_path / "a").snapshot.episode(0).observations) == {
+        "obs/arm/q",
+        "obs/depth",
+        "obs/pose",
+    }
+    options = RobomimicImport(observations=("arm/q",), action=("action_dict/turn", "action_dict/grip"))
+    episode = import_store(options, path, tmp_path / "b").snapshot.episode(0)
+    np.testing.assert_array_equal(episode.observations["obs/arm/q"][0], [1.5])
+    np.testing.assert_array_equal(episode.actions[0], [2, 2, 3])
+    with pytest.raises(InputError, match=r"arm is a group; name its parts: \[arm/q\]"):
+        import_store(RobomimicImport(observations=("arm",)), path, tmp_path / "c")
