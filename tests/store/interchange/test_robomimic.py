@@ -100,8 +100,9 @@ def test_bad_rows_are_named(tmp_path: Path) -> None:
         import_store(RobomimicImport(), path, tmp_path / "a")
     result = import_store(RobomimicImport(), path, tmp_path / "b", skip_bad=True)
     assert (result.num_added, result.num_skipped) == (2, 3)
-    assert "demo_2: has 9 rewards for 4 actions" in str(result.findings[2])
-    assert "demo_3: actions isn't an array of numbers" in str(result.findings[3])
+    skipped = [str(found) for found in result.findings if found.skipped]
+    assert "demo_2: has 9 rewards for 4 actions" in skipped[1]
+    assert "demo_3: actions isn't an array of numbers" in skipped[2]
 
 
 def test_wrong_files(tmp_path: Path) -> None:
