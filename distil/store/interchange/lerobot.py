@@ -39,10 +39,13 @@ from distil.store.interchange.lerobot_video import Films
 from distil.store.interchange.pictures import decode_images
 from distil.store.interchange.spaces import action_of, leaf_of, observation_of
 from distil.store.schema import StoreSpec, spec_from_json
+from distil.success import flag
 from distil.types import Array, Episode
 
 IMAGES = ("video", "image")
 _ENDS = ("next.terminated", "next.truncated")
+_REWARDS = ("next.reward", "reward")
+_SUCCESS = ("next.success", "next.is_success", "is_success", "success")  # of frames, or of a row of meta/episodes
 
 
 class LeRobotImport(WithoutFinalObservation):
@@ -58,9 +61,9 @@ class LeRobotImport(WithoutFinalObservation):
         spec = dataset.spec
         if not dataset.own:
             report(self.finding(str(source)))
-            report(Finding(file=str(source), what=dataset.said_of_ends()))
-            if tasks := dataset.said_of_tasks():
-                report(Finding(file=str(source), what=tasks))
+            for what in (dataset.said_of_ends(), dataset.said_of_rewards(), dataset.said_of_tasks(), dataset.said_of_sizes()):
+                if what:
+                    report(Finding(file=str(source), what=what))
         if empty := sum(not row["length"] for row in dataset.meta.values()):
             report(Finding(file=str(source), what=f"{empty} of its episodes have no steps: left out"))
         if any(dataset.features[name]["dtype"] == "video" for name in dataset.names.values()):
@@ -95,6 +98,16 @@ class Dataset:
         if "next.done" in self.features:
             return f"doesn't say whether next.done is terminated or truncated: taken as {self._options.done} (done=...)"
         return "doesn't say how its episodes end: taken as truncated"
+
+    def said_of_rewards(self) -> str:
+        """Return what the report says where there are no rewards."""
+        return "" if any(name in self.features for name in _REWARDS) else f"holds no rewards ({_REWARDS[0]}): they are 0"
+
+    def said_of_sizes(self) -> str:
+        """Return what the report says where meta/info.json and meta/episodes count differently."""
+        has = {"total_episodes": len(self.meta), "total_frames": sum(row["length"] for row in self.meta.values())}
+        wrong = [f"{name} {self.info[name]}, not {num}" for name, num in has.items() if self.info.get(name, num) != num]
+        return f"meta/info.json contradicts meta/episodes: {', '.join(wrong)}: is it whole?" if wrong else ""
 
     def said_of_tasks(self) -> str:
         """Return what the report says about several tasks, which no observation tells apart."""
@@ -163,7 +176,7 @@ class Dataset:
             observations = {}
             for leaf in self.spec.observation.leaves:
                 observations[leaf.name] = self._observation(leaf, self.names[leaf.name], table, meta)
-            episode = self._own_episode(table, observations, meta) if self.own else self._episode(table, observations)
+            episode = self._own_episode(table, observations, meta) if self.own else self._episode(table, observations, meta)
             check_episode(self.spec, episode)
             return episode
         except BadEpisodeError as bad:
@@ -200,19 +213,16 @@ class Dataset:
             images = np.moveaxis(images, -1, 1)
         return fit(images, leaf, num)
 
-    def _episode(self, table: pa.Table, observations: dict[str, Array]) -> Episode:
+    def _episode(self, table: pa.Table, observations: dict[str, Array], meta: Mapping[str, Any]) -> Episode:
         num = table.num_rows
         whole, kept = self._options.ended(observations, num)
         if kept < 1:
             raise BadEpisodeError("has no actions")
         action = self.spec.action.leaf
         values = self._actions(table)
-        rewards = _column(table, "next.reward", ()) if "next.reward" in self.features else np.zeros(num)
+        reward = next((name for name in _REWARDS if name in self.features), None)
+        rewards = _column(table, reward, ()) if reward else np.zeros(num)
         terminated, truncated = self._ends(table) if kept == num else (False, True)
-        success = None
-        if "next.success" in self.features:  # of the frame that the action leads to: reached at any of them
-            said = table["next.success"].drop_null()
-            success = success_in(to_numpy(said), "next.success") if len(said) else None
         return demonstration(
             observations=whole,
             actions=fit(values[:kept], action, kept),
@@ -220,10 +230,17 @@ class Dataset:
             terminated=terminated,
             truncated=truncated,
             labelled=self._options.demonstrations,
-            success=success,
+            success=self._success(table, meta),
             source=f"lerobot:{self._source.name}",
             infos=self._infos(table, kept) if self.spec.infos else None,
         )
+
+    def _success(self, table: pa.Table, meta: Mapping[str, Any]) -> bool | None:
+        for name in _SUCCESS:
+            said = table[name].drop_null() if name in self.features and name in table.column_names else ()
+            if len(said):
+                return success_in(to_numpy(said), name)
+        return next((flag(meta[name]) for name in _SUCCESS if meta.get(name) is not None), None)
 
     def _ends(self, table: pa.Table) -> tuple[bool, bool]:
         if all(name in self.features for name in _ENDS):
@@ -358,7 +375,7 @@ def _fault(feature: Mapping[str, Any]) -> str:
     """Return why a feature can't be an observation, or nothing."""
     kind = str(feature["dtype"])
     try:
-        return "" if kind in IMAGES or np.dtype(kind).kind in "biuf" else "text"
+        return "" if kind in IMAGES or np.dtype(kind).kind in "biuf" else "text" if np.dtype(kind).kind in "US" else kind
     except TypeError:
         return "text" if kind == "string" else kind
 

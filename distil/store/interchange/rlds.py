@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from distil.config import nearest
-from distil.errors import InputError
+from distil.errors import InputError, RunError
 from distil.spaces import SpaceSpec
 from distil.store.interchange.base import Contents, WithoutFinalObservation
 from distil.store.interchange.episodes import (
@@ -109,19 +109,22 @@ class RldsImport(WithoutFinalObservation):
         rows: dict[str, tuple[tuple[int, ...], str]],
     ) -> Iterator[Array]:
         """Yield the valid actions of all whole episodes; the first one also says the shapes that are open in `rows`."""
-        is_first = True
-        for _, _, data in (item for part in chosen for item in part.episodes()):
+        is_first, wrong = True, ""
+        for number, file, data in (item for part in chosen for item in part.episodes()):
             try:
                 example = _example(data)
                 actions = join({name: kinds[name].decode(example.get(f"steps/{name}", []), name) for name in self.action_keys})
                 for leaf, name in names.items() if is_first else ():
-                    if kinds[name].what == "image" or 0 in kinds[name].shape:
+                    if kinds[name].what == "image":
                         frames = kinds[name].decode(example.get(f"steps/{name}", [])[:1], name)
                         rows[leaf] = (frames.shape[1:], kinds[name].dtype)
-            except BadEpisodeError:
+            except BadEpisodeError as bad:
+                wrong = wrong or f"{file}: episode {number}: {bad.what}; fix the data, or choose other keys"
                 continue  # it is reported when it is read
             is_first = False
             yield actions if self.last_step == "transition" else actions[:-1]
+        if is_first and wrong:
+            raise RunError(wrong)
 
 
 class LastSteps:

@@ -85,7 +85,7 @@ def read_kinds(source: Path) -> dict[str, Kind]:
         steps = top["steps"]["sequence"]["feature"]["featuresDict"]["features"]
         out: dict[str, Kind] = {}
         _walk(steps, "", out)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         versions = [path.parent.relative_to(source).as_posix() for path in sorted(source.glob("**/features.json"))[:5]]
         below = f", such as {', '.join(versions)}" if versions else ""
         raise InputError(f"{source}: no RLDS dataset there (no features.json); give the folder of one version{below}") from None
@@ -109,6 +109,9 @@ def _walk(features: Mapping[str, Any], path: str, out: dict[str, Kind]) -> None:
                 dtype = np.dtype(data["dtype"]).name
             except TypeError:
                 out[f"{path}{name}"] = Kind(f"numbers of type {data['dtype']}")
+                continue
+            if what == "tensor" and 0 in shape:
+                out[f"{path}{name}"] = Kind("numbers of an open shape")
                 continue
             out[f"{path}{name}"] = Kind(what, dtype, shape, str(data.get("encoding") or "none"))
         elif "classLabel" in feature:

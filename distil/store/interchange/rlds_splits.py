@@ -11,8 +11,8 @@ from pathlib import Path
 from distil.errors import InputError, RunError
 from distil.store.interchange.tfrecord import records
 
-_FILE = re.compile(r".+-(?P<split>\w+)\.tfrecord-(?P<number>\d+)-of-(?P<count>\d+)")
-_PART = re.compile(r"(?P<name>\w+)(?:\[(?P<first>-?\d+%?)?:(?P<end>-?\d+%?)?\])?")
+_FILE = re.compile(r"[^-]+-(?P<split>[\w-]+)\.tfrecord-(?P<number>\d+)-of-(?P<count>\d+)")
+_PART = re.compile(r"(?P<name>[\w-]+)(?:\[(?P<first>-?\d+%?)?:(?P<end>-?\d+%?)?\])?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +26,21 @@ class Part:
     end: int
 
     def episodes(self) -> Iterator[tuple[int, Path, bytes]]:
-        """Yield number in the split, file and record of each episode; RunError for one that was announced and isn't there."""
+        """Yield number in the split, file and record of each episode.
+
+        Raises:
+            RunError: there are fewer episodes than dataset_info.json says, or more.
+        """
         number = 0
         for file in self.files:
-            if number >= self.end:
-                return
             for data in records(file):
+                if number >= self.num_episodes:
+                    raise RunError(
+                        f"{file}: the split has more than the {self.num_episodes} episodes that dataset_info.json says; "
+                        "restore both from a copy, or remove dataset_info.json to take all"
+                    )
+                if number >= self.end:
+                    return
                 if self.first <= number < self.end:
                     yield number, file, data
                 number += 1

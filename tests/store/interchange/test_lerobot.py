@@ -232,3 +232,37 @@ def test_what_is_no_v3_dataset_is_said(tmp_path: Path) -> None:
     info.write_text(info.read_text().replace('"v3.0"', '"v2.1"'))
     with pytest.raises(InputError, match=r"format v2.1, only v3 is read"):
         import_store(LeRobotImport(), tmp_path, tmp_path / "store")
+
+
+@pytest.mark.parametrize(("name", "values"), [("is_success", [0] * 4 + [1] + [0] * 7), ("success", [0, 1] + [0] * 10)])
+def test_success_and_rewards_of_other_usual_names(tmp_path: Path, name: str, values: list[int]) -> None:
+    root = described(tmp_path / "demos", {"dtype": "int64", "shape": [1]})
+    info = json.loads((root / "meta/info.json").read_text())
+    for old, new in (("observation.new", name), ("next.reward", "reward"), ("next.success", "")):
+        feature = info["features"].pop(old)
+        info["features"] |= {new: feature} if new else {}
+    info |= {"total_frames": 99}
+    (root / "meta/info.json").write_text(json.dumps(info))
+    path = root / "data/chunk-000/file-000.parquet"
+    table = pq.read_table(path, partitioning=None).drop_columns(["next.success"])
+    table = table.rename_columns(["reward" if column == "next.reward" else column for column in table.column_names])
+    pq.write_table(table.append_column(name, pa.array(values)), path)
+    result = import_store(LeRobotImport(), root, tmp_path / "store")
+    assert [result.snapshot.episode(i).success for i in range(3)] == [True, False, False]
+    assert result.snapshot.episode(0).total_reward == 1
+    assert any("contradicts meta/episodes: total_frames 99, not 12" in finding.what for finding in result.findings)
+
+
+def test_success_of_meta_episodes_and_no_rewards_are_said(tmp_path: Path) -> None:
+    shutil.copytree(DATA, tmp_path / "demos")
+    path = tmp_path / "demos/meta/info.json"
+    info = json.loads(path.read_text())
+    path.write_text(json.dumps(info | {"features": {k: v for k, v in info["features"].items() if k not in _MARKS}}))
+    path = tmp_path / "demos/meta/episodes/chunk-000/file-000.parquet"
+    pq.write_table(pq.read_table(path, partitioning=None).append_column("success", pa.array([True, False, None])), path)
+    result = import_store(LeRobotImport(), tmp_path / "demos", tmp_path / "store")
+    assert [result.snapshot.episode(i).success for i in range(3)] == [True, False, None]
+    assert any(finding.what == "holds no rewards (next.reward): they are 0" for finding in result.findings)
+
+
+_MARKS = ("next.success", "next.reward")

@@ -193,3 +193,25 @@ def test_a_flipped_bit_and_a_missing_part_are_said(tmp_path: Path) -> None:
     (root / "features.json").unlink()
     with pytest.raises(InputError, match=r"no features.json"):
         import_store(RldsImport(), root, tmp_path / "store")
+
+
+def test_arrays_of_an_open_shape_are_left_out_by_name(tmp_path: Path) -> None:
+    root = broken(tmp_path, "none")
+    features = json.loads((root / "features.json").read_text())
+    steps = features["featuresDict"]["features"]["steps"]["sequence"]["feature"]["featuresDict"]["features"]
+    steps["observation"]["featuresDict"]["features"]["points"] = {
+        "tensor": {"dtype": "float32", "shape": {"dimensions": ["-1"]}}
+    }
+    (root / "features.json").write_text(json.dumps(features))
+    result = import_store(RldsImport(), root, tmp_path / "store")
+    assert any("left out, as only numbers are read: observation/points" in finding.what for finding in result.findings)
+
+
+def test_a_key_that_no_episode_can_give_is_the_fault(tmp_path: Path) -> None:
+    root = broken(tmp_path, "none")
+    features = json.loads((root / "features.json").read_text())
+    steps = features["featuresDict"]["features"]["steps"]["sequence"]["feature"]["featuresDict"]["features"]
+    steps["action"]["tensor"]["shape"]["dimensions"] = ["7"]
+    (root / "features.json").write_text(json.dumps(features))
+    with pytest.raises(RunError, match=r"tfrecord.*: episode 0: action isn't float32 \[7\] a step"):
+        import_store(RldsImport(), root, tmp_path / "store")

@@ -67,3 +67,19 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     next(tmp_path.glob("*train*00001-of*")).unlink()
     with pytest.raises(InputError, match=r"split train lacks 1 of its 2 files \(number 1\)"):
         parts(tmp_path, "train")
+
+
+def test_more_episodes_than_announced_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, "train", [[0, 1, 2]])
+    path = tmp_path / "dataset_info.json"
+    path.write_text(path.read_text().replace('["3"]', '["2"]'))
+    with pytest.raises(RunError, match=r"00000-of-00001: the split has more than the 2 episodes"):
+        taken(tmp_path, "train")
+    assert len(taken(tmp_path, "train[:1]")) == 1
+
+
+def test_names_of_splits_with_dashes(tmp_path: Path) -> None:
+    write(tmp_path, "train-small", [[0, 1]])
+    assert len(taken(tmp_path, "train-small[:1]+train-small")) == 3
+    with pytest.raises(InputError, match="its splits are train-small"):
+        parts(tmp_path, "train")
