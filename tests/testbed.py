@@ -152,27 +152,6 @@ def team_of(*experts):
     return Team(members={expert.name: expert for expert in experts}) if experts[0] is not None else None
 
 
-class OldApi(gym.Env):
-    """Breaks Gymnasium's API in the way that `fault` names; the observation has two numbers."""
-
-    observation_space = gym.spaces.Box(-1, 1, (2,), np.float32)
-    action_space = gym.spaces.Discrete(2)
-
-    def __init__(self, fault):
-        self.fault = fault
-
-    def reset(self, **kwargs):
-        if self.fault == "seed" and "seed" in kwargs:
-            raise TypeError("OldApi.reset() got an unexpected keyword argument 'seed'")
-        obs = np.zeros(2, np.float32)
-        return {"reset": obs, "pair": (obs, obs)}.get(self.fault, (obs, {}))
-
-    def step(self, action):
-        reward = {"reward": np.ones(1), "none": None, "list": [1.0], "zero-d": np.array(1.0)}.get(self.fault, 1)
-        flags = {"step": (True,), "flag": (np.array([True]), False), "no flag": (True, None)}.get(self.fault, (True, False))
-        return np.zeros(2, np.float32), reward, *flags, {}
-
-
 class ColumnVector(gym.vector.VectorWrapper):
     """A vector environment whose rewards have the shape (N, 1)."""
 
@@ -183,17 +162,6 @@ class ColumnVector(gym.vector.VectorWrapper):
 
 def column_vector(num_envs):
     return ColumnVector(vector(num_envs))
-
-
-class OldGym:
-    """An environment of the old package gym."""
-
-
-OldGym.__module__ = "gym.core"
-
-
-class NotAnEnv:
-    pass
 
 
 def limited(inner=None, spec=True):

@@ -51,11 +51,11 @@ def test_configuration_errors_are_readable(data, words):
         (GymEnvConfig(id="CartPole-v1", wrappers=(WrapperConfig(target="gymnasium.wrappers:Nope"),)), "Nope"),
         (ImportEnvConfig(target="testbed:Toyy"), "did you mean Toy?"),
         (ImportEnvConfig(target="no_such:thing"), "no module named 'no_such'"),
-        (ImportEnvConfig(target="testbed:NotAnEnv"), "no gymnasium.Env: derive its class from gymnasium.Env"),
-        (ImportEnvConfig(target="testbed:OldGym"), "of the old package gym: wrap it in shimmy.GymV26CompatibilityV0"),
+        (ImportEnvConfig(target="apibed:NotAnEnv"), "no gymnasium.Env: derive its class from gymnasium.Env"),
+        (ImportEnvConfig(target="apibed:OldGym"), "of the old package gym: wrap it in shimmy.GymV26CompatibilityV0"),
         (ImportEnvConfig(target="testbed:vector", kwargs={"num_envs": 2}), "no gymnasium.Env; set env.vectorised=true"),
         (ImportEnvConfig(target="testbed:Toy", vectorised=True), "unexpected keyword argument 'num_envs'"),
-        (ImportEnvConfig(target="testbed:NotAnEnv", kwargs={"a": 1}), "can't be made"),
+        (ImportEnvConfig(target="apibed:NotAnEnv", kwargs={"a": 1}), "can't be made"),
         (ImportEnvConfig(target="testbed:Unsupported"), "testbed:Unsupported: obs/text: space Text"),
         (ImportEnvConfig(target="testbed:vector", vectorised=True, max_episode_steps=3), "max_episode_steps can't limit"),
     ],
@@ -167,7 +167,7 @@ def test_an_environment_is_known_by_the_source_of_its_class_and_wrappers(tmp_pat
 def test_an_id_is_known_by_what_is_registered_under_it(monkeypatch):
     """CORRECTNESS 35."""
     found = []
-    for entry, kwargs in (("testbed:Toy", {}), ("testbed:Toy", {"a": 1}), ("testbed:NotAnEnv", {}), (Config, {"o": object()})):
+    for entry, kwargs in (("testbed:Toy", {}), ("testbed:Toy", {"a": 1}), ("apibed:NotAnEnv", {}), (Config, {"o": object()})):
         monkeypatch.setitem(gym.registry, "Mine-v0", gym.envs.registration.EnvSpec("Mine-v0", entry_point=entry, kwargs=kwargs))
         found.append(content_of(GymEnvConfig(id="package:Mine-v0")))
         assert content_of(GymEnvConfig(id="package:Mine-v0")) == found[-1]

@@ -138,7 +138,7 @@ def test_an_episode_depends_on_its_seed_only(name):
 )
 @pytest.mark.parametrize("limit", [None, 5])
 def test_an_environment_of_another_api_is_named(fault, text, limit):
-    config = ImportEnvConfig(target="testbed:OldApi", kwargs={"fault": fault}, max_episode_steps=limit)
+    config = ImportEnvConfig(target="apibed:OldApi", kwargs={"fault": fault}, max_episode_steps=limit)
 
     def begin():
         places = slots(config, 1)
