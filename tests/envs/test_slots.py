@@ -151,7 +151,7 @@ def test_an_environment_of_another_api_is_named(fault, text, limit):
 
 @pytest.mark.parametrize("fault", ["", "zero-d"])
 def test_rewards_may_be_any_number(fault):
-    places = make(1, "OldApi", fault=fault)
+    places = slots(ImportEnvConfig(target="apibed:OldApi", kwargs={"fault": fault}), 1)
     places.reset([0], [0])
     assert places.step(np.array([1]), np.ones(1, np.bool_)).rewards.tolist() == [1.0]
 
