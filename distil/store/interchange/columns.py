@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -146,6 +146,26 @@ def runs(files: Sequence[Path | TableFile], key: str, columns: Sequence[str] | N
                 pending.append(batch.slice(first, end - first))
     if at is not None:
         yield Rows(key=at[0], file=at[1], table=_join(pending, at[1]))
+
+
+def readable(found: Iterable[Rows], read: Callable[[pa.Table], Array]) -> Iterator[Array]:
+    """Yield what `read` returns for each episode's rows; those that it can't read are passed over: loading them says so.
+
+    Raises:
+        RunError: it can read none; the first one's fault is named.
+    """
+    fault, any_read = None, False
+    for rows in found:
+        try:
+            values = read(rows.table)
+        except BadEpisodeError as bad:
+            where = f": episode {rows.key}" + f", step {bad.step}" * (bad.step is not None)
+            fault = fault or f"{rows.file}{where}: {bad.what}; fix the data, or choose other keys"
+            continue
+        any_read = True
+        yield values
+    if fault and not any_read:
+        raise RunError(fault)
 
 
 def flat(table: pa.Table) -> pa.Table:

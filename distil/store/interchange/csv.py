@@ -51,6 +51,7 @@ def _files(source: Path) -> list[Path]:
 def _read(file: Path) -> pa.Table:
     separator = _SEPARATORS.get(file.suffix.lower(), ",")
     try:
-        return csv.read_csv(file, csv.ReadOptions(use_threads=False), csv.ParseOptions(delimiter=separator))
+        table = csv.read_csv(file, csv.ReadOptions(use_threads=False), csv.ParseOptions(delimiter=separator))
+        return table.rename_columns([name.strip() for name in table.column_names])
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{file}: can't be read as CSV: {str(error).splitlines()[0][:200]}") from None

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from distil.errors import InputError, RunError
 from distil.spaces import Leaf, SpaceSpec
 from distil.store.interchange.base import Contents, WithoutFinalObservation
-from distil.store.interchange.columns import Rows, batches, parquet_files, runs, to_numpy
+from distil.store.interchange.columns import Rows, parquet_files, readable, runs, to_numpy
 from distil.store.interchange.episodes import (
     BadEpisodeError,
     Finding,
@@ -147,13 +147,7 @@ class Dataset:
         else:
             observation = observation_of({leaf.removeprefix("obs/"): (shapes[leaf], kinds[leaf]) for leaf in self.names})
         names = self._options.action_keys
-        try:
-            tables = (
-                pa.Table.from_batches([batch]) for file in self._files for batch in batches(file, names) if batch.num_rows
-            )
-            action = action_of(self._actions(table) for table in tables)
-        except BadEpisodeError as bad:
-            raise InputError(f"{self._source}: {bad.what}; the actions must be numbers") from None
+        action = action_of(readable(runs(self._files, "episode_index", names), self._actions))
         env = {"lerobot": {key: self.info.get(key) for key in ("robot_type", "fps")}}
         return StoreSpec(observation=observation, action=action, infos=self._options.infos, env=env)
 

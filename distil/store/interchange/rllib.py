@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from distil.errors import InputError
 from distil.spaces import Leaf, SpaceSpec
 from distil.store.interchange.base import Contents, Exporter, Importer, fresh
-from distil.store.interchange.columns import batches, parquet_files, runs, schema_of, to_numpy
+from distil.store.interchange.columns import batches, parquet_files, readable, runs, schema_of, to_numpy
 from distil.store.interchange.episodes import BadEpisodeError, Finding, Once, Report, demonstration, facts, fit, read_facts
 from distil.store.interchange.rllib_pieces import Joined, Piece, join
 from distil.store.interchange.rllib_state import pack_episode, unpack_piece, unpack_spaces
@@ -97,10 +97,10 @@ class RLlibImport(Importer):
         try:
             first = next(rows.table.slice(0, 1) for rows in runs(files, "eps_id"))
             obs = to_numpy(first["obs"], first.schema.field("obs"))
-            tables = (pa.Table.from_batches([batch]) for file in files for batch in batches(file, ["actions"]))
-            action = action_of(to_numpy(table["actions"], table.schema.field("actions")) for table in tables if table.num_rows)
         except BadEpisodeError as bad:
             raise InputError(f"{files[0]}: {bad.what}") from None
+        found = runs(files, "eps_id", ["actions"])
+        action = action_of(readable(found, lambda table: to_numpy(table["actions"], table.schema.field("actions"))))
         if "agent_id" in schema.names and len({value for file in files for value in _distinct(file, "agent_id")}) > 1:
             raise InputError(f"{files[0]}: several agents' steps aren't read; record each agent's own")
         if action.leaf.kind == "box":

@@ -33,6 +33,14 @@ def scattered(files: Sequence[Path | TableFile], key: str) -> tuple[set[Any], An
     return again, spans
 
 
+def goes_back(table: pa.Table, column: str) -> bool:
+    """Return whether a column of numbers or times, which should count on, doesn't; False for anything else."""
+    try:
+        return bool(np.any(np.diff(StepOrder(column).values(table)) < 0))
+    except BadEpisodeError:
+        return False
+
+
 class StepOrder:
     """Puts the rows of each episode in order. Whole numbers must count evenly, and begin alike in all episodes."""
 
@@ -50,7 +58,7 @@ class StepOrder:
         """
         if self._column is None:
             return table, False
-        values = self._values(table)
+        values = self.values(table)
         order = np.argsort(values, kind="stable")
         values, moved = values[order], bool(np.any(np.diff(order) < 0))
         steps = np.diff(values)
@@ -61,7 +69,8 @@ class StepOrder:
             self._check_count(values.astype(np.int64), steps)
         return (table.take(pa.array(order)) if moved else table), moved
 
-    def _values(self, table: pa.Table) -> Array:
+    def values(self, table: pa.Table) -> Array:
+        """Return the column [T] as numbers; BadEpisodeError where it isn't numbers or times."""
         assert self._column is not None
         if self._column not in table.column_names:
             raise BadEpisodeError(f"has no column {self._column!r}, which other files have")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
+from distil.config import nearest
 from distil.errors import InputError
 from distil.spaces import SpaceSpec
 from distil.store.interchange.base import WithoutFinalObservation, require_keys
@@ -24,6 +25,7 @@ from distil.store.interchange.columns import (
     is_number,
     is_text,
     path_of,
+    readable,
     runs,
     schema_of,
     to_numpy,
@@ -41,7 +43,7 @@ from distil.store.interchange.episodes import (
     success_in,
 )
 from distil.store.interchange.spaces import action_of, leaf_of, observation_of
-from distil.store.interchange.step_order import StepOrder, scattered
+from distil.store.interchange.step_order import StepOrder, goes_back, scattered
 from distil.store.schema import StoreSpec
 from distil.types import Array, Episode
 
@@ -51,7 +53,10 @@ _NAMES = {  # the usual names of a column, where the option doesn't say one
     "terminated": ("terminated", "terminateds", "terminal", "terminals", "is_terminal", "next.terminated"),
     "truncated": ("truncated", "truncateds", "truncation", "truncations", "timeout", "timeouts", "next.truncated"),
     "success": ("is_success", "success", "next.is_success", "next.success"),
-    "step": ("step", "timestep", "time_step", "step_index", "step_id", "frame_index", "t", "timestamp", "time"),
+    "step": (
+        *("step", "steps", "timestep", "timesteps", "time_step", "step_index", "step_idx", "step_id", "env_step"),
+        *("frame_index", "frame", "frame_id", "t", "timestamp", "time"),
+    ),
 }
 _DONE = ("done", "dones", "is_done", "next.done")
 
@@ -65,7 +70,7 @@ class TableImport(WithoutFinalObservation):
     """
 
     episode: str | None = "episode"  # the column that names a row's episode, whose rows are together; null: a file is one
-    # Of the next ones, null is the usual names of such a column, and "" none at all.
+    # Of the next ones, null is the usual names of such a column, in small letters or not, and "" none at all.
     step: str | None = None  # orders an episode's rows
     reward: str | None = None
     terminated: str | None = None
@@ -88,12 +93,17 @@ class TabularRows:
         known = {name: _fault(self._schema, self._parts.get(name, [name])) for name in self._known()}
         default = [name for name in known if name.startswith("obs") and name != options.episode]
         chosen = options.choose(known, default, files[0], report)
-        wanted = [name for name in (options.episode, *options.infos) if name is not None]
-        require_keys(dict.fromkeys(known, ""), wanted, files[0])
+        require_keys(dict.fromkeys(known, ""), options.infos, files[0])
+        if options.episode is not None and options.episode not in known:
+            raise InputError(
+                f"{files[0]}: no column {options.episode!r} that names a row's episode{nearest(options.episode, list(known))}: "
+                f"set episode=COLUMN, or episode=null where each file is one; there are {', '.join(list(known)[:30])}"
+            )
         if options.episode is not None and pa.types.is_nested(self._schema.field(options.episode).type):
             raise InputError(f"{files[0]}: {options.episode} is a list in each row, and can't name an episode (episode=...)")
         self._named = {option: self._find(option, known) for option in _NAMES}
-        self._done = next((name for name in _DONE if name in known), None)
+        self._done = _usual(_DONE, known)
+        self._clocks = [name for name in known if name.lower() in _NAMES["step"] and name != options.episode]
         self._leaves = {f"obs/{name}": name for name in chosen} if len(chosen) > 1 else {"obs": chosen[0]}
         self._next = {name: f"next_{name}" for name in chosen if f"next_{name}" in known}
         self._told: set[str] = set()
@@ -105,7 +115,8 @@ class TabularRows:
             raise InputError(f"{self._files[0]}: it has no rows")
         try:
             arrays = {leaf: self._column(first.table.slice(0, 1), column) for leaf, column in self._leaves.items()}
-            action = action_of(self._actions(flat(pa.Table.from_batches([b])), True) for b in self._action_batches())
+            of_episodes = self._runs(self._files, self._action_columns())
+            action = action_of(readable(of_episodes, lambda table: self._actions(table, skip_null=True)))
             if len(keys := options.action_keys) > 1:
                 shapes = {key: self._column(first.table.slice(0, 1), key).shape[1:] for key in keys}
                 self._say(said_of_joined(shapes))
@@ -120,6 +131,8 @@ class TabularRows:
         if self._named["reward"] is None:
             self._say("no column 'reward': rewards are 0 (reward=...)")
         self._say(self._said_of_ends())
+        if self._named["step"] is None and options.step is None and len(self._next) < len(self._leaves):
+            self._say("no column counts an episode's steps: its rows are taken as they stand (step=...)")
         return StoreSpec(observation=observation, action=action, infos=options.infos)
 
     def loaders(self, spec: StoreSpec) -> Iterator[tuple[str, Callable[[], Episode]]]:
@@ -141,17 +154,20 @@ class TabularRows:
                 continue
             if was_sorted:
                 self._say(f"rows out of the order of {self._named['step']!r} are sorted by it (step='' leaves them)")
+            for other in (name for name in self._clocks if name != self._named["step"] and goes_back(table, name)):
+                how = f"{self._named['step']!r} orders its rows" if self._named["step"] else "its rows are taken as they stand"
+                self._say(f"{other!r} goes back within an episode: {how} (step=...)")
             if len(self._next) < len(self._leaves) and not self._has_last_row(table):
                 self._say(self._options.finding("").what)
             yield str(rows.key), partial(self._load, spec, replace(rows, table=table))
 
-    def _runs(self, files: Sequence[Path | TableFile]) -> Iterator[Rows]:
+    def _runs(self, files: Sequence[Path | TableFile], columns: Sequence[str] | None = None) -> Iterator[Rows]:
         if self._options.episode is not None:
-            for rows in runs(files, self._options.episode):
+            for rows in runs(files, self._options.episode, columns):
                 yield replace(rows, table=flat(rows.table))
             return
         for file in files:
-            if found := [batch for batch in batches(file) if batch.num_rows]:
+            if found := [batch for batch in batches(file, columns) if batch.num_rows]:
                 yield Rows(key=path_of(file).stem, file=path_of(file), table=flat(pa.Table.from_batches(found)))
 
     def _load(self, spec: StoreSpec, rows: Rows) -> Episode:
@@ -237,10 +253,6 @@ class TabularRows:
     def _action_columns(self) -> list[str]:
         return [part for key in self._options.action_keys for part in self._parts.get(key, [key])]
 
-    def _action_batches(self) -> Iterator[pa.RecordBatch]:
-        for file in self._files:
-            yield from (batch for batch in batches(file, self._action_columns()) if batch.num_rows)
-
     def _actions(self, table: pa.Table, skip_null: bool = False) -> Array:
         return join({key: self._column(table, key, skip_null) for key in self._options.action_keys})
 
@@ -263,13 +275,19 @@ class TabularRows:
         if name is not None:
             require_keys(dict.fromkeys(known, ""), [name] if name else [], self._files[0])
             return name or None
-        return next((name for name in _NAMES[option] if name in known and name != self._options.episode), None)
+        return _usual(_NAMES[option], [column for column in known if column != self._options.episode])
 
     def _say(self, what: str) -> None:
         """Report once."""
         if what and what not in self._told:
             self._report(Finding(file=str(self._files[0]), what=what))
         self._told.add(what)
+
+
+def _usual(names: Sequence[str], known: Iterable[str]) -> str | None:
+    """Return the first of the usual names that is there, in small letters or not."""
+    by_lower = {name.lower(): name for name in reversed(list(known))}
+    return next((by_lower[name] for name in names if name in by_lower), None)
 
 
 def _refuse(what: str, file: Path, step: int | None = None) -> Episode:

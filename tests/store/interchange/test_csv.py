@@ -49,3 +49,9 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
     (tmp_path / "in" / "b.csv").write_text("obs,act\n1,0\n")
     with pytest.raises(InputError, match="different columns"):
         import_store(CsvImport(), tmp_path / "in", tmp_path / "store")
+
+
+def test_spaces_around_the_names_do_not_count(tmp_path: Path) -> None:
+    (tmp_path / "run.csv").write_text("episode, obs, action\n0,1.5,0\n0,2.5,1\n")
+    snapshot = import_store(CsvImport(), tmp_path / "run.csv", tmp_path / "store").snapshot
+    assert snapshot.episode(0).observations["obs"][:2, 0].tolist() == [1.5, 2.5]

@@ -48,7 +48,8 @@ def test_rows_of_others_become_episodes(tmp_path: Path, how: str) -> None:
     assert (first.terminated, first.truncated, second.terminated, second.truncated) == (not lost, lost, False, True)
     assert (result.snapshot.spec.action.leaf.kind, first.actions.tolist()) == ("discrete", [0, 1, 0][: 3 - lost])
     assert first.labelled.all()
-    assert [f.what[:24] for f in result.findings] == (["holds no observation aft"] if how in ("repeat", "drop") else [])
+    said = {"next": [], "last": ["no column"], "repeat": ["no column", "holds no "], "drop": ["no column", "holds no "]}
+    assert [f.what[:9] for f in result.findings] == said[how]
 
 
 def test_columns_are_named_by_options_and_no_reward_is_said(tmp_path: Path) -> None:
@@ -249,3 +250,44 @@ def test_files_with_other_columns_name_the_file(tmp_path: Path) -> None:
     pq.write_table(table(episode=[2, 2, 2, 3, 3]).drop_columns(["obs"]), tmp_path / "b.parquet")
     with pytest.raises(RunError, match=r"b\.parquet: episode 2: has no column 'obs', which other files have"):
         import_store(ParquetImport(), tmp_path, tmp_path.parent / f"{tmp_path.name}-store")
+
+
+def rows_of(tmp_path: Path, **columns: Any) -> Path:
+    """Two episodes, of 3 rows and of 2."""
+    table = {"episode": [0, 0, 0, 1, 1], "obs": [[float(row)] for row in range(5)], "action": [[0.5]] * 5}
+    pq.write_table(pa.table(table | columns), tmp_path / "rows.parquet")
+    return tmp_path / "rows.parquet"
+
+
+@pytest.mark.parametrize("name", ["steps", "frame", "env_step", "Step", "TimeStep"])
+def test_other_usual_names_of_the_steps_order_the_rows(tmp_path: Path, name: str) -> None:
+    result = import_store(ParquetImport(), rows_of(tmp_path, **{name: [2, 1, 0, 0, 1]}), tmp_path / "store")
+    assert result.snapshot.episode(0).observations["obs"][:3, 0].tolist() == [2, 1, 0]
+    assert any(f"out of the order of '{name}'" in finding.what for finding in result.findings)
+
+
+def test_an_order_that_is_not_known_or_contradicted_is_said(tmp_path: Path) -> None:
+    def said(**columns: Any) -> str:
+        return str([f.what for f in import_store(ParquetImport(), rows_of(tmp_path, **columns), tmp_path / "store").findings])
+
+    assert "no column counts an episode's steps: its rows are taken as they stand" in said()
+    contradicted = said(step=[0, 1, 2, 0, 1], timestamp=[3.0, 2.0, 1.0, 0.0, 1.0])
+    assert "'timestamp' goes back within an episode: 'step' orders its rows" in contradicted
+    assert "no column counts" not in contradicted
+    assert "goes back" not in said(step=[2, 1, 0, 0, 1], timestamp=[3.0, 2.0, 1.0, 0.0, 1.0])
+
+
+def test_actions_without_a_value_are_the_episodes_fault(tmp_path: Path) -> None:
+    path = rows_of(tmp_path, action=[[0.5], [None], [0.5], [0.25], [0.75]])
+    with pytest.raises(RunError, match=r"rows.parquet: episode 0, step 1: action has no value; fix the data, or leave"):
+        import_store(ParquetImport(), path, tmp_path / "a")
+    result = import_store(ParquetImport(), path, tmp_path / "b", skip_bad=True)
+    assert (result.num_added, result.num_skipped) == (1, 1)
+    with pytest.raises(RunError, match="episode 0, step 0: action has no value; fix the data, or choose other keys"):
+        import_store(ParquetImport(), rows_of(tmp_path, action=pa.array([[None]] * 5, pa.list_(pa.float64()))), tmp_path / "c")
+
+
+def test_a_column_that_names_the_episodes_is_wanted(tmp_path: Path) -> None:
+    path = rows_of(tmp_path)
+    with pytest.raises(InputError, match=r"no column 'run' that names a row's episode: set episode=COLUMN, or episode=null"):
+        import_store(ParquetImport(episode="run"), path, tmp_path / "store")
