@@ -18,11 +18,12 @@ from distil.store.interchange.columns import by_number
 from distil.store.interchange.episodes import BadEpisodeError, Finding, Report, join, said_of_joined
 from distil.store.interchange.flat import Ends, FlatSteps, divide, nested_space
 from distil.store.interchange.spaces import action_of
+from distil.store.interchange.step_order import STEP_NAMES, first_back
 from distil.store.schema import StoreSpec
 from distil.success import SUCCESS_KEYS, success_of
 from distil.types import Array, Episode
 
-_USUAL = {
+USUAL = {  # what an array is -> the usual names of it
     "action": ("action", "actions", "acts"),
     "reward": ("reward", "rewards", "rews"),
     "terminated": ("terminated", "terminateds", "terminations", "terminals", "terminal"),
@@ -47,7 +48,7 @@ class _Names:
 
     observations: Mapping[str, str]  # key in the space -> array
     actions: tuple[str, ...]
-    usual: Mapping[str, str]  # of `_USUAL`, but the action
+    usual: Mapping[str, str]  # of `USUAL`, but the action
     success: tuple[str, ...]
 
 
@@ -78,7 +79,7 @@ class ArraysImport(WithoutFinalObservation):
             shapes = {key: (arrays[name].shape[1:], arrays[name].dtype) for key, name in names.observations.items()}
             self._say(self._steps(arrays, names, files[0]), arrays, names, source, len(files), report)
         spec = StoreSpec(observation=nested_space(shapes), action=action_of(self._actions(files, names)), infos=self.infos)
-        return Contents(spec=spec, episodes=self._episodes(files, names, spec), stem=source.stem)
+        return Contents(spec=spec, episodes=self._episodes(files, names, spec, report), stem=source.stem)
 
     def _files(self, source: Path) -> list[Path]:
         files = [source] if source.is_file() else [path for path in source.rglob("*") if path.suffix.lower() in self.suffixes]
@@ -88,7 +89,7 @@ class ArraysImport(WithoutFinalObservation):
 
     def _names(self, arrays: Mapping[str, Any], file: Path, report: Report) -> _Names:
         known = {name: _fault(array) for name, array in arrays.items()}
-        usual = {what: self._usual(what, known, file) for what in _USUAL}
+        usual = {what: self._usual(what, known, file) for what in USUAL}
         options = self if self.action else self.model_copy(update={"action": usual["action"] or "action"})
         success = tuple(name for name in SUCCESS_KEYS if name in known)
         taken = {*options.action_keys, *usual.values(), *success, *self.infos}
@@ -108,7 +109,7 @@ class ArraysImport(WithoutFinalObservation):
         """Return the name of an array: the option's, or the first usual one that is there, else ""."""
         given = getattr(self, what, "") if what not in ("action", "done") else ""
         require_keys(known, [given] if given else [], file)
-        return given or next((name for name in _USUAL[what] if not known.get(name, "no")), "")
+        return given or next((name for name in USUAL[what] if not known.get(name, "no")), "")
 
     def _steps(self, arrays: Mapping[str, Any], names: _Names, file: Path) -> FlatSteps:
         """Return a file's steps; InputError names an array that contradicts the others."""
@@ -144,8 +145,8 @@ class ArraysImport(WithoutFinalObservation):
 
     def _ends(self, arrays: Mapping[str, Any], names: _Names, num: int, file: Path) -> Ends:
         flags = {what: np.asarray(arrays[name][:]) for what, name in names.usual.items() if name and what in _FLAGS}
-        if "done" in flags and "terminated" not in flags and "truncated" not in flags:
-            flags[self.done] = flags["done"]
+        if "done" in flags:
+            flags = _with_done(flags, self.done, names.usual["done"], file)
         ends = np.asarray(arrays[names.usual["episode_ends"]][:]) if names.usual["episode_ends"] else None
         if ends is None and names.usual["episode_starts"]:
             starts = np.asarray(arrays[names.usual["episode_starts"]][:]).reshape(-1)
@@ -164,7 +165,11 @@ class ArraysImport(WithoutFinalObservation):
             said.append(f"{names.usual['done']} has one meaning: a 1 is read as {self.done} (done=...)")
         if not has & {"terminated", "truncated", "done", "episode_ends", "episode_starts"}:
             said.append("doesn't say where episodes end: each file is one (episode_ends=...)")
-        elif "terminated" in has and not has & {"truncated", "episode_ends", "episode_starts"} and not steps.next_observations:
+        elif (
+            "terminated" in has
+            and not has & {"truncated", "done", "episode_ends", "episode_starts"}
+            and not steps.next_observations
+        ):
             said.append("episodes are taken to end where they terminate only: it says of no limit (truncated=...)")
         if "reward" not in has:
             said.append("holds no rewards: they are 0 (reward=...)")
@@ -178,7 +183,9 @@ class ArraysImport(WithoutFinalObservation):
             with self.opened(file) as arrays:
                 yield join({name: np.asarray(arrays[name][:]) for name in names.actions})
 
-    def _episodes(self, files: Sequence[Path], names: _Names, spec: StoreSpec) -> Iterator[tuple[str, Callable[[], Episode]]]:
+    def _episodes(
+        self, files: Sequence[Path], names: _Names, spec: StoreSpec, report: Report
+    ) -> Iterator[tuple[str, Callable[[], Episode]]]:
         for file in files:
             with self.opened(file) as arrays:
                 try:
@@ -186,12 +193,45 @@ class ArraysImport(WithoutFinalObservation):
                 except InputError as error:
                     yield file.stem, partial(_fail, str(error).removeprefix(f"{file}: "), str(file))
                     continue
+                _say_order(steps, arrays, file, report)
                 many = len(steps.ends.ends) > 1
                 for index, (_, load) in enumerate(steps.episodes(spec)):
                     yield (f"{file.stem}:{index}" if many and len(files) > 1 else str(index) if many else file.stem), load
 
 
 _FLAGS = ("terminated", "truncated", "done")
+
+
+def _with_done(flags: dict[str, Array], meaning: str, name: str, file: Path) -> dict[str, Array]:
+    """Return the flags of both kinds of ends: `done` is the only one, with its `meaning`, or marks what the others leave.
+
+    Raises:
+        InputError: it contradicts the others.
+    """
+    done = flags.pop("done")
+    if not flags:
+        return {meaning: done}
+    if any(other.shape != done.shape for other in flags.values()):
+        return flags
+    ends = np.any([other != 0 for other in flags.values()], axis=0)
+    wrong = ends != (done != 0) if len(flags) > 1 else ends & (done == 0)
+    if np.any(wrong):
+        row = int(np.argmax(wrong.reshape(len(wrong), -1).any(axis=1)))
+        raise InputError(
+            f"{file}: {name} contradicts how episodes end (terminated, truncated) at row {row}; correct one of them"
+        )
+    other = "truncated" if "terminated" in flags else "terminated"
+    return flags if len(flags) > 1 else flags | {other: np.where(ends, 0, done)}
+
+
+def _say_order(steps: FlatSteps, arrays: Mapping[str, Any], file: Path, report: Report) -> None:
+    """Report arrays that count or time the steps and don't increase within an episode."""
+    num, starts = int(steps.ends.ends[-1]), steps.ends.starts
+    for name in (name for name, array in arrays.items() if not _fault(array) and _short(name).lower() in STEP_NAMES):
+        row = first_back(np.asarray(arrays[name][:]), starts) if arrays[name].shape[0] == num else None
+        if row is not None:
+            what = f"{name} goes back at row {row}, within an episode: rows are taken as they stand"
+            report(Finding(file=str(file), what=what))
 
 
 def _fail(what: str, file: str) -> Episode:

@@ -80,7 +80,10 @@ def _flags(value: Any, name: str, where: str) -> Array | None:
     flags = np.asarray(value)
     if flags.ndim > 1 and flags.size == len(flags):
         flags = flags.reshape(-1)
-    if flags.dtype.kind not in "biuf" or flags.ndim > 1 or np.any((flags != 0) & (flags != 1)):
+    if flags.dtype.kind in "biuf" and flags.ndim <= 1 and np.any(wrong := np.atleast_1d((flags != 0) & (flags != 1))):
+        at = int(np.argmax(wrong))
+        raise InputError(f"{where}: {name} is {np.atleast_1d(flags)[at]} at number {at}, neither 0 nor 1")
+    if flags.dtype.kind not in "biuf" or flags.ndim > 1:
         raise InputError(f"{where}: {name} must be one flag, or [E] or [N] flags, not {flags.dtype} {list(flags.shape)}")
     return flags.astype(bool)
 

@@ -13,6 +13,11 @@ from distil.store.interchange.columns import TableFile, runs, to_numpy
 from distil.store.interchange.episodes import BadEpisodeError
 from distil.types import Array
 
+STEP_NAMES = (  # of what usually counts or times an episode's steps
+    *("step", "steps", "timestep", "timesteps", "time_step", "step_index", "step_idx", "step_id", "env_step"),
+    *("frame_index", "frame", "frame_id", "t", "timestamp", "timestamps", "time"),
+)
+
 
 def scattered(files: Sequence[Path | TableFile], key: str) -> tuple[set[Any], Any]:
     """Return the episodes whose rows aren't all together, and the first one that one file ends and the next begins with.
@@ -39,6 +44,15 @@ def goes_back(table: pa.Table, column: str) -> bool:
         return bool(np.any(np.diff(StepOrder(column).values(table)) < 0))
     except BadEpisodeError:
         return False
+
+
+def first_back(values: Array, starts: Array) -> int | None:
+    """Return the first row [N] of which the value is below that of the row before it in its episode; None: there is none."""
+    if values.size != len(values) or values.dtype.kind not in "iuf":
+        return None
+    back = np.concatenate([[False], np.diff(values.reshape(-1).astype(np.float64)) < 0])
+    back[starts] = False
+    return int(np.argmax(back)) if np.any(back) else None
 
 
 class StepOrder:

@@ -43,7 +43,7 @@ from distil.store.interchange.episodes import (
     success_in,
 )
 from distil.store.interchange.spaces import action_of, leaf_of, observation_of
-from distil.store.interchange.step_order import StepOrder, goes_back, scattered
+from distil.store.interchange.step_order import STEP_NAMES, StepOrder, goes_back, scattered
 from distil.store.schema import StoreSpec
 from distil.types import Array, Episode
 
@@ -53,10 +53,7 @@ _NAMES = {  # the usual names of a column, where the option doesn't say one
     "terminated": ("terminated", "terminateds", "terminal", "terminals", "is_terminal", "next.terminated"),
     "truncated": ("truncated", "truncateds", "truncation", "truncations", "timeout", "timeouts", "next.truncated"),
     "success": ("is_success", "success", "next.is_success", "next.success"),
-    "step": (
-        *("step", "steps", "timestep", "timesteps", "time_step", "step_index", "step_idx", "step_id", "env_step"),
-        *("frame_index", "frame", "frame_id", "t", "timestamp", "time"),
-    ),
+    "step": STEP_NAMES,
 }
 _DONE = ("done", "dones", "is_done", "next.done")
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -63,12 +62,9 @@ class Buffer:
         zarr = require("zarr", "zarr")
         self._source, self._zip = source, _open_zip(source) if source.is_file() else None
         self._sizes = zip_sizes(source, self._zip) if self._zip else {p.as_posix(): n for p, n in files_inside(source)}
-        self._bytes = Counter[str]()  # of each array's files
-        for name, size in self._sizes.items():
-            self._bytes["/".join(name.split("/")[:2])] += size
         self._claims = Claims(sum(self._sizes.values()))
         arrays = [path for path in map(PurePosixPath, self._sizes) if self._is_array(path)]
-        self.names = sorted({path.parent.name for path in arrays if path.parts[0] == "data"})
+        self.names = sorted({path.parent.relative_to("data").as_posix() for path in arrays if path.parts[0] == "data"})
         if not any(path.parts[:2] == ("meta", "episode_ends") for path in arrays):
             raise InputError(f"{source}: no replay buffer there (no array meta/episode_ends)")
         try:
@@ -79,7 +75,10 @@ class Buffer:
 
     def fault(self, name: str) -> str:
         """Return what an array holds, such as "datetime64[ns]", if it isn't read; else ""."""
-        return next((fault for data in self._metadata(name) if (fault := _unreadable_kind(data))), "")
+        for data in self._metadata(name):
+            if fault := _unreadable_kind(data) or ("a single number" if data.get("shape") == [] else ""):
+                return fault
+        return ""
 
     def array(self, name: str) -> Rows:
         """Return an array of numbers; InputError for others, unopened, and for one that claims more than its chunks hold."""
@@ -95,7 +94,8 @@ class Buffer:
         except _FAULTS as error:
             raise InputError(f"{self._source}/{name}: zarr can't read it: {one_line(error)}") from None
         packed = any(codec not in _RAW_CODECS for data in self._metadata(name) for codec in _codecs(data))
-        self._claims.add(f"{self._source}/{name}", claimed, self._bytes[name], RATIO if packed else 1)
+        num_bytes = sum(size for path, size in self._sizes.items() if path.startswith(f"{name}/"))
+        self._claims.add(f"{self._source}/{name}", claimed, num_bytes, RATIO if packed else 1)
         if not rows.shape:
             raise InputError(f"{self._source}/{name}: a single number where rows are wanted")
         return rows
@@ -106,7 +106,7 @@ class Buffer:
                 yield self._json(f"{name}/{file}")
 
     def _is_array(self, path: PurePosixPath) -> bool:
-        if len(path.parts) != 3 or path.name not in _METADATA:
+        if len(path.parts) < 3 or path.name not in _METADATA:
             return False
         return path.name == ".zarray" or self._json(path.as_posix()).get("node_type") == "array"
 

@@ -89,3 +89,38 @@ def test_success_of_the_wrong_length_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "a.json", obs=ROWS, actions=ROWS, success=[0, 1, 1])
     with pytest.raises(InputError, match="success has 3 values; give one an episode or one a step"):
         import_store(JsonImport(), path, tmp_path / "store")
+
+
+def ends_of(path: Path, target: Path) -> list[tuple[int, bool, bool]]:
+    snapshot = import_store(JsonImport(), path, target).snapshot
+    found = [snapshot.episode(i) for i in range(snapshot.num_episodes)]
+    return [(episode.length, episode.terminated, episode.truncated) for episode in found]
+
+
+def test_dones_beside_terminals_are_the_truncated_ends(tmp_path: Path) -> None:
+    arrays = {"obs": ROWS, "actions": ROWS, "terminals": [0, 0, 0, 0, 1], "dones": [0, 1, 0, 0, 1]}
+    assert ends_of(write(tmp_path / "a.json", **arrays), tmp_path / "a") == [(2, False, True), (3, True, False)]
+    arrays = {"obs": ROWS, "actions": ROWS, "timeouts": [0, 0, 0, 0, 1], "dones": [0, 1, 0, 0, 1]}
+    assert ends_of(write(tmp_path / "b.json", **arrays), tmp_path / "b") == [(2, True, False), (3, False, True)]
+
+
+@pytest.mark.parametrize("more", [{}, {"timeouts": [0, 0, 0, 0, 1]}])
+def test_dones_that_contradict_the_other_flags_are_refused(tmp_path: Path, more: dict[str, list[int]]) -> None:
+    arrays = {"obs": ROWS, "actions": ROWS, "terminals": [0, 1, 0, 0, 0], "dones": [0, 0, 0, 0, 1]} | more
+    with pytest.raises(InputError, match=r"a.json: dones contradicts how episodes end .* at row 1"):
+        import_store(JsonImport(), write(tmp_path / "a.json", **arrays), tmp_path / "a")
+
+
+def test_rows_against_their_own_count_are_said(tmp_path: Path) -> None:
+    arrays = {"obs": ROWS, "actions": ROWS, "terminals": [0, 0, 1, 0, 1]}
+    right, wrong = (write(tmp_path / "a.json", timestep=t, **arrays) for t in ([0, 1, 2, 0, 1], [0, 2, 1, 0, 1]))
+    said = [finding.what for finding in import_store(JsonImport(), wrong, tmp_path / "wrong").findings]
+    assert "timestep goes back at row 2, within an episode: rows are taken as they stand" in said
+    write(right, timestep=[0, 1, 2, 0, 1], **arrays)
+    assert not any("goes back" in finding.what for finding in import_store(JsonImport(), right, tmp_path / "right").findings)
+
+
+def test_a_flag_that_is_none_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.json", obs=ROWS, actions=ROWS, terminals=[0, 2, 0, 0, 1])
+    with pytest.raises(InputError, match="terminated is 2 at number 1, neither 0 nor 1"):
+        import_store(JsonImport(), path, tmp_path / "a")

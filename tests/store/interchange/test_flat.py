@@ -40,8 +40,8 @@ def test_where_episodes_end_and_how(options: Any, ends: Any, terminated: Any, tr
         ({"ends": []}, "whole numbers"),
         ({"ends": [3, 5], "terminated": [0, 1, 0, 0, 0]}, "terminated is set at step 1, which isn't an episode's last one"),
         ({"ends": [3, 5], "truncated": [0, 1, 0]}, r"truncated has 3 flags; give one, 2 \(episodes\) or 5 \(steps\)"),
-        ({"terminated": [0, 0.5, 0, 0, 0]}, "terminated must be one flag"),
-        ({"terminated": [float("nan")] * 5}, "terminated must be one flag"),
+        ({"terminated": [0, 0.5, 0, 0, 0]}, "terminated is 0.5 at number 1, neither 0 nor 1"),
+        ({"terminated": [float("nan")] * 5}, "terminated is nan at number 0"),
     ],
 )
 def test_contradictions_are_named(options: Any, text: str) -> None:

@@ -178,3 +178,51 @@ def test_wrong_sources(tmp_path: Path) -> None:
     shutil.rmtree(path / "meta")
     with pytest.raises(InputError, match="no array meta/episode_ends"):
         import_store(ZarrImport(), path, tmp_path / "store")
+
+
+def test_rewards_success_and_ends_are_no_observations(tmp_path: Path) -> None:
+    last = np.isin(np.arange(11) + 1, ENDS)
+    flags = {"reward": np.ones(11), "success": last & (np.arange(11) > 4), "terminated": last & (np.arange(11) < 5)}
+    path = replay_buffer(tmp_path / "a.zarr", zarr_format=3, **flags)
+    result = import_store(ZarrImport(), path, tmp_path / "a")
+    found = [result.snapshot.episode(i) for i in range(3)]
+    assert set(found[0].observations) == {"obs/img", "obs/n_contacts", "obs/state"}
+    assert [(e.total_reward, e.success, e.terminated) for e in found] == [(4, False, True), (1, False, True), (6, True, False)]
+    assert not any("rewards are 0" in finding.what for finding in result.findings)
+    options = ZarrImport(observations=("reward", "state"))
+    assert "obs/reward" in import_store(options, path, tmp_path / "b").snapshot.episode(0).observations
+
+
+def test_flags_that_contradict_the_ends_are_refused(tmp_path: Path) -> None:
+    done = np.zeros(11, np.int64)
+    done[[1, 10]] = 1
+    with pytest.raises(RunError, match="episode 0, step 1: done before its last step"):
+        import_store(ZarrImport(), replay_buffer(tmp_path / "a.zarr", done=done), tmp_path / "a")
+    done[1] = 0
+    result = import_store(ZarrImport(done="truncated"), replay_buffer(tmp_path / "b.zarr", done=done), tmp_path / "b")
+    assert any("data/done has one meaning" in finding.what for finding in result.findings)
+    assert not result.snapshot.episode(2).terminated
+
+
+def test_arrays_of_groups_and_single_numbers(tmp_path: Path) -> None:
+    path = replay_buffer(tmp_path / "a.zarr", zarr_format=3)
+    root = zarr.open_group(path)
+    root["data"].create_array("arm/q", data=np.ones((11, 2)))
+    root["data"].create_array("rate", data=np.array(10.0))
+    result = import_store(ZarrImport(), path, tmp_path / "a")
+    assert "obs/arm/q" in result.snapshot.episode(0).observations
+    assert any("left out, as only numbers are read: rate (a single number)" in finding.what for finding in result.findings)
+
+
+def test_rows_against_their_own_clock_are_said(tmp_path: Path) -> None:
+    times = np.concatenate([np.arange(num, dtype=float) for num in (4, 1, 6)])
+    assert not any("goes back" in what for what in said(replay_buffer(tmp_path / "a.zarr", timestamp=times), tmp_path / "a"))
+    times[[6, 7]] = times[[7, 6]]
+    assert any(
+        "data/timestamp goes back at row 7" in what
+        for what in said(replay_buffer(tmp_path / "b.zarr", timestamp=times), tmp_path / "b")
+    )
+
+
+def said(path: Path, store: Path) -> list[str]:
+    return [finding.what for finding in import_store(ZarrImport(), path, store).findings]
