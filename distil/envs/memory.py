@@ -11,6 +11,8 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 from distil.envs.faults import close_quietly
 from distil.errors import InputError
 
+_MOST_INSIDE = 100  # entries of a collection that are looked at
+
 
 def require_forgetful(env: Any) -> None:
     """Raise InputError where the environment, or a wrapper in it, updates running statistics (Gymnasium's, or others like it).
@@ -29,7 +31,10 @@ def require_forgetful(env: Any) -> None:
 
 
 def _is_running(value: Any) -> bool:
-    return any(kind.__name__ == "RunningMeanStd" for kind in type(value).__mro__)
+    """Whether it is running statistics, or a small collection that holds some."""
+    inside = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list | tuple) else []
+    values = [value, *inside[:_MOST_INSIDE]]
+    return any(kind.__name__ == "RunningMeanStd" for each in values for kind in type(each).__mro__)
 
 
 def _layers(env: Any) -> Iterator[Any]:

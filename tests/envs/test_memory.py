@@ -18,6 +18,12 @@ class Own(gym.Wrapper):
         self.statistics = RunningMeanStd()
 
 
+class OwnOfKeys(gym.Wrapper):
+    def __init__(self, env):
+        super().__init__(env)
+        self.statistics = {"obs": RunningMeanStd()}
+
+
 @pytest.mark.parametrize("name", ["NormalizeObservation", "NormalizeReward"])
 def test_running_statistics_are_refused_with_the_fix(name):
     """CORRECTNESS 40."""
@@ -29,7 +35,7 @@ def test_running_statistics_are_refused_with_the_fix(name):
         describe(ImportEnvConfig(target="testbed:vector", vectorised=True, wrappers=(vector,)))
 
 
-@pytest.mark.parametrize("wrapper", [NormalizeObservation, NormalizeReward, Own])
+@pytest.mark.parametrize("wrapper", [NormalizeObservation, NormalizeReward, Own, OwnOfKeys])
 def test_they_are_found_inside(wrapper):
     with pytest.raises(InputError, match=f"{wrapper.__name__} keeps"):
         require_forgetful(RecordEpisodeStatistics(TimeLimit(wrapper(Toy()), 5)))

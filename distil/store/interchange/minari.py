@@ -24,6 +24,7 @@ from distil.store.interchange.columns import require_plausible
 from distil.store.interchange.episodes import (
     BadEpisodeError,
     Finding,
+    Once,
     Report,
     demonstration,
     facts,
@@ -70,7 +71,9 @@ class MinariImport(Importer):
             report(Finding(file=str(folder), what="its images may have been coded as JPEG, with loss; taken as decoded"))
         stem = str(raw.get("dataset_id", source.name))
         files = _EpisodeFiles(storage, folder, str(raw["data_format"]))
-        load = partial(_load, files, spec=spec, own=own, source=f"minari:{stem}", labelled=self.demonstrations)
+        load = partial(
+            _load, files, spec=spec, own=own, source=f"minari:{stem}", labelled=self.demonstrations, note=Once(report)
+        )
         loaders = ((f"episode_{index}", partial(load, index)) for index in range(int(raw["total_episodes"])))
         return Contents(spec=spec, episodes=loaders, stem=stem, file=folder)
 
@@ -194,7 +197,7 @@ def _env(raw: Mapping[str, Any]) -> dict[str, Any]:
         return {}
 
 
-def _load(files: _EpisodeFiles, index: int, *, spec: StoreSpec, own: bool, source: str, labelled: bool) -> Episode:
+def _load(files: _EpisodeFiles, index: int, *, spec: StoreSpec, own: bool, source: str, labelled: bool, note: Once) -> Episode:
     data, about = files.read(index)
     num = len(data["rewards"])
     if int(about.get("total_steps", num)) != num:
@@ -214,12 +217,27 @@ def _load(files: _EpisodeFiles, index: int, *, spec: StoreSpec, own: bool, sourc
         terminated=bool(num and ends["terminations"][-1]),
         truncated=bool(num and ends["truncations"][-1]),
         labelled=labelled,
-        seed=int(about.get("seed") or 0),
+        seed=_seed(about, index, source, note),
         source=source,
         success=_success(data.get("infos") or {}, num),
         infos=_infos(data.get("infos") or {}, spec.infos, num) if spec.infos and not own else None,
     )
     return _with_own(episode, data["infos"], about, spec) if own else episode
+
+
+def _seed(about: Mapping[str, Any], index: int, source: str, note: Once) -> int:
+    """Return an episode's seed; 0, and a note, for those of Minari's own that are too large for a store."""
+    seed = int(about.get("seed") or 0)
+    if -(1 << 63) <= seed < 1 << 63:
+        return seed
+    note(
+        Finding(
+            file=source,
+            episode=f"episode_{index}",
+            what=f"its seed {seed} doesn't fit 64 bits with a sign: not kept, as others",
+        )
+    )
+    return 0
 
 
 def _infos(infos: Mapping[str, Any], names: tuple[str, ...], num: int) -> tuple[str, ...]:

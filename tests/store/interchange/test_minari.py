@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -296,3 +297,11 @@ def test_compressed_batches_are_bounded(root: Path, tmp_path: Path) -> None:
     file.write_bytes(raw.replace(size, (1 << 36).to_bytes(8, "little")))
     with pytest.raises(InputError, match=r"claims \d{2,3},[\d,]* bytes"):
         import_store(MinariImport(), Path("made/pole-v0"), tmp_path / "bad")
+
+
+def test_a_seed_too_large_for_a_store_is_left_out_and_said(root: Path, tmp_path: Path) -> None:
+    """Minari draws seeds of 64 bits without a sign."""
+    make_dataset("hdf5", [replace(episode_buffer(1, 3), seed=seed) for seed in ((1 << 63) + 5, (1 << 63) - 1)])
+    result = import_store(MinariImport(), root / "made/pole-v0", tmp_path / "store")
+    assert [result.snapshot.episode(i).seed for i in range(2)] == [0, (1 << 63) - 1]
+    assert sum("its seed 9223372036854775813 doesn't fit 64 bits" in finding.what for finding in result.findings) == 1
