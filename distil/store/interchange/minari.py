@@ -17,7 +17,7 @@ import numpy as np
 from gymnasium import spaces
 
 from distil.errors import InputError
-from distil.spaces import SpaceSpec, action_spec, observation_spec
+from distil.spaces import SpaceSpec, observation_spec
 from distil.store.interchange.arrow_files import open_arrow
 from distil.store.interchange.base import Contents, Exporter, Importer, fresh, require
 from distil.store.interchange.columns import require_plausible
@@ -31,9 +31,11 @@ from distil.store.interchange.episodes import (
     fit,
     one_line,
     read_facts,
+    said_of_joined,
 )
 from distil.store.interchange.guard import require_inside
 from distil.store.interchange.hdf5_files import open_hdf5
+from distil.store.interchange.minari_actions import Actions, choose_actions
 from distil.store.interchange.spaces import gym_space
 from distil.store.schema import StoreSpec, spec_from_json
 from distil.store.snapshot import Snapshot
@@ -64,28 +66,39 @@ class MinariImport(Importer):
         if own:
             self.require_no_choice(folder, "distil wrote this dataset, and reads it back whole")
             spec = _own_spec(raw, folder)
+            actions = Actions(space=spec.action)
         else:
             observation = self._observation(storage.observation_space, folder, report)
-            spec = StoreSpec(observation=observation, action=action_spec(storage.action_space), infos=self.infos, env=_env(raw))
+            actions = choose_actions(storage.action_space, self.action_keys, folder)
+            if len(actions.keys) > 1:
+                report(Finding(file=str(folder), what=said_of_joined(actions.shapes)))
+            spec = StoreSpec(observation=observation, action=actions.space, infos=self.infos, env=_env(raw))
         if raw.get("jpeg_encoding", True) and any(leaf.is_image for leaf in spec.observation.leaves):
             report(Finding(file=str(folder), what="its images may have been coded as JPEG, with loss; taken as decoded"))
         stem = str(raw.get("dataset_id", source.name))
         files = _EpisodeFiles(storage, folder, str(raw["data_format"]))
         load = partial(
-            _load, files, spec=spec, own=own, source=f"minari:{stem}", labelled=self.demonstrations, note=Once(report)
+            _load,
+            files,
+            spec=spec,
+            actions=actions,
+            own=own,
+            source=f"minari:{stem}",
+            labelled=self.demonstrations,
+            note=Once(report),
         )
         loaders = ((f"episode_{index}", partial(load, index)) for index in range(int(raw["total_episodes"])))
         return Contents(spec=spec, episodes=loaders, stem=stem, file=folder)
 
     def _observation(self, space: spaces.Space[Any], folder: Path, report: Report) -> SpaceSpec:
         """Return the space of the chosen keys; text and the like are left out."""
-        if self.action != "action" or (self.observations and not isinstance(space, spaces.Dict)):
-            self.require_no_choice(folder, "it has one array of observations and one of actions")
         if not isinstance(space, spaces.Dict):
+            if self.observations:
+                raise InputError(f"{folder}: it has one array of observations; leave observations=... out")
             return observation_spec(space)
         known: dict[str, str] = {}
         kept = observation_spec(_numbers(space, "", known))
-        names = self.choose(known | {"action": ""}, known, folder, report)
+        names = self.model_copy(update={"action": "action"}).choose(known | {"action": ""}, known, folder, report)
         tree = _pruned(kept.tree, {f"obs/{name}" for name in names})
         return SpaceSpec(tree=tree, leaves=tuple(leaf for leaf in kept.leaves if leaf.name.removeprefix("obs/") in names))
 
@@ -197,7 +210,17 @@ def _env(raw: Mapping[str, Any]) -> dict[str, Any]:
         return {}
 
 
-def _load(files: _EpisodeFiles, index: int, *, spec: StoreSpec, own: bool, source: str, labelled: bool, note: Once) -> Episode:
+def _load(
+    files: _EpisodeFiles,
+    index: int,
+    *,
+    spec: StoreSpec,
+    actions: Actions,
+    own: bool,
+    source: str,
+    labelled: bool,
+    note: Once,
+) -> Episode:
     data, about = files.read(index)
     num = len(data["rewards"])
     if int(about.get("total_steps", num)) != num:
@@ -212,7 +235,7 @@ def _load(files: _EpisodeFiles, index: int, *, spec: StoreSpec, own: bool, sourc
         raise BadEpisodeError(f"its observations don't have the space's keys ({error})") from None
     episode = demonstration(
         observations={leaf.name: fit(leaves[leaf.name], leaf, num + 1) for leaf in spec.observation.leaves},
-        actions=fit(data["actions"], spec.action.leaf, num),
+        actions=fit(actions.read(data["actions"]), spec.action.leaf, num),
         rewards=np.asarray(data["rewards"], np.float64).reshape(-1),
         terminated=bool(num and ends["terminations"][-1]),
         truncated=bool(num and ends["truncations"][-1]),

@@ -27,6 +27,7 @@ from distil.store.interchange.rllib_state import pack_episode, unpack_piece, unp
 from distil.store.interchange.spaces import action_of, leaf_of
 from distil.store.schema import StoreSpec, spec_from_json
 from distil.store.snapshot import Snapshot
+from distil.success import success_of
 from distil.types import Array, Episode
 
 Layout = Literal["steps", "episodes"]
@@ -159,6 +160,7 @@ class RLlibImport(Importer):
             truncated=piece.truncated or not piece.terminated,
             labelled=self.demonstrations,
             source="rllib",
+            success=success_of(piece.infos),
         )
         if own is None:
             return episode

@@ -25,6 +25,7 @@ class Piece:
     truncated: bool
     start: int | None = None  # the first one's step, where the format says it
     own: Mapping[str, Any] = field(default_factory=dict)  # fields of an Episode that distil wrote beside it
+    infos: tuple[Mapping[str, Any], ...] = ()  # [n] of the steps, or none
 
     def row(self, step: int) -> int:
         """Return a hash of one step: observation, action, reward."""
@@ -38,6 +39,7 @@ class Piece:
         observations = {name: rows[step:] for name, rows in self.observations.items()}
         return Piece(
             **{**vars(self), "observations": observations, "actions": self.actions[step:], "rewards": self.rewards[step:]}
+            | {"infos": self.infos[step:]}
         )
 
 
@@ -98,6 +100,7 @@ class Joined:
             terminated=last.terminated,
             truncated=last.truncated,
             own=first.own,
+            infos=tuple(info for part in self.parts for info in part.infos),
         )
 
     def _follows(self, piece: Piece) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,7 @@ def _piece(state: dict[str, Any], spec: StoreSpec) -> Piece:
             truncated=bool(state["is_truncated"]),
             start=int(state["t_started"]),
             own=_own(state.get("custom_data") or {}),
+            infos=_infos(state.get("infos"), num),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise BadEpisodeError(f"its state isn't whole ({type(error).__name__}: {error})") from None
@@ -108,6 +109,13 @@ def _own(custom: dict[str, Any]) -> dict[str, Any]:
         return {}
     out = {name: own[name] for name in ("expert_actions", "labelled", "acted_by_expert", "actions", "truncated")}
     return out | ({} if own["infos"] is None else {"infos": tuple(own["infos"])})
+
+
+def _infos(buffer: Any, num: int) -> tuple[Mapping[str, Any], ...]:
+    """Return the infos of the steps, without the reset's; none where they aren't one a step."""
+    rows = buffer.get("data") if isinstance(buffer, dict) else None
+    rows = rows[-num:] if isinstance(rows, list) else []
+    return tuple(rows) if len(rows) == num and all(isinstance(row, dict) for row in rows) else ()
 
 
 def _rows(buffer: dict[str, Any]) -> list[Any]:

@@ -305,3 +305,21 @@ def test_a_seed_too_large_for_a_store_is_left_out_and_said(root: Path, tmp_path:
     result = import_store(MinariImport(), root / "made/pole-v0", tmp_path / "store")
     assert [result.snapshot.episode(i).seed for i in range(2)] == [0, (1 << 63) - 1]
     assert sum("its seed 9223372036854775813 doesn't fit 64 bits" in finding.what for finding in result.findings) == 1
+
+
+def test_actions_of_several_keys_are_joined(root: Path, tmp_path: Path) -> None:
+    space = spaces.Dict(turn=spaces.Box(-1, 1, (2,), np.float32), grip=spaces.Discrete(2))
+    actions = {"turn": np.full((3, 2), 0.5, np.float32), "grip": np.array([0, 1, 1])}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        minari.create_dataset_from_buffers(
+            dataset_id="made/arm-v0",
+            buffer=[replace(episode_buffer(1, 3), actions=actions)],
+            env="CartPole-v1",
+            action_space=space,
+        )
+    with pytest.raises(InputError, match=r"its actions are a Dict: choose and join its parts: action=\["):
+        import_store(MinariImport(), root / "made/arm-v0", tmp_path / "a")
+    result = import_store(MinariImport(action=("grip", "turn")), root / "made/arm-v0", tmp_path / "b")
+    assert result.snapshot.episode(0).actions.tolist() == [[0, 0.5, 0.5], [1, 0.5, 0.5], [1, 0.5, 0.5]]
+    assert any("joined in this order: grip (1), turn (2)" in finding.what for finding in result.findings)

@@ -158,7 +158,7 @@ def test_normalised_actions_are_said(tmp_path: Path) -> None:
     assert "the action at step 1 lies outside [-1, 1]: such actions are clipped" in str(result.findings[0])
 
 
-def write_items(path: Path, action: spaces.Box, actions: list[float]) -> None:
+def write_items(path: Path, action: spaces.Box, actions: list[float], infos: Any = None) -> None:
     """One episode as RLlib itself writes a row of the layout episodes."""
     single_agent_episode = pytest.importorskip("ray.rllib.env.single_agent_episode")
     msgpack_numpy = pytest.importorskip("msgpack_numpy")
@@ -167,10 +167,20 @@ def write_items(path: Path, action: spaces.Box, actions: list[float]) -> None:
     episode.add_env_reset(np.zeros(1, np.float32))
     for step, value in enumerate(actions):
         last, row = step == len(actions) - 1, np.array([step], np.float32)
-        episode.add_env_step(row, np.array([value], np.float32), 1.0, terminated=last)
+        episode.add_env_step(row, np.array([value], np.float32), 1.0, terminated=last, infos=infos and infos[step])
     episode.to_numpy()
     item = msgpack.packb(episode.get_state(), default=msgpack_numpy.encode)
     pq.write_table(pa.table({"item": pa.array([item], pa.binary())}), path)
+
+
+@pytest.mark.parametrize(
+    ("key", "said", "success"),
+    [("is_success", [True, False], False), ("success", [True, False], True), ("is_success", [False, float("nan")], False)],
+)
+def test_success_of_the_infos_comes_along(tmp_path: Path, key: str, said: list[Any], success: bool) -> None:
+    infos = [{key: value, "other": "text"} for value in said]
+    write_items(tmp_path / "item.parquet", spaces.Box(-1, 1, (1,)), [0.5, 0.25], infos)
+    assert import_store(RLlibImport(), tmp_path / "item.parquet", tmp_path / "store").snapshot.episode(0).success is success
 
 
 def test_other_kinds_of_data_are_named(tmp_path: Path) -> None:

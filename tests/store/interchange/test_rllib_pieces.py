@@ -18,6 +18,7 @@ def piece(first: int, num: int, *, over: bool = False, start: bool = False) -> P
         terminated=over,
         truncated=False,
         start=first if start else None,
+        infos=tuple({"at": int(step)} for step in at[:-1]),
     )
 
 
@@ -31,6 +32,7 @@ def test_new_steps_are_taken_and_known_ones_are_not(start: bool) -> None:
     assert joined.over
     np.testing.assert_array_equal(joined.piece().observations["obs"][:, 0], np.arange(7))
     np.testing.assert_array_equal(joined.piece().actions, np.arange(6) % 3)
+    assert [info["at"] for info in joined.piece().infos] == [*range(6)]
 
 
 @pytest.mark.parametrize("start", [False, True])
