@@ -76,9 +76,14 @@ def _joined(parts: Mapping[str, Leaf]) -> Leaf:
         return Leaf(**{**vars(leaf), "name": "action"})
     low, high = zip(*(_bounds(leaf) for leaf in parts.values()), strict=True)
     row = join({key: np.zeros((1, *leaf.shape), leaf.dtype) for key, leaf in parts.items()})
-    bounds = {"low": np.concatenate(low).tolist(), "high": np.concatenate(high).tolist()}
-    plain = {side: tuple(values[:1] if len(set(values)) == 1 else values) for side, values in bounds.items()}
-    return Leaf(name="action", kind="box", shape=row.shape[1:], dtype=row.dtype.name, **plain)
+    lows, highs = _plain(np.concatenate(low)), _plain(np.concatenate(high))
+    return Leaf(name="action", kind="box", shape=row.shape[1:], dtype=row.dtype.name, low=lows, high=highs)
+
+
+def _plain(bounds: Array) -> tuple[float, ...]:
+    """Return bounds as a leaf has them: one where all are equal."""
+    values = tuple(bounds.tolist())
+    return values[:1] if len(set(values)) == 1 else values
 
 
 def _bounds(leaf: Leaf) -> tuple[Array, Array]:
