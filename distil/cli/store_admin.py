@@ -88,7 +88,7 @@ def diff(path: str, old: str, new: str | None, as_json: bool) -> None:
 @click.command("drop")
 @STORE
 @click.argument("versions", nargs=-1, type=int)
-@click.option("--keep", type=click.IntRange(1), default=None, help="Drop all untagged versions but so many of the newest.")
+@click.option("--keep", type=click.IntRange(1), default=None, help="Drop all untagged versions but this number of the newest.")
 @JSON
 def drop(path: str, versions: tuple[int, ...], keep: int | None, as_json: bool) -> None:
     """Forget old VERSIONS. `distil store gc` then frees the space of shards that no other version has."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import KeysView, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -133,7 +133,7 @@ class Store:
         """
         from distil.store.interchange.add import add_arrays  # which imports stores itself
 
-        return add_arrays(self.path, observations=observations, actions=actions, **options)
+        return add_arrays(self, observations=observations, actions=actions, **options)
 
     def writer(self, name: str, target_bytes: int = 128 << 20) -> ShardWriter:
         """Return a new writer of shards; see `ShardWriter`."""
@@ -184,6 +184,12 @@ class Store:
         with self._committing:
             self._catalogue.follow(manifest)
             return Sieve(self, manifest, self._catalogue)
+
+    def uids(self) -> KeysView[str]:
+        """Return the uids of the newest version's episodes; reads what is new since the last time. Commits add to it."""
+        with self._committing:
+            self._catalogue.follow(self.manifest())
+            return self._catalogue.digests.keys()
 
     def _prepare(self, entry: ShardEntry, keep: NDArray[np.bool_]) -> ShardEntry:
         """Return a shard, safe from `gc`, of the episodes `keep` of a sealed one."""

@@ -14,11 +14,12 @@ from distil.store.interchange.base import Contents
 from distil.store.interchange.flat import Final, FlatSteps, divide
 from distil.store.interchange.transfer import Notes, add_contents
 from distil.store.snapshot import Snapshot
+from distil.store.store import Store
 from distil.types import Array
 
 
 def add_arrays(
-    path: str | Location,
+    store: Store | Location | str,
     *,
     observations: Any,
     actions: Any,
@@ -31,12 +32,12 @@ def add_arrays(
     demonstrations: bool = True,
     source: str = "arrays",
 ) -> Snapshot:
-    """Add episodes to the store at `path`, made with the spaces that the arrays show if it isn't there, in one commit.
+    """Add episodes to a store, made with the spaces that the arrays show if it isn't there, in one commit.
 
     Legend: N steps of all E episodes together, T of one; an episode's rows stand together, in order.
 
     Args:
-        path: the store.
+        store: an open one, or where it is or shall be.
         observations: [N + E, ...], each episode's final one included; or [N, ...], see `final_observation`. A dict (of dicts)
             of such arrays where there are several.
         actions: [N, ...].
@@ -76,7 +77,7 @@ def add_arrays(
     steps.check()
     spec = steps.spec()
     contents = Contents(spec=spec, episodes=steps.episodes(spec), stem=source)
-    return add_contents(contents, path, where=where, message=f"add {source}", note=Notes()).snapshot
+    return add_contents(contents, store, where=where, message=f"add {source}", note=Notes()).snapshot
 
 
 def _flat(observations: Any, name: str = "") -> Iterator[tuple[str, Array]]:

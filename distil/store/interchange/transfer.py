@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from distil.errors import InputError, RunError
 from distil.store.backend import Location, backend, location
 from distil.store.interchange.base import Contents, Exporter, Importer
@@ -96,7 +98,7 @@ class Notes:
 
 def add_contents(
     contents: Contents,
-    path: Location | str,
+    target: Store | Location | str,
     *,
     where: str,
     message: str,
@@ -106,8 +108,13 @@ def add_contents(
     spec: StoreSpec | None = None,
     target_bytes: int = 128 << 20,
 ) -> ImportResult:
-    """Add what an importer found to a store; see `import_store`. `where` names the data, `message` the commit."""
-    wanted = _wanted(path, contents.spec, spec, where, note)
+    """Add what an importer found to a store; see `import_store`. `where` names the data, `message` the commit.
+
+    An open store reads only what is new since its last use, so that adding to it again and again costs the same each time.
+    """
+    path = target.path if isinstance(target, Store) else target
+    store = None if not Store.exists(path) else target if isinstance(target, Store) else Store.open(path)
+    wanted = _wanted(store, contents.spec, spec, where, note)
     convert = Conversion(contents.spec, wanted, images=images, where=where, report=note)
     fitted = sift(
         contents.episodes,
@@ -118,11 +125,11 @@ def add_contents(
         report=note,
         convert=convert,
     )
-    entries, num_added, num_present = _write(path, fitted, convert, target_bytes)
+    entries, num_added, num_present = _write(path, store, fitted, convert, target_bytes)
     if not num_added and not num_present:
         raise RunError(f"{where}: no episode in it can be taken; see what was reported, nothing was imported")
     assert convert.spec is not None
-    store = Store.open(path) if Store.exists(path) else Store.create(path, convert.spec)
+    store = store or (Store.open(path) if Store.exists(path) else Store.create(path, convert.spec))
     snapshot = store.commit(entries, message)
     return ImportResult(snapshot=snapshot, num_added=num_added, num_present=num_present, findings=tuple(note.findings))
 
@@ -136,13 +143,12 @@ def export_store(exporter: Exporter, snapshot: Snapshot, target: Path, *, report
     return note.findings
 
 
-def _wanted(path: str | Location, given: StoreSpec, spec: StoreSpec | None, where: str, report: Report) -> StoreSpec | None:
+def _wanted(store: Store | None, given: StoreSpec, spec: StoreSpec | None, where: str, report: Report) -> StoreSpec | None:
     """Return the spaces that the episodes must fit: the store's, if there is one, else `spec` if that is given.
 
     Data of one environment in a store of another are reported; an environment named by the user must be the store's.
     """
     wanted = None if spec is None else replace(spec, infos=given.infos, env=dict(spec.env) or given.env)
-    store = Store.open(path) if Store.exists(path) else None
     ours, theirs = environment((store.spec if store else wanted or given).env), environment(given.env)
     if ours and theirs and ours != theirs:
         report(Finding(file=where, what=f"says that its environment is {theirs}, the store's is {ours}"))
@@ -150,29 +156,30 @@ def _wanted(path: str | Location, given: StoreSpec, spec: StoreSpec | None, wher
         (wanted or given).check()
         return wanted
     if store.spec.infos != given.infos:
-        raise InputError(f"{path}: the store has infos {list(store.spec.infos)}, not {list(given.infos)}; give infos=[...]")
+        raise InputError(
+            f"{store.path}: the store has infos {list(store.spec.infos)}, not {list(given.infos)}; give infos=[...]"
+        )
     if wanted is not None:
-        store.spec.require_spaces(wanted.observation, wanted.action, str(path))
-        store.spec.require_environment(wanted.env, str(path))
+        store.spec.require_spaces(wanted.observation, wanted.action, str(store.path))
+        store.spec.require_environment(wanted.env, str(store.path))
     return store.spec
 
 
 def _write(
-    path: str | Location, episodes: Iterable[Episode], convert: Conversion, target_bytes: int
+    path: str | Location, store: Store | None, episodes: Iterable[Episode], convert: Conversion, target_bytes: int
 ) -> tuple[list[ShardEntry], int, int]:
     """Seal the episodes that the store hasn't; return the shards, which no version lists yet, and what was counted.
 
     A store that isn't there is made only after this, so that an import that fails leaves none behind.
     """
-    before = Store.open(path).snapshot() if Store.exists(path) else None
-    present = {str(uid): i for i, uid in enumerate(before.episodes.uid)} if before else {}
+    present = store.uids() if store is not None else frozenset[str]()
     writer: ShardWriter | None = None
     entries: list[ShardEntry] = []
     num_added, num_present = 0, 0
     try:
         for episode in episodes:
-            if before is not None and episode.uid in present:
-                if content_digest(before.episode(present[episode.uid])) != content_digest(episode):
+            if store is not None and episode.uid in present:
+                if content_digest(_find(store.snapshot(), episode.uid)) != content_digest(episode):
                     has = "the store has one of this uid with other content"
                     raise RunError(f"episode {episode.uid}: {has}; import to another store")
                 num_present += 1
@@ -190,6 +197,10 @@ def _write(
             backend(location(path)).delete(entry.path)
         raise
     return entries, num_added, num_present
+
+
+def _find(snapshot: Snapshot, uid: str) -> Episode:
+    return snapshot.episode(int(np.searchsorted(snapshot.episodes.uid, uid)))
 
 
 def episodes_of(snapshot: Snapshot) -> Iterator[Episode]:

@@ -94,3 +94,17 @@ def test_contradictions_are_named(tmp_path: Path, changes: Any, text: str) -> No
     with pytest.raises(InputError, match=text):
         Store.create(tmp_path / "store").add(**{"observations": OBS, "actions": ACTS} | changes)
     assert not (tmp_path / "store").exists()
+
+
+def test_adding_reads_only_what_is_new(tmp_path: Path) -> None:
+    """Its cost doesn't grow with what is in the store: shards that were read before aren't needed."""
+    store = Store.create(tmp_path / "store")
+    for at in range(3):
+        store.add(observations=OBS + at, actions=ACTS)
+    (entry, *_) = store.snapshot().entries
+    (tmp_path / "store" / entry.path).rename(tmp_path / "away")
+    assert store.add(observations=OBS + 3, actions=ACTS).num_episodes == 4
+    (tmp_path / "away").rename(tmp_path / "store" / entry.path)
+    Store.open(store.path).add(observations=OBS + 4, actions=ACTS)  # somebody else
+    assert store.add(observations=OBS + 4, actions=ACTS).version == 5
+    assert store.verify() == []
