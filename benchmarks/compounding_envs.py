@@ -25,7 +25,7 @@ class Cliff(gym.Env[Array, np.int64]):  # type: ignore[misc]
 
     Below the cliff each step costs 1, and the sides mean nothing; only action 2 (climb) leads back to the path, at once. On the
     path climbing is wrong too. Observation: the sensor's reading (-1 or 1, plus noise), and whether the learner has fallen.
-    An error at rate eps that is never mended costs T - sum_t (1 - eps)^t, about eps T^2 / 2; one mended at once costs eps T.
+    An uncorrected error at rate eps costs T - sum_t (1 - eps)^t, about eps T^2 / 2; one corrected at once costs eps T.
     """
 
     NOISE = 0.375  # the best guess from a reading errs with chance Phi(-1 / 0.375) = 0.0038

@@ -1,4 +1,4 @@
-"""The two errors a user meets: bad input (exit 2) and a failed run (exit 1), each one line with its mend."""
+"""The two errors a user meets: bad input (exit 2) and a failed run (exit 1), each one line with its fix."""
 
 from __future__ import annotations
 
