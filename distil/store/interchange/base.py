@@ -7,6 +7,7 @@ what it can't hold, the exporter adds beside the format's own fields, where thei
 from __future__ import annotations
 
 import importlib
+import re
 import secrets
 import shutil
 from abc import ABC, abstractmethod
@@ -99,7 +100,17 @@ class Importer(Config, ABC):
         for option, keys in (("observations", chosen), ("action", self.action_keys)):
             if len(set(keys)) < len(keys):
                 raise InputError(f"{where}: {option} names a key twice: {', '.join(keys)}")
+        if beside := self._actions_beside(known, chosen):
+            shown = f"{', '.join(beside[:5])}{', ...' * (len(beside) > 5)}"
+            report(Finding(file=str(where), what=f"{shown}: not part of the actions, which are {self.action} (action=[...])"))
         return tuple(chosen)
+
+    def _actions_beside(self, known: Mapping[str, str], chosen: Iterable[str]) -> list[str]:
+        """Return the keys of groups named like the actions, where the user has not chosen the actions."""
+        if self.action != type(self).model_fields["action"].default or not isinstance(self.action, str) or not self.action:
+            return []
+        group = re.compile(re.escape(self.action.removesuffix("s")) + r"\w*[./]")
+        return [name for name, fault in known.items() if not fault and name not in chosen and group.match(name)]
 
 
 def require_keys(known: Mapping[str, str], keys: Iterable[str], where: object) -> None:

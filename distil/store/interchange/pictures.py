@@ -28,7 +28,7 @@ def decode_images(items: Iterable[Any], name: str) -> Array:
     Raises:
         BadEpisodeError: one can't be read, or they differ in size.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     frames, items = [], list(items)
     claims = Claims(sum(len(data) for data in items if isinstance(data, bytes)))
@@ -38,7 +38,8 @@ def decode_images(items: Iterable[Any], name: str) -> Array:
                 claims.add("an image", image.width * image.height * len(image.getbands()), len(data))
                 frame = np.asarray(image)
         except (OSError, TypeError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise BadEpisodeError(f"{name} can't be read ({error})", step=step) from None
+            why = "it is no PNG or JPEG" if isinstance(error, UnidentifiedImageError) else error
+            raise BadEpisodeError(f"{name} can't be read ({why})", step=step) from None
         frames.append(frame if frame.ndim == 3 else frame[:, :, None])
     if len({frame.shape for frame in frames}) != 1:
         raise BadEpisodeError(f"{name}: its images are of different sizes, or there are none")

@@ -104,3 +104,27 @@ def test_no_observations_at_all() -> None:
         match=r"f: no observations that are numbers, but said \(text\); name them with observations=\[...\]; there are action",
     ):
         Some().choose({"said": "text", "action": ""}, ["said"], "f", lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        (["action", "action.grip", "obs"], ["action.grip: not part of the actions, which are action (action=[...])"]),
+        (["action", "action_dict/turn", "actions/x", "obs"], ["action_dict/turn, actions/x: not part of the actions"]),
+        (["action", "action_mask", "obs", "next.action"], []),
+    ],
+)
+def test_actions_that_are_not_taken_are_said(keys: list[str], said: list[str]) -> None:
+    class Keys(Importer):
+        summary = "keys"
+        kind: str = "keys"
+
+        def read(self, source, report):  # type: ignore[no-untyped-def]
+            raise NotImplementedError
+
+    findings: list[Finding] = []
+    known = dict.fromkeys(keys, "")
+    assert Keys().choose(known, ["obs"], "made", findings.append) == ("obs",)
+    assert [found.what[: len(text)] for found, text in zip(findings, said, strict=True)] == said
+    assert Keys(action=tuple(keys[:2])).choose(known, ["obs"], "made", findings.append) == ("obs",)
+    assert len(findings) == len(said)

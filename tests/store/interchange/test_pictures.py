@@ -35,5 +35,5 @@ def test_sizes_are_checked_and_other_formats_refused() -> None:
     with pytest.raises(BadEpisodeError, match="claims 243,000,000 bytes"):
         decode_images([liar], "x")
     assert decode_images([png(np.zeros((2000, 2000, 3), np.uint8))] * 3, "x").shape == (3, 2000, 2000, 3)
-    with pytest.raises(BadEpisodeError, match="can't be read"):
+    with pytest.raises(BadEpisodeError, match=r"x can't be read \(it is no PNG or JPEG\)"):
         decode_images([b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"], "x")
