@@ -27,7 +27,7 @@ from distil.store.interchange.rllib_state import pack_episode, unpack_piece, unp
 from distil.store.interchange.spaces import action_of, leaf_of
 from distil.store.schema import StoreSpec, spec_from_json
 from distil.store.snapshot import Snapshot
-from distil.success import success_of
+from distil.success import SUCCESS_KEYS, success_of
 from distil.types import Array, Episode
 
 Layout = Literal["steps", "episodes"]
@@ -201,7 +201,24 @@ def _step_piece(table: pa.Table) -> Piece:
         rewards=columns["rewards"].astype(np.float64),
         terminated=bool(ends["terminateds"][-1]),
         truncated=bool(ends["truncateds"][-1]),
+        infos=_success_infos(table),
     )
+
+
+def _success_infos(table: pa.Table) -> tuple[dict[str, Any], ...]:
+    """Return what the rows say of success: in columns of its usual names, or in `infos` (a group, or JSON)."""
+    if names := [name for name in SUCCESS_KEYS if name in table.column_names]:
+        return tuple(table.select(names).to_pylist())
+    rows = table["infos"].to_pylist() if "infos" in table.column_names else []
+    return tuple(row if isinstance(row, dict) else _json_object(row) for row in rows)
+
+
+def _json_object(text: Any) -> dict[str, Any]:
+    try:
+        data = json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        return {}
+    return data if isinstance(data, dict) else {}
 
 
 def _item_pieces(files: list[Path], spec: StoreSpec) -> Iterator[tuple[str, Path, Callable[[], Piece]]]:

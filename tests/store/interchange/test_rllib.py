@@ -183,6 +183,25 @@ def test_success_of_the_infos_comes_along(tmp_path: Path, key: str, said: list[A
     assert import_store(RLlibImport(), tmp_path / "item.parquet", tmp_path / "store").snapshot.episode(0).success is success
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "success"),
+    [
+        ("infos", ['{"is_success": true}', '{"is_success": false}', "no JSON"], False),
+        ("infos", [{"success": False}, {"success": True}, {"success": False}], True),
+        ("is_success", [0.0, 1.0, 1.0], True),
+        ("infos", [b"\x80", None, "[1]"], None),
+    ],
+)
+def test_success_of_rows_comes_along(tmp_path: Path, name: str, values: list[Any], success: bool | None) -> None:
+    write_steps(tmp_path / "rows.parquet", chunk("a", 0, 3, "t"))
+    table = pq.read_table(tmp_path / "rows.parquet")
+    if values[0] == b"\x80":
+        values = [value if isinstance(value, bytes | None) else value.encode() for value in values]
+    pq.write_table(table.append_column(name, pa.array(values)), tmp_path / "rows.parquet")
+    snapshot = import_store(RLlibImport(), tmp_path / "rows.parquet", tmp_path / "store").snapshot
+    assert snapshot.episode(0).success is success
+
+
 def test_other_kinds_of_data_are_named(tmp_path: Path) -> None:
     state = msgpack.packb({"id_": "a", "agent_episodes": [], "is_terminated": True})
     pq.write_table(pa.table({"item": pa.array([state], pa.binary())}), tmp_path / "items.parquet")
