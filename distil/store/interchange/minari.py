@@ -253,13 +253,8 @@ def _seed(about: Mapping[str, Any], index: int, source: str, note: Once) -> int:
     seed = int(about.get("seed") or 0)
     if -(1 << 63) <= seed < 1 << 63:
         return seed
-    note(
-        Finding(
-            file=source,
-            episode=f"episode_{index}",
-            what=f"its seed {seed} doesn't fit 64 bits with a sign: not kept, as others",
-        )
-    )
+    what = f"its seed {seed} is above the largest that a store holds, 2**63 - 1: such seeds are left out"
+    note(Finding(file=source, episode=f"episode_{index}", what=what))
     return 0
 
 
@@ -274,7 +269,9 @@ def _infos(infos: Mapping[str, Any], names: tuple[str, ...], num: int) -> tuple[
 
 def _info_rows(rows: Any, name: str, num: int) -> Any:
     """Return an info's row of each step. Minari's first row is the reset's, unless the reset had no such key."""
-    if isinstance(rows, Mapping) or len(rows) not in (num, num + 1):
+    if isinstance(rows, Mapping):
+        raise BadEpisodeError(f"its infos {name!r} are a group ({', '.join(rows)}), not one value a step")
+    if len(rows) not in (num, num + 1):
         raise BadEpisodeError(f"its infos {name!r} aren't one value a step")
     return rows[1:] if len(rows) == num + 1 else rows
 

@@ -304,7 +304,7 @@ def test_a_seed_too_large_for_a_store_is_left_out_and_said(root: Path, tmp_path:
     make_dataset("hdf5", [replace(episode_buffer(1, 3), seed=seed) for seed in ((1 << 63) + 5, (1 << 63) - 1)])
     result = import_store(MinariImport(), root / "made/pole-v0", tmp_path / "store")
     assert [result.snapshot.episode(i).seed for i in range(2)] == [0, (1 << 63) - 1]
-    assert sum("its seed 9223372036854775813 doesn't fit 64 bits" in finding.what for finding in result.findings) == 1
+    assert sum("its seed 9223372036854775813 is above the largest" in finding.what for finding in result.findings) == 1
 
 
 def test_actions_of_several_keys_are_joined(root: Path, tmp_path: Path) -> None:
@@ -323,3 +323,9 @@ def test_actions_of_several_keys_are_joined(root: Path, tmp_path: Path) -> None:
     result = import_store(MinariImport(action=("grip", "turn")), root / "made/arm-v0", tmp_path / "b")
     assert result.snapshot.episode(0).actions.tolist() == [[0, 0.5, 0.5], [1, 0.5, 0.5], [1, 0.5, 0.5]]
     assert any("joined in this order: grip (1), turn (2)" in finding.what for finding in result.findings)
+
+
+def test_infos_that_are_a_group_are_named(root: Path, tmp_path: Path) -> None:
+    make_dataset("hdf5", [replace(episode_buffer(1, 3), infos={"pose": {"x": np.arange(4)}})])
+    with pytest.raises(RunError, match=r"its infos 'pose' are a group \(x\), not one value a step"):
+        import_store(MinariImport(infos=("pose",)), root / "made/pole-v0", tmp_path / "store")
