@@ -180,6 +180,15 @@ def flat(table: pa.Table) -> pa.Table:
     return table
 
 
+def json_rows(table: pa.Table) -> tuple[str, ...]:
+    """Return each row as a JSON object; dates and other values that JSON has no type for are text."""
+    return tuple(json.dumps(row, default=_text) for row in table.to_pylist())
+
+
+def _text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
 def is_number(kind: pa.DataType) -> bool:
     """Return whether it is a type of numbers or flags."""
     return bool(pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind))

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from distil.errors import InputError, RunError
 from distil.spaces import Leaf, SpaceSpec
 from distil.store.interchange.base import Contents, WithoutFinalObservation
-from distil.store.interchange.columns import Rows, parquet_files, readable, runs, to_numpy
+from distil.store.interchange.columns import Rows, json_rows, parquet_files, readable, runs, to_numpy
 from distil.store.interchange.episodes import (
     BadEpisodeError,
     Finding,
@@ -252,7 +252,7 @@ class Dataset:
         for name in self.spec.infos:
             if name not in table.column_names:
                 raise BadEpisodeError(f"has no feature {name!r} for infos; there are {', '.join(table.column_names)}")
-        return tuple(json.dumps(row) for row in table.select(list(self.spec.infos)).slice(0, num).to_pylist())
+        return json_rows(table.select(list(self.spec.infos)).slice(0, num))
 
     def _own_episode(self, table: pa.Table, observations: Mapping[str, Array], meta: Mapping[str, Any]) -> Episode:
         """Return an episode that `LeRobotExport` wrote: the last observation and what LeRobot has no field for come back."""

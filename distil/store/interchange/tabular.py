@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -24,6 +23,7 @@ from distil.store.interchange.columns import (
     flat,
     is_number,
     is_text,
+    json_rows,
     path_of,
     readable,
     runs,
@@ -206,7 +206,7 @@ class TabularRows:
             labelled=options.demonstrations,
             source=options.kind,
             success=None if success is None else success_in(self._column(table, success, skip_null=True), success),
-            infos=tuple(json.dumps(row) for row in taken.select(list(options.infos)).to_pylist()) if options.infos else None,
+            infos=json_rows(taken.select(list(options.infos))) if options.infos else None,
         )
 
     def _ends(self, table: pa.Table) -> tuple[bool, bool]:

@@ -291,3 +291,15 @@ def test_a_column_that_names_the_episodes_is_wanted(tmp_path: Path) -> None:
     path = rows_of(tmp_path)
     with pytest.raises(InputError, match=r"no column 'run' that names a row's episode: set episode=COLUMN, or episode=null"):
         import_store(ParquetImport(episode="run"), path, tmp_path / "store")
+
+
+def test_infos_that_json_has_no_type_for_are_text(tmp_path: Path) -> None:
+    more = {
+        "when": pa.array([0] * 5, pa.timestamp("s")),
+        "cost": pa.array([1] * 5).cast(pa.decimal128(20, 1)),
+        "raw": [b"a"] * 5,
+    }
+    options = ParquetImport(infos=("when", "cost", "raw"))
+    episode = import_store(options, rows_of(tmp_path, **more), tmp_path / "store").snapshot.episode(0)
+    assert episode.infos is not None
+    assert episode.infos[0] == '{"when": "1970-01-01 00:00:00", "cost": "1.0", "raw": "a"}'
