@@ -19,6 +19,8 @@ from distil.types import Array
 
 MAX_BITS = 1 << 24  # of a MultiBinary, whose size is one number in a foreign file
 SUPPORTED_LEAVES = "Box, Discrete, MultiDiscrete, MultiBinary"
+_CHANNELS = (1, 3, 4)
+_LEAST_IMAGE = 8  # pixels along an edge
 _SHOWN = 8  # numbers of a bound that a message shows
 
 
@@ -39,6 +41,15 @@ class Leaf:
     def is_image(self) -> bool:
         """A uint8 Box of two or three dimensions, or of four: a stack of images with channels."""
         return self.kind == "box" and self.dtype == "uint8" and len(self.shape) in (2, 3, 4)
+
+    @property
+    def looks_like_float_image(self) -> bool:
+        """A float Box whose last three dimensions are those of an image with 1, 3 or 4 channels, first or last."""
+        if self.kind != "box" or np.dtype(self.dtype).kind != "f" or len(self.shape) not in (3, 4):
+            return False
+        first, middle, last = self.shape[-3:]
+        sizes = (first, middle) if last in _CHANNELS else (middle, last) if first in _CHANNELS else (0,)
+        return min(sizes) >= _LEAST_IMAGE
 
     def bounds(self) -> tuple[Array, Array]:
         """Return `low`, `high` of a box, each of `shape`, float64."""

@@ -58,6 +58,24 @@ def test_names_follow_the_tree():
     assert observation_spec(spaces.Discrete(2)).tree == "obs"
 
 
+@pytest.mark.parametrize(
+    ("shape", "dtype", "wanted"),
+    [
+        ((8, 9, 3), np.float32, True),
+        ((3, 8, 9), np.float64, True),
+        ((4, 8, 9, 3), np.float32, True),
+        ((2, 3, 16, 16), np.float16, True),
+        ((8, 9, 3), np.uint8, False),
+        ((8, 9), np.float32, False),
+        ((7, 9, 3), np.float32, False),
+        ((8, 8, 8), np.float32, False),
+        ((3,), np.float32, False),
+    ],
+)
+def test_images_of_floats_are_recognised(shape, dtype, wanted):
+    assert observation_spec(spaces.Box(0, 1 if dtype != np.uint8 else 255, shape, dtype)).leaf.looks_like_float_image is wanted
+
+
 @pytest.mark.parametrize(("low", "high"), [(0, [1, 2]), ([-2, -1], 5), ([0, 1], [2, 3]), (-1, 1)])
 def test_one_bound_may_be_equal_for_all_and_the_other_not(low, high):
     box = spaces.Box(np.broadcast_to(np.float32(low), 2), np.broadcast_to(np.float32(high), 2))

@@ -133,6 +133,11 @@ class Rank:
         if not self._fitted:
             constant = policy.fit(train.statistics(policy.needs))
             self._fitted = True
+            if floats := [leaf.name for leaf in self._setup.spec.observation.leaves if leaf.looks_like_float_image]:
+                self._note_once(
+                    f"{', '.join(floats)}: images of floats are read as plain numbers, without convolutions; "
+                    "give them as uint8 from 0 to 255 (distil store import: images=uint8)"
+                )
             if constant:
                 self._note_once(_constant(constant, self._setup.policy.std_floor))
         elif policy.actions.is_open and self._objective.widen_actions(train.statistics(["action"])["action"]):

@@ -269,3 +269,36 @@ def test_constant_dimensions_are_said_once(bed: Any) -> None:
     assert len(notes) == 1
     assert "3 observation dimensions vary by less than policy.std_floor=100" in notes[0]
     assert "obs[0], obs[1], obs[2]; lower it" in notes[0]
+
+
+def test_images_of_floats_are_not_read_as_plain_numbers_in_silence(bed: Any) -> None:
+    sky = spaces.Dict(sky=spaces.Box(0, 1, (8, 8, 3), np.float32), far=spaces.Box(0, 1, (2,), np.float32))
+    spec = StoreSpec(observation=observation_spec(sky), action=bed.snapshot.spec.action)
+    writer = (store := Store.create(bed.folder / "sky", spec)).writer("w")
+    rng = np.random.default_rng(0)
+    seen = {"obs/sky": rng.random((5, 8, 8, 3), np.float32), "obs/far": rng.random((5, 2), np.float32)}
+    actions = np.zeros((4, 2), np.float32)
+    facts: dict[str, Any] = {
+        "labelled": np.ones(4, np.uint8),
+        "acted_by_expert": np.ones(4, np.uint8),
+        "seed": 0,
+        "uid": "sky-0",
+    }
+    episode = Episode(
+        observations=seen,
+        actions=actions,
+        rewards=np.ones(4),
+        terminated=True,
+        truncated=False,
+        expert_actions=actions,
+        **facts,
+    )
+    writer.add(episode)
+    entry = writer.seal()
+    assert entry is not None
+    notes: list[str] = []
+    policy = PolicyConfig(encoder=MlpConfig(hidden=(8,)))
+    learner = make_learner(LearnerConfig(batch_size=4), policy, spec, bed.folder / "seen", seed=0, note=notes.append)
+    learner.update(UpdatePlan(num_steps=1), store.commit([entry]))
+    (note,) = [note for note in notes if "images" in note]
+    assert note.startswith("obs/sky: images of floats are read as plain numbers")
