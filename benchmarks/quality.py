@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from rich.console import Console
 from rich.table import Table
 
 import distil
+from distil.runconfig import load_config
+from distil.session import Session
 
 EXPERTS = {
     "pendulum-bc": "sac-Pendulum-v1/Pendulum-v1.zip",
@@ -51,20 +54,28 @@ APART = ("metaworld", "carracing")  # need an extra, or half an hour
 USUAL = [recipe for recipe in BARS if not recipe.startswith(APART)]
 
 
-def measure(recipe: str, seed: int, experts: Path | None, folder: Path) -> dict[str, Any]:
-    """Train one recipe with one seed in `folder`; return its metrics."""
+def measure(recipe: str, seeds: Sequence[int], experts: Path | None) -> Iterator[dict[str, Any]]:
+    """Train one recipe with each seed; yield the metrics. The seeds share the baselines, whose episodes are the same."""
+    with tempfile.TemporaryDirectory() as name:
+        settings = [_overrides(recipe, seed, experts, Path(name)) for seed in seeds]
+        with Session(load_config(recipe, settings[0])) as session:
+            for seed, overrides in zip(seeds, settings, strict=True):
+                run = distil.train(recipe, overrides, session=session)
+                yield {"seed": seed, **run.metrics}
+
+
+def _overrides(recipe: str, seed: int, experts: Path | None, folder: Path) -> dict[str, Any]:
     overrides: dict[str, Any] = {
         "seed": seed,
         "evaluation.episodes": 50,
         "runs": str(folder / "runs"),
-        "data.path": str(folder / "data" / recipe),
+        "data.path": str(folder / "data" / f"{recipe}-{seed}"),
         "tracking.enabled": False,
     }
     if recipe in EXPERTS:
         assert experts is not None
         overrides["expert.path"] = str(experts / EXPERTS[recipe])
-    run = distil.train(recipe, overrides)
-    return dict(run.metrics)
+    return overrides
 
 
 def main() -> None:
@@ -82,13 +93,11 @@ def main() -> None:
     results: dict[str, Any] = {}
     for recipe in args.only:
         runs = []
-        for seed in args.seeds:
-            with tempfile.TemporaryDirectory() as folder:
-                metrics = measure(recipe, seed, args.experts, Path(folder))
-            runs.append({"seed": seed} | metrics)
+        for metrics in measure(recipe, args.seeds, args.experts):
+            runs.append(metrics)
             interval = f"{metrics['eval/return_ci_low']:.1f} .. {metrics['eval/return_ci_high']:.1f}"
             table.add_row(
-                *(recipe, str(seed), f"{metrics['eval/return_mean']:.1f}", interval),
+                *(recipe, str(metrics["seed"]), f"{metrics['eval/return_mean']:.1f}", interval),
                 *(f"{metrics['eval/expert_return_mean']:.1f}", f"{metrics['eval/random_return_mean']:.1f}"),
                 *(
                     f"{metrics['eval/normalised']:.3f}",

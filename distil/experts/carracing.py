@@ -18,8 +18,8 @@ from distil.types import Array, Labels, Observations
 _AIM = 6  # tiles ahead that it steers at; a tile is 3.5 m long
 _LOOK = 14  # tiles ahead whose direction sets the speed
 _GAIN = 3.0  # steering a radian
-_FASTEST, _SLOWEST = 80.0, 28.0  # m/s
-_CARE = 45.0  # m/s less a radian of bend
+_FASTEST, _SLOWEST = 60.0, 28.0  # m/s
+_CARE = 30.0  # m/s less a radian of bend
 
 
 class CarRacingDriver(Stateless):

@@ -6,6 +6,7 @@ and idle slots keep their stale rows. Legend: N slots, A action dimension.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -184,12 +185,17 @@ def make_noise(config: NoiseConfig, action: Leaf, num_envs: int) -> Noise | None
     if config.kind == "none":
         return None
     if config.kind == "epsilon":
-        if config.level > 1:
-            raise InputError(f"noise.level is {config.level}: with kind epsilon it is a chance, at most 1")
+        if isinstance(config.level, tuple) or config.level > 1:
+            raise InputError(f"noise.level is {config.level}: with kind epsilon it is one chance, at most 1")
         return EpsilonNoise(config.level, action, num_envs)
     if action.kind != "box" or np.dtype(action.dtype).kind != "f":
         raise InputError(f"noise.kind gaussian needs continuous actions, these are {action.kind}: set noise.kind=epsilon")
-    return GaussianNoise(config.level, action, num_envs)
+    if isinstance(config.level, tuple) and len(config.level) != math.prod(action.shape):
+        raise InputError(
+            f"noise.level has {len(config.level)} numbers, the action {math.prod(action.shape)}: give one for each"
+        )
+    level = np.reshape(config.level, action.shape) if isinstance(config.level, tuple) else config.level
+    return GaussianNoise(level, action, num_envs)
 
 
 class _Stream:
@@ -215,9 +221,15 @@ class _Stream:
 
 
 class GaussianNoise:
-    """Adds normal noise and clips to the bounds. Dimensions without finite bounds count as half range 1."""
+    """Adds normal noise and clips to the bounds. Dimensions without finite bounds count as half range 1.
 
-    def __init__(self, level: float, action: Leaf, num_envs: int) -> None:
+    Args:
+        level: standard deviation in half ranges, one for all or an array of the action's shape.
+        action: its space.
+        num_envs: slots.
+    """
+
+    def __init__(self, level: float | Array, action: Leaf, num_envs: int) -> None:
         low, high = action.bounds()
         finite = np.isfinite(low) & np.isfinite(high)
         std = level * np.where(finite, np.where(finite, high, 1.0) - np.where(finite, low, -1.0), 2.0) / 2

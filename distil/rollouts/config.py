@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat
 
 from distil.cluster import START_TIMEOUT_S
 from distil.config import Config
@@ -18,8 +18,9 @@ class NoiseConfig(Config):
     """
 
     kind: Literal["none", "epsilon", "gaussian"] = "none"
-    level: float = Field(default=0.1, ge=0.0)
-    """epsilon: the chance of a uniformly random action at a step. gaussian: standard deviation, in half action ranges."""
+    level: NonNegativeFloat | tuple[NonNegativeFloat, ...] = 0.1
+    """epsilon: the chance of a uniformly random action at a step. gaussian: standard deviation, in half action ranges; a
+    list has one for each dimension of the action."""
 
 
 class RolloutConfig(Config):

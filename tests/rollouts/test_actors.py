@@ -61,6 +61,14 @@ def test_gaussian_noise_has_the_documented_scale_and_stays_in_bounds():
     assert not replaced.any()
 
 
+def test_gaussian_noise_may_have_a_level_for_each_dimension():
+    noise = make_noise(NoiseConfig(kind="gaussian", level=(0.0, 0.2)), BOX, 500)
+    middle = np.tile(np.array([0, 5], np.float32), (500, 1))
+    draws = np.concatenate([noise.apply(middle)[0] - middle for _ in range(40)])
+    assert (draws[:, 0] == 0).all()
+    assert draws[:, 1].std() == pytest.approx(1.0, rel=0.03)
+
+
 def test_unbounded_actions_count_as_half_range_one():
     leaf = action_spec(gym.spaces.Box(-np.inf, np.inf, (1,), np.float32)).leaf
     noised, _ = make_noise(NoiseConfig(kind="gaussian", level=0.5), leaf, 4000).apply(np.zeros((4000, 1), np.float32))
@@ -84,6 +92,8 @@ def test_noise_depends_on_the_episodes_seed_only(kind):
     [
         (NoiseConfig(kind="gaussian"), CHOICE, "set noise.kind=epsilon"),
         (NoiseConfig(kind="epsilon", level=1.5), CHOICE, "at most 1"),
+        (NoiseConfig(kind="epsilon", level=(0.5,)), CHOICE, "one chance"),
+        (NoiseConfig(kind="gaussian", level=(0.1, 0.1, 0.1)), BOX, "noise.level has 3 numbers, the action 2"),
     ],
 )
 def test_noise_that_does_not_fit_is_refused(noise, leaf, words):
