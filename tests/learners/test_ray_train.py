@@ -59,6 +59,11 @@ def check_weights(bed, group, alone) -> None:
     assert close(group.policy, alone.policy)
 
 
+def check_nothing_to_train_on(bed, group) -> None:
+    with pytest.raises(InputError, match="no labelled transition"):
+        group.update(UpdatePlan(num_steps=5, round=4), bed.empty(num_episodes=2))
+
+
 def test_two_ranks_take_the_steps_of_one_also_when_one_is_killed(bed, ray_session):
     """CORRECTNESS 28 and 11: same global batches, parameters equal to 1e-5; a killed rank changes nothing."""
     first, second = UpdatePlan(num_steps=40), UpdatePlan(num_steps=300, round=1)
@@ -92,8 +97,7 @@ def test_two_ranks_take_the_steps_of_one_also_when_one_is_killed(bed, ray_sessio
 
         check_a_mixture(bed, group, alone)
         check_weights(bed, group, alone)
-        with pytest.raises(InputError, match="no labelled transition"):
-            group.update(UpdatePlan(num_steps=5, round=4), bed.empty(num_episodes=2))
+        check_nothing_to_train_on(bed, group)
     finally:
         mailbox = group._mailbox
         group.close()
