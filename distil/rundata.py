@@ -11,7 +11,18 @@ from typing import Any, Protocol
 from distil.errors import InputError, RunError
 from distil.plans import AHEAD, CollectPlan, CollectReport, Metrics, Round, UpdatePlan
 from distil.policies.checkpoint import load_policy_ref
-from distil.rollouts import Collected, Collector, asked, from_json, given, select, spent, stored_demonstrations, to_json
+from distil.rollouts import (
+    Collected,
+    Collector,
+    asked,
+    demonstrations,
+    from_json,
+    given,
+    given_demonstrations,
+    select,
+    spent,
+    to_json,
+)
 from distil.runconfig import DataConfig, RunConfig
 from distil.rundir import RunDir
 from distil.session import Session
@@ -108,7 +119,9 @@ class OwnStore:
                 self._start(number, plan, policy, todo.index)
         metrics = {**metrics, AHEAD: float(len(self._ahead))} if self._ahead else metrics
         everything = select(self._store, collected)
-        training = (self._chosen(todo, select(self._store, collected, todo.update.num_rounds)),) if todo.update else ()
+        training = (
+            (self._chosen(todo, collected, select(self._store, collected, todo.update.num_rounds)),) if todo.update else ()
+        )
         metrics, num_queries = {**metrics, **given(everything, collected)}, asked(everything, collected)
         return Gathered(everything=(everything,), training=training, metrics=metrics, num_queries=num_queries)
 
@@ -146,9 +159,10 @@ class OwnStore:
             lines = self._lines()
         return _parse(lines), metrics
 
-    def _chosen(self, todo: Round, data: Snapshot) -> Snapshot:
+    def _chosen(self, todo: Round, collected: Sequence[Collected], data: Snapshot) -> Snapshot:
         """Return what `data.select` takes of the run's episodes; the first time, say so if that isn't all."""
-        chosen = self._config.select.resolve(data)
+        taken = collected[0].stream is None and bool(collected[0].uids)  # by `as_it_is`, which has used all of `data.select`
+        chosen = (self._config.select.filters if taken else self._config.select).resolve(data)
         if todo.index == 0 and chosen.num_episodes < data.num_episodes:
             words = (
                 f"data.select ({self._config.select.describe()}) takes {chosen.num_episodes} of {data.num_episodes} episodes"
@@ -229,14 +243,14 @@ def as_it_is(store: Store, config: DataConfig, round_index: int = 0) -> Collecte
     snapshot, num = store.snapshot(), config.episodes
     if num is None:
         return Collected(round=round_index, snapshot=snapshot.version)
-    uids = stored_demonstrations(snapshot, config.select, num, own=True)
+    uids = config.select.resolve(demonstrations(snapshot)).episodes.uid[:num].tolist()
     if len(uids) < num:
         taken = "" if config.select.is_everything else f" that data.select takes ({config.select.describe()})"
         raise InputError(
             f"{store.path}: data.episodes={num}, but the store has {len(uids)} demonstrations{taken}: set "
             f"data.episodes={len(uids) or 'null'}, or expert.kind to collect the rest"
         )
-    return Collected(round=round_index, snapshot=snapshot.version, uids=uids)
+    return Collected(round=round_index, snapshot=snapshot.version, uids=tuple(uids))
 
 
 def missing(store: Store, plan: CollectPlan, selection: SelectionConfig) -> tuple[Sequence[str], CollectPlan]:
@@ -245,7 +259,7 @@ def missing(store: Store, plan: CollectPlan, selection: SelectionConfig) -> tupl
     Episodes of the plan's own stream are left to the collector, which knows them; those that a run with another seed, noise or
     expert has collected don't count, so that each has demonstrations of its own.
     """
-    uids = stored_demonstrations(store.snapshot(), selection, plan.num_episodes, own=False)
+    uids = given_demonstrations(store.snapshot(), selection, plan.num_episodes)
     return uids, _rest(plan, len(uids))
 
 

@@ -260,10 +260,21 @@ def test_fewer_demonstrations_than_wanted_are_refused_without_an_expert(tmp_path
     text = r"own: data\.episodes=4, but the store has 3 demonstrations: set data\.episodes=3, or expert\.kind to collect"
     with pytest.raises(InputError, match=text):
         train(own(tmp_path, expert=None, data={"episodes": 4}))
-    with pytest.raises(
-        InputError, match=r"has 0 demonstrations that data\.select takes \(min_return=99\.0\): set data\.episodes=null"
-    ):
+    with pytest.raises(InputError, match=r"none of its 3 episodes fits \(min_return=99\.0\); widen it"):
         train(own(tmp_path, expert=None, data={"episodes": 1, "select": {"min_return": 99.0}}))
+    text = r"episodes=3, but the store has 2 demonstrations that data\.select takes \(top_percent=50\.0\): set data\.episodes=2"
+    with pytest.raises(InputError, match=text):
+        train(own(tmp_path, expert=None, data={"episodes": 3, "select": {"top_percent": 50}}))
+
+
+def test_without_an_expert_the_selection_comes_first_and_the_number_second(tmp_path: Path) -> None:
+    fill(tmp_path, "own", 6)
+    data = {"episodes": 2, "select": {"top_percent": 50}}
+    rundir = train(own(tmp_path, expert=None, data=data))
+    episodes = Store.open(tmp_path / "own").snapshot().episodes
+    best = sorted(np.argsort(-episodes.total_reward, kind="stable")[:3].tolist())
+    assert used(rundir) == episodes.uid[best[:2]].tolist()
+    assert rundir.reports()[0].metrics["train/episodes"] == 2
 
 
 def test_an_expert_adds_only_the_demonstrations_that_are_missing(tmp_path: Path) -> None:
@@ -337,13 +348,12 @@ class Listening:
 
 def test_the_best_are_chosen_among_a_runs_demonstrations(tmp_path: Path) -> None:
     bring(tmp_path, "own", 4)
-    for expert in (None, {"kind": "scripted"}):
-        settings = own(tmp_path, expert=expert, data={"episodes": 4, "select": {"top_percent": 50.0}})
-        rundir, listening = RunDir.create(Path(settings.runs), settings.name, to_yaml(settings)), Listening()
-        with Session(settings, listening) as session:
-            loop.train(settings, rundir, session)
-        assert rundir.reports()[0].metrics["train/episodes"] == 2
-        assert listening.said == ["data.select (top_percent=50.0) takes 2 of 4 episodes"]
+    settings = own(tmp_path, expert={"kind": "scripted"}, data={"episodes": 4, "select": {"top_percent": 50.0}})
+    rundir, listening = RunDir.create(Path(settings.runs), settings.name, to_yaml(settings)), Listening()
+    with Session(settings, listening) as session:
+        loop.train(settings, rundir, session)
+    assert rundir.reports()[0].metrics["train/episodes"] == 2
+    assert listening.said == ["data.select (top_percent=50.0) takes 2 of 4 episodes"]
 
 
 def test_the_journal_of_an_older_run_is_read(tmp_path: Path) -> None:

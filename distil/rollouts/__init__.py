@@ -6,7 +6,7 @@ from distil.rollouts.config import NoiseConfig, RolloutConfig
 from distil.rollouts.evaluation import Baselines, EvalResult, evaluate
 from distil.rollouts.fleet import Fleet, Outcome
 from distil.rollouts.planned import from_json, to_json
-from distil.rollouts.selection import Collected, asked, given, select, spent, stored_demonstrations
+from distil.rollouts.selection import Collected, asked, demonstrations, given, given_demonstrations, select, spent
 
 __all__ = [
     "ActorSpec",
@@ -19,11 +19,12 @@ __all__ = [
     "Outcome",
     "RolloutConfig",
     "asked",
+    "demonstrations",
     "evaluate",
     "from_json",
     "given",
+    "given_demonstrations",
     "select",
     "spent",
-    "stored_demonstrations",
     "to_json",
 ]

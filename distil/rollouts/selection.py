@@ -25,21 +25,23 @@ class Collected:
     uids: tuple[str, ...] = ()  # episodes that were in the store before, and count as this round's
 
 
-def stored_demonstrations(snapshot: Snapshot, selection: SelectionConfig, most: int, *, own: bool) -> tuple[str, ...]:
-    """Return the uids of the first `most` demonstrations that the filters of `selection` take, in the snapshot's order.
+def demonstrations(snapshot: Snapshot) -> Snapshot:
+    """Return the episodes that have labels and in which no learned policy acted."""
+    episodes = snapshot.episodes
+    return snapshot.select(np.flatnonzero((episodes.num_labelled > 0) & (episodes.policy_version < 0)))
 
-    A demonstration has labels, and no learned policy acted in it.
+
+def given_demonstrations(snapshot: Snapshot, selection: SelectionConfig, most: int) -> tuple[str, ...]:
+    """Return the uids of the first `most` demonstrations that the filters of `selection` take and that no run has collected.
 
     Args:
         snapshot: of the store.
         selection: `data.select`; its `top_percent` and `episodes` choose among a run's demonstrations, and aren't used here.
         most: how many are wanted.
-        own: whether episodes count that a run has collected into the store, such as one with another seed or noise.
     """
-    episodes = snapshot.episodes
-    keep = selection.mask(episodes) & (episodes.num_labelled > 0) & (episodes.policy_version < 0)
-    uids: list[str] = episodes.uid[keep].tolist()
-    return tuple(itertools.islice((uid for uid in uids if own or not is_collected(uid)), most))
+    episodes = demonstrations(snapshot).episodes
+    uids: list[str] = episodes.uid[selection.mask(episodes)].tolist()
+    return tuple(itertools.islice((uid for uid in uids if not is_collected(uid)), most))
 
 
 def select(store: Store, collected: Sequence[Collected], num_rounds: int | None = None) -> Snapshot:

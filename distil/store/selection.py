@@ -52,6 +52,11 @@ class SelectionConfig(Config):
         """Whether nothing is left out."""
         return self.model_copy(update={"seed": 0}) == SelectionConfig()
 
+    @property
+    def filters(self) -> SelectionConfig:
+        """What takes or leaves each episode by itself: without `top_percent` and `episodes`."""
+        return self.model_copy(update={"top_percent": None, "episodes": None})
+
     def resolve(self, snapshot: Snapshot) -> Snapshot:
         """Return the view of the chosen episodes, in the snapshot's order; InputError when none, or too few, are left."""
         if self.is_everything:
