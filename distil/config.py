@@ -172,6 +172,8 @@ def load_recipe(recipe: str | Path) -> dict[str, Any]:
     elif str(recipe) in recipe_names():
         name = str(recipe)
         text, where = (resources.files("distil.recipes") / f"{name}.yaml").read_text(), f"recipe {name}"
+    elif len(path.parts) > 1:
+        raise InputError(f"{path}: no such file or folder; give a run's folder, a recipe file or a shipped recipe's name")
     else:
         raise InputError(
             f"{recipe}: no shipped recipe of that name{nearest(str(recipe), recipe_names())}; see `distil recipes list`"

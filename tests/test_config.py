@@ -282,6 +282,7 @@ def test_recipes_load_by_name_and_by_path(tmp_path: Path) -> None:
             r"lunarlander-cb: no shipped recipe of that name; did you mean lunarlander-bc\?; see `distil recipes list`",
         ),
         ("nowhere/x.yaml", "nowhere/x.yaml: no such recipe file"),
+        ("runs/nowhere-001", "^runs/nowhere-001: no such file or folder; give a run's folder"),
     ],
 )
 def test_a_missing_recipe_says_what_there_is(recipe: str, message: str) -> None:
