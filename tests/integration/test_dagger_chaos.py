@@ -146,6 +146,7 @@ def undisturbed(tmp_path):
     recipe.write_text(json.dumps(SETTINGS))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        patch.setenv("EXPERT_NOTES", str(folder / "notes"))
         distil.train(str(recipe))
     return distil.open_run(folder / "runs/chaos-001"), Store.open(folder / "data/chaos").snapshot()
 
