@@ -262,17 +262,15 @@ def test_fewer_demonstrations_than_wanted_are_refused_without_an_expert(tmp_path
         train(own(tmp_path, expert=None, data={"episodes": 4}))
     with pytest.raises(InputError, match=r"none of its 3 episodes fits \(min_return=99\.0\); widen it"):
         train(own(tmp_path, expert=None, data={"episodes": 1, "select": {"min_return": 99.0}}))
-    text = r"episodes=3, but the store has 2 demonstrations that data\.select takes \(top_percent=50\.0\): set data\.episodes=2"
-    with pytest.raises(InputError, match=text):
+    with pytest.raises(InputError, match=r"has 2 demonstrations that data\.select takes \(top_percent=50\.0\): set data\.ep"):
         train(own(tmp_path, expert=None, data={"episodes": 3, "select": {"top_percent": 50}}))
 
 
 def test_without_an_expert_the_selection_comes_first_and_the_number_second(tmp_path: Path) -> None:
     fill(tmp_path, "own", 6)
-    data = {"episodes": 2, "select": {"top_percent": 50}}
-    rundir = train(own(tmp_path, expert=None, data=data))
+    rundir = train(own(tmp_path, expert=None, data={"episodes": 2, "select": {"top_percent": 50}}))
     episodes = Store.open(tmp_path / "own").snapshot().episodes
-    best = sorted(np.argsort(-episodes.total_reward, kind="stable")[:3].tolist())
+    best = np.sort(np.argsort(-episodes.total_reward, kind="stable")[:3])
     assert used(rundir) == episodes.uid[best[:2]].tolist()
     assert rundir.reports()[0].metrics["train/episodes"] == 2
 

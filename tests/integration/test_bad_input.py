@@ -1,4 +1,4 @@
-"""Bad input, as a user meets it: one line on stderr that says what, where and the mend; exit 2 or 1; nothing lost."""
+"""Bad input, as a user meets it: one line on stderr that says what, where and the fix; exit 2 or 1; nothing lost."""
 
 import os
 import subprocess
