@@ -69,10 +69,11 @@ class ScriptedExpertConfig(OneExpertConfig):
     name: Name = "auto"
 
     def content(self, env: EnvConfig) -> Content:
-        """Return what it is made of: the source of the controllers, or of MetaWorld's policy for the task."""
-        if (_pick(env) if self.name == "auto" else self.name) == "metaworld":
+        """Return what it is made of: the source of the controllers, of the driver, or of MetaWorld's policy for the task."""
+        name = _pick(env) if self.name == "auto" else self.name
+        if name == "metaworld":
             return content.of_modules(MetaWorldExpert(_task(env)).module)
-        return content.of_modules(controllers.__name__)
+        return content.of_modules(CarRacingDriver.__module__ if name == "carracing" else controllers.__name__)
 
     def build(self, env: EnvConfig, spec: EnvSpec) -> Expert:
         """Return the expert for this environment; InputError if there is none, or if its spaces don't fit."""

@@ -55,3 +55,8 @@ def test_it_has_no_discrete_actions() -> None:
     config = GymEnvConfig(id="CarRacing-v3", kwargs={"continuous": False})
     with pytest.raises(InputError, match=r"scripted carracing: made for actions Box\(3\).*the environment has Discrete\(5\)"):
         ScriptedExpertConfig().build(config, describe(config))
+
+
+def test_its_content_is_its_own_source() -> None:
+    """Another driver gives other episodes."""
+    assert list(ScriptedExpertConfig().content(CONFIG).sources) == ["distil.experts.carracing"]
