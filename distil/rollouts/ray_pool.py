@@ -160,7 +160,7 @@ class RayPool:
             self._lost(member, call, error)
             return
         if report is None:  # of `ready`
-            member.is_ready = True
+            member.is_ready, call.failed_starts = True, 0
             return
         group, member.group = member.group, None
         assert group is not None
@@ -244,7 +244,7 @@ class _Call:
     outcome: Outcome
     tell: Tell
     stopped: Callable[[], bool]
-    failed_starts: int = 0
+    failed_starts: int = 0  # since a worker last started
 
     def take(self, report: WorkReport, member: _Member) -> None:
         self.outcome.take(report, recorded=self.job.target is not None)

@@ -140,7 +140,7 @@ class LabelPool:
             self._lost(member, queue, error)
             return
         if member.task is None:  # of `ready`
-            member.is_ready = True
+            member.is_ready, self._failed_starts = True, 0
             return
         task, member.task = member.task, None
         take(task, report)
