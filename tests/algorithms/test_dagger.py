@@ -44,7 +44,7 @@ def test_each_update_has_the_weights():
 
 
 def test_it_is_pure():
-    """CORRECTNESS 14: equal reports give equal rounds, whoever asks and however often."""
+    """CORRECTNESS 14: equal reports give equal rounds, no matter who asks and how often."""
     config = DaggerConfig(beta=ExponentialBeta(decay=0.5), stop=StopConfig(expert_labels=1000))
     last = report(2, **{"budget/expert_labels": 500})
     one, two = config.build(BUDGET), config.build(BUDGET)

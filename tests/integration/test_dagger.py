@@ -78,7 +78,7 @@ def asked(ledger):
     ids=["bulk", "stateful", "needs_env", "beta a step", "beta an episode"],
 )
 def test_labels_are_the_experts_actions_at_the_states_that_were_visited(changes):
-    """CORRECTNESS 12: in each way of asking, whoever acted; and 14: rows are the sum of the rounds."""
+    """CORRECTNESS 12: in each way of asking, no matter who acted; and 14: rows are the sum of the rounds."""
     done, data, expert = run(**changes), snapshot(), Balancer()
     size = changes.get("algorithm.episodes_per_round", 3)
     assert np.bincount(data.episodes.round).tolist() == [1, size, size]

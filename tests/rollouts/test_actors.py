@@ -34,7 +34,7 @@ def test_the_expert_labels_what_it_does():
 
 
 def test_labels_stay_clean_under_noise():
-    """CORRECTNESS 12: the label is the expert's action, whoever acted."""
+    """CORRECTNESS 12: the label is the expert's action, no matter who acted."""
     actor = ActorSpec(who="expert", noise=NoiseConfig(kind="epsilon", level=0.5)).build(
         spec(action_spec(gym.spaces.Discrete(3, start=1))), 64, CountingExpert(), None
     )

@@ -147,7 +147,7 @@ def policy(fleet, seed=0, version=3):
 
 @pytest.mark.parametrize("unit", ["episode", "step"])
 def test_beta_is_drawn_in_its_unit(tmp_path, unit):
-    """CORRECTNESS 12 and 13: within the binomial bound; labels everywhere, whoever acted."""
+    """CORRECTNESS 12 and 13: within the binomial bound; labels everywhere, no matter who acted."""
     some, num, beta = fleet(lengths=[4]), 300, 0.3
     store = store_for(some, tmp_path)
     plan = CollectPlan(num_episodes=num, round=1, actor="policy", beta=beta, beta_unit=unit, label=True)

@@ -84,7 +84,7 @@ def off_by(distance, data, ref):
     "config", [SafeGateConfig(threshold=0.3), LazyGateConfig(threshold=0.3, leave=0.25)], ids=["safe", "lazy"]
 )
 def test_safe_and_lazy_learn_how_far_the_policy_is_from_the_labels(tmp_path, fitted, config):
-    """From all labelled steps, whoever acted, and from no other."""
+    """From all labelled steps, no matter who acted, and from no other."""
     ref = policy()
     blank = snapshot(tmp_path / "blank", episode(0, 6), episode(1, 4))
     distances = np.arange(10) / 16

@@ -69,7 +69,7 @@ def test_dropping_keeps_the_rest_and_never_frees_a_number(store: Store, make_epi
         store.snapshot(3)
     with pytest.raises(InputError, match="no version 1"):
         drop(store, [1])
-    with pytest.raises(FileNotFoundError):  # to whoever listed the versions before
+    with pytest.raises(FileNotFoundError):  # to a reader that listed the versions before
         read_manifest(store.path, 3, store=store.uuid, row_bytes=store.spec.min_row_bytes)
     behind = type(store.manifest())(version=3, store=store.uuid, tail=(sealed(store, make_episode(20, 3)),))
     assert store.publish(behind) is None  # a committer that still believes in version 2 must not win
