@@ -372,6 +372,18 @@ class Unreliable:
         return [int(note.name.partition("-")[2]) for note in sorted(self.notes.iterdir())]
 
 
+class Shapeless:
+    """Answers in a shape that no action has."""
+
+    name, needs_env, stateful = "shapeless", False, False
+
+    def begin(self, slot, seed):
+        pass
+
+    def act(self, observations, *, envs=None):
+        return Labels(actions=np.zeros((1, 9)), mask=np.ones(1, np.bool_))
+
+
 class Clumsy(Balancer):
     """Balances for a while: it sees where the pole leans, not how it moves."""
 

@@ -3,6 +3,7 @@
 What comes out must be what an undisturbed run in one process makes: the same store, the same policy, the same budget.
 """
 
+import gc
 import json
 import os
 import random
@@ -27,7 +28,11 @@ from distil.rundir import RunDir
 from distil.session import Session
 from distil.store import Store
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning:ray"),  # Ray's own
+]
 REPO, TESTS = Path(__file__).parents[2], Path(__file__).parents[1]
 MAX_BATCH = 64
 SETTINGS = {
@@ -69,6 +74,7 @@ def cluster(monkeypatch, tmp_path):
         made.node = made.add_node(**{k: v for k, v in options.items() if k != "include_dashboard"})
         yield made
         made.shutdown()
+    gc.collect()  # sockets that Ray leaves open are no later test's
 
 
 def processes(cluster, name):
@@ -199,7 +205,6 @@ def train_in(folder, **changes):
     return distil.open_run(rundir.path), Store.open(folder / "data").snapshot()
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning:ray")
 def test_a_learner_that_is_killed_inside_a_round_changes_nothing(ray_session, tmp_path, monkeypatch):
     """CORRECTNESS 11: one rank on Ray Train, killed in its second update, is the learner in this process."""
     monkeypatch.setenv("EXPERT_NOTES", str(tmp_path / "notes"))

@@ -5,7 +5,7 @@ import signal
 
 import numpy as np
 import pytest
-from testbed import CountingExpert, PeekingExpert, Unreliable, team_of
+from testbed import CountingExpert, PeekingExpert, Shapeless, Unreliable, team_of
 
 from distil.envs import ImportEnvConfig, describe
 from distil.errors import InputError, RunError
@@ -17,7 +17,6 @@ from distil.rollouts import Collector, Fleet, RolloutConfig
 from distil.rollouts.service.actors import Service
 from distil.rollouts.service.config import ServiceConfig
 from distil.store import Store, StoreSpec
-from distil.types import Labels
 
 pytestmark = pytest.mark.ray
 ENV = ImportEnvConfig(target="testbed:Toy", kwargs={"lengths": [4, 7, 2]}, max_episode_steps=50)
@@ -95,16 +94,6 @@ def test_a_killed_desk_comes_back_and_asks_for_nothing_twice(services, tmp_path,
     os.kill(ray_session.get(desk.__ray_call__.remote(lambda self: os.getpid())), signal.SIGKILL)
     assert served.act(rows(*range(60))).actions.tolist() == [1 + step % 3 for step in range(60)]
     assert expert.paid() == 60
-
-
-class Shapeless:
-    name, needs_env, stateful = "shapeless", False, False
-
-    def begin(self, slot, seed):
-        pass
-
-    def act(self, observations, *, envs=None):
-        return Labels(actions=np.zeros((1, 9)), mask=np.ones(1, np.bool_))
 
 
 def test_an_expert_for_other_actions_ends_the_run_at_once(services):
