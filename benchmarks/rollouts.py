@@ -168,7 +168,7 @@ class Distil:
             store = Store.create(Path(folder) / "s", StoreSpec(observation=self._spec.observation, action=self._spec.action))
             collector = Collector(self._fleet, store, seed=self._seed)
             cpu, wall = worker_cpu(), time.perf_counter()
-            report = collector.collect(CollectPlan(num_episodes=episodes, actor="policy"), policy)
+            report = collector.collect(CollectPlan(num_episodes=episodes, agent="policy"), policy)
             return Measured(report.env_steps, worker_cpu() - cpu, time.perf_counter() - wall)
 
     def close(self) -> None:

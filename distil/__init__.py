@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from distil.api import load_policy as load_policy
     from distil.api import open_run as open_run
     from distil.api import train as train
-    from distil.store import Store as Store
+    from distil.interchange.add import Store as Store
 
 __all__ = ["Run", "Store", "collect", "evaluate", "label", "load_policy", "open_run", "train"]
 
@@ -25,4 +25,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'distil' has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module("distil.store" if name == "Store" else "distil.api"), name)
+    return getattr(importlib.import_module("distil.interchange.add" if name == "Store" else "distil.api"), name)

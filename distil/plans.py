@@ -37,7 +37,7 @@ class CollectPlan:
     num_episodes: int
     max_new: int | None = None  # how many of them may be collected, where stored demonstrations count; None: all
     round: int = 0
-    actor: Who = "expert"  # who acts; the expert's own episodes are always labelled
+    agent: Who = "expert"  # who acts; the expert's own episodes are always labelled
     beta: float = 0.0  # where a policy acts: the chance that the expert acts in its place
     beta_unit: Unit = "episode"  # what the chance is drawn for
     gate: GateConfig | None = None  # where a policy acts: decides, instead of chance, who acts and who is asked

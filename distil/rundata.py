@@ -172,7 +172,7 @@ class OwnStore:
 
     def _missing(self, plan: CollectPlan) -> tuple[Sequence[str], CollectPlan]:
         """Return the stored demonstrations that count for a plan of demonstrations, and what is left of the plan."""
-        if plan.actor != "expert":
+        if plan.agent != "expert":
             return (), plan
         known = self._rundir.find("given", plan.round)
         if known is None:

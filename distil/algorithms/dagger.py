@@ -177,7 +177,7 @@ class Dagger:
         return CollectPlan(
             num_episodes=self._affordable(config.episodes_per_round, spent),
             round=index,
-            actor="policy",
+            agent="policy",
             beta=config.beta.at(index),
             beta_unit=config.beta_unit,
             gate=config.gate,

@@ -58,7 +58,7 @@ def recipes_list() -> None:
 @recipes.command("show")
 @RECIPE
 @OVERRIDES
-def recipesshow(recipe: str, overrides: tuple[str, ...]) -> None:
+def recipes_show(recipe: str, overrides: tuple[str, ...]) -> None:
     """The whole configuration of a recipe, defaults and overrides resolved; required keys that it lacks are marked."""
     from distil.config import apply_overrides, load_recipe, to_yaml, unset_keys
     from distil.runconfig import RunConfig, load_config

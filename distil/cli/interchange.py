@@ -11,9 +11,9 @@ from distil.cli.common import JSON, OVERRIDES, VERSION, pairs, parse_version, re
 from distil.errors import InputError
 
 if TYPE_CHECKING:
+    from distil.interchange.base import Exporter, Importer
+    from distil.interchange.episodes import Finding
     from distil.store import StoreSpec
-    from distil.store.interchange.base import Exporter, Importer
-    from distil.store.interchange.episodes import Finding
 
 
 @click.command("import")
@@ -41,8 +41,8 @@ def store_import(
     again adds nothing. Few formats say the bounds of their spaces: --recipe or --env gives those of an environment, which
     training in that environment needs.
     """
-    from distil.store.interchange.formats import importer
-    from distil.store.interchange.transfer import import_store
+    from distil.interchange.formats import importer
+    from distil.interchange.transfer import import_store
 
     chosen = importer(format_name, read_overrides(overrides))
     spec = _spec(recipe, env_id)
@@ -71,9 +71,9 @@ def store_export(
     format_name: str, path: str, target: Path, overrides: tuple[str, ...], version: str | None, as_json: bool
 ) -> None:
     """Write the episodes of STORE to TARGET, which must not exist, in FORMAT. KEY=VALUE sets the format's options."""
+    from distil.interchange.formats import exporter
+    from distil.interchange.transfer import export_store
     from distil.store import Store
-    from distil.store.interchange.formats import exporter
-    from distil.store.interchange.transfer import export_store
 
     chosen = exporter(format_name, read_overrides(overrides))
     snapshot = Store.open(path).snapshot(parse_version(version))
@@ -86,7 +86,7 @@ def store_export(
 @JSON
 def store_formats(as_json: bool) -> None:
     """List the formats and their options."""
-    from distil.store.interchange.formats import EXPORTERS, IMPORTERS, kind_of
+    from distil.interchange.formats import EXPORTERS, IMPORTERS, kind_of
 
     words = (("import", IMPORTERS), ("export", EXPORTERS))
     data = {word: {kind_of(c): {"what": c.summary, "options": _options(c)} for c in classes} for word, classes in words}

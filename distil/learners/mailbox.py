@@ -16,7 +16,7 @@ from distil.types import PolicyRef
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class Order:
     """A plan and the snapshot that it trains on, by name: ranks map the data themselves. A mixture is in the plan."""
 
     index: int  # counts the run's updates
@@ -52,7 +52,7 @@ class Status:
 class Mailbox:
     """The actor's state. Its methods never block for more than `timeout_s`."""
 
-    jobs: list[Job] = field(default_factory=list)
+    orders: list[Order] = field(default_factory=list)
     results: dict[int, Done] = field(default_factory=dict)
     error: Exception | None = None
     closed: bool = False
@@ -63,9 +63,9 @@ class Mailbox:
     notes: list[str] = field(default_factory=list)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def post(self, job: Job) -> None:
-        """The run: carry out `job`."""
-        self.jobs.append(job)
+    async def post(self, order: Order) -> None:
+        """The run: carry out `order`."""
+        self.orders.append(order)
         self.progress = None
         self._wake()
 
@@ -74,14 +74,14 @@ class Mailbox:
         self.pids[rank] = pid
         self.num_starts += rank == 0
 
-    async def next_job(self, after: int, timeout_s: float) -> Job | bool:
-        """A rank: return the first job after number `after` that isn't done; True: none yet, ask again; False: stop."""
+    async def next_order(self, after: int, timeout_s: float) -> Order | bool:
+        """A rank: return the first order after number `after` that isn't done; True: none yet, ask again; False: stop."""
         for waited in (False, True):
             if self.closed:
                 return False
-            job = next((job for job in self.jobs if job.index > after and job.index not in self.results), None)
-            if job is not None:
-                return job
+            order = next((order for order in self.orders if order.index > after and order.index not in self.results), None)
+            if order is not None:
+                return order
             if not waited:
                 await self._wait(timeout_s)
         return True
@@ -98,9 +98,9 @@ class Mailbox:
         self._wake()
 
     async def report(self, index: int, result: Done) -> None:
-        """Rank 0: job `index` is done, and durable."""
+        """Rank 0: order `index` is done, and durable."""
         self.results = {index: result}
-        self.jobs = [job for job in self.jobs if job.index > index]
+        self.orders = [order for order in self.orders if order.index > index]
         self.num_starts = 0
         self._wake()
 
@@ -114,7 +114,7 @@ class Mailbox:
         self.fault = fault
 
     async def status(self, index: int, timeout_s: float) -> Status:
-        """The run: how job `index` stands; waits for news up to `timeout_s`."""
+        """The run: how order `index` stands; waits for news up to `timeout_s`."""
         if index not in self.results and self.error is None:
             await self._wait(timeout_s)
         progress, self.progress = self.progress, None

@@ -21,7 +21,7 @@ import ray.train.torch
 from distil.cluster import START_TIMEOUT_S, Request
 from distil.errors import InputError, RunError
 from distil.learners.base import LearnerSetup
-from distil.learners.mailbox import Done, Job, Mailbox, Status
+from distil.learners.mailbox import Done, Mailbox, Order, Status
 from distil.learners.rank import Rank, choose_device
 from distil.learners.ranks import Ranks
 from distil.plans import Metrics, UpdatePlan
@@ -107,12 +107,12 @@ class RayLearner:
             RunError: the group didn't start, or died again and again.
         """
         self._index += 1
-        job = Job(index=self._index, plan=plan)
+        order = Order(index=self._index, plan=plan)
         if snapshot is not None:
             path, selection = str(snapshot.path.resolve()), tuple(snapshot.selection.tolist())
-            job = replace(job, store=path, version=snapshot.version, selection=selection, weights=snapshot.weights)
+            order = replace(order, store=path, version=snapshot.version, selection=selection, weights=snapshot.weights)
         self._idle = False
-        ray.get(self._mailbox.post.remote(job))
+        ray.get(self._mailbox.post.remote(order))
         posted_s = time.monotonic()
         while True:
             status: Status = ray.get(self._mailbox.status.remote(self._index, _POLL_S))
@@ -193,17 +193,17 @@ def _rank_main(config: dict[str, _RankSetup]) -> None:
 
 def _serve(rank: Rank, ranks: Ranks, mailbox: Any) -> None:
     last = -1
-    while job := ray.get(mailbox.next_job.remote(last, _POLL_S)):
-        if job is True:
+    while order := ray.get(mailbox.next_order.remote(last, _POLL_S)):
+        if order is True:
             continue
-        assert ranks.of_first(job.index) == job.index
-        snapshot = None if job.store is None else Store.open(job.store).snapshot(job.version)
-        if snapshot is not None and job.selection is not None:
-            snapshot = replace(snapshot.select(job.selection), weights=job.weights)
-        metrics = rank.update(job.plan, snapshot)
+        assert ranks.of_first(order.index) == order.index
+        snapshot = None if order.store is None else Store.open(order.store).snapshot(order.version)
+        if snapshot is not None and order.selection is not None:
+            snapshot = replace(snapshot.select(order.selection), weights=order.weights)
+        metrics = rank.update(order.plan, snapshot)
         if ranks.rank == 0:
-            ray.get(mailbox.report.remote(job.index, Done(metrics=metrics, policy=rank.policy)))
-        last = job.index
+            ray.get(mailbox.report.remote(order.index, Done(metrics=metrics, policy=rank.policy)))
+        last = order.index
 
 
 def _teller(mailbox: Any, number: int) -> Progress:

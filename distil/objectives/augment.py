@@ -141,7 +141,7 @@ class ObservationNoise:
         return values + (draws.normal(*values.shape) * std).to(values.dtype)
 
 
-class Imported:
+class ImportedAugmentation:
     """The user's own augmentation; what it returns is checked."""
 
     def __init__(self, target: str, function: Callable[..., Any]) -> None:

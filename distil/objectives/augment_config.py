@@ -90,9 +90,9 @@ class ImportAugmentConfig(Config):
 
     def build(self, policy: Policy) -> Augmentation:
         """Return the augmentation of batches for `policy`."""
-        from distil.objectives.augment import Imported
+        from distil.objectives.augment import ImportedAugmentation
 
-        return Imported(self.target, self._make())
+        return ImportedAugmentation(self.target, self._make())
 
     def _make(self) -> Callable[..., Any]:
         target = import_target(self.target, "augmentation")

@@ -1,6 +1,6 @@
 """Rollouts: seeded episodes on a fleet of workers, collected into the store or scored."""
 
-from distil.rollouts.actors import ActorSpec
+from distil.rollouts.agents import AgentSpec
 from distil.rollouts.collector import Collector
 from distil.rollouts.config import NoiseConfig, RolloutConfig
 from distil.rollouts.evaluation import Baselines, EvalResult, evaluate
@@ -9,7 +9,7 @@ from distil.rollouts.planned import from_json, to_json
 from distil.rollouts.selection import Collected, asked, demonstrations, given, given_demonstrations, select, spent
 
 __all__ = [
-    "ActorSpec",
+    "AgentSpec",
     "Baselines",
     "Collected",
     "Collector",

@@ -15,13 +15,13 @@ from distil.errors import RunError
 from distil.experts.gates.base import GatePlan
 from distil.experts.gates.coin import CoinPlan
 from distil.plans import CollectPlan, CollectReport
-from distil.rollouts.actors import ActorSpec
+from distil.rollouts.agents import AgentSpec
 from distil.rollouts.config import NoiseConfig
 from distil.rollouts.fleet import Fleet, Outcome
 from distil.rollouts.gating import prepare
-from distil.rollouts.loop import Item, Record
+from distil.rollouts.loop import EpisodeItem, Record
 from distil.rollouts.relabel import label_store
-from distil.rollouts.worker import Job, Target
+from distil.rollouts.worker import Assignment, Target
 from distil.seeding import Purpose, episode_seeds, generator, integer
 from distil.store import Snapshot
 from distil.store.store import Store
@@ -76,7 +76,7 @@ class Collector:
 
         Raises:
             RunError: see `Fleet.run`; the store couldn't be written; or the expert left too many steps unlabelled.
-            InputError: the actor doesn't fit the environment, or the store doesn't keep the infos that are wanted.
+            InputError: the agent doesn't fit the environment, or the store doesn't keep the infos that are wanted.
         """
         started = time.perf_counter()
         snapshot = self._store.snapshot()
@@ -87,8 +87,8 @@ class Collector:
         outcome = Outcome()
         gate = self._gate(plan, policy, data)
         try:
-            for job, part in self._jobs(plan, policy, gate, [item for item in items if item.uid not in present]):
-                self._fleet.run(job, part, policy, outcome=outcome, progress=self._progress, what="collect")
+            for assignment, part in self._assignments(plan, policy, gate, [item for item in items if item.uid not in present]):
+                self._fleet.run(assignment, part, policy, outcome=outcome, progress=self._progress, what="collect")
         except BaseException:
             self._commit(outcome, plan)
             raise
@@ -113,22 +113,22 @@ class Collector:
         """End a `collect` in another thread; it commits its complete episodes."""
         self._fleet.stop()
 
-    def items(self, plan: CollectPlan, policy: PolicyRef | None = None) -> list[Item]:
+    def items(self, plan: CollectPlan, policy: PolicyRef | None = None) -> list[EpisodeItem]:
         """Return all items of a plan, those that the store has included. The first k of n are the same for every n."""
         seeds = episode_seeds(Purpose.COLLECT, plan.num_episodes, root=self._seed, names=(plan.round,))
         uids = episode_uids(self.stream(plan, policy), plan.round, plan.num_episodes)
-        return [Item(index=i, uid=uid, seed=seed) for i, (uid, seed) in enumerate(zip(uids, seeds, strict=True))]
+        return [EpisodeItem(index=i, uid=uid, seed=seed) for i, (uid, seed) in enumerate(zip(uids, seeds, strict=True))]
 
     def stream(self, plan: CollectPlan, policy: PolicyRef | None = None) -> str:
         """Return the name of the episodes that a plan leads to: equal for all that decides their content, seeds included."""
         parts = {
             "env": self._fleet.env.model_dump(mode="json"),
-            "actor": plan.actor,
+            "actor": plan.agent,
             "noise": self._noise.model_dump(mode="json") if self._noise.kind != "none" else None,
             "seed": self._seed,
             "identity": self._identity,
         }
-        if plan.actor == "policy" and policy is not None:
+        if plan.agent == "policy" and policy is not None:
             mixing: dict[str, object] = {"beta": plan.beta, "beta_unit": plan.beta_unit, "label": plan.label}
             if plan.gate is not None:
                 mixing["gate"] = plan.gate.model_dump(mode="json")
@@ -137,7 +137,7 @@ class Collector:
 
     def _gate(self, plan: CollectPlan, policy: PolicyRef | None, data: Snapshot | None) -> GatePlan | None:
         """Return what decides at each step; None if nothing does: whole episodes are labelled when they are over."""
-        if plan.actor != "policy":
+        if plan.agent != "policy":
             return None
         if plan.gate is not None:
             assert policy is not None
@@ -149,40 +149,42 @@ class Collector:
         inline = plan.label and any(expert.needs_env or expert.stateful for expert in experts)
         return CoinPlan(beta=0.0) if inline else None
 
-    def _jobs(
-        self, plan: CollectPlan, policy: PolicyRef | None, gate: GatePlan | None, items: Sequence[Item]
-    ) -> Iterator[tuple[Job, list[Item]]]:
+    def _assignments(
+        self, plan: CollectPlan, policy: PolicyRef | None, gate: GatePlan | None, items: Sequence[EpisodeItem]
+    ) -> Iterator[tuple[Assignment, list[EpisodeItem]]]:
         """Yield the items by expert, and by who acts in them. What is drawn comes from an item's seed: a retry is the same."""
         names = list(self._fleet.experts)
         team = self._fleet.team
         for name in names or [""]:
             mine = [item for item in items if team is None or team.pick(plan.round + item.index, item.seed) == name]
-            if plan.actor != "policy":
-                noise = self._noise if plan.actor == "expert" else NoiseConfig()
-                yield self._job(plan, ActorSpec(who=plan.actor, noise=noise), name), mine
+            if plan.agent != "policy":
+                noise = self._noise if plan.agent == "expert" else NoiseConfig()
+                yield self._assignment(plan, AgentSpec(who=plan.agent, noise=noise), name), mine
                 continue
             assert policy is not None
             whole = plan.gate is None and (plan.beta_unit == "episode" or plan.beta in (0, 1))
             by_expert = [whole and _coin(item.seed) < plan.beta for item in mine]
-            yield self._job(plan, ActorSpec(who="expert"), name), list(itertools.compress(mine, by_expert))
-            learner, label = ActorSpec(who="policy", gate=gate), plan.label and gate is None
+            yield self._assignment(plan, AgentSpec(who="expert"), name), list(itertools.compress(mine, by_expert))
+            policy_agent, label = AgentSpec(who="policy", gate=gate), plan.label and gate is None
             rest = [item for item, expert_acts in zip(mine, by_expert, strict=True) if not expert_acts]
-            yield self._job(plan, learner, name, version=policy.version, label=label), rest
+            yield self._assignment(plan, policy_agent, name, version=policy.version, label=label), rest
 
-    def _job(self, plan: CollectPlan, actor: ActorSpec, name: str, *, version: int = -1, label: bool = False) -> Job:
-        return Job(
-            actor=actor,
+    def _assignment(
+        self, plan: CollectPlan, agent: AgentSpec, name: str, *, version: int = -1, label: bool = False
+    ) -> Assignment:
+        return Assignment(
+            agent=agent,
             label=label,
             expert=name,
             record=Record(
-                source=_source(actor, name, label), policy_version=version, round=plan.round, infos=self._store.spec.infos
+                source=_source(agent, name, label), policy_version=version, round=plan.round, infos=self._store.spec.infos
             ),
             target=Target(
                 path=str(self._store.path.resolve()), spec=self._store.spec, shard_bytes=self._fleet.config.shard_bytes
             ),
         )
 
-    def _complete(self, plan: CollectPlan, version: int, items: Sequence[Item], stream: str) -> int:
+    def _complete(self, plan: CollectPlan, version: int, items: Sequence[EpisodeItem], stream: str) -> int:
         """Ask served experts once more for what they owe; return the version with the answers."""
         index = self._store.snapshot(version).episodes
         owing = np.isin(index.uid, [item.uid for item in items]) & (index.num_labelled < index.length)
@@ -198,7 +200,7 @@ class Collector:
                 version = label_store(self._store, expert, key=f"{stream} {name}", uids=mine).version
         return version
 
-    def _check_labels(self, plan: CollectPlan, version: int, items: Sequence[Item]) -> None:
+    def _check_labels(self, plan: CollectPlan, version: int, items: Sequence[EpisodeItem]) -> None:
         episodes = self._store.snapshot(version).episodes
         ours = np.isin(episodes.uid, [item.uid for item in items])
         steps, labels = int(episodes.length[ours].sum()), int(episodes.num_labelled[ours].sum())
@@ -214,7 +216,7 @@ class Collector:
         if not outcome.sealed:
             return 0
         entries = [sealed.entry for sealed in outcome.sealed.values()]
-        return self._store.commit(entries, message=f"round {plan.round}: {len(outcome.stats)} episodes by {plan.actor}").version
+        return self._store.commit(entries, message=f"round {plan.round}: {len(outcome.stats)} episodes by {plan.agent}").version
 
 
 def _coin(seed: int) -> float:
@@ -222,13 +224,13 @@ def _coin(seed: int) -> float:
     return float(generator(seed, "beta", "episode").random())
 
 
-def _source(actor: ActorSpec, name: str, label: bool) -> str:
+def _source(agent: AgentSpec, name: str, label: bool) -> str:
     """Return who made an episode: who acts, and who labels beside it."""
-    if actor.who == "expert" and name:
+    if agent.who == "expert" and name:
         return f"expert:{name}"
-    if actor.gate is not None and not actor.gate.needs_expert:
-        return f"{actor.who}+human"
-    return f"{actor.who}+expert:{name}" if label or actor.gate is not None else actor.who
+    if agent.gate is not None and not agent.gate.needs_expert:
+        return f"{agent.who}+human"
+    return f"{agent.who}+expert:{name}" if label or agent.gate is not None else agent.who
 
 
 def _digest(policy: PolicyRef) -> str:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from distil.plans import Who
-from distil.rollouts.actors import ActorSpec
+from distil.rollouts.agents import AgentSpec
 from distil.rollouts.fleet import Fleet
-from distil.rollouts.loop import Item
-from distil.rollouts.worker import Job
+from distil.rollouts.loop import EpisodeItem
+from distil.rollouts.worker import Assignment
 from distil.stats import mean_interval
 from distil.types import Array, PolicyRef, Progress, silent
 
@@ -98,9 +98,9 @@ def evaluate(
         progress: told of episodes as they end.
         what: the name of the work for `progress`.
     """
-    items = [Item(index=i, uid=str(seed), seed=seed) for i, seed in enumerate(seeds)]
-    job = Job(actor=ActorSpec(who=who, deterministic=deterministic), expert=expert)
-    outcome = fleet.run(job, items, policy, progress=progress, what=what)
+    items = [EpisodeItem(index=i, uid=str(seed), seed=seed) for i, seed in enumerate(seeds)]
+    assignment = Assignment(agent=AgentSpec(who=who, deterministic=deterministic), expert=expert)
+    outcome = fleet.run(assignment, items, policy, progress=progress, what=what)
     stats = [outcome.stats[i] for i in range(len(items))]
     successes = [s.success for s in stats]
     known = len(stats) > 0 and any(s is not None for s in successes)

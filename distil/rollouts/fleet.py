@@ -14,8 +14,8 @@ from distil.envs import EnvSpec, GymEnvConfig, ImportEnvConfig
 from distil.experts.base import Expert
 from distil.experts.team import Team
 from distil.rollouts.config import RolloutConfig
-from distil.rollouts.loop import Item
-from distil.rollouts.worker import EpisodeStats, Job, Sealed, Setup, Worker, WorkReport
+from distil.rollouts.loop import EpisodeItem
+from distil.rollouts.worker import Assignment, EpisodeStats, Sealed, Setup, Worker, WorkReport
 from distil.types import PolicyRef, Progress, silent
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ _MAX_ROUNDS = 8  # episodes a slot runs in one call, at most
 class Outcome:
     """What has been achieved so far, also when the run ends with an error."""
 
-    stats: dict[int, EpisodeStats] = field(default_factory=dict)  # by the item's index; of a recorded job, sealed ones only
+    stats: dict[int, EpisodeStats] = field(
+        default_factory=dict
+    )  # by the item's index; of a recorded assignment, sealed ones only
     sealed: dict[str, Sealed] = field(default_factory=dict)  # by path
 
     def take(self, report: WorkReport, recorded: bool) -> None:
@@ -53,8 +55,8 @@ class Pool(Protocol):
 
     def run(
         self,
-        job: Job,
-        groups: Sequence[Sequence[Item]],
+        assignment: Assignment,
+        groups: Sequence[Sequence[EpisodeItem]],
         policy: PolicyRef | None,
         outcome: Outcome,
         tell: Tell,
@@ -125,8 +127,8 @@ class Fleet:
 
     def run(
         self,
-        job: Job,
-        items: Sequence[Item],
+        assignment: Assignment,
+        items: Sequence[EpisodeItem],
         policy: PolicyRef | None = None,
         *,
         outcome: Outcome | None = None,
@@ -136,7 +138,7 @@ class Fleet:
         """Run the items, each to its end, and return what came of them.
 
         Args:
-            job: what the items have in common.
+            assignment: what the items have in common.
             items: the episodes.
             policy: who acts, if a policy does.
             outcome: filled in step by step, so that it can be read after an error too.
@@ -151,7 +153,7 @@ class Fleet:
         with self._turn:
             counter = _Counter(len(items), progress, what)
             if items:
-                self._workers().run(job, self._groups(items), policy, outcome, counter, self._stopped.is_set)
+                self._workers().run(assignment, self._groups(items), policy, outcome, counter, self._stopped.is_set)
         return outcome
 
     def stop(self) -> None:
@@ -173,7 +175,7 @@ class Fleet:
         accounts = self._service.account().values() if self._service is not None else []
         return next((str(account["error"]) for account in accounts if account["error"]), "")
 
-    def _groups(self, items: Sequence[Item]) -> list[Sequence[Item]]:
+    def _groups(self, items: Sequence[EpisodeItem]) -> list[Sequence[EpisodeItem]]:
         """Return equal groups: small enough to balance the workers, large enough to fill their slots."""
         workers, num_envs = max(1, self.config.num_workers), self.config.num_envs
         per_worker = math.ceil(len(items) / workers)
@@ -233,18 +235,20 @@ class LocalPool:
 
     def run(
         self,
-        job: Job,
-        groups: Sequence[Sequence[Item]],
+        assignment: Assignment,
+        groups: Sequence[Sequence[EpisodeItem]],
         policy: PolicyRef | None,
         outcome: Outcome,
         tell: Tell,
         stopped: Callable[[], bool],
     ) -> None:
         """Run all groups; on an error, interrupt or stop, seal what is complete, put it into `outcome`, and raise."""
-        known, recorded = 0, job.target is not None
+        known, recorded = 0, assignment.target is not None
         try:
             for group in groups:
-                report = self._worker.run(job, group, policy, known=known, stop=stopped, tell=lambda stats: tell([stats]))
+                report = self._worker.run(
+                    assignment, group, policy, known=known, stop=stopped, tell=lambda stats: tell([stats])
+                )
                 outcome.take(report, recorded)
                 known += len(report.sealed)
                 report.raise_error()

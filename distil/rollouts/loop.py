@@ -1,7 +1,7 @@
 """The episode loop, free of Ray: N slots act together, each runs its own queue of seeded episodes to their ends.
 
 The item of index i runs in slot i mod N of any worker: with the seed, the slot decides every bit of the episode (see
-`distil.rollouts.actors`), so the set of episodes doesn't depend on the number of workers. All items run to their end, so
+`distil.rollouts.agents`), so the set of episodes doesn't depend on the number of workers. All items run to their end, so
 short episodes aren't favoured. Legend: N slots, T steps.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from distil.envs import EnvSpec, SlotError, Slots, StepResult
 from distil.errors import InputError, RunError
-from distil.rollouts.actors import Acted, Actor
+from distil.rollouts.agents import Acted, Agent
 from distil.rollouts.recorder import Recorder
 from distil.success import Success
 from distil.types import Array, Episode
@@ -26,7 +26,7 @@ ENDLESS = 200_000  # steps after which an episode without a time limit is taken 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Item:
+class EpisodeItem:
     """One episode to run. Retried, it is the same item."""
 
     index: int  # its slot is index mod N
@@ -38,7 +38,7 @@ class Item:
 class Finished:
     """An episode that has come to its end."""
 
-    item: Item
+    item: EpisodeItem
     total_reward: float
     length: int
     terminated: bool
@@ -59,8 +59,8 @@ class Record:
 
 def run_episodes(
     slots: Slots,
-    actor: Actor,
-    items: Iterable[Item],
+    agent: Agent,
+    items: Iterable[EpisodeItem],
     *,
     spec: EnvSpec,
     record: Record | None = None,
@@ -70,27 +70,27 @@ def run_episodes(
 
     Args:
         slots: the environments.
-        actor: who acts.
+        agent: who acts.
         items: the episodes.
         spec: the environment's spec, which observations are checked against.
         record: keep the steps, with these attributes; None: only returns and lengths.
         stop: asked at every step; when true, the episodes under way are dropped.
 
     Raises:
-        RunError: an environment or the actor raised, or gave NaN or a wrong shape; it names seed and step.
-        InputError: the actor doesn't fit the environment.
+        RunError: an environment or the agent raised, or gave NaN or a wrong shape; it names seed and step.
+        InputError: the agent doesn't fit the environment.
     """
-    return _Loop(slots, actor, items, spec, record).run(stop)
+    return _Loop(slots, agent, items, spec, record).run(stop)
 
 
 class _Loop:
-    def __init__(self, slots: Slots, actor: Actor, items: Iterable[Item], spec: EnvSpec, record: Record | None) -> None:
+    def __init__(self, slots: Slots, agent: Agent, items: Iterable[EpisodeItem], spec: EnvSpec, record: Record | None) -> None:
         num = slots.num_slots
-        self._slots, self._actor, self._spec, self._record = slots, actor, spec, record
-        self._queues: list[deque[Item]] = [deque() for _ in range(num)]
+        self._slots, self._agent, self._spec, self._record = slots, agent, spec, record
+        self._queues: list[deque[EpisodeItem]] = [deque() for _ in range(num)]
         for item in items:
             self._queues[item.index % num].append(item)
-        self._items: list[Item | None] = [None] * num
+        self._items: list[EpisodeItem | None] = [None] * num
         self._active = np.zeros(num, np.bool_)
         self._lengths = np.zeros(num, np.int64)
         self._totals = np.zeros(num, np.float64)
@@ -136,7 +136,7 @@ class _Loop:
             self._lengths[slot], self._totals[slot], self._success[slot] = 0, 0.0, Success()
             self._infos[slot] = []
             self._active[slot] = True
-            self._actor.begin(slot, item.seed)
+            self._agent.begin(slot, item.seed)
             if self._recorder:
                 self._recorder.start(slot)
         try:
@@ -149,15 +149,15 @@ class _Loop:
 
     def _act(self) -> Acted:
         try:
-            acted = self._actor.act(self._obs, self._slots.envs, self._active)
+            acted = self._agent.act(self._obs, self._slots.envs, self._active)
         except InputError:
             raise
         except (Exception, SystemExit) as error:  # the user's expert: any kind
-            text = str(error) if isinstance(error, RunError) else f"the actor raised {type(error).__name__}: {error}"
+            text = str(error) if isinstance(error, RunError) else f"the agent raised {type(error).__name__}: {error}"
             row = getattr(error, "row", None)
             raise RunError(f"{' '.join(text.split())} (environment {self._spec.name}, at {self._where(row)})") from error
         if acted.actions.shape != self._shape:
-            text = f"the actor returned actions of shape {acted.actions.shape}, wanted {self._shape}"
+            text = f"the agent returned actions of shape {acted.actions.shape}, wanted {self._shape}"
             raise RunError(f"{text} (environment {self._spec.name}, at {self._where(None)})")
         if acted.actions.dtype.kind == "f" and not np.isfinite(acted.actions).all():
             self._raise_nonfinite(acted.actions, "the actor", "its action", range(len(self._items)))
@@ -200,7 +200,7 @@ class _Loop:
         where = f"environment {self._spec.name} hasn't ended its episode at {self._where(slot)}"
         raise RunError(f"{where}: it has no time limit, set env.max_episode_steps")
 
-    def _item(self, slot: int) -> Item:
+    def _item(self, slot: int) -> EpisodeItem:
         item = self._items[slot]
         assert item is not None
         return item

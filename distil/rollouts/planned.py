@@ -22,4 +22,5 @@ def to_json(plan: CollectPlan) -> dict[str, Any]:
 def from_json(data: dict[str, Any]) -> CollectPlan:
     """Return the plan that `to_json` wrote."""
     gate = _GATE.validate_python(data["gate"]) if data["gate"] is not None else None
-    return CollectPlan(**{**data, "gate": gate})
+    renamed = {"agent" if name == "actor" else name: value for name, value in data.items()}  # as 0.1.0 wrote it
+    return CollectPlan(**{**renamed, "gate": gate})

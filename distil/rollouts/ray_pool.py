@@ -15,8 +15,8 @@ from distil.cluster import Request, ensure_ray, why_died
 from distil.errors import InputError, RunError
 from distil.rollouts.config import RolloutConfig
 from distil.rollouts.fleet import Outcome, StoppedError, Tell
-from distil.rollouts.loop import Item
-from distil.rollouts.worker import Job, Setup, Worker, WorkReport
+from distil.rollouts.loop import EpisodeItem
+from distil.rollouts.worker import Assignment, Setup, Worker, WorkReport
 from distil.types import PolicyRef
 
 MAX_RETRIES = 3  # of a group whose worker died
@@ -34,11 +34,11 @@ class RemoteWorker:
     def ready(self) -> None:
         """Return once the actor has started."""
 
-    def run(self, job: Job, items: Sequence[Item], policy: PolicyRef | None, known: int) -> WorkReport:
+    def run(self, assignment: Assignment, items: Sequence[EpisodeItem], policy: PolicyRef | None, known: int) -> WorkReport:
         """See `Worker.run`."""
         import ray
 
-        return self._worker.run(job, items, policy, known=known, stop=ray.get_runtime_context().is_canceled)
+        return self._worker.run(assignment, items, policy, known=known, stop=ray.get_runtime_context().is_canceled)
 
     def seal(self, known: int) -> WorkReport:
         """See `Worker.seal`."""
@@ -47,7 +47,7 @@ class RemoteWorker:
 
 @dataclass(eq=False)
 class _Group:
-    items: Sequence[Item]
+    items: Sequence[EpisodeItem]
     failures: int = 0  # workers that died before it was on disk
 
 
@@ -57,7 +57,7 @@ class _Member:
     is_ready: bool = False
     group: _Group | None = None  # that it works on
     unsealed: list[_Group] = field(default_factory=list)  # done, but not yet in a sealed shard
-    num_known: int = 0  # shards of the call's job that it has reported
+    num_known: int = 0  # shards of the call's assignment that it has reported
 
     @property
     def held(self) -> list[_Group]:
@@ -90,15 +90,15 @@ class RayPool:
 
     def run(
         self,
-        job: Job,
-        groups: Sequence[Sequence[Item]],
+        assignment: Assignment,
+        groups: Sequence[Sequence[EpisodeItem]],
         policy: PolicyRef | None,
         outcome: Outcome,
         tell: Tell,
         stopped: Callable[[], bool],
     ) -> None:
         """Run all groups; on an error, interrupt or stop, seal what is complete, put it into `outcome`, and raise."""
-        call = _Call(job, self._send(policy), deque(_Group(items) for items in groups), outcome, tell, stopped)
+        call = _Call(assignment, self._send(policy), deque(_Group(items) for items in groups), outcome, tell, stopped)
         for member in self._members:
             member.unsealed, member.num_known = [], 0
         try:
@@ -148,7 +148,9 @@ class RayPool:
         for member in self._members:
             if call.queue and member.is_ready and member.group is None:
                 member.group = call.queue.popleft()
-                self._waiting[member.actor.run.remote(call.job, member.group.items, call.policy, member.num_known)] = member
+                self._waiting[member.actor.run.remote(call.assignment, member.group.items, call.policy, member.num_known)] = (
+                    member
+                )
 
     def _receive(self, ref: Any, call: _Call) -> None:
         member = self._waiting.pop(ref)
@@ -167,7 +169,7 @@ class RayPool:
         call.take(report, member)
         if report.sealed:
             member.unsealed = []  # a shard holds all that the worker had so far
-        elif call.job.target is not None:
+        elif call.assignment.target is not None:
             member.unsealed.append(group)
         report.raise_error()
 
@@ -216,7 +218,7 @@ class RayPool:
             if member.group is not None:
                 self._ray.cancel(ref)
         busy = {member for member in self._members if member.group or member.unsealed}
-        refs = {member.actor.seal.remote(member.num_known): member for member in busy if call.job.target is not None}
+        refs = {member.actor.seal.remote(member.num_known): member for member in busy if call.assignment.target is not None}
         done, _ = self._ray.wait(list(refs), num_returns=len(refs), timeout=_STOP_S) if refs else ([], [])
         for ref in done:
             try:
@@ -238,7 +240,7 @@ class RayPool:
 class _Call:
     """One call of `run`."""
 
-    job: Job
+    assignment: Assignment
     policy: Any  # reference
     queue: deque[_Group]
     outcome: Outcome
@@ -247,6 +249,6 @@ class _Call:
     failed_starts: int = 0  # since a worker last started
 
     def take(self, report: WorkReport, member: _Member) -> None:
-        self.outcome.take(report, recorded=self.job.target is not None)
+        self.outcome.take(report, recorded=self.assignment.target is not None)
         member.num_known += len(report.sealed)
         self.tell(report.stats)

@@ -10,7 +10,7 @@ from collections import defaultdict
 import numpy as np
 
 from distil.envs import EnvSpec
-from distil.rollouts.actors import Acted
+from distil.rollouts.agents import Acted
 from distil.types import Array, Observations
 
 _BLOCK = 64  # steps held for all slots together

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from distil.errors import RunError
 from distil.experts.base import Checked, Expert, Stateless, label
 from distil.spaces import SpaceSpec
-from distil.store.backend import Item, location
+from distil.store.backend import StoredFile, location
 from distil.store.relabel import EpisodeLabels, find_rewritten, labelled_source, require_intact, rewrite_shard
 from distil.store.schema import StoreSpec
 from distil.store.shard import Shard, ShardEntry, open_shard, read_index
@@ -42,7 +42,7 @@ class ShardTask:
     uids: frozenset[str]  # episodes to ask about
     again: bool  # about all their steps, not only those without a label
     key: str  # equal for equal questions to the same expert
-    items: tuple[Item, ...] = ()  # files that an earlier process made for this task, whole or not
+    items: tuple[StoredFile, ...] = ()  # files that an earlier process made for this task, whole or not
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""A worker: its environments, its actor, its shards. A plain class; `distil.rollouts.fleet` runs it here or in Ray actors."""
+"""A worker: its environments, its agent, its shards. A plain class; `distil.rollouts.fleet` runs it here or in Ray actors."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from distil.envs import EnvSpec, GymEnvConfig, ImportEnvConfig, Slots, slots
 from distil.errors import InputError, RunError
 from distil.experts.base import Expert
 from distil.experts.team import Team
-from distil.rollouts.actors import Actor, ActorSpec
+from distil.rollouts.agents import Agent, AgentSpec
 from distil.rollouts.labelling import Labeller
-from distil.rollouts.loop import Finished, Item, Record, run_episodes
+from distil.rollouts.loop import EpisodeItem, Finished, Record, run_episodes
 from distil.store.backend import location
 from distil.store.schema import StoreSpec
 from distil.store.shard import ShardEntry
@@ -33,7 +33,7 @@ class Setup:
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """The store that a job's episodes go to."""
+    """The store that an assignment's episodes go to."""
 
     path: str
     spec: StoreSpec
@@ -41,10 +41,10 @@ class Target:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class Assignment:
     """What all items of one call of the fleet have in common."""
 
-    actor: ActorSpec
+    agent: AgentSpec
     record: Record = field(default_factory=Record)
     target: Target | None = None  # None: only returns and lengths
     label: bool = False  # the expert labels each episode when it is over
@@ -80,7 +80,7 @@ class WorkReport:
     """What a worker has done."""
 
     stats: tuple[EpisodeStats, ...] = ()  # of the items of this call
-    sealed: tuple[Sealed, ...] = ()  # the job's, but for those that the caller has; so a report that is lost loses none
+    sealed: tuple[Sealed, ...] = ()  # the assignment's, but for those that the caller has; so a report that is lost loses none
     error: str = ""  # what ended the call, if something did
     is_input_error: bool = False
 
@@ -96,18 +96,18 @@ class Worker:
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self._slots: dict[bool, Slots] = {}
-        self._job = ""
-        self._actor: Actor | None = None
+        self._assignment = ""
+        self._agent: Agent | None = None
         self._labeller: Labeller | None = None
         self._writer: ShardWriter | None = None
         self._unsealed: list[EpisodeStats] = []
-        self._sealed: list[Sealed] = []  # of the job, without the first `_num_known`
+        self._sealed: list[Sealed] = []  # of the assignment, without the first `_num_known`
         self._num_known = 0
 
     def run(
         self,
-        job: Job,
-        items: Sequence[Item],
+        assignment: Assignment,
+        items: Sequence[EpisodeItem],
         policy: PolicyRef | None,
         *,
         known: int = 0,
@@ -117,19 +117,19 @@ class Worker:
         """Run the items to their ends. An InputError or RunError comes back in the report; what was complete is kept.
 
         Args:
-            job: what the items have in common.
+            assignment: what the items have in common.
             items: the episodes.
             policy: who acts, if a policy does.
-            known: how many of the job's shards the caller has from earlier reports: these aren't reported again.
+            known: how many of the assignment's shards the caller has from earlier reports: these aren't reported again.
             stop: asked at every step; when true, the episodes under way are dropped.
             tell: told of each episode.
         """
         done: list[EpisodeStats] = []
         try:
-            actor = self._prepare(job, policy)
-            record = job.record if job.target else None
-            places = self._places(job)
-            for finished in run_episodes(places, actor, items, spec=self._setup.spec, record=record, stop=stop):
+            agent = self._prepare(assignment, policy)
+            record = assignment.record if assignment.target else None
+            places = self._places(assignment)
+            for finished in run_episodes(places, agent, items, spec=self._setup.spec, record=record, stop=stop):
                 for whole in self._labeller.put(finished) if self._labeller else [finished]:
                     done.append(self._keep(whole))
                     tell(done[-1])
@@ -147,7 +147,7 @@ class Worker:
         return WorkReport(stats=tuple(done), sealed=self._after(known))
 
     def seal(self, known: int = 0) -> WorkReport:
-        """Write what is buffered as a shard, and report the job's shards after the first `known`."""
+        """Write what is buffered as a shard, and report the assignment's shards after the first `known`."""
         try:
             self._seal()
         except RunError as error:
@@ -160,22 +160,24 @@ class Worker:
             places.close()
         self._slots = {}
 
-    def _prepare(self, job: Job, policy: PolicyRef | None) -> Actor:
-        if job.key != self._job or self._actor is None:
-            self._actor, self._writer, self._unsealed, self._sealed, self._num_known = None, None, [], [], 0
-            if job.target:
+    def _prepare(self, assignment: Assignment, policy: PolicyRef | None) -> Agent:
+        if assignment.key != self._assignment or self._agent is None:
+            self._agent, self._writer, self._unsealed, self._sealed, self._num_known = None, None, [], [], 0
+            if assignment.target:
                 name = f"w{secrets.token_hex(4)}"
-                self._writer = ShardWriter(location(job.target.path), job.target.spec, name, job.target.shard_bytes)
+                self._writer = ShardWriter(
+                    location(assignment.target.path), assignment.target.spec, name, assignment.target.shard_bytes
+                )
             setup = self._setup
-            expert = self._expert(job)
-            self._actor = job.actor.build(setup.spec, setup.num_envs, expert, policy)
-            self._labeller = self._label_with(expert) if job.label else None
-            self._job = job.key
-        return self._actor
+            expert = self._expert(assignment)
+            self._agent = assignment.agent.build(setup.spec, setup.num_envs, expert, policy)
+            self._labeller = self._label_with(expert) if assignment.label else None
+            self._assignment = assignment.key
+        return self._agent
 
-    def _places(self, job: Job) -> Slots:
-        expert, actor = self._expert(job), job.actor
-        asked = actor.who == "expert" or actor.gate is not None
+    def _places(self, assignment: Assignment) -> Slots:
+        expert, agent = self._expert(assignment), assignment.agent
+        asked = agent.who == "expert" or agent.gate is not None
         look_inside = asked and expert is not None and expert.needs_env
         if look_inside not in self._slots:
             setup = self._setup
@@ -187,9 +189,9 @@ class Worker:
             )
         return self._slots[look_inside]
 
-    def _expert(self, job: Job) -> Expert | None:
+    def _expert(self, assignment: Assignment) -> Expert | None:
         team = self._setup.team
-        return None if team is None else team.members[job.expert or next(iter(team.members))]
+        return None if team is None else team.members[assignment.expert or next(iter(team.members))]
 
     def _label_with(self, expert: Expert | None) -> Labeller:
         if expert is None:
@@ -230,7 +232,7 @@ class Worker:
         self._unsealed = []
 
     def _after(self, known: int) -> tuple[Sealed, ...]:
-        """Return the job's shards after the first `known`, and forget those."""
+        """Return the assignment's shards after the first `known`, and forget those."""
         if known > self._num_known:
             del self._sealed[: known - self._num_known]
             self._num_known = known

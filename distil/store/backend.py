@@ -65,7 +65,7 @@ def location(text: str | Path | Url) -> Location:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Item:
+class StoredFile:
     """A file of a store."""
 
     key: str  # relative to the store, such as data/a.arrow
@@ -104,7 +104,7 @@ class Backend(Protocol):
     def publish(self, file: Path, key: str) -> None:
         """Make a flushed file of `staging()` appear under a new key, durably, and take it away from there."""
 
-    def list(self, folder: str) -> list[Item]:
+    def list(self, folder: str) -> list[StoredFile]:
         """Return the files directly in a folder, hidden ones included, in no order; none if the folder doesn't exist."""
 
     def delete(self, key: str) -> None:
@@ -201,7 +201,7 @@ class FolderBackend:
         except OSError as error:
             raise os_fault(error, path) from None
 
-    def list(self, folder: str) -> list[Item]:
+    def list(self, folder: str) -> list[StoredFile]:
         """Return what is in a folder."""
         path = self._root / folder
         try:
@@ -255,14 +255,14 @@ def _fault(error: OSError, path: Path) -> Exception:
     return FileNotFoundError(path) if absent else os_fault(error, path)
 
 
-def _item(folder: str, entry: os.DirEntry[str]) -> Item | None:
+def _item(folder: str, entry: os.DirEntry[str]) -> StoredFile | None:
     try:
         status = entry.stat(follow_symlinks=False)
     except FileNotFoundError:
         return None  # gone since the folder was read
     if not stat.S_ISREG(status.st_mode):
         return None
-    return Item(key=f"{folder}/{entry.name}", num_bytes=status.st_size, modified_s=status.st_mtime)
+    return StoredFile(key=f"{folder}/{entry.name}", num_bytes=status.st_size, modified_s=status.st_mtime)
 
 
 def check_ranges(parts: Iterable[bytes], lengths: Sequence[int], where: Location) -> None:

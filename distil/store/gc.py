@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distil.store.backend import Item, backend
+from distil.store.backend import StoredFile, backend
 from distil.store.manifest import read_manifest
 from distil.store.pins import PINS, forget_stale_pins
 from distil.store.segments import SEGMENTS, Segment, segment_name
@@ -90,7 +90,7 @@ def collect_garbage(store: Store, *, grace_s: float = GRACE_S, dry_run: bool = F
     )
 
 
-def restore_trash(store: Store, items: list[Item], wanted: set[str], before_s: float) -> tuple[str, ...]:
+def restore_trash(store: Store, items: list[StoredFile], wanted: set[str], before_s: float) -> tuple[str, ...]:
     """Finish what an interrupted collection began: put back shards that are in use, delete the others.
 
     Args:

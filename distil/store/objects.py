@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from distil.errors import InputError, RunError
-from distil.store.backend import Item, Url, check_ranges
+from distil.store.backend import StoredFile, Url, check_ranges
 from distil.store.filecache import FileCache, cache_folder
 from distil.store.files import os_fault
 
@@ -105,11 +105,11 @@ class ObjectBackend:
             self._api.put(self._store, key, file)
         file.unlink()
 
-    def list(self, folder: str) -> list[Item]:
+    def list(self, folder: str) -> list[StoredFile]:
         """Return the objects directly below a prefix."""
         with self._faults(folder, anew=True):
             pages = [entry for page in self._api.list(self._store, f"{folder}/") for entry in page]
-        items = (Item(key=e["path"], num_bytes=e["size"], modified_s=e["last_modified"].timestamp()) for e in pages)
+        items = (StoredFile(key=e["path"], num_bytes=e["size"], modified_s=e["last_modified"].timestamp()) for e in pages)
         return [item for item in items if "/" not in item.key.removeprefix(f"{folder}/")]
 
     def delete(self, key: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from distil.errors import RunError
 from distil.store.admission import ClashError
-from distil.store.backend import Item, Location, backend
+from distil.store.backend import Location, StoredFile, backend
 from distil.store.files import os_fault
 from distil.store.footer import describe
 from distil.store.gc import referenced, restore_trash
@@ -76,7 +76,7 @@ def recover(store: Store, *, discard: bool = False, dry_run: bool = False) -> Re
     )
 
 
-def _is_orphan(item: Item, wanted: set[str]) -> bool:
+def _is_orphan(item: StoredFile, wanted: set[str]) -> bool:
     name = item.key.removeprefix("data/")
     return name.endswith(_SHARD) and not name.startswith(".") and item.key not in wanted
 
@@ -139,7 +139,7 @@ def _examine(store: Store, root: Location, key: str, num_bytes: int) -> ShardEnt
     return entry
 
 
-def _examined(store: Store, orphans: Sequence[Item]) -> tuple[list[ShardEntry], list[str]]:
+def _examined(store: Store, orphans: Sequence[StoredFile]) -> tuple[list[ShardEntry], list[str]]:
     """Return the entries of shards that are whole, and "shard: why" of the others."""
     whole, refused = list[ShardEntry](), list[str]()
     for item in sorted(orphans, key=lambda item: item.key):

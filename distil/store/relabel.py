@@ -19,7 +19,7 @@ import pyarrow as pa
 import xxhash
 
 from distil.errors import RunError
-from distil.store.backend import Item, Location, backend
+from distil.store.backend import Location, StoredFile, backend
 from distil.store.schema import INDEX_SCHEMA, MAX_UID_LENGTH, StoreSpec
 from distil.store.shard import ShardEntry, open_shard, read_index, seal_shard
 from distil.store.verify import digest_of, episode_digest
@@ -60,13 +60,13 @@ def is_being_rewritten(name: str) -> bool:
     return _OPEN.fullmatch(name) is not None
 
 
-def rewritten_from(entry: ShardEntry, key: str, items: Sequence[Item]) -> tuple[Item, ...]:
+def rewritten_from(entry: ShardEntry, key: str, items: Sequence[StoredFile]) -> tuple[StoredFile, ...]:
     """Return those of a store's files that were made of the shard `entry` under `key`, whole or not."""
     stem = _stem(entry, key)
     return tuple(item for item in items if (match := _FILE.fullmatch(item.key)) and match[1] == stem)
 
 
-def find_rewritten(root: Location, entry: ShardEntry, items: Sequence[Item]) -> ShardEntry | None:
+def find_rewritten(root: Location, entry: ShardEntry, items: Sequence[StoredFile]) -> ShardEntry | None:
     """Return the first of `items` (see `rewritten_from`) that is whole, after reading every byte of it; None without one.
 
     `gc` leaves it alone from now on, for its grace period.

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import RLock
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -47,20 +47,21 @@ class Store:
         self._committing = RLock()
         self._newest = Manifest(version=0, store=store_uuid)  # of those that were read
 
-    @staticmethod
+    @classmethod
     def create(
+        cls,
         path: str | Location,
         spec: StoreSpec | None = None,
         *,
         env: str | Env[Any, Any] | None = None,
         observation_space: Space[Any] | None = None,
         action_space: Space[Any] | None = None,
-    ) -> Store:
+    ) -> Self:
         """Make a new, empty store; InputError if there is one already.
 
         Args:
             path: where it shall lie.
-            spec: its spaces and more; or give the next ones, or nothing: then the first arrays that `add` gets say its spaces.
+            spec: its spaces and more; or give the next ones.
             env: a Gymnasium environment, or the id of one, whose spaces it has.
             observation_space: Gymnasium's; with `action_space`.
             action_space: Gymnasium's.
@@ -68,9 +69,7 @@ class Store:
         root = location(path)
         spec = spec or spec_of(env, observation_space, action_space)
         if spec is None:
-            if Store.exists(root):
-                raise InputError(f"{root}: a store is there already; open it, or choose another folder")
-            return _Unmade(root)
+            raise InputError(f"{root}: give the new store's spaces: `spec`, `env`, or `observation_space` and `action_space`")
         spec.check()
         header = dump_json({"format": FORMAT, "uuid": uuid.uuid4().hex, **spec.to_json()})
         try:
@@ -79,10 +78,10 @@ class Store:
             raise InputError(f"{root}: a store is there already; open it, or choose another folder") from None
         except InTheWayError:
             raise InputError(f"{root}: a file is in the way; choose another folder") from None
-        return Store.open(root)
+        return cls.open(root)
 
-    @staticmethod
-    def open(path: str | Location) -> Store:
+    @classmethod
+    def open(cls, path: str | Location) -> Self:
         """Open an existing store; InputError if there is none, RunError if its header is damaged."""
         root = location(path)
         try:
@@ -92,7 +91,7 @@ class Store:
                 f"{root}: no store there (no {_HEADER}); collect demonstrations first, or check the path"
             ) from None
         check_format(data.get("format"), root)
-        return Store(root, spec_from_json(data, str(root / _HEADER)), str(data.get("uuid")))
+        return cls(root, spec_from_json(data, str(root / _HEADER)), str(data.get("uuid")))
 
     @staticmethod
     def exists(path: str | Location) -> bool:
@@ -103,37 +102,18 @@ class Store:
             return False
         return True
 
-    @staticmethod
-    def open_or_create(path: str | Location, spec: StoreSpec) -> Store:
+    @classmethod
+    def open_or_create(cls, path: str | Location, spec: StoreSpec) -> Self:
         """Open the store, or make it; InputError, naming both spaces, if the existing one is for others."""
         if not Store.exists(path):
             try:
-                return Store.create(path, spec)
+                return cls.create(path, spec)
             except InputError:
                 if not Store.exists(path):  # else another process made it meanwhile
                     raise
-        store = Store.open(path)
+        store = cls.open(path)
         store.spec.require_equal(spec, str(path))
         return store
-
-    def add(self, *, observations: Any, actions: Any, **options: Any) -> Snapshot:
-        """Add episodes that are arrays, in one commit; see `distil.store.interchange.add.add_arrays` for all options.
-
-        One episode has T actions and T + 1 observations. Several are joined row after row, and `episode_ends` says where
-        each ends. To add the same episodes again adds nothing.
-
-        Args:
-            observations: [T+1, ...], or a dict of such arrays.
-            actions: [T, ...]; they become an expert's labels, unless `demonstrations=False`.
-            options: `rewards` [T], `terminated`, `truncated`, `episode_ends`, `success`, `final_observation`,
-                `demonstrations`, `source`.
-
-        Returns:
-            The snapshot with them.
-        """
-        from distil.store.interchange.add import add_arrays  # which imports stores itself
-
-        return add_arrays(self, observations=observations, actions=actions, **options)
 
     def writer(self, name: str, target_bytes: int = 128 << 20) -> ShardWriter:
         """Return a new writer of shards; see `ShardWriter`."""
@@ -323,18 +303,3 @@ class Store:
             uid = episodes.uid[twice[0]]
             raise ClashError(f"{self.path}: episode {uid} would be in the store twice; give new episodes new uids")
         return episodes
-
-
-class _Unmade(Store):
-    """A store that is made by the first `add`, and is one like others from then on."""
-
-    def __init__(self, path: Location) -> None:
-        self.path = path
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "path":
-            raise AttributeError(name)
-        if not Store.exists(self.path):
-            raise InputError(f"{self.path}: no episodes yet: the first `add` makes the store and says its spaces")
-        vars(self).update(vars(Store.open(self.path)))
-        return vars(self)[name]

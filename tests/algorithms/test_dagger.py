@@ -121,7 +121,7 @@ def test_a_gate_decides_in_all_rounds_after_the_demonstrations():
     first, second = algorithm.next_round(None), algorithm.next_round(report(0))
     assert (first.collect.gate, first.collect.actor) == (None, "expert")
     for plan in (second.collect, *second.ahead):
-        assert (plan.gate, plan.actor, plan.beta, plan.label) == (gate, "policy", 0.0, True)
+        assert (plan.gate, plan.agent, plan.beta, plan.label) == (gate, "policy", 0.0, True)
     assert len(second.ahead) == 2
 
 

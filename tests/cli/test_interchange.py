@@ -12,9 +12,9 @@ from gymnasium import spaces
 
 from distil.cli.interchange import store_export, store_formats, store_import
 from distil.errors import InputError, RunError
+from distil.interchange.episodes import demonstration
 from distil.spaces import action_spec, observation_spec
 from distil.store import Store, StoreSpec
-from distil.store.interchange.episodes import demonstration
 from distil.store.tags import set_tag
 
 h5py = pytest.importorskip("h5py", reason="needs pip install 'distil[robomimic]'")

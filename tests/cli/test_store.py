@@ -7,9 +7,9 @@ from gymnasium import spaces
 
 from distil import api
 from distil.cli.main import cli
+from distil.interchange.mp4 import Mp4Reader
 from distil.spaces import action_spec, observation_spec
 from distil.store import Store, StoreSpec
-from distil.store.interchange.mp4 import Mp4Reader
 from distil.types import Episode
 
 

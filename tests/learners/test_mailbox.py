@@ -3,13 +3,13 @@ import asyncio
 import pytest
 
 from distil.errors import InputError
-from distil.learners.mailbox import Done, Job, Mailbox
+from distil.learners.mailbox import Done, Mailbox, Order
 from distil.plans import UpdatePlan
 from distil.types import PolicyRef
 
 
-def job(index: int) -> Job:
-    return Job(index=index, plan=UpdatePlan(num_steps=1, round=index), store="s", version=1, selection=None)
+def order(index: int) -> Order:
+    return Order(index=index, plan=UpdatePlan(num_steps=1, round=index), store="s", version=1, selection=None)
 
 
 DONE = Done(metrics={"train/loss": 1.0}, policy=PolicyRef(version=1, spec={}, arrays={}))
@@ -22,15 +22,15 @@ def run(coroutine):
 def test_ranks_get_the_job_and_the_run_its_result():
     async def talk():
         box = Mailbox()
-        waiting = [asyncio.create_task(box.next_job(-1, 5)) for _ in range(2)]
+        waiting = [asyncio.create_task(box.next_order(-1, 5)) for _ in range(2)]
         await asyncio.sleep(0)
-        await box.post(job(0))
-        assert [await rank for rank in waiting] == [job(0), job(0)]
+        await box.post(order(0))
+        assert [await rank for rank in waiting] == [order(0), order(0)]
         result = asyncio.create_task(box.status(0, 5))
         await asyncio.sleep(0)
         await box.report(0, DONE)
         assert (await result).result == DONE
-        assert await box.next_job(0, 0.01) is True
+        assert await box.next_order(0, 0.01) is True
 
     run(talk())
 
@@ -40,12 +40,12 @@ def test_a_restarted_group_gets_the_job_that_nobody_reported():
 
     async def talk():
         box = Mailbox()
-        await box.post(job(0))
+        await box.post(order(0))
         await box.report(0, DONE)
-        await box.post(job(1))
+        await box.post(order(1))
         await box.started(0, 11)
         await box.started(1, 12)
-        assert await box.next_job(-1, 1) == job(1)
+        assert await box.next_order(-1, 1) == order(1)
         status = await box.status(1, 0.01)
         assert (status.num_starts, status.pids) == (1, {0: 11, 1: 12})
 
@@ -89,7 +89,7 @@ def test_the_first_error_stays_and_comes_at_once():
 def test_closing_ends_the_ranks(waiting):
     async def talk():
         box = Mailbox()
-        asked = asyncio.create_task(box.next_job(-1, 5))
+        asked = asyncio.create_task(box.next_order(-1, 5))
         if waiting:
             await asyncio.sleep(0)
         await box.close()

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from distil.errors import RunError
-from distil.objectives.augment import Augmenter, Draws, Imported, Jitter, ObservationNoise, Shift
+from distil.objectives.augment import Augmenter, Draws, ImportedAugmentation, Jitter, ObservationNoise, Shift
 from distil.objectives.augment_config import ImportAugmentConfig, JitterConfig, ObservationNoiseConfig, ShiftConfig
 from distil.policies.config import CnnConfig, PolicyConfig
 from distil.policies.policy import Policy
@@ -211,5 +211,5 @@ def _raises(batch: Batch, draws: Draws) -> Any:
 )
 def test_what_the_user_s_own_returns_is_checked(function: Callable[..., Any], text: str) -> None:
     with pytest.raises(RunError, match=text) as error:
-        Imported("mine", function)(batch(), draws())
+        ImportedAugmentation("mine", function)(batch(), draws())
     assert "\n" not in str(error.value)

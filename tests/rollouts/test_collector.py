@@ -79,7 +79,7 @@ def test_streams_differ_in_what_makes_them(tmp_path):
         Collector(fleet(lengths=[6]), store, seed=0),
     ]
     uids = [maker.items(plan)[0].uid for maker in makers]
-    uids.append(makers[0].items(CollectPlan(num_episodes=1, actor="random"))[0].uid)
+    uids.append(makers[0].items(CollectPlan(num_episodes=1, agent="random"))[0].uid)
     uids.append(makers[0].items(CollectPlan(num_episodes=1, round=1))[0].uid)
     assert len(set(uids)) == len(uids)
     assert Collector(some, store, seed=0, noise=NoiseConfig(level=9.0)).items(plan)[0].uid == uids[0]  # no noise is no noise
@@ -88,7 +88,7 @@ def test_streams_differ_in_what_makes_them(tmp_path):
 def test_who_acted_is_recorded(tmp_path):
     some = fleet()
     store = store_for(some, tmp_path)
-    report = Collector(some, store, seed=0).collect(CollectPlan(num_episodes=4, actor="random"))
+    report = Collector(some, store, seed=0).collect(CollectPlan(num_episodes=4, agent="random"))
     assert report.expert_labels == 0
     episodes = store.snapshot().episodes
     assert set(episodes.source) == {"random"}
@@ -150,7 +150,7 @@ def test_beta_is_drawn_in_its_unit(tmp_path, unit):
     """CORRECTNESS 12 and 13: within the binomial bound; labels everywhere, no matter who acted."""
     some, num, beta = fleet(lengths=[4]), 300, 0.3
     store = store_for(some, tmp_path)
-    plan = CollectPlan(num_episodes=num, round=1, actor="policy", beta=beta, beta_unit=unit, label=True)
+    plan = CollectPlan(num_episodes=num, round=1, agent="policy", beta=beta, beta_unit=unit, label=True)
     report = Collector(some, store, seed=0).collect(plan, policy(some))
     episodes = store.snapshot().episodes
     assert store.versions() == [1]
@@ -173,11 +173,11 @@ def test_episodes_are_named_after_the_policy_that_made_them(tmp_path):
     some = fleet()
     store = store_for(some, tmp_path)
     collector = Collector(some, store, seed=2)
-    plan = CollectPlan(num_episodes=3, round=1, actor="policy", label=True)
+    plan = CollectPlan(num_episodes=3, round=1, agent="policy", label=True)
     assert collector.collect(plan, policy(some)).num_episodes == 3
     assert collector.collect(plan, policy(some, version=4)).num_episodes == 0
     assert collector.collect(plan, policy(some, seed=1)).num_episodes == 3
-    assert collector.collect(CollectPlan(num_episodes=3, round=1, actor="policy"), policy(some)).num_episodes == 3
+    assert collector.collect(CollectPlan(num_episodes=3, round=1, agent="policy"), policy(some)).num_episodes == 3
     assert set(store.snapshot().episodes.source) == {"policy", "policy+expert:counting"}
 
 
@@ -185,7 +185,7 @@ def test_too_few_labels_end_the_plan_after_the_commit(tmp_path):
     some = fleet(lengths=[4])
     some.team = team_of(CountingExpert(fault="mask", bad_step=2))
     store = store_for(some, tmp_path)
-    plan = CollectPlan(num_episodes=3, round=1, actor="policy", label=True, max_unlabelled=0.2)
+    plan = CollectPlan(num_episodes=3, round=1, agent="policy", label=True, max_unlabelled=0.2)
     with pytest.raises(RunError, match="expert counting: left 3 of 12 steps of round 1 without a usable label"):
         Collector(some, store, seed=2).collect(plan, policy(some))
     assert store.snapshot().num_episodes == 3
@@ -214,7 +214,7 @@ def gated(tmp_path_factory):
     objective.begin(40)
     for batch in sampler.batches(batch_size=64, seed=0, num_batches=40):
         objective.step({"demos": to_torch(batch, torch.device("cpu"))})
-    collector.collect(CollectPlan(num_episodes=6, round=1, actor="policy", label=True), made.ref(1))
+    collector.collect(CollectPlan(num_episodes=6, round=1, agent="policy", label=True), made.ref(1))
     return made.ref(2), collector._store.snapshot()
 
 
@@ -227,7 +227,7 @@ def test_a_gated_episode_depends_on_its_seed_only(tmp_path, gated, kind, monkeyp
     """CORRECTNESS 5: whatever its slot, the number of slots, and who plays beside it. 12: labels are the expert's."""
     monkeypatch.setattr(regressor, "_NUM_STEPS", 200)
     policy, data = gated
-    digests, plan = set(), CollectPlan(num_episodes=7, round=2, actor="policy", gate=GATES[kind], label=True)
+    digests, plan = set(), CollectPlan(num_episodes=7, round=2, agent="policy", gate=GATES[kind], label=True)
     for num_envs in (1, 3, 12):
         config = RolloutConfig(num_workers=0, num_envs=num_envs)
         some = Fleet(env=CARTPOLE, spec=describe(CARTPOLE), config=config, team=balancers())
@@ -253,8 +253,8 @@ def test_other_gates_are_other_episodes(tmp_path, gated):
     policy, _ = gated
     some = fleet()
     collector = Collector(some, store_for(some, tmp_path), seed=0)
-    plans = [CollectPlan(num_episodes=1, actor="policy", gate=gate, label=True) for gate in (None, *GATES.values())]
-    plans.append(CollectPlan(num_episodes=1, actor="policy", gate=SafeGateConfig(threshold=0.31), label=True))
+    plans = [CollectPlan(num_episodes=1, agent="policy", gate=gate, label=True) for gate in (None, *GATES.values())]
+    plans.append(CollectPlan(num_episodes=1, agent="policy", gate=SafeGateConfig(threshold=0.31), label=True))
     assert len({collector.stream(plan, policy) for plan in plans}) == len(plans)
 
 
@@ -264,9 +264,9 @@ def test_a_gate_leaves_steps_unlabelled_without_being_told_off(tmp_path, gated):
     some = Fleet(env=CARTPOLE, spec=describe(CARTPOLE), config=RolloutConfig(num_workers=0, num_envs=4), team=team_of(Silent()))
     collector = Collector(some, store_for(some, tmp_path), seed=0)
     for number, gate in enumerate((SafeGateConfig(threshold=0.0), EnsembleGateConfig(doubt=0.0), GATES["human"])):
-        plan = CollectPlan(num_episodes=1, round=number, actor="policy", gate=gate, label=True, max_unlabelled=0.0)
+        plan = CollectPlan(num_episodes=1, round=number, agent="policy", gate=gate, label=True, max_unlabelled=0.0)
         assert collector.collect(plan, policy, data).num_episodes == 1
-    plan = CollectPlan(num_episodes=1, round=9, actor="policy", gate=GATES["ensemble"], label=True, max_unlabelled=0.0)
+    plan = CollectPlan(num_episodes=1, round=9, agent="policy", gate=GATES["ensemble"], label=True, max_unlabelled=0.0)
     with pytest.raises(RunError, match=r"expert silent: left .* of round 9 without a usable label"):
         collector.collect(plan, policy, data)
 

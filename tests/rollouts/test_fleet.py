@@ -3,9 +3,9 @@ from testbed import CountingExpert, team_of
 
 from distil.envs import ImportEnvConfig, describe
 from distil.errors import RunError
-from distil.rollouts import ActorSpec, Fleet, Outcome, RolloutConfig
-from distil.rollouts.loop import Item
-from distil.rollouts.worker import Job
+from distil.rollouts import AgentSpec, Fleet, Outcome, RolloutConfig
+from distil.rollouts.loop import EpisodeItem
+from distil.rollouts.worker import Assignment
 
 
 def fleet(num_workers=0, num_envs=4, **kwargs):
@@ -15,10 +15,10 @@ def fleet(num_workers=0, num_envs=4, **kwargs):
 
 
 def items(num):
-    return [Item(index=i, uid=f"u{i}", seed=i) for i in range(num)]
+    return [EpisodeItem(index=i, uid=f"u{i}", seed=i) for i in range(num)]
 
 
-JOB = Job(actor=ActorSpec(who="expert"))
+JOB = Assignment(agent=AgentSpec(who="expert"))
 
 
 @pytest.mark.parametrize("num_workers", [0, 1, 2, 3, 8])

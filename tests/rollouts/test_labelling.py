@@ -5,7 +5,7 @@ import pytest
 from distil.errors import RunError
 from distil.experts.base import Checked, Stateless, every
 from distil.rollouts.labelling import Labeller
-from distil.rollouts.loop import Finished, Item
+from distil.rollouts.loop import EpisodeItem, Finished
 from distil.spaces import action_spec
 from distil.types import Episode, Labels
 
@@ -47,7 +47,7 @@ def episode(length=7):
 
 
 def finished(number=0):
-    item = Item(index=number, uid=str(number), seed=42 + number)
+    item = EpisodeItem(index=number, uid=str(number), seed=42 + number)
     return Finished(item=item, total_reward=0.0, length=7, terminated=True, truncated=False, success=None, episode=episode())
 
 

@@ -9,14 +9,14 @@ from distil.envs import ImportEnvConfig, describe, slots
 from distil.errors import InputError, RunError
 from distil.experts.imported import ImportExpertConfig
 from distil.rollouts import loop
-from distil.rollouts.actors import Acted, ExpertActor, RandomActor
-from distil.rollouts.loop import Item, Record, run_episodes
+from distil.rollouts.agents import Acted, ExpertAgent, RandomAgent
+from distil.rollouts.loop import EpisodeItem, Record, run_episodes
 
 ODD = ImportEnvConfig(target="testbed:Odd")
 
 
 def items(seeds):
-    return [Item(index=i, uid=f"u{i}", seed=seed) for i, seed in enumerate(seeds)]
+    return [EpisodeItem(index=i, uid=f"u{i}", seed=seed) for i, seed in enumerate(seeds)]
 
 
 def run(seeds, *, num=3, actor=None, record=Record(), target="Toy", vectorised=False, stop=lambda: False, limit=None, **kwargs):  # noqa: B008
@@ -26,7 +26,7 @@ def run(seeds, *, num=3, actor=None, record=Record(), target="Toy", vectorised=F
     places = slots(config, num)
     done = list(
         run_episodes(
-            places, actor or ExpertActor(CountingExpert()), items(seeds), spec=describe(config), record=record, stop=stop
+            places, actor or ExpertAgent(CountingExpert()), items(seeds), spec=describe(config), record=record, stop=stop
         )
     )
     places.close()
@@ -103,14 +103,14 @@ def test_an_item_has_its_slot_whoever_runs_it():
     for part in (items(range(10)), items(range(10))[7:], items(range(10))[4:6]):
         expert = CountingExpert()
         config = ImportEnvConfig(target="testbed:Toy", kwargs={"lengths": [3, 9, 1]})
-        list(run_episodes(slots(config, 4), ExpertActor(expert), part, spec=describe(config)))
+        list(run_episodes(slots(config, 4), ExpertAgent(expert), part, spec=describe(config)))
         assert sorted(expert.begun) == sorted((item.index % 4, item.seed) for item in part)
 
 
 def test_random_episodes_do_not_depend_on_the_number_of_slots():
     """CORRECTNESS 5: the stream is the episode's own."""
     action = describe(ImportEnvConfig(target="testbed:Toy")).action.leaf
-    few, many = (run(range(9), num=num, actor=RandomActor(action), lengths=[7, 20]) for num in (2, 9))
+    few, many = (run(range(9), num=num, actor=RandomAgent(action), lengths=[7, 20]) for num in (2, 9))
     for one, other in zip(few, many, strict=True):
         np.testing.assert_array_equal(one.episode.actions, other.episode.actions)
 
@@ -179,17 +179,17 @@ def test_a_failing_reset_is_named():
 
     config = ImportEnvConfig(target="testbed:Toy")
     with pytest.raises(RunError, match=r"no display \(in reset at seed 3 step 0"):
-        list(run_episodes(Broken(), ExpertActor(CountingExpert()), items([3]), spec=describe(config)))
+        list(run_episodes(Broken(), ExpertAgent(CountingExpert()), items([3]), spec=describe(config)))
 
 
 def test_a_failing_expert_is_named_with_seeds_and_steps():
     with pytest.raises(RunError, match=r"KeyError: 'lost' \(environment testbed:Toy, at one of seed 0 step 3, seed 1 step 3\)"):
-        run(range(2), actor=ExpertActor(CountingExpert("raise", 3)))
+        run(range(2), actor=ExpertAgent(CountingExpert("raise", 3)))
     with pytest.raises(RunError, match="no action at seed 0 step 3: an expert that acts must always answer"):
-        run(range(2), actor=ExpertActor(CountingExpert("silent", 3)))
+        run(range(2), actor=ExpertAgent(CountingExpert("silent", 3)))
 
 
-class Unfit(ExpertActor):
+class Unfit(ExpertAgent):
     def act(self, observations, envs, active=None):
         raise InputError("set this to that")
 
@@ -248,7 +248,7 @@ def test_an_info_that_is_no_json_is_named(monkeypatch):
     with pytest.raises(
         RunError, match=r"testbed:Odd at seed 4 step 2: an info of map is no JSON: keys must be .*rollouts\.infos"
     ):
-        run([4], actor=RandomActor(describe(ODD).action.leaf), target="Odd", record=Record(infos=("map",)))
+        run([4], actor=RandomAgent(describe(ODD).action.leaf), target="Odd", record=Record(infos=("map",)))
 
 
 @pytest.mark.parametrize("kind", [{}, {"target": "vector", "vectorised": True, "env": "InPlace"}], ids=str)
@@ -256,7 +256,7 @@ def test_who_changes_its_arguments_in_place_changes_nothing_that_is_kept(kind):
     """CORRECTNESS 12: neither the environment its action, nor the expert the observations."""
     spec = describe(ImportEnvConfig(target="testbed:InPlace"))
     expert = ImportExpertConfig(target="testbed:in_place").build(ImportEnvConfig(target="testbed:InPlace"), spec)
-    for finished in run([0, 1, 2], actor=ExpertActor(expert), **({"target": "InPlace"} | kind)):
+    for finished in run([0, 1, 2], actor=ExpertAgent(expert), **({"target": "InPlace"} | kind)):
         episode = finished.episode
         assert episode.actions[:, 0].tolist() == episode.expert_actions[:, 0].tolist() == [0.5, 0.75, 0.875]
         assert episode.observations["obs"][:, 0].tolist() == [0, 0.5, 0.75, 0.875]

@@ -26,11 +26,17 @@ class Holder(Config):
 )
 def test_a_gated_plan_reads_back_from_the_journal(gate):
     """CORRECTNESS 14: a resumed run goes on with what it had planned."""
-    plan = CollectPlan(num_episodes=3, round=2, actor="policy", label=True, gate=validate(Holder, {"gate": gate}).gate)
+    plan = CollectPlan(num_episodes=3, round=2, agent="policy", label=True, gate=validate(Holder, {"gate": gate}).gate)
     assert from_json(json.loads(json.dumps(to_json(plan)))) == plan
 
 
 def test_so_does_one_of_chance():
-    plan = CollectPlan(num_episodes=3, round=2, actor="policy", beta=0.3, beta_unit="step", label=True, max_unlabelled=0.1)
+    plan = CollectPlan(num_episodes=3, round=2, agent="policy", beta=0.3, beta_unit="step", label=True, max_unlabelled=0.1)
     assert from_json(json.loads(json.dumps(to_json(plan)))) == plan
     assert from_json(to_json(plan)) != CollectPlan(num_episodes=3, gate=SafeGateConfig())
+
+
+def test_a_plan_that_an_earlier_version_wrote():
+    plan = CollectPlan(num_episodes=3, round=2, agent="policy")
+    written = {"actor" if name == "agent" else name: value for name, value in to_json(plan).items()}
+    assert from_json(written) == plan

@@ -46,7 +46,7 @@ def test_one_worker_or_eight_give_the_same_episodes(fleets, tmp_path):
     for num_workers in (0, 1, 8):
         fleet = fleets(num_workers, env=env, num_envs=3)
         store = store_for(fleet, tmp_path / str(num_workers))
-        Collector(fleet, store, seed=3).collect(CollectPlan(num_episodes=14, actor="random"))
+        Collector(fleet, store, seed=3).collect(CollectPlan(num_episodes=14, agent="random"))
         digests.append(store.snapshot().digest)
         returns.append(evaluate(fleet, "random", episode_seeds(Purpose.EVALUATE, 11)).returns.tolist())
     assert digests[0] == digests[1] == digests[2]

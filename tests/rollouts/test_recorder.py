@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distil.envs import EnvSpec
-from distil.rollouts.actors import Acted
+from distil.rollouts.agents import Acted
 from distil.rollouts.recorder import Recorder
 from distil.spaces import action_spec, observation_spec
 

@@ -4,9 +4,9 @@ from testbed import CountingExpert, PeekingExpert, team_of
 
 from distil.envs import ImportEnvConfig, describe
 from distil.errors import InputError, RunError
-from distil.rollouts import ActorSpec
-from distil.rollouts.loop import Item
-from distil.rollouts.worker import Job, Setup, Target, Worker, WorkReport
+from distil.rollouts import AgentSpec
+from distil.rollouts.loop import EpisodeItem
+from distil.rollouts.worker import Assignment, Setup, Target, Worker, WorkReport
 from distil.store.schema import StoreSpec
 from distil.store.store import Store
 from distil.store.writer import ShardWriter
@@ -21,18 +21,18 @@ def store_for(setup, folder):
     return Store.create(folder / "s", StoreSpec(observation=setup.spec.observation, action=setup.spec.action))
 
 
-def job(store=None, who="expert", shard_bytes=1 << 20):
+def assignment(store=None, who="expert", shard_bytes=1 << 20):
     target = Target(path=str(store.path), spec=store.spec, shard_bytes=shard_bytes) if store else None
-    return Job(actor=ActorSpec(who=who), target=target)
+    return Assignment(agent=AgentSpec(who=who), target=target)
 
 
 def items(first, last):
-    return [Item(index=i, uid=f"u{i:03d}", seed=i) for i in range(first, last)]
+    return [EpisodeItem(index=i, uid=f"u{i:03d}", seed=i) for i in range(first, last)]
 
 
 def test_without_a_target_it_only_counts():
     worker, told = Worker(setup(CountingExpert())), []
-    report = worker.run(job(), items(0, 5), None, tell=told.append)
+    report = worker.run(assignment(), items(0, 5), None, tell=told.append)
     assert sorted(stats.index for stats in report.stats) == [0, 1, 2, 3, 4]
     assert told == list(report.stats)
     assert report.sealed == worker.seal().sealed == ()
@@ -42,7 +42,7 @@ def test_without_a_target_it_only_counts():
 def test_it_seals_at_the_end_of_a_call_once_it_holds_enough(tmp_path):
     ready = setup(CountingExpert())
     store = store_for(ready, tmp_path)
-    worker, work = Worker(ready), job(store, shard_bytes=1200)
+    worker, work = Worker(ready), assignment(store, shard_bytes=1200)
     assert worker.run(work, items(0, 2), None).sealed == ()
     report = worker.run(work, items(2, 6), None)
     assert sorted(stats.index for stats in report.sealed[0].stats) == [0, 1, 2, 3, 4, 5]
@@ -63,8 +63,8 @@ def test_a_new_job_starts_with_nothing(tmp_path):
     ready = setup(CountingExpert())
     store = store_for(ready, tmp_path)
     worker = Worker(ready)
-    worker.run(job(store), items(0, 2), None)
-    worker.run(job(store), items(2, 3), None)
+    worker.run(assignment(store), items(0, 2), None)
+    worker.run(assignment(store), items(2, 3), None)
     assert [stats.index for stats in worker.seal().sealed[0].stats] == [2]
 
 
@@ -73,7 +73,7 @@ def test_an_error_comes_back_with_what_was_complete(tmp_path):
     ready = setup(CountingExpert(), fault="raise", bad_seed=4, bad_step=1)
     store = store_for(ready, tmp_path)
     worker = Worker(ready)
-    report = worker.run(job(store), items(0, 6), None)
+    report = worker.run(assignment(store), items(0, 6), None)
     assert "seed 4 step 1" in report.error
     assert {stats.index for stats in worker.seal().sealed[0].stats} == {0, 1, 2}
     with pytest.raises(RunError, match="seed 4"):
@@ -81,16 +81,16 @@ def test_an_error_comes_back_with_what_was_complete(tmp_path):
 
 
 def test_bad_input_stays_bad_input():
-    report = Worker(setup()).run(job(), items(0, 1), None)
+    report = Worker(setup()).run(assignment(), items(0, 1), None)
     with pytest.raises(InputError, match=r"set expert\.kind"):
         report.raise_error()
     WorkReport().raise_error()
 
 
 def test_an_expert_may_look_into_the_simulator():
-    report = Worker(setup(PeekingExpert())).run(job(), items(0, 2), None)
+    report = Worker(setup(PeekingExpert())).run(assignment(), items(0, 2), None)
     assert report.error == ""
-    report = Worker(setup(PeekingExpert(), vectorised=True)).run(job(), items(0, 2), None)
+    report = Worker(setup(PeekingExpert(), vectorised=True)).run(assignment(), items(0, 2), None)
     assert "reads the simulator" in report.error
     assert report.is_input_error
 
@@ -107,7 +107,7 @@ def test_an_interrupt_while_adding_keeps_what_is_complete(tmp_path, monkeypatch)
 
     monkeypatch.setattr(ShardWriter, "add", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        worker.run(job(store), items(0, 3), None)
+        worker.run(assignment(store), items(0, 3), None)
     (sealed,) = worker.seal().sealed
     assert store.commit([sealed.entry]).episodes.uid.tolist() == ["u000", "u001"]
 
@@ -116,7 +116,7 @@ def test_a_disk_that_refuses_is_reported(tmp_path):
     ready = setup(CountingExpert())
     store = store_for(ready, tmp_path)
     worker = Worker(ready)
-    worker.run(job(store), items(0, 2), None)
+    worker.run(assignment(store), items(0, 2), None)
     (store.path / "data").write_text("a file is in the folder's place")
     assert worker.seal().error
 
@@ -126,7 +126,7 @@ def test_a_disk_that_refuses_is_reported(tmp_path):
 def test_after_a_fault_it_makes_new_environments(kind):
     """Processes of a vector environment are gone after an error."""
     ready = setup(CountingExpert(), vectorised=True, kind=kind, fault="raise", bad_seed=4, bad_step=1)
-    worker, work = Worker(ready), job()
+    worker, work = Worker(ready), assignment()
     assert "the wheel fell off" in worker.run(work, items(3, 6), None).error
     report = worker.run(work, items(0, 3), None)
     assert (report.error, sorted(stats.index for stats in report.stats)) == ("", [0, 1, 2])

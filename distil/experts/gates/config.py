@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from distil.config import Config
-from distil.experts.gates.human import HumanPlan, Imported
+from distil.experts.gates.human import HumanPlan, ImportedIntervener
 from distil.experts.gates.keyboard import Keyboard
 from distil.spaces import Leaf
 
@@ -73,9 +73,9 @@ class ImportIntervenerConfig(Config):
     target: str
     kwargs: dict[str, Any] = Field(default_factory=dict)
 
-    def maker(self) -> Imported:
+    def maker(self) -> ImportedIntervener:
         """Return what makes the intervener."""
-        return Imported(target=self.target, kwargs=self.kwargs)
+        return ImportedIntervener(target=self.target, kwargs=self.kwargs)
 
 
 class HumanGateConfig(Config):

@@ -97,7 +97,7 @@ class _Answer(Stateless):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Imported:
+class ImportedIntervener:
     """Makes the user's intervener: `target(num_envs=..., **kwargs)`."""
 
     target: str

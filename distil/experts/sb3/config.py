@@ -13,10 +13,10 @@ from distil.content import Content
 from distil.errors import InputError
 from distil.experts.base import Checked, Expert
 from distil.experts.common import OneExpertConfig
+from distil.experts.sb3.architecture import Algo, read_architecture
 from distil.experts.sb3.archive import Archive, beside, find_archive, read_archive
 from distil.experts.sb3.expert import Sb3Expert
 from distil.experts.sb3.fit import fit
-from distil.experts.sb3.layout import Algo, read_layout
 from distil.experts.sb3.settings import FIX
 from distil.experts.sb3.vecnormalize import Statistics, read_statistics
 
@@ -54,16 +54,16 @@ class Sb3ExpertConfig(OneExpertConfig):
         """
         archive = read_archive(Path(self.path))
         _check_wrappers(archive, env)
-        layout = read_layout(archive)
-        if self.algo not in ("auto", *layout.algos):
+        architecture = read_architecture(archive)
+        if self.algo not in ("auto", *architecture.algos):
             raise InputError(
-                f"expert {archive.path}: holds one of {', '.join(layout.algos)}, not {self.algo}; set expert.algo=auto"
+                f"expert {archive.path}: holds one of {', '.join(architecture.algos)}, not {self.algo}; set expert.algo=auto"
             )
         statistics = self._statistics(archive)
         limit = _time_limit(archive, env, spec) if self._wants_time(archive) else None
-        name = f"sb3 {self.algo if self.algo != 'auto' else layout.algos[0]} {archive.path.name}"
-        inputs = fit(name, archive, layout, (spec.observation, spec.action), statistics, time=limit is not None)
-        expert = Sb3Expert(name, layout, inputs, spec.action.leaf, statistics=statistics, time_limit=limit)
+        name = f"sb3 {self.algo if self.algo != 'auto' else architecture.algos[0]} {archive.path.name}"
+        inputs = fit(name, archive, architecture, (spec.observation, spec.action), statistics, time=limit is not None)
+        expert = Sb3Expert(name, architecture, inputs, spec.action.leaf, statistics=statistics, time_limit=limit)
         return Checked(expert, spec.action)
 
     def _statistics(self, archive: Archive) -> Statistics | None:

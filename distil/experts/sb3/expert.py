@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from distil.experts.base import every
+from distil.experts.sb3.architecture import Architecture
 from distil.experts.sb3.fit import TIME_LEAVES
-from distil.experts.sb3.layout import Layout
 from distil.experts.sb3.vecnormalize import Statistics
 from distil.spaces import Leaf
 from distil.types import Array, Labels, Observations
@@ -23,7 +23,7 @@ class Sb3Expert:
 
     Args:
         name: for reports and errors.
-        layout: network and output.
+        architecture: network and output.
         inputs: the leaves of the observation that enter the network, in its order.
         action: the environment's action space.
         statistics: of VecNormalize, or None.
@@ -35,7 +35,7 @@ class Sb3Expert:
     def __init__(
         self,
         name: str,
-        layout: Layout,
+        architecture: Architecture,
         inputs: tuple[Leaf, ...],
         action: Leaf,
         *,
@@ -43,7 +43,7 @@ class Sb3Expert:
         time_limit: int | None = None,
     ) -> None:
         self.name, self.stateful = name, time_limit is not None
-        self._layout, self._leaves, self._action = layout, inputs, action
+        self._layout, self._leaves, self._action = architecture, inputs, action
         self._statistics, self._time_limit = statistics, time_limit
         self._ages: dict[int, int] = {}  # slot -> steps since its episode began
         if action.kind == "box":

@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 
 from distil.errors import InputError
+from distil.experts.sb3.architecture import Architecture
 from distil.experts.sb3.archive import Archive
-from distil.experts.sb3.layout import Layout
 from distil.experts.sb3.settings import FIX
 from distil.experts.sb3.vecnormalize import Statistics
 from distil.spaces import Leaf, SpaceSpec
@@ -18,14 +18,20 @@ _HER_KEYS = ("obs/observation", "obs/desired_goal")  # what HER of Stable-Baseli
 
 
 def fit(
-    name: str, archive: Archive, layout: Layout, has: tuple[SpaceSpec, SpaceSpec], statistics: Statistics | None, *, time: bool
+    name: str,
+    archive: Archive,
+    architecture: Architecture,
+    has: tuple[SpaceSpec, SpaceSpec],
+    statistics: Statistics | None,
+    *,
+    time: bool,
 ) -> tuple[Leaf, ...]:
     """Return the leaves of the environment's observations in the order in which they enter the network.
 
     Args:
         name: the expert's.
         archive: the model, with the spaces that it was trained on.
-        layout: the policy's network.
+        architecture: the policy's network.
         has: the environment's observation and action spaces.
         statistics: of VecNormalize, or None.
         time: the policy also sees the time.
@@ -39,7 +45,7 @@ def fit(
     if time and _timed(has[0]) is None:
         raise InputError(f"expert {name}: a time feature wants a Box vector, the environment has {has[0].describe()}")
     leaves = _inputs(archive, trained[0], has[0], time=time)
-    theirs = f"made for {_describe(trained, layout)}"
+    theirs = f"made for {_describe(trained, architecture)}"
     fault = f"expert {name}: {theirs}, the environment has {_described(has, has[0].leaves)}; choose an expert for it"
     if leaves is None or not _same(trained[1].leaf, has[1].leaf):
         if not time and _inputs(archive, trained[0], has[0], time=True):
@@ -47,11 +53,11 @@ def fit(
         raise InputError(fault)
     if any(leaf.start for leaf in (*leaves, has[1].leaf)):
         raise InputError(f"expert {name}: Stable-Baselines3 counts choices from 0, not from the space's start; {FIX}")
-    wrong_size = layout.network.num_inputs != sum(map(_num_inputs, leaves)) + time
-    wrong_size |= layout.network.num_outputs != _num_outputs(has[1].leaf) * layout.num_quantiles
-    if wrong_size or (layout.output == "best") == (has[1].leaf.kind == "box"):
+    wrong_size = architecture.network.num_inputs != sum(map(_num_inputs, leaves)) + time
+    wrong_size |= architecture.network.num_outputs != _num_outputs(has[1].leaf) * architecture.num_quantiles
+    if wrong_size or (architecture.output == "best") == (has[1].leaf.kind == "box"):
         raise InputError(f"expert {name}: {theirs}: its network is for other spaces than its settings say; save it again")
-    _check_bounds(name, layout, trained[1].leaf, has[1].leaf)
+    _check_bounds(name, architecture, trained[1].leaf, has[1].leaf)
     _check_statistics(name, archive, leaves, statistics, time=time)
     return leaves
 
@@ -86,8 +92,8 @@ def _longer(leaf: Leaf) -> Leaf:
     return dataclasses.replace(leaf, shape=(leaf.shape[0] + 1,))
 
 
-def _describe(spaces: tuple[SpaceSpec, SpaceSpec], layout: Layout) -> str:
-    sizes = f"({layout.network.num_inputs} network inputs)", f"({layout.network.num_outputs} network outputs)"
+def _describe(spaces: tuple[SpaceSpec, SpaceSpec], architecture: Architecture) -> str:
+    sizes = f"({architecture.network.num_inputs} network inputs)", f"({architecture.network.num_outputs} network outputs)"
     return f"observations {spaces[0].describe()} {sizes[0]}, actions {spaces[1].describe()} {sizes[1]}"
 
 
@@ -96,7 +102,7 @@ def _described(spaces: tuple[SpaceSpec, SpaceSpec], leaves: tuple[Leaf, ...]) ->
     return f"observations {spaces[0].describe()} ({num_inputs} network inputs), actions {spaces[1].describe()}"
 
 
-def _check_bounds(name: str, layout: Layout, trained: Leaf, has: Leaf) -> None:
+def _check_bounds(name: str, architecture: Architecture, trained: Leaf, has: Leaf) -> None:
     """Refuse an environment whose actions are in other units: the policy's answers mean those of its training."""
     if has.kind != "box":
         return
@@ -107,7 +113,7 @@ def _check_bounds(name: str, layout: Layout, trained: Leaf, has: Leaf) -> None:
             f"expert {name}: trained with actions from {ranges[0]}, those of the environment are from {ranges[1]}; "
             "add or remove the wrapper that rescales them"
         )
-    if layout.output == "tanh" and not all(np.isfinite(bound).all() for bound in ours):
+    if architecture.output == "tanh" and not all(np.isfinite(bound).all() for bound in ours):
         raise InputError(f"expert {name}: rescales to the action's bounds, the environment has none; add a bounding wrapper")
 
 

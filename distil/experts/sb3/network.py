@@ -47,7 +47,7 @@ class Layer:
     bias: Array | None  # [O]
 
 
-class Mlp:
+class NumpyMlp:
     """Affine layers with an activation between them.
 
     Args:

@@ -16,7 +16,7 @@ from distil.experts.gates.config import (
     SafeGateConfig,
     ThriftyGateConfig,
 )
-from distil.experts.gates.human import Imported
+from distil.experts.gates.human import ImportedIntervener
 from distil.experts.gates.keyboard import Keyboard
 
 
@@ -90,7 +90,7 @@ def test_an_intervener_is_data_and_is_checked_early() -> None:
     assert keyboard.plan().make == Keyboard(keys=KEYS)
     keyboard.check(leaf(CHOICE))
     own = gate(kind="human", intervener={"kind": "import", "target": "gatebed:Rescuer", "kwargs": {"angle": 0.1}})
-    assert own.plan().make == Imported(target="gatebed:Rescuer", kwargs={"angle": 0.1})
+    assert own.plan().make == ImportedIntervener(target="gatebed:Rescuer", kwargs={"angle": 0.1})
     own.check(leaf(CHOICE))
     for broken in (
         {"kind": "keyboard", "keys": {"left": 9}},

@@ -4,7 +4,7 @@ import pytest
 from gatebed import BOX, CHOICE, leaf, situation
 
 from distil.errors import InputError, RunError
-from distil.experts.gates.human import HumanPlan, Imported
+from distil.experts.gates.human import HumanPlan, ImportedIntervener
 from distil.types import Labels
 
 
@@ -33,7 +33,7 @@ def chosen(space, intervener, policy_actions):
 
 def test_the_intervener_acts_where_it_says_so_and_labels_just_there():
     """CORRECTNESS 12: what is stored is what they did."""
-    plan = HumanPlan(make=Imported(target="gatebed:Rescuer", kwargs={}))
+    plan = HumanPlan(make=ImportedIntervener(target="gatebed:Rescuer", kwargs={}))
     assert (plan.labels_all, plan.needs_expert) == (False, False)
     human = Told(actions=np.array([2, 3]), mask=np.array([True, False]))
     choice = chosen(CHOICE, human, np.array([1, 1]))
@@ -87,7 +87,7 @@ def test_lists_will_do_and_nothing_will_not():
 
 
 def test_ones_own_is_made_in_the_worker_with_its_kwargs():
-    made = Imported(target="gatebed:Rescuer", kwargs={"angle": 0.5})(3, leaf(gym.spaces.Discrete(2)))
+    made = ImportedIntervener(target="gatebed:Rescuer", kwargs={"angle": 0.5})(3, leaf(gym.spaces.Discrete(2)))
     assert (made.angle, len(made.steps)) == (0.5, 3)
 
 
@@ -101,15 +101,15 @@ def test_ones_own_is_made_in_the_worker_with_its_kwargs():
     ],
 )
 def test_what_cannot_intervene_is_bad_input(target, kwargs, words):
-    make = Imported(target=target, kwargs=kwargs)
+    make = ImportedIntervener(target=target, kwargs=kwargs)
     with pytest.raises(InputError, match=words):
         make(2, leaf(CHOICE))
 
 
 def test_a_target_that_is_missing_is_known_before_there_are_environments():
-    Imported(target="gatebed:Rescuer", kwargs={}).check(leaf(CHOICE))
+    ImportedIntervener(target="gatebed:Rescuer", kwargs={}).check(leaf(CHOICE))
     with pytest.raises(InputError, match="no module named 'nowhere'"):
-        Imported(target="nowhere:Rescuer", kwargs={}).check(leaf(CHOICE))
+        ImportedIntervener(target="nowhere:Rescuer", kwargs={}).check(leaf(CHOICE))
 
 
 def test_an_intervener_that_works_in_place_changes_nothing_of_the_policy():

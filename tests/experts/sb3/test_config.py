@@ -67,7 +67,7 @@ def test_statistics_are_found_missed_and_left_out(tmp_path):
     np.testing.assert_array_equal(given, normalised)
     (tmp_path / "config.yml").write_text("normalize: \"{'norm_obs': False, 'norm_reward': True}\"\n")
     np.testing.assert_array_equal(build("Hopper-v5", path=str(tmp_path)).act(obs).actions, plain)
-    (tmp_path / "Hopper-v3").mkdir()  # the zoo's layout
+    (tmp_path / "Hopper-v3").mkdir()  # the zoo's architecture
     shutil.copyfile(source / "vecnormalize.pkl", tmp_path / "Hopper-v3/vecnormalize.pkl")
     np.testing.assert_array_equal(build("Hopper-v5", path=str(tmp_path)).act(obs).actions, normalised)
 

@@ -11,10 +11,10 @@ from gymnasium import spaces
 
 from distil.envs import EnvSpec, GymEnvConfig
 from distil.errors import InputError
+from distil.experts.sb3.architecture import read_architecture
 from distil.experts.sb3.archive import read_archive
 from distil.experts.sb3.config import Sb3ExpertConfig
 from distil.experts.sb3.expert import Sb3Expert
-from distil.experts.sb3.layout import read_layout
 from distil.spaces import action_spec, observation_spec
 
 torch = pytest.importorskip("torch")
@@ -331,8 +331,8 @@ def test_answers_are_the_callers(made, tmp_path):
     path = made.write_zip(
         tmp_path / "m.zip", made.settings(env, "linear ars"), hidden(made, RNG, "action_net", [3, 2], bias=False)
     )
-    spec, layout = spec_of(env), read_layout(read_archive(path))
-    expert = Sb3Expert("x", layout, spec.observation.leaves, spec.action.leaf)
+    spec, architecture = spec_of(env), read_architecture(read_archive(path))
+    expert = Sb3Expert("x", architecture, spec.observation.leaves, spec.action.leaf)
     first = expert.act({"obs": OBS}).actions
     copy = first.copy()
     expert.act({"obs": -OBS})

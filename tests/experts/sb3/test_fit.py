@@ -3,9 +3,9 @@ import pytest
 from gymnasium import spaces
 
 from distil.errors import InputError
+from distil.experts.sb3.architecture import read_architecture
 from distil.experts.sb3.archive import read_archive
 from distil.experts.sb3.fit import fit as check
-from distil.experts.sb3.layout import read_layout
 from distil.experts.sb3.vecnormalize import Statistics
 from distil.spaces import action_spec, observation_spec
 
@@ -32,7 +32,7 @@ def fit(made, tmp_path):
         scale = {leaf: value + 1 for leaf, value in (mean or {}).items()}
         statistics = None if mean is None else Statistics(mean=mean, scale=scale, clip=10.0)
         has = (observation_spec(observation), action_spec(action))
-        return [leaf.name for leaf in check("e", archive, read_layout(archive), has, statistics, time=time)]
+        return [leaf.name for leaf in check("e", archive, read_architecture(archive), has, statistics, time=time)]
 
     return fit
 

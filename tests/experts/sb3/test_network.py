@@ -3,7 +3,7 @@ import pickle
 import numpy as np
 import pytest
 
-from distil.experts.sb3.network import ACTIVATIONS, Layer, Mlp
+from distil.experts.sb3.network import ACTIVATIONS, Layer, NumpyMlp
 
 torch = pytest.importorskip("torch")
 
@@ -18,7 +18,7 @@ def test_equals_torch(activation):
     layers = [
         Layer(weight=m.weight.detach().numpy(), bias=None if m.bias is None else m.bias.detach().numpy()) for m in theirs[::2]
     ]
-    ours = Mlp(layers, activation)
+    ours = NumpyMlp(layers, activation)
     assert (ours.num_inputs, ours.num_outputs) == (5, 3)
     for num in (7, 2, 7):
         x = (np.random.default_rng(num).normal(size=(num, 5)) * 4).astype(np.float32)
@@ -27,7 +27,7 @@ def test_equals_torch(activation):
 
 
 def test_buffers_are_kept_and_not_pickled():
-    mlp = Mlp([Layer(weight=np.ones((2, 3), np.float32), bias=None)], "ReLU")
+    mlp = NumpyMlp([Layer(weight=np.ones((2, 3), np.float32), bias=None)], "ReLU")
     assert mlp.input(10_000) is mlp.input(10_000)
     assert len(pickle.dumps(mlp)) < 1000
     copy = pickle.loads(pickle.dumps(mlp))

@@ -8,8 +8,8 @@ import pytest
 from gymnasium import spaces
 
 from distil.errors import InputError
+from distil.experts.sb3.architecture import read_architecture
 from distil.experts.sb3.archive import read_archive
-from distil.experts.sb3.layout import read_layout
 from distil.experts.sb3.settings import Settings
 
 ENV = SimpleNamespace(observation_space=spaces.Box(-1, 1, (3,), np.float32), action_space=spaces.Box(-1, 1, (2,), np.float32))
@@ -145,7 +145,7 @@ def test_what_stable_baselines3_saves_of_a_users_own(tmp_path, monkeypatch, by):
         ):
             sb3.PPO(policy, gym.make("Pendulum-v1"), device="cpu", policy_kwargs=kwargs).save(tmp_path / "m.zip")
             with pytest.raises(InputError, match=fault):
-                read_layout(read_archive(tmp_path / "m.zip"))
+                read_architecture(read_archive(tmp_path / "m.zip"))
     finally:
         sys.modules.pop("owns", None)
 
@@ -160,4 +160,4 @@ def test_what_sb3_contrib_saves_of_other_networks(tmp_path, algo):
     kwargs = {"buffer_size": 10} if algo == "CrossQ" else {}
     getattr(contrib, algo)(policy, env, device="cpu", **kwargs).save(tmp_path / "m.zip")
     with pytest.raises(InputError, match=r"isn't supported: (CrossQ|a recurrent network|one that needs action masks)"):
-        read_layout(read_archive(tmp_path / "m.zip"))
+        read_architecture(read_archive(tmp_path / "m.zip"))
