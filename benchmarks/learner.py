@@ -23,6 +23,7 @@ from gymnasium import spaces
 from torch import nn
 
 from distil.learners import LearnerConfig, make_learner
+from distil.learners.data import demos
 from distil.plans import UpdatePlan
 from distil.policies.config import PolicyConfig
 from distil.spaces import action_spec, observation_spec
@@ -111,7 +112,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
             if which == "bare":
                 figures["bare"] = bare.run(steps)
                 continue
-            metrics = learner.update(UpdatePlan(num_steps=steps, round=number + 1), snapshot)
+            metrics = learner.update(UpdatePlan(num_steps=steps, round=number + 1), demos(snapshot))
             figures["distil"] = metrics["train/samples_per_s"]
             figures["data_wait"] = metrics["time/data_wait_s"] / metrics["time/update_s"]
         if number >= 0:

@@ -14,11 +14,12 @@ from distil.types import PolicyRef
 
 if TYPE_CHECKING:
     from distil.experts.gates.config import GateConfig
-    from distil.store.mixture import MixtureConfig
 
 Metrics = Mapping[str, float]
 Who = Literal["expert", "policy", "random"]
 Unit = Literal["episode", "step"]
+Source = Literal["demos", "agent"]
+DEMOS = "demos"
 AHEAD = "collect/ahead"  # metric: rounds after the reported one whose collection has begun
 
 
@@ -46,14 +47,21 @@ class CollectPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StreamPlan:
+    """What one stream of an update draws from."""
+
+    source: Source = "demos"  # the run's demonstrations, or what its own policies have done
+    num_rounds: int | None = None  # episodes of the last N rounds only; None: all
+
+
+@dataclass(frozen=True, kw_only=True)
 class UpdatePlan:
-    """Gradient steps on a snapshot, or on a mixture of several."""
+    """Gradient steps on batches from named streams; the objective says which names it needs."""
 
     num_steps: int
     round: int = 0
-    num_rounds: int | None = None  # train on the episodes of the last so many rounds; None: all
     from_scratch: bool = False  # new weights, moments and statistics; otherwise those that the last update ended with
-    mixture: MixtureConfig | None = None  # with pinned versions: train on this, and on no snapshot of the run's own
+    streams: Mapping[str, StreamPlan] = field(default_factory=lambda: {DEMOS: StreamPlan()})
     weights: WeightConfig = field(default_factory=WeightConfig)  # how much rounds, and interventions, count in the loss
 
 
@@ -112,6 +120,7 @@ class RoundReport:
 
 __all__ = [
     "AHEAD",
+    "DEMOS",
     "CheckPlan",
     "CollectPlan",
     "CollectReport",
@@ -120,6 +129,8 @@ __all__ = [
     "PolicyRef",
     "Round",
     "RoundReport",
+    "Source",
+    "StreamPlan",
     "Unit",
     "UpdatePlan",
     "Who",

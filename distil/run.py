@@ -115,7 +115,7 @@ def _last_policy(todo: Round, parts: Parts) -> PolicyRef:
 def _update(todo: Round, plan: UpdatePlan, data: Gathered, parts: Parts) -> dict[str, float]:
     for dataset in data.datasets():
         parts.tracker.log({}, plan.round, dataset=dataset)
-    metrics = parts.learner.update(*data.plan(plan))
+    metrics = parts.learner.update(plan, data.streams)
     parts.losses.finish_update(metrics)
     save_policy(parts.learner.policy, parts.rundir.policy)
     if parts.config.overlap:

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 from distil.errors import InputError, RunError
-from distil.plans import AHEAD, CollectPlan, CollectReport, Metrics, Round, UpdatePlan
+from distil.learners.data import Streams, demos
+from distil.plans import AHEAD, DEMOS, CollectPlan, CollectReport, Metrics, Round
 from distil.policies.checkpoint import load_policy_ref
 from distil.rollouts import (
     Collected,
@@ -47,9 +48,10 @@ class Gathered:
         """Version of the run's store; None: it has several."""
         return None if self.mixture is not None else self.everything[0].version
 
-    def plan(self, plan: UpdatePlan) -> tuple[UpdatePlan, Snapshot | None]:
-        """Return what a learner's update takes."""
-        return (plan, self.training[0]) if self.mixture is None else (replace(plan, mixture=self.mixture), None)
+    @property
+    def streams(self) -> Streams:
+        """What the round's update draws from, by the names in its plan."""
+        return demos(*self.training, shares=self.mixture.weights if self.mixture is not None else None)
 
     def budget(self) -> dict[str, float]:
         """Return `budget/*`; an episode of several parts counts once."""
@@ -119,9 +121,10 @@ class OwnStore:
                 self._start(number, plan, policy, todo.index)
         metrics = {**metrics, AHEAD: float(len(self._ahead))} if self._ahead else metrics
         everything = select(self._store, collected)
-        training = (
-            (self._chosen(todo, collected, select(self._store, collected, todo.update.num_rounds)),) if todo.update else ()
-        )
+        training: tuple[Snapshot, ...] = ()
+        if todo.update is not None:
+            recent = select(self._store, collected, todo.update.streams[DEMOS].num_rounds)
+            training = (self._chosen(todo, collected, recent),)
         metrics, num_queries = {**metrics, **given(everything, collected)}, asked(everything, collected)
         return Gathered(everything=(everything,), training=training, metrics=metrics, num_queries=num_queries)
 

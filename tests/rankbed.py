@@ -11,6 +11,7 @@ import torch
 
 from distil.learners.base import LearnerSetup
 from distil.learners.config import LearnerConfig
+from distil.learners.data import demos
 from distil.learners.rank import Rank
 from distil.learners.ranks import Ranks
 from distil.objectives.supervised import Supervised
@@ -40,7 +41,7 @@ def main(folder: Path, number: int, free_bytes: int, num_steps: int, batch_size:
         resume=False,
     )
     rank = Rank(setup, ranks=Ranks(rank=number, world_size=2))
-    metrics = rank.update(UpdatePlan(num_steps=num_steps), snapshot)
+    metrics = rank.update(UpdatePlan(num_steps=num_steps), demos(snapshot))
     np.save(folder / f"seen{number}.npy", np.concatenate(seen))
     (folder / f"metrics{number}.json").write_text(json.dumps(dict(metrics)))
     rank.close()

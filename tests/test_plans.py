@@ -1,14 +1,20 @@
 import json
 import pickle
 
-from distil.plans import CheckPlan, CollectPlan, EvaluatePlan, Round, RoundReport, UpdatePlan
+from distil.plans import CheckPlan, CollectPlan, EvaluatePlan, Round, RoundReport, StreamPlan, UpdatePlan
 from distil.store import WeightConfig
 
 ROUND = Round(
     index=2,
     check=CheckPlan(num_episodes=3, min_return=10.0),
     collect=CollectPlan(num_episodes=5, round=2, agent="policy", beta=0.5, beta_unit="step", label=True),
-    update=UpdatePlan(num_steps=7, round=2, num_rounds=1, from_scratch=True, weights=WeightConfig(round_decay=0.5)),
+    update=UpdatePlan(
+        num_steps=7,
+        round=2,
+        from_scratch=True,
+        streams={"demos": StreamPlan(num_rounds=1)},
+        weights=WeightConfig(round_decay=0.5),
+    ),
     evaluate=EvaluatePlan(num_episodes=4, round=2, held_out=False),
 )
 

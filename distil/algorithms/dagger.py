@@ -17,7 +17,7 @@ from distil.algorithms.base import Budget
 from distil.config import Config
 from distil.errors import InputError
 from distil.experts.gates.config import GateConfig, HumanGateConfig
-from distil.plans import AHEAD, CheckPlan, CollectPlan, EvaluatePlan, Round, RoundReport, Unit, UpdatePlan
+from distil.plans import AHEAD, DEMOS, CheckPlan, CollectPlan, EvaluatePlan, Round, RoundReport, StreamPlan, Unit, UpdatePlan
 from distil.store.weights import WeightConfig
 
 
@@ -141,8 +141,8 @@ class Dagger:
             update=UpdatePlan(
                 num_steps=budget.num_steps,
                 round=index,
-                num_rounds=config.last_rounds,
                 from_scratch=config.from_scratch,
+                streams={DEMOS: StreamPlan(num_rounds=config.last_rounds)},
                 weights=config.weights,
             ),
             evaluate=EvaluatePlan(num_episodes=config.tuning_episodes, round=index, baselines=budget.baselines, held_out=False)

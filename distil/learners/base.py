@@ -11,9 +11,9 @@ from distil.plans import Metrics, UpdatePlan
 from distil.types import PolicyRef
 
 if TYPE_CHECKING:
+    from distil.learners.data import Streams
     from distil.policies.config import PolicyConfig
     from distil.store.schema import StoreSpec
-    from distil.store.snapshot import Snapshot
 
 
 class Learner(Protocol):
@@ -23,12 +23,12 @@ class Learner(Protocol):
     def policy(self) -> PolicyRef:
         """The policy after the last finished update; version 0 is the untrained one."""
 
-    def update(self, plan: UpdatePlan, snapshot: Snapshot | None = None) -> Metrics:
+    def update(self, plan: UpdatePlan, streams: Streams) -> Metrics:
         """Carry out `plan`; return `train/*` and `time/*` figures. A plan that is done already isn't repeated.
 
         Args:
             plan: what to do.
-            snapshot: what to train on, unless `plan` has a mixture.
+            streams: what to train on, by the names that `plan.streams` has.
         """
 
     def close(self) -> None:

@@ -1,45 +1,42 @@
-"""What an update trains on: the episodes of one store, or of several in proportion to weights; and how much each counts."""
+"""What a stream of an update draws from: the episodes of one store, or of several in proportion to shares."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import xxhash
 
 from distil.errors import InputError
-from distil.plans import UpdatePlan
-from distil.store.mixture import MixedSampler, MixtureConfig, split
+from distil.plans import DEMOS
+from distil.store.mixture import MixedSampler, split
 from distil.store.order import SampleSource
 from distil.store.reading import Reader
 
 if TYPE_CHECKING:
     from distil.store.snapshot import Snapshot
+    from distil.store.weights import WeightConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class Data:
-    """Episodes to train on. Several parts are a mixture; they may be of one store, and overlap."""
+class TrainingData:
+    """Pinned episodes. Several parts are a mixture; they may be of one store, and overlap."""
 
     parts: tuple[Snapshot, ...]
-    mixture: MixtureConfig | None = None
+    shares: tuple[float, ...] | None = None  # of a mixture: each part's, of the samples; None: there is one part
 
-    @staticmethod
-    def of(plan: UpdatePlan, snapshot: Snapshot | None) -> Data:
-        """Return the data of `plan`: those of its mixture, or else of `snapshot`; weighted as the plan wants."""
-        if plan.mixture is not None:
-            return Data(parts=plan.weights.apply(*plan.mixture.resolve()), mixture=plan.mixture)
-        assert snapshot is not None
-        return Data(parts=plan.weights.apply(snapshot))
+    def weighted(self, weights: WeightConfig) -> TrainingData:
+        """Return the same episodes with the weights of samples that a plan wants."""
+        return replace(self, parts=weights.apply(*self.parts))
 
     @property
     def digest(self) -> str:
         """Identity of what is learned, in hex: the content, its weights and, of a mixture, the parts' shares."""
-        if self.mixture is None:
+        if self.shares is None:
             return self.parts[0].digest
-        facts = [[part.digest, weight] for part, weight in zip(self.parts, self.mixture.weights, strict=True)]
+        facts = [[part.digest, share] for part, share in zip(self.parts, self.shares, strict=True)]
         return xxhash.xxh3_128_hexdigest(json.dumps(facts).encode())
 
     def sources(
@@ -57,7 +54,7 @@ class Data:
         Raises:
             InputError: a part has no labelled transition to train on; the reader's budget is too small.
         """
-        if self.mixture is None:
+        if self.shares is None:
             halves = [self.parts[0].split(validation_fraction, seed)]
         else:
             halves = split(self.parts, validation_fraction, seed)
@@ -70,13 +67,21 @@ class Data:
         return self._mix([parts[0] for parts in found]), self._held_out([parts[1:] for parts in found])
 
     def _mix(self, sources: Sequence[SampleSource]) -> SampleSource:
-        return sources[0] if self.mixture is None else MixedSampler(sources, self.mixture.weights)
+        return sources[0] if self.shares is None else MixedSampler(sources, self.shares)
 
     def _held_out(self, found: Sequence[Sequence[SampleSource]]) -> SampleSource | None:
         sources = [source for part in found for source in part]
         if not sources:
             return None
-        return sources[0] if self.mixture is None else MixedSampler(sources, [1.0] * len(sources))  # only scanned
+        return sources[0] if self.shares is None else MixedSampler(sources, [1.0] * len(sources))  # only scanned
+
+
+Streams = Mapping[str, TrainingData]
+
+
+def demos(*parts: Snapshot, shares: Sequence[float] | None = None) -> Streams:
+    """Return the streams of an update that learns from demonstrations alone: one snapshot, or several in given shares."""
+    return {DEMOS: TrainingData(parts=parts, shares=None if shares is None else tuple(shares))}
 
 
 def _is_labelled(snapshot: Snapshot) -> bool:

@@ -11,7 +11,7 @@ from distil.plans import Metrics, UpdatePlan
 from distil.types import Note, PolicyRef, Progress, silent, unheard
 
 if TYPE_CHECKING:
-    from distil.store.snapshot import Snapshot
+    from distil.learners.data import Streams
 
 
 class LocalLearner:
@@ -26,9 +26,9 @@ class LocalLearner:
         """The policy after the last finished update; version 0 is the untrained one."""
         return self._rank.policy
 
-    def update(self, plan: UpdatePlan, snapshot: Snapshot | None = None) -> Metrics:
+    def update(self, plan: UpdatePlan, streams: Streams) -> Metrics:
         """Carry out `plan`; a plan that a checkpoint holds the end of isn't repeated."""
-        return self._rank.update(plan, snapshot)
+        return self._rank.update(plan, streams)
 
     def close(self) -> None:
         """Give the data's memory back."""

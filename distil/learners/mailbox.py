@@ -16,15 +16,30 @@ from distil.types import PolicyRef
 
 
 @dataclass(frozen=True, kw_only=True)
+class PartRef:
+    """Episodes by name: ranks map the data themselves."""
+
+    store: str  # folder or URL
+    version: int
+    selection: tuple[int, ...]  # episodes of that version
+    weights: Weights | None = None  # of these episodes, besides the plan's
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamRef:
+    """What a stream draws from, by name; see `TrainingData`."""
+
+    parts: tuple[PartRef, ...]
+    shares: tuple[float, ...] | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Order:
-    """A plan and the snapshot that it trains on, by name: ranks map the data themselves. A mixture is in the plan."""
+    """A plan and the streams that it trains on."""
 
     index: int  # counts the run's updates
     plan: UpdatePlan
-    store: str | None = None  # folder or URL; None: the plan has a mixture
-    version: int | None = None
-    selection: tuple[int, ...] | None = None  # episodes of that version; None: all
-    weights: Weights | None = None  # of these episodes, besides the plan's
+    streams: Mapping[str, StreamRef]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from distil.errors import InputError, RunError
 from distil.learners.base import LearnerSetup
 from distil.learners.checkpoints import Checkpoint, Checkpoints
-from distil.learners.data import Data
+from distil.learners.data import Streams, TrainingData
 from distil.learners.loop import Fit, FitState
 from distil.learners.ranks import ALONE, Ranks
 from distil.objectives.augment import Augmenter
 from distil.objectives.base import ObjectiveState
 from distil.objectives.supervised import Supervised
-from distil.plans import Metrics, UpdatePlan
+from distil.plans import DEMOS, Metrics, UpdatePlan
 from distil.policies.policy import Policy
 from distil.seeding import integer
 from distil.store.order import SampleSource
 from distil.store.reading import Reader
 from distil.types import Note, PolicyRef, Progress, silent, unheard
-
-if TYPE_CHECKING:
-    from distil.store.snapshot import Snapshot
 
 _IN_MEMORY = "in memory"
 _MOST_NAMES = 8  # of dimensions, in a line
@@ -65,14 +62,14 @@ class Rank:
             self._ref = self._objective.evaluation_policy().ref(self._version)
         return self._ref
 
-    def update(self, plan: UpdatePlan, snapshot: Snapshot | None = None) -> Metrics:
-        """Carry out `plan` on its mixture, or on `snapshot`, from the newest checkpoint of it if there is one.
+    def update(self, plan: UpdatePlan, streams: Streams) -> Metrics:
+        """Carry out `plan` on `streams`, from the newest checkpoint of it if there is one.
 
         Raises:
             InputError: the data have nothing to train on; a checkpoint has other shapes.
             RunError: the disk is full; the ranks don't share the folder.
         """
-        data = Data.of(plan, snapshot)
+        data = streams[DEMOS].weighted(plan.weights)
         names = ("round", "num_steps", "from_scratch")
         identity = {name: getattr(plan, name) for name in names} | {"data": data.digest}
         found = next((c for c in self._checkpoints.newest_first() if identity.items() <= c.state.items()), None)
@@ -88,7 +85,7 @@ class Rank:
             self._objective, self._fitted = _build(self._setup, self._ranks), False
         return self._fit(plan, data, identity, found)
 
-    def _fit(self, plan: UpdatePlan, data: Data, identity: Mapping[str, Any], found: Checkpoint | None) -> Metrics:
+    def _fit(self, plan: UpdatePlan, data: TrainingData, identity: Mapping[str, Any], found: Checkpoint | None) -> Metrics:
         config, seed = self._setup.config, self._setup.seed
         self._decide_budget(found)
         train, validation = self._samplers(data)
@@ -148,7 +145,7 @@ class Rank:
             self._noted.add(text)
             self._note(text)
 
-    def _samplers(self, data: Data) -> tuple[SampleSource, SampleSource | None]:
+    def _samplers(self, data: TrainingData) -> tuple[SampleSource, SampleSource | None]:
         policy, fraction = self._setup.policy, self._setup.config.validation_fraction
         seed = integer(self._setup.seed, "validation split")
         windows = {"obs_horizon": policy.obs_horizon, "chunk": policy.chunk}

@@ -21,11 +21,11 @@ import ray.train.torch
 from distil.cluster import START_TIMEOUT_S, Request
 from distil.errors import InputError, RunError
 from distil.learners.base import LearnerSetup
-from distil.learners.mailbox import Done, Mailbox, Order, Status
+from distil.learners.data import Streams, TrainingData
+from distil.learners.mailbox import Done, Mailbox, Order, PartRef, Status, StreamRef
 from distil.learners.rank import Rank, choose_device
 from distil.learners.ranks import Ranks
 from distil.plans import Metrics, UpdatePlan
-from distil.store.snapshot import Snapshot
 from distil.store.store import Store
 from distil.types import Note, PolicyRef, Progress, silent, unheard
 
@@ -99,7 +99,7 @@ class RayLearner:
         """The policy after the last finished update; version 0 is the untrained one."""
         return self._ref
 
-    def update(self, plan: UpdatePlan, snapshot: Snapshot | None = None) -> Metrics:
+    def update(self, plan: UpdatePlan, streams: Streams) -> Metrics:
         """Have the group carry out `plan`.
 
         Raises:
@@ -107,10 +107,7 @@ class RayLearner:
             RunError: the group didn't start, or died again and again.
         """
         self._index += 1
-        order = Order(index=self._index, plan=plan)
-        if snapshot is not None:
-            path, selection = str(snapshot.path.resolve()), tuple(snapshot.selection.tolist())
-            order = replace(order, store=path, version=snapshot.version, selection=selection, weights=snapshot.weights)
+        order = Order(index=self._index, plan=plan, streams={name: _ref(data) for name, data in streams.items()})
         self._idle = False
         ray.get(self._mailbox.post.remote(order))
         posted_s = time.monotonic()
@@ -197,13 +194,29 @@ def _serve(rank: Rank, ranks: Ranks, mailbox: Any) -> None:
         if order is True:
             continue
         assert ranks.of_first(order.index) == order.index
-        snapshot = None if order.store is None else Store.open(order.store).snapshot(order.version)
-        if snapshot is not None and order.selection is not None:
-            snapshot = replace(snapshot.select(order.selection), weights=order.weights)
-        metrics = rank.update(order.plan, snapshot)
+        metrics = rank.update(order.plan, {name: _data(ref) for name, ref in order.streams.items()})
         if ranks.rank == 0:
             ray.get(mailbox.report.remote(order.index, Done(metrics=metrics, policy=rank.policy)))
         last = order.index
+
+
+def _ref(data: TrainingData) -> StreamRef:
+    parts = [
+        PartRef(
+            store=str(part.path.resolve()),
+            version=part.version,
+            selection=tuple(part.selection.tolist()),
+            weights=part.weights,
+        )
+        for part in data.parts
+    ]
+    return StreamRef(parts=tuple(parts), shares=data.shares)
+
+
+def _data(ref: StreamRef) -> TrainingData:
+    snapshots = [Store.open(part.store).snapshot(part.version).select(part.selection) for part in ref.parts]
+    parts = [replace(one, weights=part.weights) for one, part in zip(snapshots, ref.parts, strict=True)]
+    return TrainingData(parts=tuple(parts), shares=ref.shares)
 
 
 def _teller(mailbox: Any, number: int) -> Progress:

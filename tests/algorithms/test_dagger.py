@@ -146,7 +146,7 @@ def test_without_evaluation_it_ends_after_the_last_round():
 
 def test_what_to_train_on_is_passed_on():
     plan = DaggerConfig(last_rounds=2, from_scratch=True).build(BUDGET).next_round(report(4)).update
-    assert (plan.num_rounds, plan.from_scratch, plan.num_steps) == (2, True, 100)
+    assert (plan.streams["demos"].num_rounds, plan.from_scratch, plan.num_steps) == (2, True, 100)
 
 
 def test_a_store_of_ones_own_stands_for_the_demonstrations():

@@ -8,7 +8,7 @@ import torch
 
 from distil.config import validate
 from distil.errors import InputError
-from distil.learners.data import Data
+from distil.learners.data import Streams, TrainingData, demos
 from distil.learners.loop import to_torch
 from distil.objectives.config import OptimiserConfig
 from distil.objectives.supervised import Supervised
@@ -30,24 +30,22 @@ def mixture(bed: Any, weights: tuple[float, float] = (2.0, 1.0)) -> MixtureConfi
     return validate(MixtureConfig, {"parts": parts}).pin()
 
 
-def of(*parts: Snapshot) -> Data:
-    fake = validate(MixtureConfig, {"parts": [{"path": "x"}] * len(parts)})
-    return Data(parts=parts, mixture=fake)
+def mixed(bed: Any, weights: tuple[float, float] = (2.0, 1.0)) -> Streams:
+    """The streams of an update on that mixture, as it is pinned."""
+    pinned = mixture(bed, weights)
+    return demos(*pinned.resolve(), shares=pinned.weights)
 
 
-def test_a_plan_s_mixture_is_what_is_trained_on(bed: Any) -> None:
-    plan = UpdatePlan(num_steps=1, mixture=mixture(bed))
-    data = Data.of(plan, None)
-    assert [part.num_episodes for part in data.parts] == [10, 5]
-    assert Data.of(UpdatePlan(num_steps=1), bed.snapshot).parts == (bed.snapshot,)
+def of(*parts: Snapshot) -> TrainingData:
+    return TrainingData(parts=parts, shares=(1.0,) * len(parts))
 
 
-def test_content_and_weights_are_the_identity(bed: Any) -> None:
-    digests = {Data.of(UpdatePlan(num_steps=1, mixture=mixture(bed, w)), None).digest for w in ((2.0, 1.0), (1.0, 1.0))}
+def test_content_and_shares_are_the_identity(bed: Any) -> None:
+    digests = {mixed(bed, shares)["demos"].digest for shares in ((2.0, 1.0), (1.0, 1.0))}
     assert len(digests) == 2
-    data = Data.of(UpdatePlan(num_steps=1, mixture=mixture(bed)), None)
+    data = mixed(bed)["demos"]
     assert data.digest in digests
-    assert Data(parts=data.parts[::-1], mixture=data.mixture).digest not in digests
+    assert TrainingData(parts=data.parts[::-1], shares=data.shares).digest not in digests
 
 
 def test_each_part_holds_episodes_out_and_all_are_scanned(bed: Any) -> None:
@@ -64,7 +62,7 @@ def test_each_part_holds_episodes_out_and_all_are_scanned(bed: Any) -> None:
     num_held_out = sum(half.num_episodes for _, half in split(data.parts, 0.2, seed=0))
     assert len(seen[1]) == held_out.num_samples == num_held_out * 20
     assert len(seen[0]) == (20 - num_held_out) * 20
-    alone = Data(parts=(whole,)).sources(reader, validation_fraction=0.0, seed=0, **WINDOWS)
+    alone = TrainingData(parts=(whole,)).sources(reader, validation_fraction=0.0, seed=0, **WINDOWS)
     assert alone[1] is None
     assert alone[0].num_samples == 200
 
@@ -86,9 +84,9 @@ def test_a_killed_update_on_a_mixture_ends_as_if_it_had_not_been(
     settings = {"validation_fraction": 0.2, "validate_every": 10}
     if not weights.is_even:
         bed.make(bed.folder / "other", num_episodes=5, first=50, length=30, round=2)
-    plan = UpdatePlan(num_steps=30, mixture=mixture(bed), weights=weights)
+    plan, streams = UpdatePlan(num_steps=30, weights=weights), mixed(bed)
     straight = bed.learner("straight", **settings)
-    expected = straight.update(plan)
+    expected = straight.update(plan, streams)
     calls, original = itertools.count(1), Supervised.step
 
     def dying(self: Supervised, batches: Any) -> Any:
@@ -98,15 +96,15 @@ def test_a_killed_update_on_a_mixture_ends_as_if_it_had_not_been(
 
     monkeypatch.setattr(Supervised, "step", dying)
     with pytest.raises(SystemExit):
-        bed.learner("killed", **settings).update(plan)
+        bed.learner("killed", **settings).update(plan, mixed(bed))
     monkeypatch.undo()
     bed.more(first=80)
     resumed = bed.learner("killed", resume=True, **settings)
-    metrics = resumed.update(plan)
+    metrics = resumed.update(plan, mixed(bed))
     assert next(calls) == 15
     assert all(np.array_equal(values, resumed.policy.arrays[name]) for name, values in straight.policy.arrays.items())
     assert metrics["train/validation_loss"] == expected["train/validation_loss"]
-    data = Data.of(plan, None)
+    data = streams["demos"]
     training, held_out = data.sources(Reader(), validation_fraction=0.2, seed=bed.split_seed, **WINDOWS)
     assert held_out is not None
     assert training.num_samples + held_out.num_samples == 10 * 20 + 5 * 30
@@ -117,11 +115,11 @@ def test_a_killed_update_on_a_mixture_ends_as_if_it_had_not_been(
 
 def test_another_mixture_is_another_update(bed: Any) -> None:
     learner = bed.learner()
-    learner.update(UpdatePlan(num_steps=5, mixture=mixture(bed)))
+    learner.update(UpdatePlan(num_steps=5), mixed(bed))
     again = bed.learner(resume=True)
-    again.update(UpdatePlan(num_steps=5, mixture=mixture(bed)))
+    again.update(UpdatePlan(num_steps=5), mixed(bed))
     assert again.policy.version == 1  # known: not repeated
-    again.update(UpdatePlan(num_steps=5, mixture=mixture(bed, (1.0, 9.0))))
+    again.update(UpdatePlan(num_steps=5), mixed(bed, (1.0, 9.0)))
     assert again.policy.version == 2
 
 
@@ -132,16 +130,14 @@ def seen(source: SampleSource) -> set[float]:
 def test_a_plan_s_weights_are_those_of_what_is_trained_on(bed: Any) -> None:
     """The held-out loss is a plain mean. Of a mixture, the newest round is that of all parts."""
     whole, reader = bed.more(first=20, num_episodes=10, round=1), Reader(ReadConfig(share=False))
-    plan = UpdatePlan(num_steps=1, weights=WEIGHTS)
-    training, held_out = Data.of(plan, whole).sources(reader, validation_fraction=0.2, seed=0, **WINDOWS)
+    training, held_out = demos(whole)["demos"].weighted(WEIGHTS).sources(reader, validation_fraction=0.2, seed=0, **WINDOWS)
     assert seen(training) == {0.5, 1.0, 3.0}
     assert held_out is not None
     assert {batch.weights for batch in held_out.scan(64)} == {None}
     bed.make(bed.folder / "other", num_episodes=5, first=50, round=3)
-    mixed, held_out = Data.of(replace(plan, mixture=mixture(bed)), None).sources(
-        reader, validation_fraction=0.2, seed=0, **WINDOWS
-    )
-    assert seen(mixed) == {0.125, 0.25, 0.75, 1.0, 3.0}
+    data = mixed(bed)["demos"].weighted(WEIGHTS)
+    training, held_out = data.sources(reader, validation_fraction=0.2, seed=0, **WINDOWS)
+    assert seen(training) == {0.125, 0.25, 0.75, 1.0, 3.0}
     assert held_out is not None
     assert not held_out.is_weighted
 
@@ -150,12 +146,12 @@ def test_other_weights_are_another_update(bed: Any) -> None:
     """CORRECTNESS 11: a checkpoint of other weights isn't taken for one of these."""
     plan = UpdatePlan(num_steps=5, weights=WEIGHTS)
     first = bed.learner()
-    first.update(plan, bed.snapshot)
+    first.update(plan, demos(bed.snapshot))
     again = bed.learner(resume=True)
-    again.update(plan, bed.snapshot)
+    again.update(plan, demos(bed.snapshot))
     assert again.policy.version == 1  # known: not repeated
     for version, weights in enumerate((WeightConfig(), WeightConfig(intervention=2.0), WeightConfig(round_decay=0.5)), 2):
-        again.update(replace(plan, weights=weights), bed.snapshot)
+        again.update(replace(plan, weights=weights), demos(bed.snapshot))
         assert again.policy.version == version
 
 

@@ -10,6 +10,7 @@ import torch
 from distil.errors import InputError
 from distil.learners.checkpoints import Checkpoints
 from distil.learners.config import LearnerConfig
+from distil.learners.data import demos
 from distil.learners.factory import make_learner
 from distil.objectives.supervised import Supervised
 from distil.plans import UpdatePlan
@@ -61,13 +62,13 @@ def test_killed_and_resumed_equals_undisturbed(bed, monkeypatch, settings, kills
     """CORRECTNESS 11 and 26: bit for bit, weights and whole training state, wherever the kill was."""
     plan = UpdatePlan(num_steps=55)
     undisturbed = bed.learner("undisturbed", **settings)
-    metrics = undisturbed.update(plan, bed.snapshot)
+    metrics = undisturbed.update(plan, demos(bed.snapshot))
     for attempt, step in enumerate(kills):
         kill_at(monkeypatch, step)
         with pytest.raises(Killed):
-            bed.learner("killed", resume=attempt > 0, **settings).update(plan, bed.snapshot)
+            bed.learner("killed", resume=attempt > 0, **settings).update(plan, demos(bed.snapshot))
     resumed = bed.learner("killed", resume=True, **settings)
-    again = resumed.update(plan, bed.snapshot)
+    again = resumed.update(plan, demos(bed.snapshot))
     assert same(resumed.policy, undisturbed.policy)
     assert resumed.policy.version == undisturbed.policy.version == 1
     assert again["train/loss"] == metrics["train/loss"]
@@ -81,19 +82,19 @@ def test_killed_in_the_second_round(bed, monkeypatch):
     """CORRECTNESS 11: the resumed learner's policy is the first round's, and its second update equals the undisturbed."""
     first, second = UpdatePlan(num_steps=12), UpdatePlan(num_steps=25, round=1)
     undisturbed = bed.learner("undisturbed")
-    undisturbed.update(first, bed.snapshot)
+    undisturbed.update(first, demos(bed.snapshot))
     after_first = undisturbed.policy
     grown = bed.more(num_episodes=5, first=10)
-    undisturbed.update(second, grown)
+    undisturbed.update(second, demos(grown))
     killed = bed.learner("killed")
-    killed.update(first, bed.snapshot)
+    killed.update(first, demos(bed.snapshot))
     kill_at(monkeypatch, 15)
     with pytest.raises(Killed):
-        killed.update(second, grown)
+        killed.update(second, demos(grown))
     resumed = bed.learner("killed", resume=True)
     assert resumed.policy.version == 1
     assert same(resumed.policy, after_first)
-    resumed.update(second, grown)
+    resumed.update(second, demos(grown))
     assert resumed.policy.version == 2
     assert same(resumed.policy, undisturbed.policy)
 
@@ -101,11 +102,11 @@ def test_killed_in_the_second_round(bed, monkeypatch):
 def test_a_checkpoint_of_another_plan_isn_t_continued(bed, monkeypatch):
     kill_at(monkeypatch, 15)
     with pytest.raises(Killed):
-        bed.learner().update(UpdatePlan(num_steps=30), bed.snapshot)
+        bed.learner().update(UpdatePlan(num_steps=30), demos(bed.snapshot))
     resumed = bed.learner(resume=True)
-    resumed.update(UpdatePlan(num_steps=20), bed.snapshot)
+    resumed.update(UpdatePlan(num_steps=20), demos(bed.snapshot))
     fresh = bed.learner("fresh")
-    fresh.update(UpdatePlan(num_steps=20), bed.snapshot)
+    fresh.update(UpdatePlan(num_steps=20), demos(bed.snapshot))
     assert same(resumed.policy, fresh.policy)
 
 
@@ -113,27 +114,27 @@ def test_a_finished_update_isn_t_repeated(bed, monkeypatch):
     """CORRECTNESS 14, the learner's part: a run that died before its report asks for the same plan again."""
     plan = UpdatePlan(num_steps=12)
     learner = bed.learner()
-    metrics = learner.update(plan, bed.snapshot)
+    metrics = learner.update(plan, demos(bed.snapshot))
     resumed = bed.learner(resume=True)
     monkeypatch.setattr(Supervised, "step", None)
-    assert resumed.update(plan, bed.snapshot) == metrics
+    assert resumed.update(plan, demos(bed.snapshot)) == metrics
     assert resumed.policy.version == 1
     assert same(resumed.policy, learner.policy)
 
 
 def test_without_resume_older_checkpoints_are_ignored(bed):
     plan = UpdatePlan(num_steps=12)
-    bed.learner(seed=1).update(plan, bed.snapshot)
+    bed.learner(seed=1).update(plan, demos(bed.snapshot))
     learner, other = bed.learner(), bed.learner("other")
     assert learner.policy.version == 0
-    learner.update(plan, bed.snapshot)
-    other.update(plan, bed.snapshot)
+    learner.update(plan, demos(bed.snapshot))
+    other.update(plan, demos(bed.snapshot))
     assert same(learner.policy, other.policy)
 
 
 def test_trains_on_the_episodes_that_it_is_given_only(bed):
     learner = bed.learner()
-    learner.update(UpdatePlan(num_steps=10), bed.snapshot.first(3))
+    learner.update(UpdatePlan(num_steps=10), demos(bed.snapshot.first(3)))
     rows = bed.snapshot.first(3).columns(["obs", "labelled"])
     seen = rows["obs"][rows["labelled"] == 1]
     np.testing.assert_allclose(learner.policy.arrays["encoder.features.mean"], seen.mean(0), rtol=1e-5)
@@ -142,11 +143,11 @@ def test_trains_on_the_episodes_that_it_is_given_only(bed):
 def test_statistics_come_from_training_episodes_and_stay(bed):
     """CORRECTNESS 8: neither held-out episodes nor later rounds move them."""
     learner = bed.learner(validation_fraction=0.3)
-    learner.update(UpdatePlan(num_steps=5), bed.snapshot)
+    learner.update(UpdatePlan(num_steps=5), demos(bed.snapshot))
     mean = learner.policy.arrays["encoder.features.mean"]
     rows = bed.snapshot.columns(["obs", "labelled"])
     assert not np.allclose(mean, rows["obs"][rows["labelled"] == 1].mean(0), rtol=1e-4)
-    learner.update(UpdatePlan(num_steps=5, round=1), bed.more(num_episodes=5, first=10))
+    learner.update(UpdatePlan(num_steps=5, round=1), demos(bed.more(num_episodes=5, first=10)))
     assert np.array_equal(learner.policy.arrays["encoder.features.mean"], mean)
 
 
@@ -157,7 +158,7 @@ def test_learns_and_reports_in_the_vocabulary(bed):
         reports.append((what, done, total, figures))
 
     learner = bed.learner(learning_rate=1e-2, validation_fraction=0.2, validate_every=50, progress=progress)
-    metrics = learner.update(UpdatePlan(num_steps=200), bed.snapshot)
+    metrics = learner.update(UpdatePlan(num_steps=200), demos(bed.snapshot))
     assert metrics["train/loss"] < 0.02
     assert metrics["train/validation_loss"] < 0.05
     assert metrics["train/steps"] == 200
@@ -173,14 +174,14 @@ def test_learns_and_reports_in_the_vocabulary(bed):
 def test_the_policy_is_what_was_trained(bed):
     """CORRECTNESS 8: reloaded from its plain data it gives the identical loss."""
     learner = bed.learner()
-    learner.update(UpdatePlan(num_steps=20), bed.snapshot)
+    learner.update(UpdatePlan(num_steps=20), demos(bed.snapshot))
     policy = Policy.from_ref(learner.policy)
     assert learner.policy.version == 1
     assert same(policy.ref(1), learner.policy)
 
 
 def test_a_checkpoint_of_another_shape_is_one_line(bed):
-    bed.learner().update(UpdatePlan(num_steps=5), bed.snapshot)
+    bed.learner().update(UpdatePlan(num_steps=5), demos(bed.snapshot))
     wide = PolicyConfig(encoder=MlpConfig(hidden=(32, 16)))
     with pytest.raises(InputError, match=r"checkpoint is of another policy: policy\.members\S+ is absent there"):
         bed.learner(resume=True, policy=ENSEMBLE)
@@ -193,7 +194,7 @@ def test_a_checkpoint_of_another_shape_is_one_line(bed):
 
 def test_nothing_labelled_is_bad_input(bed):
     with pytest.raises(InputError, match="no labelled transition to train on; collect"):
-        bed.learner().update(UpdatePlan(num_steps=5), bed.empty(num_episodes=2))
+        bed.learner().update(UpdatePlan(num_steps=5), demos(bed.empty(num_episodes=2)))
 
 
 def test_no_gpu_is_bad_input(bed, monkeypatch):
@@ -209,11 +210,11 @@ def test_from_scratch_forgets_and_warm_goes_on(bed):
     ends = {}
     for name, changes in plans.items():
         learner = bed.learner(name)
-        learner.update(UpdatePlan(num_steps=15), bed.snapshot)
-        learner.update(UpdatePlan(num_steps=15, round=1, **changes), more)
+        learner.update(UpdatePlan(num_steps=15), demos(bed.snapshot))
+        learner.update(UpdatePlan(num_steps=15, round=1, **changes), demos(more))
         ends[name] = learner.policy
     fresh = bed.learner("fresh")
-    fresh.update(UpdatePlan(num_steps=15, round=1), more)
+    fresh.update(UpdatePlan(num_steps=15, round=1), demos(more))
     assert same(ends["scratch"], fresh.policy)
     assert not same(ends["warm"], fresh.policy)
     assert ends["scratch"].version == 2
@@ -226,15 +227,15 @@ def test_a_later_round_killed_and_resumed_equals_undisturbed(bed, monkeypatch, c
     more = bed.more(num_episodes=5, first=10)
     first, second = UpdatePlan(num_steps=12), UpdatePlan(num_steps=25, round=1, **changes)
     undisturbed = bed.learner("undisturbed")
-    undisturbed.update(first, bed.snapshot)
-    undisturbed.update(second, more)
+    undisturbed.update(first, demos(bed.snapshot))
+    undisturbed.update(second, demos(more))
     killed = bed.learner("killed")
-    killed.update(first, bed.snapshot)
+    killed.update(first, demos(bed.snapshot))
     kill_at(monkeypatch, step)
     with pytest.raises(Killed):
-        killed.update(second, more)
+        killed.update(second, demos(more))
     resumed = bed.learner("killed", resume=True)
-    resumed.update(second, more)
+    resumed.update(second, demos(more))
     assert same(resumed.policy, undisturbed.policy)
 
 
@@ -243,15 +244,15 @@ def test_data_beyond_the_budget_is_streamed_and_resumes_exactly(bed, monkeypatch
     snapshot, plan = bed.more(num_episodes=60, first=100, length=600), UpdatePlan(num_steps=55)
     streamed = {"read": ReadConfig(memory_budget=1_500_000)}
     undisturbed = bed.learner("undisturbed", **streamed)
-    assert undisturbed.update(plan, snapshot)["train/data_tier"] == 2
+    assert undisturbed.update(plan, demos(snapshot))["train/data_tier"] == 2
     kill_at(monkeypatch, 33)
     with pytest.raises(Killed):
-        bed.learner("killed", **streamed).update(plan, snapshot)
+        bed.learner("killed", **streamed).update(plan, demos(snapshot))
     other = {**streamed, "read": ReadConfig(memory_budget="1GB")}
     with pytest.raises(InputError, match=r"streamed with 1500000 bytes, here they are in memory.*learner\.read\.memory_budget"):
-        bed.learner("killed", resume=True, **other).update(plan, snapshot)
+        bed.learner("killed", resume=True, **other).update(plan, demos(snapshot))
     resumed = bed.learner("killed", resume=True, **streamed)
-    resumed.update(plan, snapshot)
+    resumed.update(plan, demos(snapshot))
     assert same(undisturbed.policy, resumed.policy)
     for learner in (undisturbed, resumed):
         learner.close()
@@ -266,23 +267,23 @@ def test_an_update_that_is_resumed_keeps_its_budget(bed, monkeypatch):
 
     free(3_000_000)
     undisturbed = bed.learner("undisturbed")
-    assert undisturbed.update(plan, snapshot)["train/data_tier"] == 2
+    assert undisturbed.update(plan, demos(snapshot))["train/data_tier"] == 2
     kill_at(monkeypatch, 33)
     with pytest.raises(Killed):
-        bed.learner("killed").update(plan, snapshot)
+        bed.learner("killed").update(plan, demos(snapshot))
     for num_bytes in (2_999_000, 2**40):
         free(num_bytes)
         shutil.copytree(bed.folder / "killed", bed.folder / f"killed-{num_bytes}")
         resumed = bed.learner(f"killed-{num_bytes}", resume=True)
-        assert resumed.update(plan, snapshot)["train/data_tier"] == 2
+        assert resumed.update(plan, demos(snapshot))["train/data_tier"] == 2
         assert same(undisturbed.policy, resumed.policy)
         resumed.close()
     undisturbed.close()
     kill_at(monkeypatch, 33)
     with pytest.raises(Killed):
-        bed.learner("in_memory").update(plan, snapshot)
+        bed.learner("in_memory").update(plan, demos(snapshot))
     free(3_000_000)
-    assert bed.learner("in_memory", resume=True).update(plan, snapshot)["train/data_tier"] == 1
+    assert bed.learner("in_memory", resume=True).update(plan, demos(snapshot))["train/data_tier"] == 1
 
 
 def test_a_widened_round_that_is_killed_and_resumed_equals_undisturbed(bed, monkeypatch):
@@ -293,17 +294,17 @@ def test_a_widened_round_that_is_killed_and_resumed_equals_undisturbed(bed, monk
     grown = bed.scaled("open", range(10, 20), actions=9.0)
     later = UpdatePlan(num_steps=25, round=1)
     undisturbed = make_learner(config, policy, bed.open_spec, bed.folder / "undisturbed", seed=0)
-    undisturbed.update(UpdatePlan(num_steps=12), first)
-    undisturbed.update(later, grown)
+    undisturbed.update(UpdatePlan(num_steps=12), demos(first))
+    undisturbed.update(later, demos(grown))
     for step in (3, 17):
         folder = bed.folder / f"killed-{step}"
         killed = make_learner(config, policy, bed.open_spec, folder, seed=0)
-        killed.update(UpdatePlan(num_steps=12), first)
+        killed.update(UpdatePlan(num_steps=12), demos(first))
         kill_at(monkeypatch, step)
         with pytest.raises(Killed):
-            killed.update(later, grown)
+            killed.update(later, demos(grown))
         resumed = make_learner(config, policy, bed.open_spec, folder, seed=0, resume=True)
-        resumed.update(later, grown)
+        resumed.update(later, demos(grown))
         assert same(resumed.policy, undisturbed.policy)
 
 
@@ -312,5 +313,5 @@ def test_the_end_of_an_update_is_told_once(bed, monkeypatch):
     monkeypatch.setattr("distil.learners.loop._REPORT_EVERY_S", -1.0)  # each step
     told = []
     learner = bed.learner(progress=lambda what, done, total, /, **_: told.append((what, done, total)))
-    learner.update(UpdatePlan(num_steps=5), bed.snapshot)
+    learner.update(UpdatePlan(num_steps=5), demos(bed.snapshot))
     assert told == [("update", done, 5) for done in range(1, 6)]

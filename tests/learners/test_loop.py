@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from distil.learners.data import demos
 from distil.learners.loop import Fit, FitState, to_torch
 from distil.objectives.augment import Augmenter
 from distil.objectives.augment_config import ObservationNoiseConfig
@@ -34,7 +35,7 @@ def scripted_validation(monkeypatch, losses: list[float]) -> list[dict]:
 def test_early_stopping_restores_the_best(bed, monkeypatch):
     learner = bed.learner(validation_fraction=0.2, validate_every=5, patience=2)
     weights = scripted_validation(monkeypatch, [3.0, 1.0, 2.0, 1.5, 0.5])
-    metrics = learner.update(UpdatePlan(num_steps=100), bed.snapshot)
+    metrics = learner.update(UpdatePlan(num_steps=100), demos(bed.snapshot))
     assert metrics["train/steps"] == 20  # the best at 10, worse at 15 and 20
     assert metrics["train/validation_loss"] == 1.0
     assert all(np.array_equal(learner.policy.arrays[name], value.numpy()) for name, value in weights[1].items())
@@ -55,12 +56,12 @@ def test_a_best_from_before_a_kill_is_restored(bed, monkeypatch):
 
     monkeypatch.setattr(Supervised, "step", dying)
     with pytest.raises(SystemExit):
-        learner.update(UpdatePlan(num_steps=100), bed.snapshot)
+        learner.update(UpdatePlan(num_steps=100), demos(bed.snapshot))
     best = weights[1]
     monkeypatch.undo()
     scripted_validation(monkeypatch, [2.0, 1.5])
     resumed = bed.learner(resume=True, **settings)
-    metrics = resumed.update(UpdatePlan(num_steps=100), bed.snapshot)
+    metrics = resumed.update(UpdatePlan(num_steps=100), demos(bed.snapshot))
     assert (metrics["train/steps"], metrics["train/validation_loss"]) == (20, 1.0)
     assert all(np.array_equal(resumed.policy.arrays[name], value.numpy()) for name, value in best.items())
 
@@ -68,7 +69,7 @@ def test_a_best_from_before_a_kill_is_restored(bed, monkeypatch):
 def test_without_patience_the_last_weights_stay(bed, monkeypatch):
     learner = bed.learner(validation_fraction=0.2, validate_every=5)
     weights = scripted_validation(monkeypatch, [3.0, 1.0, 2.0, 4.0])
-    metrics = learner.update(UpdatePlan(num_steps=20), bed.snapshot)
+    metrics = learner.update(UpdatePlan(num_steps=20), demos(bed.snapshot))
     assert metrics["train/steps"] == 20
     assert metrics["train/validation_loss"] == 4.0
     assert all(np.array_equal(learner.policy.arrays[name], value.numpy()) for name, value in weights[3].items())
@@ -80,14 +81,14 @@ def test_validation_leaves_training_as_it_is(bed):
     policies = []
     for every in (3, 1000):
         learner = bed.learner(f"every{every}", validation_fraction=0.2, validate_every=every, ema_decay=0.9)
-        learner.update(plans[0], bed.snapshot)
+        learner.update(plans[0], demos(bed.snapshot))
         policies.append(learner.policy.arrays)
     assert all(np.array_equal(policies[0][name], policies[1][name]) for name in policies[0])
 
 
 def test_a_validation_loss_is_the_mean_over_held_out_windows(bed):
     learner = bed.learner(validation_fraction=0.2, validate_every=1000)
-    metrics = learner.update(UpdatePlan(num_steps=10), bed.snapshot)
+    metrics = learner.update(UpdatePlan(num_steps=10), demos(bed.snapshot))
     from distil.policies.policy import Policy
     from distil.seeding import integer
     from distil.store.sampler import Sampler
@@ -105,8 +106,8 @@ def test_a_killed_update_with_augmentation_ends_as_if_it_had_not_been(bed, monke
     settings = {"augment": (ObservationNoiseConfig(std=0.3),)}
     plan = UpdatePlan(num_steps=25)
     straight, plain = bed.learner("straight", **settings), bed.learner("plain")
-    straight.update(plan, bed.snapshot)
-    plain.update(plan, bed.snapshot)
+    straight.update(plan, demos(bed.snapshot))
+    plain.update(plan, demos(bed.snapshot))
     step, calls = Supervised.step, []
 
     def dying(self, batches):
@@ -117,10 +118,10 @@ def test_a_killed_update_with_augmentation_ends_as_if_it_had_not_been(bed, monke
 
     monkeypatch.setattr(Supervised, "step", dying)
     with pytest.raises(SystemExit):
-        bed.learner("killed", **settings).update(plan, bed.snapshot)
+        bed.learner("killed", **settings).update(plan, demos(bed.snapshot))
     monkeypatch.undo()
     resumed = bed.learner("killed", resume=True, **settings)
-    resumed.update(plan, bed.snapshot)
+    resumed.update(plan, demos(bed.snapshot))
     want = straight.policy.arrays
     assert all(np.array_equal(values, resumed.policy.arrays[name]) for name, values in want.items())
     assert any(not np.array_equal(values, plain.policy.arrays[name]) for name, values in want.items())
@@ -131,7 +132,7 @@ def test_held_out_batches_are_left_as_they_are(bed, monkeypatch):
     seen = []
     original = Augmenter.__call__
     monkeypatch.setattr(Augmenter, "__call__", lambda self, batch: seen.append(len(batch)) or original(self, batch))
-    bed.learner(validation_fraction=0.2, validate_every=5).update(UpdatePlan(num_steps=10), bed.snapshot)
+    bed.learner(validation_fraction=0.2, validate_every=5).update(UpdatePlan(num_steps=10), demos(bed.snapshot))
     assert seen == [16] * 10
 
 
@@ -172,7 +173,7 @@ def test_every_field_of_the_batch_s_class_becomes_a_tensor(bed):
 def test_a_step_reads_no_scalar(bed, monkeypatch):
     """A scalar that is read makes a GPU wait: none is between two checkpoints."""
     learner = bed.learner(checkpoint_every=1000, augment=(ObservationNoiseConfig(),))
-    learner.update(UpdatePlan(num_steps=1), bed.snapshot)
+    learner.update(UpdatePlan(num_steps=1), demos(bed.snapshot))
     reads = []
     original = Fit._take
 
@@ -184,5 +185,5 @@ def test_a_step_reads_no_scalar(bed, monkeypatch):
         monkeypatch.undo()
 
     monkeypatch.setattr(Fit, "_take", watched)
-    learner.update(UpdatePlan(num_steps=10, round=1), bed.snapshot)
+    learner.update(UpdatePlan(num_steps=10, round=1), demos(bed.snapshot))
     assert reads == []

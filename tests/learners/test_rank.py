@@ -15,6 +15,7 @@ from distil.errors import InputError, RunError
 from distil.heads.config import DeterministicConfig, GaussianConfig
 from distil.learners.base import LearnerSetup
 from distil.learners.config import LearnerConfig
+from distil.learners.data import demos
 from distil.learners.factory import make_learner
 from distil.learners.rank import Rank, choose_device
 from distil.learners.ranks import ALONE, Ranks
@@ -80,13 +81,13 @@ def test_the_first_weights_are_those_of_the_seed(bed: Any) -> None:
 def test_a_policy_is_read_out_once_a_version(bed: Any) -> None:
     rank = make_rank(bed)
     assert rank.policy is rank.policy
-    rank.update(PLAN, bed.snapshot)
+    rank.update(PLAN, demos(bed.snapshot))
     assert rank.policy is rank.policy
     assert rank.policy.version == 1
 
 
 def test_the_first_rank_alone_clears(bed: Any) -> None:
-    make_rank(bed).update(PLAN, bed.snapshot)
+    make_rank(bed).update(PLAN, demos(bed.snapshot))
     before = files(bed)
     assert before
     make_rank(bed, Ranks(rank=1))
@@ -104,16 +105,16 @@ class Apart(Ranks):
 
 def test_ranks_that_see_different_checkpoints_do_not_go_on(bed: Any) -> None:
     with pytest.raises(RunError, match=r"rank 1 doesn't see rank 0's checkpoints in .*checkpoints: use a shared folder"):
-        make_rank(bed, Apart(rank=1)).update(PLAN, bed.snapshot)
+        make_rank(bed, Apart(rank=1)).update(PLAN, demos(bed.snapshot))
 
 
 def test_a_new_rank_takes_over_what_was_finished(bed: Any) -> None:
     rank = make_rank(bed)
-    metrics = rank.update(PLAN, bed.snapshot)
+    metrics = rank.update(PLAN, demos(bed.snapshot))
     heir = make_rank(bed, resume=True)
     assert heir.policy.version == 1
     assert all(np.array_equal(values, heir.policy.arrays[name]) for name, values in rank.policy.arrays.items())
-    assert heir.update(PLAN, bed.snapshot) == metrics  # reported, not repeated
+    assert heir.update(PLAN, demos(bed.snapshot)) == metrics  # reported, not repeated
 
 
 def test_ranks_with_different_free_memory_read_each_sample_once(bed: Any) -> None:
@@ -185,13 +186,13 @@ def test_an_observation_of_a_single_thing_trains_resumes_and_acts(
     config = LearnerConfig(batch_size=8, checkpoint_every=2, warmup_steps=1)
     facts = {"config": config, "policy": policy, "spec": spec, "folder": tmp_path / "checkpoints", "seed": 0}
     undisturbed = Rank(LearnerSetup(**facts | {"folder": tmp_path / "undisturbed"}, resume=False))
-    undisturbed.update(PLAN, snapshot)
+    undisturbed.update(PLAN, demos(snapshot))
     rank = Rank(LearnerSetup(**facts, resume=False))
-    rank.update(PLAN, snapshot)
+    rank.update(PLAN, demos(snapshot))
     (done,) = (tmp_path / "checkpoints").glob("*-done.safetensors")
     done.unlink()  # killed before the end: the one inside is left
     resumed = Rank(LearnerSetup(**facts, resume=True))
-    resumed.update(PLAN, snapshot)
+    resumed.update(PLAN, demos(snapshot))
     ref = resumed.policy
     assert all(np.array_equal(values, undisturbed.policy.arrays[name]) for name, values in ref.arrays.items())
     save_policy(ref, tmp_path / "policy")
@@ -219,13 +220,13 @@ def test_a_policy_reaches_every_label(bed: Any, head: Any, tier: int) -> None:
     notes: list[str] = []
     learner = make_learner(config, policy, bed.open_spec, bed.folder / "checkpoints", seed=0, note=notes.append)
     first = bed.scaled("open", range(60), length=length)
-    assert learner.update(UpdatePlan(num_steps=300), first)["train/data_tier"] == tier
+    assert learner.update(UpdatePlan(num_steps=300), demos(first))["train/data_tier"] == tier
     before = learner.policy
     rows = first.columns(["obs", "labelled"])
     rows = {"obs": rows["obs"][rows["labelled"] == 1][:64].astype(np.float32)}
     acted = replay(before, rows)[0]
     grown = bed.scaled("open", range(60, 70), length=length, actions=9.0)
-    learner.update(UpdatePlan(num_steps=1, round=1), grown)
+    learner.update(UpdatePlan(num_steps=1, round=1), demos(grown))
     assert len(notes) == 1
     assert "widened" in notes[0]
     after = learner.policy
@@ -238,7 +239,7 @@ def test_a_policy_reaches_every_label(bed: Any, head: Any, tier: int) -> None:
     np.testing.assert_array_equal(after.arrays["encoder.features.mean"], obs.mean(0, dtype=np.float64).astype(np.float32))
     acts = replay(after, rows)[0]  # a warm start: nearly the same policy
     assert abs(acts - acted).mean() < 0.1 * abs(acted).mean()
-    learner.update(UpdatePlan(num_steps=300, round=2), grown)
+    learner.update(UpdatePlan(num_steps=300, round=2), demos(grown))
     assert len(notes) == 1
     assert np.array_equal(learner.policy.arrays["actions.half_width"], half)
     assert np.array_equal(learner.policy.arrays["encoder.features.mean"], after.arrays["encoder.features.mean"])
@@ -254,7 +255,7 @@ def test_the_same_task_in_other_units_learns_as_well(bed: Any, unit: Any) -> Non
         learner = make_learner(
             LearnerConfig(batch_size=16, warmup_steps=5), policy, bed.open_spec, bed.folder / f"c-{name}", seed=0
         )
-        losses.append(learner.update(UpdatePlan(num_steps=200), snapshot)["train/loss"])
+        losses.append(learner.update(UpdatePlan(num_steps=200), demos(snapshot))["train/loss"])
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
 
 
@@ -265,7 +266,7 @@ def test_constant_dimensions_are_said_once(bed: Any) -> None:
         LearnerConfig(batch_size=16), policy, bed.snapshot.spec, bed.folder / "noted", seed=0, note=notes.append
     )
     for number in range(2):
-        learner.update(UpdatePlan(num_steps=2, round=number, from_scratch=True), bed.snapshot)
+        learner.update(UpdatePlan(num_steps=2, round=number, from_scratch=True), demos(bed.snapshot))
     assert len(notes) == 1
     assert "3 observation dimensions vary by less than policy.std_floor=100" in notes[0]
     assert "obs[0], obs[1], obs[2]; lower it" in notes[0]
@@ -299,6 +300,6 @@ def test_images_of_floats_are_not_read_as_plain_numbers_in_silence(bed: Any) -> 
     notes: list[str] = []
     policy = PolicyConfig(encoder=MlpConfig(hidden=(8,)))
     learner = make_learner(LearnerConfig(batch_size=4), policy, spec, bed.folder / "seen", seed=0, note=notes.append)
-    learner.update(UpdatePlan(num_steps=1), store.commit([entry]))
+    learner.update(UpdatePlan(num_steps=1), demos(store.commit([entry])))
     (note,) = [note for note in notes if "images" in note]
     assert note.startswith("obs/sky: images of floats are read as plain numbers")

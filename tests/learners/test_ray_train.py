@@ -9,6 +9,7 @@ import pytest
 
 from distil.config import validate
 from distil.errors import InputError
+from distil.learners.data import demos
 from distil.objectives.augment_config import ObservationNoiseConfig
 from distil.plans import UpdatePlan
 from distil.store import MixtureConfig, WeightConfig
@@ -39,12 +40,13 @@ def kill_inside(learner, folder, rank: int) -> None:
 
 
 def check_a_mixture(bed, group, alone) -> None:
-    """Ranks resolve the pinned mixture themselves."""
+    """Ranks open the pinned parts themselves."""
     bed.make(bed.folder / "other", num_episodes=4, first=50)
     parts = [{"path": str(bed.folder / "store"), "weight": 2}, {"path": str(bed.folder / "other")}]
-    plan = UpdatePlan(num_steps=30, round=2, mixture=validate(MixtureConfig, {"parts": parts}).pin())
+    plan, mixture = UpdatePlan(num_steps=30, round=2), validate(MixtureConfig, {"parts": parts}).pin()
     bed.more(first=80)  # after it was pinned
-    assert group.update(plan)["train/epochs"] == alone.update(plan)["train/epochs"]
+    streams = demos(*mixture.resolve(), shares=mixture.weights)
+    assert group.update(plan, streams)["train/epochs"] == alone.update(plan, streams)["train/epochs"]
     assert close(group.policy, alone.policy)
 
 
@@ -53,7 +55,7 @@ def check_weights(bed, group, alone) -> None:
     plan = UpdatePlan(num_steps=30, round=3, weights=WeightConfig(round_decay=0.1, intervention=9.0))
     snapshot = bed.more(first=90, round=1)
     snapshot = snapshot.weighted(np.arange(snapshot.num_episodes) % 3 + 0.1)
-    metrics, expected = group.update(plan, snapshot), alone.update(plan, snapshot)
+    metrics, expected = group.update(plan, demos(snapshot)), alone.update(plan, demos(snapshot))
     assert metrics["train/loss"] == pytest.approx(expected["train/loss"], rel=1e-4)
     assert metrics["train/validation_loss"] == pytest.approx(expected["train/validation_loss"], rel=1e-4)
     assert close(group.policy, alone.policy)
@@ -61,16 +63,16 @@ def check_weights(bed, group, alone) -> None:
 
 def check_nothing_to_train_on(bed, group) -> None:
     with pytest.raises(InputError, match="no labelled transition"):
-        group.update(UpdatePlan(num_steps=5, round=4), bed.empty(num_episodes=2))
+        group.update(UpdatePlan(num_steps=5, round=4), demos(bed.empty(num_episodes=2)))
 
 
 def test_two_ranks_take_the_steps_of_one_also_when_one_is_killed(bed, ray_session):
     """CORRECTNESS 28 and 11: same global batches, parameters equal to 1e-5; a killed rank changes nothing."""
     first, second = UpdatePlan(num_steps=40), UpdatePlan(num_steps=300, round=1)
     alone = bed.learner("alone", **SETTINGS)
-    expected = alone.update(first, bed.snapshot)
+    expected = alone.update(first, demos(bed.snapshot))
     after_first = alone.policy
-    alone.update(second, bed.snapshot.first(7))
+    alone.update(second, demos(bed.snapshot.first(7)))
 
     killed = []
 
@@ -81,15 +83,15 @@ def test_two_ranks_take_the_steps_of_one_also_when_one_is_killed(bed, ray_sessio
 
     group = bed.learner("group", num_learners=2, progress=progress, **SETTINGS)
     try:
-        metrics = group.update(first, bed.snapshot)
+        metrics = group.update(first, demos(bed.snapshot))
         assert close(group.policy, after_first)
         assert metrics.keys() == expected.keys()
         assert metrics["train/loss"] == pytest.approx(expected["train/loss"], rel=1e-4)
         assert metrics["train/validation_loss"] == pytest.approx(expected["train/validation_loss"], rel=1e-4)
 
-        assert group.update(first, bed.snapshot) == metrics, "an update that is done is not repeated"
+        assert group.update(first, demos(bed.snapshot)) == metrics, "an update that is done is not repeated"
 
-        group.update(second, bed.snapshot.first(7))
+        group.update(second, demos(bed.snapshot.first(7)))
         assert group.policy.version == 2
         assert len(killed) == 1
         assert group.rank_pids()[1] != killed[0], "the group was started again"
@@ -114,7 +116,7 @@ def test_interrupted_inside_an_update_stops_within_five_seconds(bed, ray_session
 
     learner = bed.learner("group", num_learners=1, progress=progress)
     with pytest.raises(KeyboardInterrupt):
-        learner.update(UpdatePlan(num_steps=10**8), bed.snapshot)
+        learner.update(UpdatePlan(num_steps=10**8), demos(bed.snapshot))
     start_s = time.monotonic()
     learner.close()
     assert time.monotonic() - start_s < 5

@@ -13,6 +13,7 @@ from testbed import Balancer
 from distil.errors import InputError, RunError
 from distil.experts.random import RandomExpert
 from distil.learners.config import LearnerConfig
+from distil.learners.data import demos
 from distil.learners.factory import make_learner
 from distil.plans import UpdatePlan
 from distil.policies.config import PolicyConfig
@@ -107,7 +108,7 @@ def test_training_on_what_was_labelled(tmp_path):
     learner = make_learner(
         LearnerConfig(num_steps=8, batch_size=32), PolicyConfig(), store.spec, tmp_path / "checkpoints", seed=0
     )
-    metrics = learner.update(UpdatePlan(num_steps=8), store.snapshot())
+    metrics = learner.update(UpdatePlan(num_steps=8), demos(store.snapshot()))
     assert np.isfinite(metrics["train/loss"])
     learner.close()
 
