@@ -33,7 +33,6 @@ def test_a_report_of_a_store_that_was_not_read() -> None:
 
 def test_plans_are_shipped_whole() -> None:
     assert pickle.loads(pickle.dumps(ROUND)) == ROUND
-    assert hash(ROUND) == hash(pickle.loads(pickle.dumps(ROUND)))
 
 
 def test_parts_that_nobody_asked_for_are_left_out() -> None:

@@ -53,7 +53,7 @@ def test_a_resumed_run_takes_the_same_way(kind: str) -> None:
 def test_demonstrations_come_first_and_there_are_as_many_as_granted(kind: str) -> None:
     first = rounds(build(kind))[0]
     assert first.collect is not None
-    assert (first.collect.actor, first.collect.num_episodes) == ("expert", 4)
+    assert (first.collect.agent, first.collect.num_episodes) == ("expert", 4)
     store_as_it_is = rounds(build(kind, dataclasses.replace(BUDGET, num_demonstrations=None)))[0]
     assert store_as_it_is.collect is None
     assert store_as_it_is.update is not None

@@ -9,7 +9,7 @@ def test_one_round_of_collect_update_evaluate_then_the_end() -> None:
     assert todo is not None
     assert todo.collect is not None
     assert todo.collect.num_episodes == 20
-    assert todo.collect.actor == "expert"
+    assert todo.collect.agent == "expert"
     assert todo.update is not None
     assert todo.update.num_steps == 100
     assert todo.evaluate is not None

@@ -25,7 +25,7 @@ def test_demonstrations_then_rounds_of_the_learner_then_the_held_out_score():
     assert [todo.check is not None for todo in rounds] == [True, False, False, False]
     assert rounds[0].check.min_return == 7.0
     plans = [todo.collect for todo in rounds[:3]]
-    assert [(p.num_episodes, p.round, p.actor, p.label) for p in plans] == [
+    assert [(p.num_episodes, p.round, p.agent, p.label) for p in plans] == [
         (3, 0, "expert", False),
         (4, 1, "policy", True),
         (4, 2, "policy", True),
@@ -65,7 +65,7 @@ def test_beta_follows_its_schedule_and_begins_at_one(beta, values):
     """CORRECTNESS 13: in round 0 the expert acts, whatever the schedule."""
     assert [beta.at(i) for i in range(4)] == pytest.approx(values)
     algorithm = DaggerConfig(beta=beta, beta_unit="step").build(BUDGET)
-    assert algorithm.next_round(None).collect.actor == "expert"
+    assert algorithm.next_round(None).collect.agent == "expert"
     plans = [algorithm.next_round(report(i)).collect for i in range(3)]
     assert [plan.beta for plan in plans] == pytest.approx(values[1:])
     assert {plan.beta_unit for plan in plans} == {"step"}
@@ -119,7 +119,7 @@ def test_a_gate_decides_in_all_rounds_after_the_demonstrations():
     gate = LazyGateConfig(threshold=0.2)
     algorithm = DaggerConfig(gate=gate, overlap=2, rounds=9).build(BUDGET)
     first, second = algorithm.next_round(None), algorithm.next_round(report(0))
-    assert (first.collect.gate, first.collect.actor) == (None, "expert")
+    assert (first.collect.gate, first.collect.agent) == (None, "expert")
     for plan in (second.collect, *second.ahead):
         assert (plan.gate, plan.agent, plan.beta, plan.label) == (gate, "policy", 0.0, True)
     assert len(second.ahead) == 2
@@ -153,7 +153,7 @@ def test_a_store_of_ones_own_stands_for_the_demonstrations():
     own = Budget(num_demonstrations=None, num_steps=1, num_evaluation_episodes=5)
     algorithm = DaggerConfig().build(own)
     assert algorithm.next_round(None).collect is None
-    assert algorithm.next_round(report(0)).collect.actor == "policy"
+    assert algorithm.next_round(report(0)).collect.agent == "policy"
 
 
 @pytest.mark.parametrize(

@@ -96,11 +96,11 @@ def test_a_killed_update_on_a_mixture_ends_as_if_it_had_not_been(
 
     monkeypatch.setattr(Supervised, "step", dying)
     with pytest.raises(SystemExit):
-        bed.learner("killed", **settings).update(plan, mixed(bed))
+        bed.learner("killed", **settings).update(plan, streams)
     monkeypatch.undo()
     bed.more(first=80)
     resumed = bed.learner("killed", resume=True, **settings)
-    metrics = resumed.update(plan, mixed(bed))
+    metrics = resumed.update(plan, streams)
     assert next(calls) == 15
     assert all(np.array_equal(values, resumed.policy.arrays[name]) for name, values in straight.policy.arrays.items())
     assert metrics["train/validation_loss"] == expected["train/validation_loss"]

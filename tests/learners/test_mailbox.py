@@ -9,7 +9,7 @@ from distil.types import PolicyRef
 
 
 def order(index: int) -> Order:
-    return Order(index=index, plan=UpdatePlan(num_steps=1, round=index), store="s", version=1, selection=None)
+    return Order(index=index, plan=UpdatePlan(num_steps=1, round=index), streams={})
 
 
 DONE = Done(metrics={"train/loss": 1.0}, policy=PolicyRef(version=1, spec={}, arrays={}))
@@ -19,7 +19,7 @@ def run(coroutine):
     return asyncio.run(coroutine)
 
 
-def test_ranks_get_the_job_and_the_run_its_result():
+def test_ranks_get_the_order_and_the_run_its_result():
     async def talk():
         box = Mailbox()
         waiting = [asyncio.create_task(box.next_order(-1, 5)) for _ in range(2)]
@@ -35,7 +35,7 @@ def test_ranks_get_the_job_and_the_run_its_result():
     run(talk())
 
 
-def test_a_restarted_group_gets_the_job_that_nobody_reported():
+def test_a_restarted_group_gets_the_order_that_nobody_reported():
     """CORRECTNESS 11."""
 
     async def talk():

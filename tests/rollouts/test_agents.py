@@ -8,7 +8,7 @@ from distil.envs import EnvSpec
 from distil.errors import InputError
 from distil.experts.gates.base import Choice
 from distil.experts.gates.coin import CoinPlan
-from distil.experts.gates.human import HumanPlan, Imported
+from distil.experts.gates.human import HumanPlan, ImportedIntervener
 from distil.rollouts import AgentSpec, NoiseConfig
 from distil.rollouts.agents import ExpertAgent, GatedAgent, RandomAgent, make_noise
 from distil.spaces import action_spec, observation_spec
@@ -242,5 +242,5 @@ def test_a_gate_is_built_with_its_actor():
     assert actor.act(observations(2), None).actions.tolist() == [1, 1]
     with pytest.raises(InputError, match=r"the expert is to label, but none is configured: set expert\.kind"):
         AgentSpec(who="policy", gate=CoinPlan(beta=1.0)).build(world, 2, None, made)
-    human = HumanPlan(make=Imported(target="gatebed:Rescuer", kwargs={}))
+    human = HumanPlan(make=ImportedIntervener(target="gatebed:Rescuer", kwargs={}))
     assert AgentSpec(who="policy", gate=human).build(world, 2, None, made)  # they are the expert

@@ -292,7 +292,7 @@ def test_several_experts_take_turns_and_another_one_begins_each_round(tmp_path, 
     store = store_for(some, tmp_path)
     collector = Collector(some, store, seed=2)
     for number in range(3):
-        plan = CollectPlan(num_episodes=4, round=number, actor=actor, label=True)
+        plan = CollectPlan(num_episodes=4, round=number, agent=actor, label=True)
         collector.collect(plan, policy(some) if actor == "policy" else None)
     episodes, prefix = store.snapshot().episodes, "policy+expert:" if actor == "policy" else "expert:"
     by_round = [["".join(source.removeprefix(prefix) for source in episodes.source[episodes.round == n])] for n in range(3)]
@@ -337,7 +337,7 @@ def test_an_expert_that_reads_the_simulator_sees_live_ones_only(tmp_path, who, s
     made = policy(some) if who == "policy" else None
     for num, beta in ((3, 0.0), (11, 0.5)):
         store = store_for(some, tmp_path / str(num))
-        plan = CollectPlan(num_episodes=num, actor=who, beta=beta, beta_unit="step", label=True)
+        plan = CollectPlan(num_episodes=num, agent=who, beta=beta, beta_unit="step", label=True)
         report = Collector(some, store, seed=1).collect(plan, made)
         assert report.num_episodes == num
         assert report.expert_labels == report.env_steps

@@ -118,7 +118,7 @@ def store(path):
     return Store.open_or_create(path, StoreSpec(observation=SPEC.observation, action=SPEC.action))
 
 
-PLAN = CollectPlan(num_episodes=40, round=1, actor="policy", label=True, max_unlabelled=0.1)
+PLAN = CollectPlan(num_episodes=40, round=1, agent="policy", label=True, max_unlabelled=0.1)
 
 
 def test_a_round_gets_all_labels_from_an_unreliable_expert_each_paid_once(fleets, tmp_path):
