@@ -26,9 +26,7 @@ from distil.store.schema import environment
 from distil.store.selection import SelectionConfig
 from distil.tracking import TrackingConfig
 
-AlgorithmConfig = Annotated[BCConfig | DaggerConfig, Field(discriminator="kind")]
-
-
+AnyAlgorithm = Annotated[BCConfig | DaggerConfig, Field(discriminator="kind")]
 _NUM_EPISODES = 200
 
 
@@ -84,7 +82,7 @@ class RunConfig(Config):
     data: DataConfig = DataConfig()
     rollouts: RolloutConfig = RolloutConfig()
     policy: PolicyConfig = PolicyConfig()
-    algorithm: AlgorithmConfig = BCConfig()
+    algorithm: AnyAlgorithm = BCConfig()
     learner: LearnerConfig = LearnerConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     tracking: TrackingConfig = TrackingConfig()
@@ -101,9 +99,10 @@ class RunConfig(Config):
     def _consistent(self) -> RunConfig:
         if self.env is None:
             self._check_without_env()
-        if self.data.mixture is not None and isinstance(self.algorithm, DaggerConfig):
-            raise ValueError("algorithm.kind=dagger collects into one store, not into data.mixture: set data.path, or kind=bc")
-        self._check_scores()
+        if self.data.mixture is not None and self.algorithm.needs.collects:
+            what = f"algorithm.kind={self.algorithm.kind} collects into one store, not into data.mixture"
+            raise ValueError(f"{what}: set data.path, or kind=bc")
+        self.algorithm.check(self.budget())
         gate = self.gate
         if isinstance(gate, NEED_ENSEMBLE) and self.policy.ensemble < 2:
             need = "asks how much the policy's members disagree, and it has one: set policy.ensemble=5"
@@ -115,25 +114,10 @@ class RunConfig(Config):
             raise ValueError("the keyboard is read in the environment's window: set env.kwargs.render_mode=human")
         return self
 
-    def _check_scores(self) -> None:
-        """Refuse limits on scores that the run doesn't measure."""
-        algorithm = self.algorithm
-        if not isinstance(algorithm, DaggerConfig):
-            return
-        for name, value, measured in (
-            ("stop.normalised", algorithm.stop.normalised, self.evaluation.baselines and not self.is_paid),
-            ("min_expert_return", algorithm.min_expert_return, not self.is_paid),
-        ):
-            if value is not None and not measured:
-                why = "expert.paid=true" if self.is_paid else "evaluation.baselines=false"
-                raise ValueError(
-                    f"algorithm.{name}={value} needs a score of the expert, which {why} leaves out: drop one of them"
-                )
-
     def _check_without_env(self) -> None:
         for what, is_set, instead in (
             (f"expert.kind={self.expert.kind if self.expert else None}", self.expert is not None, "take expert out"),
-            ("algorithm.kind=dagger", isinstance(self.algorithm, DaggerConfig), "algorithm.kind=bc"),
+            (f"algorithm.kind={self.algorithm.kind}", self.algorithm.needs.collects, "algorithm.kind=bc"),
             (f"evaluation.episodes={self.evaluation.episodes}", self.evaluation.episodes > 0, "evaluation.episodes=0"),
             ("evaluation.video=true", self.evaluation.video, "evaluation.video=false"),
         ):
@@ -142,8 +126,8 @@ class RunConfig(Config):
 
     @property
     def gate(self) -> GateConfig | None:
-        """What decides who acts; None: nothing does, or chance."""
-        return self.algorithm.gate if isinstance(self.algorithm, DaggerConfig) else None
+        """What decides who acts; None: nothing, or chance."""
+        return self.algorithm.needs.gate
 
     @property
     def is_paid(self) -> bool:
@@ -152,8 +136,8 @@ class RunConfig(Config):
 
     @property
     def overlap(self) -> int:
-        """How many rounds are collected ahead, while the ones before them are learned from."""
-        return self.algorithm.overlap if isinstance(self.algorithm, DaggerConfig) else 0
+        """How many rounds are collected ahead, while earlier ones are trained on."""
+        return self.algorithm.needs.overlap
 
     @property
     def store_path(self) -> Location:

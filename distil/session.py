@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from distil.algorithms.dagger import DaggerConfig
 from distil.cluster import ensure_ray
 from distil.content import Content, changed
 from distil.envs import EnvSpec, content_of, describe, reset_infos
@@ -155,7 +154,7 @@ class Session:
     def _wanted(self, config: RunConfig) -> StoreSpec:
         """Return what the run's store must be like. Where demonstrations may be there already, the collector asks for infos."""
         env = config.env.model_dump(mode="json") if config.env is not None else {}
-        certain = isinstance(config.algorithm, DaggerConfig) or not Store.exists(config.store_path)
+        certain = config.algorithm.needs.collects or not Store.exists(config.store_path)
         infos = config.rollouts.infos if certain else ()
         return StoreSpec(observation=self.spec.observation, action=self.spec.action, infos=infos, env=env)
 
@@ -234,7 +233,7 @@ def _require_place(path: Path) -> None:
 
 def _adds(config: RunConfig) -> bool:
     """Return whether the run adds episodes to its store."""
-    return config.budget().num_demonstrations is not None or isinstance(config.algorithm, DaggerConfig)
+    return config.budget().num_demonstrations is not None or config.algorithm.needs.collects
 
 
 def _stored(config: RunConfig) -> EnvSpec:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Protocol
 
+from distil.config import Config
+from distil.experts.gates.config import GateConfig
 from distil.plans import Round, RoundReport
 
 
@@ -26,3 +29,28 @@ class Algorithm(Protocol):
 
     def next_round(self, last: RoundReport | None) -> Round | None:
         """Return the round after `last` (None: nothing is done yet), or None when the run is finished."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What an algorithm needs of its run, known before it starts. The defaults suit one that only trains on demonstrations."""
+
+    collects: bool = False  # adds episodes to the demonstrations in later rounds: needs an environment and one store
+    gate: GateConfig | None = None  # decides who acts in later rounds
+    overlap: int = 0  # rounds that are collected ahead, while earlier ones are trained on
+
+
+class AlgorithmConfig(Config):
+    """Base of the algorithms' configurations. The run reads `needs` and calls `check`; it knows no algorithm by name."""
+
+    @property
+    def needs(self) -> Needs:
+        """What the algorithm needs of its run."""
+        return Needs()
+
+    def check(self, budget: Budget) -> None:
+        """Raise ValueError if a run with this budget cannot measure what the algorithm decides by."""
+
+    @abstractmethod
+    def build(self, budget: Budget) -> Algorithm:
+        """Return the algorithm under `budget`; InputError if it cannot work with it."""

@@ -9,12 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from distil.algorithms.base import Budget
-from distil.config import Config
+from distil.algorithms.base import AlgorithmConfig, Budget
 from distil.plans import CollectPlan, EvaluatePlan, Round, RoundReport, UpdatePlan
 
 
-class BCConfig(Config):
+class BCConfig(AlgorithmConfig):
     """`algorithm: {kind: bc}`. How long to train is `learner.num_steps`, on how much `data.episodes`."""
 
     kind: Literal["bc"] = "bc"

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from distil.algorithms.base import Budget
+from distil.algorithms.base import AlgorithmConfig, Budget, Needs
 from distil.config import Config
 from distil.errors import InputError
 from distil.experts.gates.config import GateConfig, HumanGateConfig
@@ -76,7 +76,7 @@ class StopConfig(Config):
     normalised: float | None = None  # score on the tuning episodes, 1: the expert
 
 
-class DaggerConfig(Config):
+class DaggerConfig(AlgorithmConfig):
     """`algorithm: {kind: dagger}`. Round 0 has `data.episodes` demonstrations; `learner.num_steps` is of each round."""
 
     kind: Literal["dagger"] = "dagger"
@@ -105,6 +105,23 @@ class DaggerConfig(Config):
         if self.min_expert_return is not None and not self.check_episodes:
             raise ValueError("min_expert_return needs episodes to measure it on: set algorithm.check_episodes, such as 10")
         return self
+
+    @property
+    def needs(self) -> Needs:
+        """It adds its rounds to the demonstrations."""
+        return Needs(collects=True, gate=self.gate, overlap=self.overlap)
+
+    def check(self, budget: Budget) -> None:
+        """Raise ValueError for a limit on a score that the run does not measure."""
+        for name, value, is_measured in (
+            ("stop.normalised", self.stop.normalised, budget.baselines),
+            ("min_expert_return", self.min_expert_return, budget.may_check),
+        ):
+            if value is not None and not is_measured:
+                why = "evaluation.baselines=false" if budget.may_check else "expert.paid=true"
+                raise ValueError(
+                    f"algorithm.{name}={value} needs a score of the expert, which {why} leaves out: drop one of them"
+                )
 
     def build(self, budget: Budget) -> Dagger:
         """Return the algorithm under `budget`; InputError if there is no expert, or not one episode fits the budget."""

@@ -5,9 +5,10 @@ import json
 
 import pytest
 
-from distil.algorithms.base import Algorithm, Budget
+from distil.algorithms.base import Algorithm, AlgorithmConfig, Budget, Needs
 from distil.algorithms.bc import BCConfig
 from distil.algorithms.dagger import DaggerConfig
+from distil.experts.gates.config import SafeGateConfig
 from distil.plans import Round, RoundReport
 
 BUDGET = Budget(num_demonstrations=4, num_steps=10, num_evaluation_episodes=3, max_episode_steps=20)
@@ -71,3 +72,17 @@ def test_without_evaluation_episodes_nothing_is_held_out(kind: str) -> None:
     done = rounds(build(kind, dataclasses.replace(BUDGET, num_evaluation_episodes=0)))
     assert not [todo for todo in done if todo.evaluate is not None and todo.evaluate.held_out]
     assert done[-1].update is not None
+
+
+def test_an_algorithm_that_only_trains_needs_nothing() -> None:
+    class Own(AlgorithmConfig):
+        def build(self, budget: Budget) -> Algorithm:
+            return BCConfig().build(budget)
+
+    assert Own().needs == BCConfig().needs == Needs(collects=False, gate=None, overlap=0)
+    Own().check(dataclasses.replace(BUDGET, baselines=False, may_check=False))
+
+
+def test_dagger_needs_what_its_configuration_says() -> None:
+    assert DaggerConfig().needs == Needs(collects=True)
+    assert DaggerConfig(gate=SafeGateConfig(), overlap=2).needs == Needs(collects=True, gate=SafeGateConfig(), overlap=2)

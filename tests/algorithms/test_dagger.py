@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from distil.algorithms.base import Budget
@@ -180,3 +182,17 @@ def test_settings_that_contradict_each_other_are_bad_input():
         DaggerConfig(tuning_episodes=0, stop=StopConfig(normalised=0.9))
     with pytest.raises(ValueError, match=r"set algorithm\.check_episodes"):
         DaggerConfig(check_episodes=0, min_expert_return=1.0)
+
+
+@pytest.mark.parametrize(
+    ("limits", "granted", "text"),
+    [
+        ({"stop": {"normalised": 0.9}}, {"baselines": False}, "stop.normalised=0.9 needs .* evaluation.baselines=false leaves"),
+        ({"min_expert_return": 3.0}, {"may_check": False}, "min_expert_return=3.0 needs .* expert.paid=true leaves"),
+    ],
+)
+def test_limits_on_scores_that_are_not_measured_are_refused(limits, granted, text):
+    config = DaggerConfig.model_validate(limits)
+    config.check(BUDGET)
+    with pytest.raises(ValueError, match=f"^algorithm.{text}"):
+        config.check(replace(BUDGET, **granted))
