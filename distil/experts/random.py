@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from distil import seeding
 from distil.content import Content
+from distil.draws import STEPS, SlotDraws
 from distil.experts.base import Checked, Expert, every
 from distil.experts.common import OneExpertConfig
 from distil.spaces import Leaf
@@ -16,8 +16,6 @@ from distil.types import Array, Labels, Observations
 
 if TYPE_CHECKING:
     from distil.envs import EnvConfig, EnvSpec
-
-_BLOCK = 128  # actions drawn at a time
 
 
 class RandomExpertConfig(OneExpertConfig):
@@ -47,30 +45,19 @@ class RandomExpert:
 
     def __init__(self, leaf: Leaf) -> None:
         self._leaf = leaf
-        self._rngs: dict[int, np.random.Generator] = {}
-        self._blocks: dict[int, Array] = {}  # slot -> [block, ...]
-        self._next: dict[int, int] = {}  # slot -> row of the block
+        self._draws = SlotDraws(lambda rng: sample(leaf, STEPS, rng), 0, "expert", "random", idle=leaf.start)
 
     def begin(self, slot: int, seed: int) -> None:
         """Start the stream of the episode with `seed`."""
-        self._rngs[slot] = seeding.generator(seed, "expert", "random")
-        self._next[slot] = _BLOCK
+        self._draws.begin(slot, seed)
 
     def act(self, observations: Observations, *, envs: Sequence[Any] | None = None) -> Labels:
         """Return the next action of each slot's stream; zeros where no episode has begun."""
         num = len(next(iter(observations.values())))
         actions = np.full((num, *self._leaf.shape), self._leaf.start, self._leaf.dtype)
-        for slot in range(num):
-            if slot in self._rngs:
-                actions[slot] = self._draw(slot)
+        drawn = self._draws.take(np.arange(len(self._draws)) < num)[:num]
+        actions[: len(drawn)] = drawn
         return Labels(actions=actions, mask=every(num))
-
-    def _draw(self, slot: int) -> Array:
-        if self._next[slot] == _BLOCK:
-            self._blocks[slot], self._next[slot] = sample(self._leaf, _BLOCK, self._rngs[slot]), 0
-        self._next[slot] += 1
-        action: Array = self._blocks[slot][self._next[slot] - 1]
-        return action
 
 
 def sample(leaf: Leaf, num: int, rng: np.random.Generator) -> Array:

@@ -16,7 +16,7 @@ import numpy as np
 from distil.errors import InputError
 from distil.policies.actions import Decoder
 from distil.policies.ensemble import EnsemblePlanner, Planner, members, num_members
-from distil.policies.noise import SlotNoise
+from distil.policies.noise import slot_noise
 from distil.policies.numpy_policy import NumpyPolicy, supports
 from distil.spaces import space_from_json
 from distil.types import Array, Observations, PolicyRef
@@ -43,7 +43,7 @@ class Acting:
         self._doubts: Array | None = None  # [N, E] of the queue, where the policy is an ensemble
         self._used = np.full(num_envs, self._execute)
         random = not deterministic and planner.noise_kind != "none"
-        self._noise = SlotNoise(num_envs, planner.noise_size, planner.noise_kind) if random else None
+        self._noise = slot_noise(num_envs, planner.noise_size, planner.noise_kind) if random else None
         self.doubt: Array | None = None
 
     def begin(self, slot: int, seed: int) -> None:

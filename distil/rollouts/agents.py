@@ -7,13 +7,13 @@ and idle slots keep their stale rows. Legend: N slots, A action dimension.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
-from distil import seeding
+from distil.draws import STEPS, SlotDraws
 from distil.envs import EnvSpec
 from distil.errors import InputError
 from distil.experts.base import Expert, act, label
@@ -24,8 +24,6 @@ from distil.policies.acting import acting
 from distil.rollouts.config import NoiseConfig
 from distil.spaces import Leaf
 from distil.types import Array, Labels, Observations, PolicyRef
-
-_BLOCK = 128  # noise drawn at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,28 +196,6 @@ def make_noise(config: NoiseConfig, action: Leaf, num_envs: int) -> Noise | None
     return GaussianNoise(level, action, num_envs)
 
 
-class _Stream:
-    """Blocks drawn ahead, one stream an episode: draw(rng) -> [_BLOCK, ...]."""
-
-    def __init__(self, name: str, draw: Callable[[np.random.Generator], Array], num_envs: int) -> None:
-        self._name, self._draw = name, draw
-        self._rngs = [seeding.generator(0, name, slot) for slot in range(num_envs)]
-        self._blocks = np.stack([draw(rng) for rng in self._rngs])  # [N, _BLOCK, ...]
-        self._at = np.zeros(num_envs, np.int64)
-        self._rows = np.arange(num_envs)
-
-    def begin(self, slot: int, seed: int) -> None:
-        self._rngs[slot] = seeding.generator(seed, self._name)
-        self._at[slot] = _BLOCK
-
-    def next(self) -> Array:
-        for slot in np.flatnonzero(self._at == _BLOCK):
-            self._blocks[slot], self._at[slot] = self._draw(self._rngs[slot]), 0
-        out: Array = self._blocks[self._rows, self._at]
-        self._at += 1
-        return out
-
-
 class GaussianNoise:
     """Adds normal noise and clips to the bounds. Dimensions without finite bounds count as half range 1.
 
@@ -234,7 +210,7 @@ class GaussianNoise:
         finite = np.isfinite(low) & np.isfinite(high)
         std = level * np.where(finite, np.where(finite, high, 1.0) - np.where(finite, low, -1.0), 2.0) / 2
         self._low, self._high, self._dtype = low.astype(action.dtype), high.astype(action.dtype), np.dtype(action.dtype)
-        self._stream = _Stream("noise", lambda rng: std * rng.standard_normal((_BLOCK, *action.shape)), num_envs)
+        self._stream = SlotDraws(lambda rng: std * rng.standard_normal((STEPS, *action.shape)), num_envs, "noise")
         self._none = np.zeros(num_envs, np.bool_)
 
     def begin(self, slot: int, seed: int) -> None:
@@ -243,7 +219,7 @@ class GaussianNoise:
 
     def apply(self, actions: Array) -> tuple[Array, Array]:
         """Return the noised actions [N, ...] and that none of them was replaced."""
-        noised = (actions + self._stream.next()).astype(self._dtype)
+        noised = (actions + self._stream.take()).astype(self._dtype)
         return np.clip(noised, self._low, self._high), self._none
 
 
@@ -252,8 +228,8 @@ class EpsilonNoise:
 
     def __init__(self, level: float, action: Leaf, num_envs: int) -> None:
         self._chance = level
-        self._coins = _Stream("epsilon", lambda rng: rng.random(_BLOCK), num_envs)
-        self._others = _Stream("epsilon-action", lambda rng: sample(action, _BLOCK, rng), num_envs)
+        self._coins = SlotDraws(lambda rng: rng.random(STEPS), num_envs, "epsilon", idle=1.0)
+        self._others = SlotDraws(lambda rng: sample(action, STEPS, rng), num_envs, "epsilon-action", idle=action.start)
 
     def begin(self, slot: int, seed: int) -> None:
         """Start the streams of a new episode in row `slot`."""
@@ -262,6 +238,6 @@ class EpsilonNoise:
 
     def apply(self, actions: Array) -> tuple[Array, Array]:
         """Return the noised actions [N, ...] and which of them were replaced."""
-        replaced = self._coins.next() < self._chance
-        others = self._others.next()
+        replaced = self._coins.take() < self._chance
+        others = self._others.take()
         return np.where(replaced.reshape(-1, *[1] * (actions.ndim - 1)), others, actions), replaced

@@ -49,9 +49,16 @@ def test_labels_stay_clean_under_noise():
     assert np.abs(np.bincount(others, minlength=4)[1:] / len(others) - 1 / 3).max() < 0.06
 
 
+def begun_noise(config, leaf, num):
+    noise = make_noise(config, leaf, num)
+    for slot in range(num):
+        noise.begin(slot, slot)
+    return noise
+
+
 def test_gaussian_noise_has_the_documented_scale_and_stays_in_bounds():
     """CORRECTNESS 9."""
-    noise = make_noise(NoiseConfig(kind="gaussian", level=0.1), BOX, 500)
+    noise = begun_noise(NoiseConfig(kind="gaussian", level=0.1), BOX, 500)
     middle = np.tile(np.array([0, 5], np.float32), (500, 1))
     draws = np.concatenate([noise.apply(middle)[0] - middle for _ in range(40)])
     np.testing.assert_allclose(draws.std(axis=0), [0.1, 0.5], rtol=0.03)
@@ -62,7 +69,7 @@ def test_gaussian_noise_has_the_documented_scale_and_stays_in_bounds():
 
 
 def test_gaussian_noise_may_have_a_level_for_each_dimension():
-    noise = make_noise(NoiseConfig(kind="gaussian", level=(0.0, 0.2)), BOX, 500)
+    noise = begun_noise(NoiseConfig(kind="gaussian", level=(0.0, 0.2)), BOX, 500)
     middle = np.tile(np.array([0, 5], np.float32), (500, 1))
     draws = np.concatenate([noise.apply(middle)[0] - middle for _ in range(40)])
     assert (draws[:, 0] == 0).all()
@@ -71,7 +78,7 @@ def test_gaussian_noise_may_have_a_level_for_each_dimension():
 
 def test_unbounded_actions_count_as_half_range_one():
     leaf = action_spec(gym.spaces.Box(-np.inf, np.inf, (1,), np.float32)).leaf
-    noised, _ = make_noise(NoiseConfig(kind="gaussian", level=0.5), leaf, 4000).apply(np.zeros((4000, 1), np.float32))
+    noised, _ = begun_noise(NoiseConfig(kind="gaussian", level=0.5), leaf, 4000).apply(np.zeros((4000, 1), np.float32))
     assert abs(noised.std() - 0.5) < 0.03
 
 
