@@ -1,6 +1,6 @@
 """distil: distributed imitation learning, from a laptop to a Ray cluster.
 
-The names below are the Python API (`distil.api`); they are imported when first used, so `import distil` costs nothing.
+The names in `__all__` are the Python API. Each is imported when it is first used, so `import distil` costs nothing.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -15,9 +15,17 @@ if TYPE_CHECKING:
     from distil.api import load_policy as load_policy
     from distil.api import open_run as open_run
     from distil.api import train as train
+    from distil.errors import InputError as InputError
+    from distil.errors import RunError as RunError
     from distil.interchange.add import Store as Store
 
-__all__ = ["Run", "Store", "collect", "evaluate", "label", "load_policy", "open_run", "train"]
+__all__ = ["InputError", "Run", "RunError", "Store", "collect", "evaluate", "label", "load_policy", "open_run", "train"]
+
+_MODULES = {
+    "InputError": "distil.errors",
+    "RunError": "distil.errors",
+    "Store": "distil.interchange.add",
+}  # the rest: distil.api
 
 
 def __getattr__(name: str) -> Any:
@@ -25,4 +33,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'distil' has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module("distil.interchange.add" if name == "Store" else "distil.api"), name)
+    return getattr(importlib.import_module(_MODULES.get(name, "distil.api")), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

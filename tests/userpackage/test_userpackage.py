@@ -1,0 +1,43 @@
+"""A user's own parts, in a package outside the repository, run by `distil train`; broken ones are refused before the start."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import distil
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """The folder that holds a copy of the package `acme`; what a run writes goes elsewhere."""
+    folder = tmp_path / "package"
+    shutil.copytree(HERE / "acme", folder / "acme", ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def train(package: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    """Return what `distil train` did in the folder `here` beside the package."""
+    here = package.with_name("here")
+    here.mkdir()
+    path = os.pathsep.join([str(package), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    command = [sys.executable, "-m", "distil", "train", HERE / "recipe.yaml", *overrides]
+    env = os.environ | {"PYTHONPATH": path}
+    return subprocess.run(command, cwd=here, env=env, capture_output=True, text=True, check=False)
+
+
+def test_no_part_is_longer_than_40_lines() -> None:
+    for path in (HERE / "acme").glob("*.py"):
+        assert len(path.read_text().splitlines()) <= 40, path
+
+
+def test_a_run_of_the_users_own_parts(package: Path) -> None:
+    done = train(package)
+    assert done.returncode == 0, done.stderr
+    run = distil.open_run(package.with_name("here") / "runs/recipe-001")
+    assert run.metrics["eval/normalised"] > 0.9
