@@ -34,10 +34,10 @@ from distil.envs import GymEnvConfig, describe
 from distil.plans import CollectPlan
 from distil.policies.config import MlpConfig, PolicyConfig
 from distil.policies.policy import Policy
+from distil.policies.spec import PolicyRef
 from distil.rollouts import Collector, Fleet, RolloutConfig
 from distil.store.schema import StoreSpec
 from distil.store.store import Store
-from distil.types import PolicyRef
 
 EPISODES = {"HalfCheetah-v5": 128, "CartPole-v1": 5120}  # a turn of distil; each is about a thousand or five hundred steps
 BARE_STEPS = {"HalfCheetah-v5": 60_000, "CartPole-v1": 300_000}

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from distil.store.weights import WeightConfig
-from distil.types import PolicyRef
 
 if TYPE_CHECKING:
     from distil.experts.gates.config import GateConfig
@@ -126,7 +125,6 @@ __all__ = [
     "CollectReport",
     "EvaluatePlan",
     "Metrics",
-    "PolicyRef",
     "Round",
     "RoundReport",
     "Source",

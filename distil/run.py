@@ -22,6 +22,7 @@ from distil.learners import Learner, check_device, make_learner
 from distil.losscurve import LossCurve
 from distil.plans import CheckPlan, EvaluatePlan, Round, RoundReport, UpdatePlan
 from distil.policies.checkpoint import load_policy_ref, save_policy
+from distil.policies.spec import PolicyRef
 from distil.rollouts.video import record_video
 from distil.runconfig import RunConfig
 from distil.rundata import Gathered, RunData, as_it_is, open_data
@@ -30,7 +31,7 @@ from distil.seeding import Purpose, episode_seeds
 from distil.session import Session
 from distil.store import Store, StoreSpec
 from distil.tracking import Status, Tracker
-from distil.types import PolicyRef, Progress, say
+from distil.types import Progress, say
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from distil.errors import InputError, RunError
 from distil.learners.data import Streams, demos
 from distil.plans import AHEAD, DEMOS, CollectPlan, CollectReport, Metrics, Round
 from distil.policies.checkpoint import load_policy_ref
+from distil.policies.spec import PolicyRef
 from distil.rollouts import (
     Collected,
     Collector,
@@ -30,7 +31,7 @@ from distil.session import Session
 from distil.store import MixtureConfig, SelectionConfig, Snapshot, Store, StoreSpec
 from distil.store.mixture import distinct
 from distil.tracking import DatasetInfo
-from distil.types import PolicyRef, Progress, say
+from distil.types import Progress, say
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,13 +18,14 @@ from distil.experts.gates.config import HumanGateConfig
 from distil.experts.team import Team
 from distil.plans import CheckPlan, Who
 from distil.policies.checkpoint import require_spaces
+from distil.policies.spec import PolicyRef
 from distil.rollouts import Baselines, Collector, EvalResult, Fleet, evaluate
 from distil.runconfig import RunConfig
 from distil.seeding import Purpose, episode_seeds
 from distil.store import MixtureConfig, Snapshot, Store, StoreSpec
 from distil.store.backend import location
 from distil.store.schema import environment
-from distil.types import PolicyRef, Progress, say, silent
+from distil.types import Progress, say, silent
 
 
 class Session:

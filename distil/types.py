@@ -1,4 +1,4 @@
-"""The data that flows between the layers: Episode, Batch, Labels, PolicyRef.
+"""The data that flows between the layers: Episode, Batch, Labels.
 
 Legend: B batch, H observation horizon, T time (or action chunk), A action dimension, N environments.
 Arrays are numpy's unless a comment says torch's. An observation is always a mapping from leaf name (see `distil.spaces`)
@@ -8,7 +8,7 @@ to array, whatever the environment's own structure is.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -76,18 +76,6 @@ class Labels:
 
     actions: Array  # [N, ...] in the environment's action space
     mask: Array  # [N] bool: which answers are valid
-
-
-@dataclass(frozen=True, kw_only=True)
-class PolicyRef:
-    """A version of a policy as plain data: cheap to ship to workers, needs neither torch nor pickle to read.
-
-    `spec` is the JSON that rebuilds the policy (config and spaces), `arrays` its named weights and statistics.
-    """
-
-    version: int
-    spec: Mapping[str, Any]
-    arrays: Mapping[str, Array] = field(repr=False)
 
 
 class Progress(Protocol):

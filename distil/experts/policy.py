@@ -13,8 +13,8 @@ from distil.experts.base import Checked, Expert, check_spaces, every
 from distil.experts.common import OneExpertConfig
 from distil.policies.acting import Acting, acting
 from distil.policies.checkpoint import WEIGHTS, load_policy_ref
-from distil.spaces import space_from_json
-from distil.types import Labels, Observations, PolicyRef
+from distil.policies.spec import PolicyRef
+from distil.types import Labels, Observations
 
 if TYPE_CHECKING:
     from distil.envs import EnvConfig, EnvSpec
@@ -34,7 +34,7 @@ class PolicyExpertConfig(OneExpertConfig):
         """Return the expert; InputError if there is no policy at the path, or if its spaces don't fit."""
         ref = load_policy_ref(_folder(Path(self.path)))
         name = f"policy {self.path}"
-        wants = (space_from_json(ref.spec["observation"]), space_from_json(ref.spec["action"]))
+        wants = (ref.spec.observation, ref.spec.action)
         check_spaces(name, wants, (spec.observation, spec.action))
         return Checked(PolicyExpert(name, ref), spec.action)
 
@@ -59,8 +59,8 @@ class PolicyExpert:
     def __init__(self, name: str, ref: PolicyRef) -> None:
         self.name = name
         self._ref = ref
-        config = ref.spec["config"]
-        self.stateful = config["obs_horizon"] > 1 or (config["execute"] or config["chunk"]) > 1
+        config = ref.spec.config
+        self.stateful = config.obs_horizon > 1 or config.num_executed > 1
         self._begun: dict[int, int] = {}  # slot -> seed, until the number of slots is known
         self._num = 0
         self._actor: Acting | None = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from distil.learners.config import LearnerConfig
 from distil.plans import Metrics, UpdatePlan
-from distil.types import PolicyRef
+from distil.policies.spec import PolicyRef
 
 if TYPE_CHECKING:
     from distil.learners.data import Streams

@@ -8,7 +8,8 @@ from distil.learners.base import LearnerSetup
 from distil.learners.rank import Rank, choose_device
 from distil.learners.ranks import Ranks
 from distil.plans import Metrics, UpdatePlan
-from distil.types import Note, PolicyRef, Progress, silent, unheard
+from distil.policies.spec import PolicyRef
+from distil.types import Note, Progress, silent, unheard
 
 if TYPE_CHECKING:
     from distil.learners.data import Streams

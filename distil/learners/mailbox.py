@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from distil.plans import Metrics, UpdatePlan
+from distil.policies.spec import PolicyRef
 from distil.store.weights import Weights
-from distil.types import PolicyRef
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,10 +18,11 @@ from distil.objectives.base import ObjectiveState
 from distil.objectives.supervised import Supervised
 from distil.plans import DEMOS, Metrics, UpdatePlan
 from distil.policies.policy import Policy
+from distil.policies.spec import PolicyRef
 from distil.seeding import integer
 from distil.store.order import SampleSource
 from distil.store.reading import Reader
-from distil.types import Note, PolicyRef, Progress, silent, unheard
+from distil.types import Note, Progress, silent, unheard
 
 _IN_MEMORY = "in memory"
 _MOST_NAMES = 8  # of dimensions, in a line

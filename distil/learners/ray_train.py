@@ -26,8 +26,9 @@ from distil.learners.mailbox import Done, Mailbox, Order, PartRef, Status, Strea
 from distil.learners.rank import Rank, choose_device
 from distil.learners.ranks import Ranks
 from distil.plans import Metrics, UpdatePlan
+from distil.policies.spec import PolicyRef
 from distil.store.store import Store
-from distil.types import Note, PolicyRef, Progress, silent, unheard
+from distil.types import Note, Progress, silent, unheard
 
 if TYPE_CHECKING:
     from distil.learners.config import LearnerConfig

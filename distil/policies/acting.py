@@ -15,11 +15,11 @@ import numpy as np
 
 from distil.errors import InputError
 from distil.policies.actions import Decoder
-from distil.policies.ensemble import EnsemblePlanner, Planner, members, num_members
+from distil.policies.ensemble import EnsemblePlanner, Planner, members
 from distil.policies.noise import slot_noise
 from distil.policies.numpy_policy import NumpyPolicy, supports
-from distil.spaces import space_from_json
-from distil.types import Array, Observations, PolicyRef
+from distil.policies.spec import PolicyRef
+from distil.types import Array, Observations
 
 
 class Acting:
@@ -31,10 +31,10 @@ class Acting:
     """
 
     def __init__(self, ref: PolicyRef, planner: Planner, num_envs: int, *, deterministic: bool) -> None:
-        config = ref.spec["config"]
+        config = ref.spec.config
         self._planner, self._num = planner, num_envs
-        self._decode = Decoder(space_from_json(ref.spec["action"]).leaf, ref.arrays)
-        self._horizon, self._execute = int(config["obs_horizon"]), int(config["execute"] or config["chunk"])
+        self._decode = Decoder(ref.spec.action.leaf, ref.arrays)
+        self._horizon, self._execute = config.obs_horizon, config.num_executed
         self._history: dict[str, Array] = {}
         self._fresh = np.ones(num_envs, np.bool_)
         self._any_fresh = True
@@ -155,10 +155,10 @@ def replay(ref: PolicyRef, windows: Mapping[str, Array], *, block: int = 256) ->
         InputError: the ref's arrays don't fit its spec.
     """
     num = len(next(iter(windows.values())))
-    if int(ref.spec["config"]["obs_horizon"]) == 1:
-        shapes = {leaf.name: leaf.shape for leaf in space_from_json(ref.spec["observation"]).leaves}
+    if ref.spec.config.obs_horizon == 1:
+        shapes = {leaf.name: leaf.shape for leaf in ref.spec.observation.leaves}
         windows = {name: value.reshape(num, *shapes[name]) for name, value in windows.items()}
-    leaf = space_from_json(ref.spec["action"]).leaf
+    leaf = ref.spec.action.leaf
     with _fitting():
         planner, decode = _planner(ref, block), Decoder(leaf, ref.arrays)
     actions, doubts = np.empty((num, *leaf.shape), leaf.dtype), np.empty(num, np.float32)
@@ -168,14 +168,14 @@ def replay(ref: PolicyRef, windows: Mapping[str, Array], *, block: int = 256) ->
         actions[start : start + block] = decode(plan[:, 0])[: num - start]
         if planner.doubt is not None:
             doubts[start : start + block] = planner.doubt[: num - start, 0]
-    return actions, doubts if num_members(ref.spec) > 1 else None
+    return actions, doubts if ref.spec.config.ensemble > 1 else None
 
 
 def _planner(ref: PolicyRef, num_envs: int) -> Planner:
     planners = [_single(member, num_envs) for member in members(ref)]
     if len(planners) == 1:
         return planners[0]
-    return EnsemblePlanner(planners, continuous=space_from_json(ref.spec["action"]).leaf.kind == "box")
+    return EnsemblePlanner(planners, continuous=ref.spec.action.leaf.kind == "box")
 
 
 def _single(ref: PolicyRef, num_envs: int) -> Planner:

@@ -15,9 +15,9 @@ from safetensors.numpy import save
 
 from distil.durable import make_folders, replace_durably
 from distil.errors import InputError, RunError
-from distil.policies.header import FORMAT, read_header
-from distil.spaces import SpaceSpec, difference, space_from_json
-from distil.types import PolicyRef
+from distil.policies.header import Header, read_header
+from distil.policies.spec import PolicyRef
+from distil.spaces import SpaceSpec, difference
 
 WEIGHTS = "policy.safetensors"
 READABLE = "policy.json"
@@ -33,7 +33,7 @@ def save_policy(ref: PolicyRef, folder: str | Path) -> Path:
         RunError: the disk refused.
     """
     folder = Path(folder)
-    header = {"format": FORMAT, "version": ref.version, "spec": dict(ref.spec), "digest": _digest(ref)}
+    header = Header(version=ref.version, spec=ref.spec, digest=_digest(ref)).to_json()
     weights = save({k: np.ascontiguousarray(v) for k, v in ref.arrays.items()}, metadata={"distil": json.dumps(header)})
     try:
         make_folders(folder)
@@ -69,8 +69,8 @@ def load_policy_ref(folder: str | Path) -> PolicyRef:
         header = read_header(text, arrays)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    ref = PolicyRef(version=header["version"], spec=header["spec"], arrays=arrays)
-    if header.get("digest") != _digest(ref):
+    ref = PolicyRef(version=header.version, spec=header.spec, arrays=arrays)
+    if header.digest != _digest(ref):
         raise InputError(f"{path}: the weights are damaged (their digest differs); copy the file again or retrain")
     return ref
 
@@ -78,8 +78,8 @@ def load_policy_ref(folder: str | Path) -> PolicyRef:
 def require_spaces(ref: PolicyRef, observation: SpaceSpec, action: SpaceSpec, what: str) -> None:
     """Raise InputError, naming the difference, if a policy isn't one for these spaces; `what` names their owner."""
     for name, mine, theirs in (
-        ("observations", space_from_json(ref.spec["observation"]), observation),
-        ("actions", space_from_json(ref.spec["action"]), action),
+        ("observations", ref.spec.observation, observation),
+        ("actions", ref.spec.action, action),
     ):
         if differs := difference(mine, theirs, ("the policy", what)):
             raise InputError(

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from distil.errors import InputError
-from distil.types import Array, PolicyRef
+from distil.policies.spec import PolicyRef
+from distil.types import Array
 
 _PREFIX = "members."
 _SHARED = "actions."
@@ -41,25 +42,20 @@ class Planner(Protocol):
         """Return head actions [N, T, A] of windows [N, H, ...]; they may live in a buffer that is used again."""
 
 
-def num_members(spec: Mapping[str, Any]) -> int:
-    """Return M of a policy's spec."""
-    return int(spec["config"].get("ensemble", 1))  # policies saved before there were ensembles don't say
-
-
 def members(ref: PolicyRef) -> list[PolicyRef]:
     """Return each member as a policy by itself.
 
     Raises:
         InputError: the arrays aren't those of as many members as the spec says.
     """
-    num = num_members(ref.spec)
+    num = ref.spec.config.ensemble
     own = {name for name in ref.arrays if not name.startswith(_PREFIX)}
     networks = {name for name in own if not name.startswith(_SHARED)}
     wanted = own | {f"{_PREFIX}{i}.{name}" for i in range(1, num) for name in networks}
     for name in sorted(wanted ^ ref.arrays.keys()):
         found = "something" if name in ref.arrays else "nothing"
         raise InputError(f"policy weights {name}: found {found} in an ensemble of {num}; use the config that made them")
-    alone = replace(ref, spec={**ref.spec, "config": {**ref.spec["config"], "ensemble": 1}})
+    alone = replace(ref, spec=replace(ref.spec, config=ref.spec.config.model_copy(update={"ensemble": 1})))
     first = {name: ref.arrays[name] for name in own}
     others = [{name: ref.arrays[f"{_PREFIX}{i}.{name}"] for name in networks} for i in range(1, num)]
     return [replace(alone, arrays=first | other) for other in ({}, *others)]

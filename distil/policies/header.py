@@ -6,23 +6,34 @@ import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from distil.config import validate
 from distil.errors import InputError
-from distil.policies.config import CnnConfig, PolicyConfig
-from distil.spaces import Leaf, SpaceSpec, space_from_json
+from distil.policies.config import CnnConfig
+from distil.policies.spec import PolicySpec
+from distil.spaces import Leaf
 from distil.types import Array
 
 FORMAT = 1
-_KINDS = ("box", "discrete", "multi_discrete", "multi_binary")
 _MAX_PIXELS = 1 << 26  # of one image
 
 
-def read_header(text: str, arrays: Mapping[str, Array]) -> dict[str, Any]:
-    """Return the header of a policy's file: `version`, `spec` and `digest`.
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What a policy's file says of the policy."""
+
+    version: int
+    spec: PolicySpec
+    digest: Any  # of the arrays
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object; `read_header` reads it back."""
+        return {"format": FORMAT, "version": self.version, "spec": self.spec.to_json(), "digest": self.digest}
+
+
+def read_header(text: str, arrays: Mapping[str, Array]) -> Header:
+    """Return the header of a policy's file, checked.
 
     Raises:
         InputError: it makes no sense, is of another format, or describes a larger network than the arrays are of.
@@ -37,23 +48,19 @@ def read_header(text: str, arrays: Mapping[str, Array]) -> dict[str, Any]:
     spec, version = header.get("spec"), header.get("version")
     if not isinstance(spec, dict) or not isinstance(spec.get("config"), dict) or type(version) is not int:
         raise InputError("its header lacks spec, config or version; copy it again or retrain")
-    config = validate(PolicyConfig, spec["config"], "its config")
-    observation, action = _space(spec, "observation"), _space(spec, "action")
-    if len(action.leaves) != 1 or (not action.leaf.shape == () and min(action.leaf.shape) < 1):
-        raise InputError(f"its action space is {action.describe()}, not one of numbers; copy it again or retrain")
+    known = PolicySpec.from_json(spec)
     num = sum(value.size for value in arrays.values())
-    for what, size in _sizes(config, observation, action.leaf, arrays):
+    for what, size in _sizes(known, arrays):
         if not size <= num:
             raise InputError(f"its {what} asks for {size} numbers, the file has {num}; copy it again or retrain")
-    return {**header, "spec": {**spec, "config": config.model_dump(mode="json")}}  # what an earlier version left out is there
+    return Header(version=version, spec=known, digest=header.get("digest"))
 
 
-def _sizes(
-    config: PolicyConfig, observation: SpaceSpec, action: Leaf, arrays: Mapping[str, Array]
-) -> Iterator[tuple[str, int]]:
+def _sizes(spec: PolicySpec, arrays: Mapping[str, Array]) -> Iterator[tuple[str, int]]:
     """Yield what the configuration asks for that can't be more than the numbers of all arrays together."""
+    config, action = spec.config, spec.action.leaf
     encoder, images = config.encoder, 0
-    for leaf in observation.leaves:
+    for leaf in spec.observation.leaves:
         if isinstance(encoder, CnnConfig) and leaf.is_image:
             images += 1
             pixels = math.prod(leaf.shape)
@@ -70,38 +77,3 @@ def _sizes(
 
 def _width(leaf: Leaf) -> int:
     return sum(leaf.nvec) if leaf.kind in ("discrete", "multi_discrete") else math.prod(leaf.shape)
-
-
-def _space(spec: Mapping[str, Any], name: str) -> SpaceSpec:
-    try:
-        space = space_from_json(spec[name])
-        names = list(_names(space.tree))
-        good = names == [leaf.name for leaf in space.leaves] and len(set(names)) == len(names) > 0
-        if not good or not all(map(_is_leaf, space.leaves)):
-            raise ValueError("its tree and leaves differ")
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-        raise InputError(f"its {name} space makes no sense ({type(error).__name__}); copy it again or retrain") from None
-    return space
-
-
-def _names(tree: Any) -> Iterator[str]:
-    if isinstance(tree, str):
-        yield tree
-    else:
-        (parts,) = tree.values()
-        for part in parts.values() if "dict" in tree else parts:
-            yield from _names(part)
-
-
-def _is_leaf(leaf: Leaf) -> bool:
-    size = math.prod(leaf.shape)
-    if (
-        leaf.kind not in _KINDS
-        or abs(leaf.start) >= 1 << 62
-        or min(leaf.shape, default=1) < 0
-        or np.dtype(leaf.dtype).kind not in "fiub"
-    ):
-        return False
-    if leaf.kind == "box":
-        return len(leaf.low) in (1, size) and len(leaf.high) in (1, size)
-    return len(leaf.nvec) == size and min(leaf.nvec, default=1) > 0

@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 
 from distil.errors import InputError
+from distil.policies.config import MlpConfig
 from distil.policies.layout import Part, layout, num_features
-from distil.spaces import Leaf, SpaceSpec, space_from_json
-from distil.types import Array, PolicyRef
+from distil.policies.spec import PolicyRef, PolicySpec
+from distil.spaces import Leaf
+from distil.types import Array
 
 _LANES = 16
 _OUTPUTS = 8
@@ -27,10 +29,9 @@ _ZERO, _HALF = np.zeros((), np.float32), np.full((), 0.5, np.float32)
 _NEGATIVE = np.float32(-np.inf)
 
 
-def supports(spec: Mapping[str, Any]) -> bool:
+def supports(spec: PolicySpec) -> bool:
     """Return whether a policy's spec, or an ensemble's members', is one that this module can run."""
-    config = spec["config"]
-    return config["encoder"]["kind"] == "mlp" and config["head"]["kind"] in _HEADS
+    return spec.config.encoder.kind == "mlp" and spec.config.head.kind in _HEADS
 
 
 class NumpyPolicy:
@@ -47,11 +48,11 @@ class NumpyPolicy:
     doubt = None  # one network has none
 
     def __init__(self, ref: PolicyRef, num_envs: int) -> None:
-        config = ref.spec["config"]
-        assert config.get("ensemble", 1) == 1
-        observation: SpaceSpec = space_from_json(ref.spec["observation"])
-        self._num, self._horizon = num_envs, int(config["obs_horizon"])
-        self._parts = layout(observation.leaves)
+        config, encoder, action = ref.spec.config, ref.spec.config.encoder, ref.spec.action.leaf
+        assert config.ensemble == 1
+        assert isinstance(encoder, MlpConfig)
+        self._num, self._horizon = num_envs, config.obs_horizon
+        self._parts = layout(ref.spec.observation.leaves)
         features = num_features(self._parts)
         self._mean, self._inv_std = ref.arrays["encoder.features.mean"], ref.arrays["encoder.features.inv_std"]
         if self._mean.shape != (features,):
@@ -65,10 +66,10 @@ class NumpyPolicy:
         self._stage = stage.reshape(tiles, lanes, width).transpose(0, 2, 1)
         self._input = np.ones((tiles, width + 1, lanes), np.float32)
         self._writes = [_writer(part, self._raw) for part in self._parts]
-        self._high = np.full((), config["obs_clip"], np.float32)
+        self._high = np.full((), config.obs_clip, np.float32)
         self._low = -self._high
-        self._activate = _ACTIVATIONS[config["encoder"]["activation"]]
-        names = [f"encoder.mlp.layers.{2 * i}" for i in range(len(config["encoder"]["hidden"]))] + ["head.linear"]
+        self._activate = _ACTIVATIONS[encoder.activation]
+        names = [f"encoder.mlp.layers.{2 * i}" for i in range(len(encoder.hidden))] + ["head.linear"]
         self._layers: list[tuple[Array, Array, Array]] = []  # weights [out, in + 1], result with its row of ones, and without
         for name in names:
             weight = _weight(ref.arrays, name, width, _OUTPUTS if name == names[-1] else 1)
@@ -76,8 +77,7 @@ class NumpyPolicy:
             result = np.ones((tiles, width + 1, lanes), np.float32)
             self._layers.append((weight, result, result[:, :width]))
         self._num_out = len(ref.arrays["head.linear.bias"])
-        action: Leaf = space_from_json(ref.spec["action"]).leaf
-        self._head = _HEADS[config["head"]["kind"]](config["head"], action, int(config["chunk"]))
+        self._head = _HEADS[config.head.kind](config.head, action, config.chunk)
         if self._num_out != self._head.num_outputs:
             raise InputError(
                 f"policy weights head.linear: found {self._num_out} outputs, expected {self._head.num_outputs}; use the config "
@@ -170,7 +170,7 @@ _ACTIVATIONS: dict[str, Callable[[Array], None]] = {"relu": _relu, "tanh": _tanh
 class _Deterministic:
     noise_kind, noise_size = "none", 0
 
-    def __init__(self, config: Mapping[str, Any], action: Leaf, chunk: int) -> None:
+    def __init__(self, config: Any, action: Leaf, chunk: int) -> None:
         self._chunk = chunk
         self.num_outputs = chunk * int(np.prod(action.shape, dtype=np.int64))
 
@@ -182,11 +182,11 @@ class _Deterministic:
 class _Gaussian:
     noise_kind = "normal"
 
-    def __init__(self, config: Mapping[str, Any], action: Leaf, chunk: int) -> None:
+    def __init__(self, config: Any, action: Leaf, chunk: int) -> None:
         self._chunk = chunk
         self.noise_size = chunk * int(np.prod(action.shape, dtype=np.int64))
         self.num_outputs = 2 * self.noise_size
-        self._limits = np.float32(config["min_log_std"]), np.float32(config["max_log_std"])
+        self._limits = np.float32(config.min_log_std), np.float32(config.max_log_std)
 
     def __call__(self, out: Array, num: int, noise: Array | None) -> Array:
         if noise is None:
@@ -204,7 +204,7 @@ class _Gaussian:
 class _Categorical:
     noise_kind = "uniform"
 
-    def __init__(self, config: Mapping[str, Any], action: Leaf, chunk: int) -> None:
+    def __init__(self, config: Any, action: Leaf, chunk: int) -> None:
         self._shape = (chunk, len(action.nvec), max(action.nvec))
         self.noise_size = chunk * len(action.nvec)
         self.num_outputs = math.prod(self._shape)

@@ -10,7 +10,6 @@ M members.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import cast
@@ -25,10 +24,11 @@ from distil.heads.config import AutoHeadConfig
 from distil.policies.config import AutoEncoderConfig, PolicyConfig
 from distil.policies.encoder import Encoder
 from distil.policies.layout import action_scaling, bounded, carried_over, needs_statistics, widened
+from distil.policies.spec import PolicyRef, PolicySpec
 from distil.seeding import integer
-from distil.spaces import Leaf, SpaceSpec, space_from_json
+from distil.spaces import Leaf, SpaceSpec
 from distil.store.moments import Moments, moments_of
-from distil.types import Array, Batch, PolicyRef
+from distil.types import Array, Batch
 
 __all__ = ["Policy", "PolicyConfig", "State"]
 
@@ -291,18 +291,13 @@ class Policy(nn.Module):
     def ref(self, version: int) -> PolicyRef:
         """Return a copy of the policy as plain data."""
         arrays = {name: value.detach().cpu().numpy().copy() for name, value in self.state_dict().items()}
-        spec = {
-            "config": self.config.model_dump(mode="json"),
-            "observation": self.observation.to_json(),
-            "action": self.action.to_json(),
-        }
+        spec = PolicySpec(config=self.config, observation=self.observation, action=self.action)
         return PolicyRef(version=version, spec=spec, arrays=arrays)
 
     @staticmethod
     def from_ref(ref: PolicyRef) -> Policy:
         """Return the policy of a `PolicyRef`; InputError if arrays and spec don't fit."""
-        config = PolicyConfig.model_validate_json(json.dumps(ref.spec["config"]))
-        observation, action = space_from_json(ref.spec["observation"]), space_from_json(ref.spec["action"])
+        config, observation, action = ref.spec.config, ref.spec.observation, ref.spec.action
         with torch.device("meta"):  # which allocates nothing: the arrays decide whether a network of this size is made
             encoder, head = _network(config.resolve(observation, action), observation, action, 0)
         for prefix, part in (("encoder", encoder), ("head", head)):

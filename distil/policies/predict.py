@@ -6,8 +6,9 @@ from typing import Any
 
 from distil.errors import InputError
 from distil.policies.acting import Acting, acting
-from distil.spaces import SpaceSpec, space_from_json
-from distil.types import Array, PolicyRef
+from distil.policies.spec import PolicyRef
+from distil.spaces import SpaceSpec
+from distil.types import Array
 
 
 class Predictor:
@@ -21,8 +22,8 @@ class Predictor:
 
     def __init__(self, ref: PolicyRef) -> None:
         self.ref = ref
-        self.observation: SpaceSpec = space_from_json(ref.spec["observation"])
-        self.action: SpaceSpec = space_from_json(ref.spec["action"])
+        self.observation: SpaceSpec = ref.spec.observation
+        self.action: SpaceSpec = ref.spec.action
         self._acting: Acting | None = None
         self._key: tuple[int, bool] | None = None
         self._seed = 0

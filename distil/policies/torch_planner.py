@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from distil.policies.policy import Policy
-from distil.types import Array, PolicyRef
+from distil.policies.spec import PolicyRef
+from distil.types import Array
 
 
 class TorchPlanner:

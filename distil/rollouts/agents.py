@@ -21,9 +21,10 @@ from distil.experts.gates.base import Gate, GatePlan, Situation
 from distil.experts.random import RandomExpert, sample
 from distil.plans import Who
 from distil.policies.acting import acting
+from distil.policies.spec import PolicyRef
 from distil.rollouts.config import NoiseConfig
 from distil.spaces import Leaf
-from distil.types import Array, Labels, Observations, PolicyRef
+from distil.types import Array, Labels, Observations
 
 
 @dataclass(frozen=True, kw_only=True)

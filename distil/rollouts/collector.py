@@ -15,6 +15,7 @@ from distil.errors import RunError
 from distil.experts.gates.base import GatePlan
 from distil.experts.gates.coin import CoinPlan
 from distil.plans import CollectPlan, CollectReport
+from distil.policies.spec import PolicyRef
 from distil.rollouts.agents import AgentSpec
 from distil.rollouts.config import NoiseConfig
 from distil.rollouts.fleet import Fleet, Outcome
@@ -25,7 +26,7 @@ from distil.rollouts.worker import Assignment, Target
 from distil.seeding import Purpose, episode_seeds, generator, integer
 from distil.store import Snapshot
 from distil.store.store import Store
-from distil.types import PolicyRef, Progress, silent
+from distil.types import Progress, silent
 
 
 def episode_uids(stream: str, round_index: int, num: int) -> list[str]:
@@ -235,7 +236,7 @@ def _source(agent: AgentSpec, name: str, label: bool) -> str:
 
 def _digest(policy: PolicyRef) -> str:
     """Return the identity of a policy's behaviour: configuration, spaces, weights and statistics."""
-    digest = hashlib.sha256(json.dumps(policy.spec, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(policy.spec.to_json(), sort_keys=True).encode())
     for name in sorted(policy.arrays):
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(policy.arrays[name]).tobytes())

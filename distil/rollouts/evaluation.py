@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from distil.plans import Who
+from distil.policies.spec import PolicyRef
 from distil.rollouts.agents import AgentSpec
 from distil.rollouts.fleet import Fleet
 from distil.rollouts.loop import EpisodeItem
 from distil.rollouts.worker import Assignment
 from distil.stats import mean_interval
-from distil.types import Array, PolicyRef, Progress, silent
+from distil.types import Array, Progress, silent
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Protocol
 from distil.envs import EnvSpec, GymEnvConfig, ImportEnvConfig
 from distil.experts.base import Expert
 from distil.experts.team import Team
+from distil.policies.spec import PolicyRef
 from distil.rollouts.config import RolloutConfig
 from distil.rollouts.loop import EpisodeItem
 from distil.rollouts.worker import Assignment, EpisodeStats, Sealed, Setup, Worker, WorkReport
-from distil.types import PolicyRef, Progress, silent
+from distil.types import Progress, silent
 
 if TYPE_CHECKING:
     from distil.rollouts.service.actors import Service

@@ -23,11 +23,12 @@ from distil.experts.gates.config import (
 )
 from distil.experts.gates.switch import Signal, SwitchPlan
 from distil.policies.acting import replay
+from distil.policies.spec import PolicyRef
 from distil.rollouts.regressor import fit_regressor
 from distil.seeding import generator, integer
 from distil.store import Sampler, Snapshot
 from distil.store.index import EpisodeIndex
-from distil.types import Array, PolicyRef
+from distil.types import Array
 
 MAX_ROWS = 1 << 16  # transitions that are looked at: enough for small networks and quantiles
 _MAX_BYTES = 1 << 28  # of their observations: fewer transitions of images
@@ -132,7 +133,7 @@ def _some(data: Snapshot, wanted: Array, policy: PolicyRef, seed: int) -> Snapsh
 
 
 def _horizon(policy: PolicyRef) -> int:
-    return int(policy.spec["config"]["obs_horizon"])
+    return policy.spec.config.obs_horizon
 
 
 def predicted(predictor: PolicyRef, observations: Mapping[str, Array]) -> Array:

@@ -13,11 +13,11 @@ from typing import Any
 
 from distil.cluster import Request, ensure_ray, why_died
 from distil.errors import InputError, RunError
+from distil.policies.spec import PolicyRef
 from distil.rollouts.config import RolloutConfig
 from distil.rollouts.fleet import Outcome, StoppedError, Tell
 from distil.rollouts.loop import EpisodeItem
 from distil.rollouts.worker import Assignment, Setup, Worker, WorkReport
-from distil.types import PolicyRef
 
 MAX_RETRIES = 3  # of a group whose worker died
 _STOP_S = 3.0  # for workers to seal after an error or interrupt

@@ -12,9 +12,10 @@ import numpy as np
 
 from distil.objectives.config import OptimiserConfig
 from distil.policies.config import CnnConfig, MlpConfig, PolicyConfig
+from distil.policies.spec import PolicyRef
 from distil.seeding import generator, integer
 from distil.spaces import SpaceSpec, action_spec
-from distil.types import Array, Batch, PolicyRef
+from distil.types import Array, Batch
 
 _HIDDEN, _NUM_STEPS, _BATCH, _LEARNING_RATE = (64, 64), 1000, 256, 1e-3
 _CHANNELS, _IMAGE_BATCH = (16, 32, 32), 64  # a step with images costs a hundred times as much

@@ -12,8 +12,9 @@ import numpy as np
 from distil.envs import GymEnvConfig, ImportEnvConfig, make
 from distil.errors import InputError, RunError
 from distil.policies.predict import Predictor
+from distil.policies.spec import PolicyRef
 from distil.report import video
-from distil.types import Array, PolicyRef
+from distil.types import Array
 
 _MAX_FRAMES = 2000
 _FPS = 30

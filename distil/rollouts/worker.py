@@ -11,6 +11,7 @@ from distil.envs import EnvSpec, GymEnvConfig, ImportEnvConfig, Slots, slots
 from distil.errors import InputError, RunError
 from distil.experts.base import Expert
 from distil.experts.team import Team
+from distil.policies.spec import PolicyRef
 from distil.rollouts.agents import Agent, AgentSpec
 from distil.rollouts.labelling import Labeller
 from distil.rollouts.loop import EpisodeItem, Finished, Record, run_episodes
@@ -18,7 +19,6 @@ from distil.store.backend import location
 from distil.store.schema import StoreSpec
 from distil.store.shard import ShardEntry
 from distil.store.writer import ShardWriter
-from distil.types import PolicyRef
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,18 +1,23 @@
 import asyncio
 
+import gymnasium as gym
 import pytest
 
 from distil.errors import InputError
 from distil.learners.mailbox import Done, Mailbox, Order
 from distil.plans import UpdatePlan
-from distil.types import PolicyRef
+from distil.policies.config import PolicyConfig
+from distil.policies.spec import PolicyRef, PolicySpec
+from distil.spaces import action_spec, observation_spec
 
 
 def order(index: int) -> Order:
     return Order(index=index, plan=UpdatePlan(num_steps=1, round=index), streams={})
 
 
-DONE = Done(metrics={"train/loss": 1.0}, policy=PolicyRef(version=1, spec={}, arrays={}))
+BOX = gym.spaces.Box(-1, 1, (2,))
+SPEC = PolicySpec(config=PolicyConfig(), observation=observation_spec(BOX), action=action_spec(BOX))
+DONE = Done(metrics={"train/loss": 1.0}, policy=PolicyRef(version=1, spec=SPEC, arrays={}))
 
 
 def run(coroutine):

@@ -8,7 +8,7 @@ import torch
 from distil.errors import InputError
 from distil.policies.acting import acting, replay
 from distil.policies.ensemble import members
-from distil.types import PolicyRef
+from distil.policies.spec import PolicyRef
 
 OBSERVATIONS = ["vector", "matrix", "ram", "image", "discrete", "multi_discrete", "multi_binary", "nested"]
 ACTIONS = ["box", "scalar", "matrix64", "integers", "unbounded", "discrete", "multi_discrete", "multi_binary"]

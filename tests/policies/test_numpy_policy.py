@@ -11,8 +11,8 @@ from distil.errors import InputError
 from distil.policies.config import MlpConfig
 from distil.policies.numpy_policy import NumpyPolicy, supports
 from distil.policies.policy import Policy, PolicyConfig
+from distil.policies.spec import PolicyRef
 from distil.spaces import action_spec, observation_spec
-from distil.types import PolicyRef
 
 HEADS = [
     ("box", "deterministic"),

@@ -7,11 +7,11 @@ from gatebed import VECTOR
 from distil.objectives.supervised import Supervised
 from distil.policies.acting import acting
 from distil.policies.numpy_policy import supports
+from distil.policies.spec import PolicyRef
 from distil.rollouts import regressor
 from distil.rollouts.gating import predicted
 from distil.rollouts.regressor import fit_regressor
 from distil.spaces import observation_spec
-from distil.types import PolicyRef
 
 SPEC = observation_spec(VECTOR)
 

@@ -11,8 +11,8 @@ from distil.envs import GymEnvConfig, ImportEnvConfig, describe
 from distil.errors import InputError, RunError
 from distil.policies.config import PolicyConfig
 from distil.policies.policy import Policy
+from distil.policies.spec import PolicyRef
 from distil.rollouts.video import check_video, record_video
-from distil.types import PolicyRef
 
 
 class Screen(gym.Env):

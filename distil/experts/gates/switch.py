@@ -13,8 +13,9 @@ import numpy as np
 from distil.errors import InputError
 from distil.experts.gates.base import Choice, Discrepancy, Situation
 from distil.policies.acting import Acting, acting
+from distil.policies.spec import PolicyRef
 from distil.spaces import Leaf
-from distil.types import Array, PolicyRef
+from distil.types import Array
 
 
 @dataclass(frozen=True, kw_only=True)
