@@ -20,7 +20,7 @@ from distil.experts.gates.config import NEED_ENSEMBLE, GateConfig, HumanGateConf
 from distil.learners import LearnerConfig
 from distil.policies.config import PolicyConfig
 from distil.rollouts import NoiseConfig, RolloutConfig
-from distil.store.backend import Location, location
+from distil.store.location import Location, location
 from distil.store.mixture import MixtureConfig
 from distil.store.schema import environment
 from distil.store.selection import SelectionConfig

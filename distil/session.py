@@ -23,7 +23,7 @@ from distil.rollouts import Baselines, Collector, EvalResult, Fleet, evaluate
 from distil.runconfig import RunConfig
 from distil.seeding import Purpose, episode_seeds
 from distil.store import MixtureConfig, Snapshot, Store, StoreSpec
-from distil.store.backend import location
+from distil.store.location import location
 from distil.store.schema import environment
 from distil.types import Progress, say, silent
 

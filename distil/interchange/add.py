@@ -14,7 +14,7 @@ from distil.interchange.base import Contents
 from distil.interchange.flat import Final, FlatSteps, divide
 from distil.interchange.transfer import Notes, add_contents
 from distil.store import store as base
-from distil.store.backend import Location, location
+from distil.store.location import Location, location
 from distil.store.schema import StoreSpec
 from distil.store.snapshot import Snapshot
 from distil.types import Array

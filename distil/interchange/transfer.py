@@ -12,7 +12,8 @@ from distil.errors import InputError, RunError
 from distil.interchange.base import Contents, Exporter, Importer
 from distil.interchange.conversion import Conversion
 from distil.interchange.episodes import Finding, Report, content_digest, opening, sift
-from distil.store.backend import Location, backend, location
+from distil.store.backend import backend
+from distil.store.location import Location, location
 from distil.store.schema import StoreSpec, environment
 from distil.store.shard import ShardEntry
 from distil.store.snapshot import Snapshot

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from distil.errors import RunError
 from distil.experts.base import Checked, Expert, Stateless, label
 from distil.spaces import SpaceSpec
-from distil.store.backend import StoredFile, location
+from distil.store.location import location
 from distil.store.relabel import EpisodeLabels, find_rewritten, labelled_source, require_intact, rewrite_shard
 from distil.store.schema import StoreSpec
 from distil.store.shard import Shard, ShardEntry, open_shard, read_index
+from distil.store.storage import StoredFile
 from distil.types import Array, Labels, Observations
 
 Tell = Callable[[int], None]  # number of labels that another episode has got

@@ -15,7 +15,7 @@ from distil.policies.spec import PolicyRef
 from distil.rollouts.agents import Agent, AgentSpec
 from distil.rollouts.labelling import Labeller
 from distil.rollouts.loop import EpisodeItem, Finished, Record, run_episodes
-from distil.store.backend import location
+from distil.store.location import location
 from distil.store.schema import StoreSpec
 from distil.store.shard import ShardEntry
 from distil.store.writer import ShardWriter

@@ -10,8 +10,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from distil.errors import RunError
-from distil.store.backend import Location
 from distil.store.entry import MissingError
+from distil.store.location import Location
 from distil.store.manifest import Manifest, difference
 from distil.store.shard import ShardEntry, open_shard
 from distil.store.verify import episode_digest

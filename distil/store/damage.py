@@ -9,9 +9,9 @@ from itertools import pairwise
 import numpy as np
 
 from distil.errors import RunError
-from distil.store.backend import Location
 from distil.store.codec import RAW, decode_at
 from distil.store.entry import MEND
+from distil.store.location import Location
 from distil.store.schema import StoreSpec
 from distil.store.shard import ShardEntry, open_shard, read_index
 

@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from distil.errors import RunError
-from distil.store.backend import Location, backend
+from distil.store.backend import backend
+from distil.store.location import Location
 
 MEND = "run `distil store verify`, then restore the file from a copy or read an older snapshot"
 _PATH = re.compile(r"data/[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}\.arrow")

@@ -11,9 +11,10 @@ import pyarrow as pa
 import xxhash
 
 from distil.errors import InputError, RunError
-from distil.store.backend import Location, backend
+from distil.store.backend import backend
 from distil.store.entry import READ_FAULTS, ShardEntry, check_size, damaged, missing
 from distil.store.ipc import require_plain_message
+from distil.store.location import Location
 from distil.store.schema import (
     FORMAT,
     FORMAT_KEY,

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distil.store.backend import StoredFile, backend
+from distil.store.backend import backend
 from distil.store.manifest import read_manifest
 from distil.store.pins import PINS, forget_stale_pins
 from distil.store.segments import SEGMENTS, Segment, segment_name
+from distil.store.storage import StoredFile
 from distil.store.versions import FOLDER, bury_manifest, dropped_versions
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from itertools import chain
 from typing import Any
 
 from distil.errors import RunError
-from distil.store.backend import Location, backend, read_json
+from distil.store.backend import backend, read_json
 from distil.store.files import dump_json
+from distil.store.location import Location
 from distil.store.schema import FORMAT, check_format
 from distil.store.segments import MAX_TAIL, Segment, Sums, fold, refer, segment_key, write_segment
 from distil.store.shard import ShardEntry

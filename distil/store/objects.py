@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from distil.errors import InputError, RunError
-from distil.store.backend import StoredFile, Url, check_ranges
 from distil.store.filecache import FileCache, cache_folder
 from distil.store.files import os_fault
+from distil.store.location import Url
+from distil.store.storage import StoredFile, check_ranges
 
 RENEW_S = 86_400.0  # a sealed shard older than this is copied when it is committed: objects can't be touched
 _STREAM_BYTES = 4 << 20

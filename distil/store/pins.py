@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 import xxhash
 
 from distil.errors import InputError, RunError
-from distil.store.backend import Location, backend, read_json
+from distil.store.backend import backend, read_json
 from distil.store.files import dump_json
+from distil.store.location import Location
 from distil.store.versions import has_version
 
 if TYPE_CHECKING:

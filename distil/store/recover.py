@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 from distil.errors import RunError
 from distil.store.admission import ClashError
-from distil.store.backend import Location, StoredFile, backend
+from distil.store.backend import backend
 from distil.store.files import os_fault
 from distil.store.footer import describe
 from distil.store.gc import referenced, restore_trash
+from distil.store.location import Location
 from distil.store.relabel import is_being_rewritten, is_rewritten
 from distil.store.shard import ShardEntry
+from distil.store.storage import StoredFile
 from distil.store.verify import check_shard, check_steps, digest_of
 
 if TYPE_CHECKING:

@@ -19,9 +19,11 @@ import pyarrow as pa
 import xxhash
 
 from distil.errors import RunError
-from distil.store.backend import Location, StoredFile, backend
+from distil.store.backend import backend
+from distil.store.location import Location
 from distil.store.schema import INDEX_SCHEMA, MAX_UID_LENGTH, StoreSpec
 from distil.store.shard import ShardEntry, open_shard, read_index, seal_shard
+from distil.store.storage import StoredFile
 from distil.store.verify import digest_of, episode_digest
 from distil.types import Array
 

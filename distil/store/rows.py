@@ -22,11 +22,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from distil.errors import RunError
-from distil.store.backend import Location, backend
+from distil.store.backend import backend
 from distil.store.codec import RAW, check_offsets, decode
 from distil.store.damage import Origin, find_damage
 from distil.store.files import os_fault
 from distil.store.heap import BLOCK, Heap
+from distil.store.location import Location
 from distil.store.schema import Column, StoreSpec
 from distil.store.shard import ShardEntry, open_shard
 from distil.types import Array

@@ -18,9 +18,10 @@ from typing import Any
 import xxhash
 
 from distil.errors import RunError
-from distil.store.backend import Location, backend, read_json
+from distil.store.backend import backend, read_json
 from distil.store.entry import ShardEntry
 from distil.store.files import dump_json
+from distil.store.location import Location
 
 SEGMENTS = "segments"
 MAX_TAIL, FANOUT = 16, 4

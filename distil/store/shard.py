@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from distil.durable import discard
 from distil.errors import InputError, RunError
 from distil.store import codec
-from distil.store.backend import Location, backend
+from distil.store.backend import backend
 from distil.store.entry import READ_FAULTS, ShardEntry, check_size, damaged, missing
 from distil.store.files import os_fault
 from distil.store.footer import footer_metadata, read_index
 from distil.store.ipc import require_plain_file
+from distil.store.location import Location
 from distil.store.schema import FORMAT_KEY, StoreSpec, check_format
 from distil.types import Array
 

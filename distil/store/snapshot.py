@@ -13,8 +13,8 @@ import xxhash
 from numpy.typing import ArrayLike, NDArray
 
 from distil.errors import InputError
-from distil.store.backend import Location
 from distil.store.index import EpisodeIndex
+from distil.store.location import Location
 from distil.store.manifest import Manifest
 from distil.store.order import Cursor
 from distil.store.rows import RowReader, Runs

@@ -18,15 +18,17 @@ from numpy.typing import NDArray
 
 from distil.errors import InputError, RunError
 from distil.store.admission import Catalogue, ClashError, Sieve, gone
-from distil.store.backend import InTheWayError, Location, backend, location, read_json
+from distil.store.backend import backend, read_json
 from distil.store.files import dump_json
 from distil.store.index import EpisodeIndex, gather_index
+from distil.store.location import Location, location
 from distil.store.manifest import Manifest, read_manifest, write_manifest
 from distil.store.merge import merge_shards
 from distil.store.pins import release_pins, set_pin
 from distil.store.schema import FORMAT, StoreSpec, check_format, spec_from_json, spec_of
 from distil.store.shard import ShardEntry, read_index
 from distil.store.snapshot import Content, Snapshot
+from distil.store.storage import InTheWayError
 from distil.store.tags import read_tag
 from distil.store.verify import find_faults
 from distil.store.versions import has_version, list_versions, manifest_key, newest_version

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from distil.errors import InputError, RunError
-from distil.store.backend import Location, backend, read_json
+from distil.store.backend import backend, read_json
 from distil.store.files import dump_json
+from distil.store.location import Location
 
 if TYPE_CHECKING:
     from distil.store.store import Store

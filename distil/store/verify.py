@@ -8,8 +8,8 @@ import numpy as np
 import xxhash
 
 from distil.errors import InputError, RunError
-from distil.store.backend import Location
 from distil.store.entry import check_size
+from distil.store.location import Location
 from distil.store.manifest import Manifest, read_manifest
 from distil.store.schema import StoreSpec
 from distil.store.segments import Segment

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 
-from distil.store.backend import Location, backend
+from distil.store.backend import backend
 from distil.store.files import dump_json
+from distil.store.location import Location
 from distil.store.schema import FORMAT
 
 FOLDER = "manifests"

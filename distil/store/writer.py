@@ -6,8 +6,8 @@ import re
 import secrets
 
 from distil.errors import InputError
-from distil.store.backend import Location
 from distil.store.buffer import EpisodeBuffer
+from distil.store.location import Location
 from distil.store.schema import StoreSpec
 from distil.store.shard import ShardEntry, seal_shard
 from distil.types import Episode

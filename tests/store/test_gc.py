@@ -10,7 +10,7 @@ import pytest
 
 from distil.errors import RunError
 from distil.store import ShardEntry, Store
-from distil.store.backend import FolderBackend
+from distil.store.folder import FolderBackend
 from distil.store.gc import collect_garbage
 from distil.store.history import drop
 from distil.store.versions import drop_manifest, manifest_key

@@ -15,10 +15,11 @@ import pytest
 
 from distil.errors import InputError, RunError
 from distil.store import ShardEntry, Store, StoreSpec
-from distil.store.backend import Url, backend, location
+from distil.store.backend import backend
 from distil.store.compact import compact
 from distil.store.gc import collect_garbage
 from distil.store.history import diff, drop, summaries
+from distil.store.location import Url, location
 from distil.store.recover import recover
 from distil.store.tags import set_tag
 

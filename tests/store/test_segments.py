@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from distil.errors import InputError, RunError
 from distil.store import ShardEntry, Store
-from distil.store.backend import FolderBackend, backend
+from distil.store.backend import backend
 from distil.store.compact import compact
 from distil.store.entry import ShardEntry as Entry
 from distil.store.files import dump_json
+from distil.store.folder import FolderBackend
 from distil.store.gc import collect_garbage
 from distil.store.history import drop, droppable, summaries
 from distil.store.manifest import Manifest, read_manifest, write_manifest
