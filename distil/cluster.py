@@ -1,4 +1,4 @@
-"""Ray: a session, started only where it is needed; room for actors, one limit and one message for all; why an actor died."""
+"""Ray sessions, started only when needed; resource checks with one time limit and one message; why an actor died."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ START_TIMEOUT_S = 120.0  # for actors to be placed, unless `rollouts.start_timeo
 OBJECT_STORE_BYTES = 256 * 2**20  # weights and plans pass through it, never data
 
 _MAX_REASON = 400  # characters
-_own: set[str] = set()  # addresses of the sessions that this process started: no autoscaler adds nodes to them
+_own: set[str] = set()  # addresses of sessions that this process started: no autoscaler adds nodes to them
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Actors that need room in the cluster."""
+    """The resources that a group of actors needs."""
 
     what: str  # for messages, such as `rollout workers`
-    num: int  # of them at the same time, at least
+    num: int  # smallest number of actors that must run at the same time
     each: Mapping[str, float]  # Ray resource -> amount
-    fix: str  # what the user can do where there is no room
+    fix: str  # what the user can do when the cluster is too small
 
     def require_possible(self, ray: Any) -> None:
-        """Raise InputError where the cluster can never have the room: a session of our own, which gets no further nodes."""
+        """Raise InputError if the cluster can never fit the actors: our own session is too small and gets no more nodes."""
         if ray.get_runtime_context().gcs_address in _own and _room(ray, self.each) < self.num:
             raise InputError(f"{self.what}: {self._needed(ray)}: {self.fix}")
 
@@ -44,11 +44,11 @@ class Request:
         total, free = ray.cluster_resources(), ray.available_resources()
         has = ", ".join(f"{total.get(name, 0):g} {name} ({free.get(name, 0):g} free)" for name in self.each)
         each = " and ".join(f"{amount:g} {name}" for name, amount in self.each.items())
-        return f"at least {self.num} needed with {each} each, the Ray cluster has {has}"
+        return f"at least {self.num} needed with {each} each; the Ray cluster has {has}"
 
 
 def _room(ray: Any, each: Mapping[str, float]) -> int:
-    """Return how many such actors the nodes can hold if nothing else runs."""
+    """Return how many such actors the nodes can hold when nothing else runs."""
     nodes: Sequence[Mapping[str, float]] = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     wanted = {name: amount for name, amount in each.items() if amount > 0}
     return sum(
@@ -57,7 +57,7 @@ def _room(ray: Any, each: Mapping[str, float]) -> int:
 
 
 def why_died(error: Exception) -> str:
-    """Return in one line why an actor died, from the error that a call to it raised: what Ray knows of its process's end."""
+    """Return in one line why an actor died, from the error that a call to it raised: Ray's record of how its process ended."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("\t")]
     text = " ".join(lines[1:] or lines)
     text = text.partition("Worker exit detail: ")[2] or text
@@ -68,8 +68,8 @@ def ensure_ray(address: str | None, num_cpus: int) -> Any:
     """Return the `ray` module with a session: the current one, the cluster at `address` or RAY_ADDRESS, or a new one here.
 
     Args:
-        address: of a running cluster, as `ray.init` takes it.
-        num_cpus: how many logical CPUs a new session must have at least; they may exceed the cores.
+        address: address of a running cluster, as `ray.init` takes it.
+        num_cpus: smallest number of logical CPUs of a new session; it may exceed the number of cores.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -86,7 +86,9 @@ def ensure_ray(address: str | None, num_cpus: int) -> Any:
             ray.init(address=address, **quiet)
         else:
             cpus = max(num_cpus, os.cpu_count() or 1)
-            logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # it tells that tokens are on, as wanted
+            logging.getLogger("ray._private.authentication").setLevel(
+                logging.ERROR
+            )  # it only reports that tokens are on, which is intended
             session = ray.init(address="local", num_cpus=cpus, object_store_memory=OBJECT_STORE_BYTES, **quiet)
             _own.add(session.address_info["gcs_address"])
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
@@ -100,7 +102,7 @@ def ensure_ray(address: str | None, num_cpus: int) -> Any:
 
 
 def _reach(address: str) -> None:
-    """Raise OSError at once when nothing listens at `address`; Ray itself would try for minutes."""
+    """Raise OSError immediately if nothing listens at `address`; Ray itself would retry for minutes."""
     host, colon, port = address.rpartition("://")[2].rpartition(":")
     if colon and port.isdigit():
         socket.create_connection((host, int(port)), timeout=_REACH_S).close()

@@ -1,6 +1,6 @@
-"""Configuration: the frozen strict base class, recipe files, dotted overrides, and errors that name the nearest right key.
+"""Configuration: the frozen strict base class, recipe files, dotted overrides, and errors that name the nearest valid key.
 
-One path serves all: recipe YAML, then `key.path=value` overrides, then validation into the component's Config. Variants are
+There is one path: recipe YAML, then `key.path=value` overrides, then validation into the component's Config. Variants are
 discriminated unions on `kind`; an override that changes a `kind` drops the old variant's keys.
 """
 
@@ -36,29 +36,29 @@ class Config(BaseModel):
 
     @classmethod
     def completed(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return raw `data` with the defaults that depend on more than one of its parts; `validate` calls it."""
+        """Return the raw `data` with the defaults that depend on more than one key filled in; called by `validate`."""
         return data
 
 
 C = TypeVar("C", bound=Config)
 _MARK = "distil-unset-"
-_STAND_INS: tuple[Any, ...] = ("unset", 1, True, {})  # for a text, a number, a switch, a group
+_STAND_INS: tuple[Any, ...] = ("unset", 1, True, {})  # placeholders for a string, a number, a boolean, a group
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML that reads `1e-3` as the number it looks like (PyYAML's own rule wants a dot), dates as text, no key twice."""
+    """YAML loader: `1e-3` is a number (PyYAML requires a dot), dates are strings, duplicate keys are errors."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Refuse a key that stands twice: the first one would be lost without a word."""
+        """Reject duplicate keys: PyYAML would silently keep only the last value."""
         seen: set[str] = set()
         for key, _ in node.value:
             if key.value in seen and isinstance(key, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value} is duplicated", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key.value}", key.start_mark)
             seen.add(key.value if isinstance(key, yaml.ScalarNode) else "")
         return super().construct_mapping(node, deep)
 
     def fetch_flow_collection_start(self, token: Any) -> None:
-        """Refuse deep brackets before they are scanned, which takes quadratic time."""
+        """Reject deeply nested brackets before scanning them, which takes quadratic time."""
         if self.flow_level > MAX_YAML_DEPTH:
             raise yaml.scanner.ScannerError(None, None, "nested too deep", self.get_mark())
         super().fetch_flow_collection_start(token)
@@ -84,12 +84,12 @@ _Loader.add_constructor("tag:yaml.org,2002:float", _number)
 
 
 class _PairsLoader(_Loader):
-    """Also reads the tag that Python's YAML writes for an ordered dictionary, as data."""
+    """Also reads PyYAML's tag for an ordered dictionary, as plain data."""
 
 
 def _pairs(loader: _PairsLoader, node: yaml.Node) -> dict[str, Any]:
     if not isinstance(node, yaml.SequenceNode):
-        raise ValueError("an ordered dictionary that is no list of pairs")
+        raise ValueError("an ordered dictionary that is not a list of pairs")
     (items,) = loader.construct_sequence(node, deep=True)
     return {str(key): value for key, value in items}
 
@@ -98,18 +98,18 @@ _PairsLoader.add_constructor("tag:yaml.org,2002:python/object/apply:collections.
 
 
 def parse_yaml(text: str, where: str, *, pairs: bool = False) -> Any:
-    """Return the data of a YAML text. All YAML of distil is read here: a short text can't ask for much memory or time.
+    """Parse YAML. All of distil's YAML is read here, with limits: a short text cannot use much memory or time.
 
     Args:
-        text: the YAML.
-        where: names it in errors.
-        pairs: read Python's tag for an ordered dictionary, a list of pairs, as a dictionary (nothing is executed).
+        text: the YAML text.
+        where: the source named in errors.
+        pairs: read PyYAML's tag for an ordered dictionary (a list of pairs) as a dictionary; nothing is executed.
 
     Raises:
-        InputError: not YAML, not plain data, or too large with its aliases written out.
+        InputError: the text is not YAML, not plain data, or too large once its aliases are expanded.
     """
     if len(text) > MAX_YAML_CHARS:
-        raise InputError(f"{where}: {len(text)} characters of YAML, at most {MAX_YAML_CHARS} are read")
+        raise InputError(f"{where}: {len(text)} characters of YAML; the limit is {MAX_YAML_CHARS}")
     try:
         loader = _PairsLoader(text) if pairs else _Loader(text)  # SafeLoaders: plain data only
         node = loader.get_single_node()
@@ -131,7 +131,7 @@ def parse_yaml(text: str, where: str, *, pairs: bool = False) -> Any:
 
 
 def _check_size(root: yaml.Node) -> None:
-    """Raise ValueError if the nodes below, aliases written out, are too many or nested too deep, or hold themselves."""
+    """Raise ValueError if the expanded nodes are too many, nested too deep, or recursive."""
     sizes: dict[int, int] = {}
 
     def size(node: yaml.Node, depth: int) -> int:
@@ -140,11 +140,11 @@ def _check_size(root: yaml.Node) -> None:
         if isinstance(node, yaml.ScalarNode):
             return 1
         if id(node) not in sizes:
-            sizes[id(node)] = MAX_YAML_NODES  # for one that holds itself
+            sizes[id(node)] = MAX_YAML_NODES  # for a node that contains itself
             parts = node.value if isinstance(node, yaml.SequenceNode) else [part for pair in node.value for part in pair]
             sizes[id(node)] = 1 + sum(size(part, depth + 1) for part in parts)
         if sizes[id(node)] > MAX_YAML_NODES:
-            raise ValueError(f"more than {MAX_YAML_NODES} values with its aliases written out")
+            raise ValueError(f"more than {MAX_YAML_NODES} values once aliases are expanded")
         return sizes[id(node)]
 
     size(root, 0)
@@ -157,13 +157,13 @@ def recipe_names() -> list[str]:
 
 
 def load_recipe(recipe: str | Path) -> dict[str, Any]:
-    """Return the raw data of a shipped recipe (by name), a YAML file or a run's folder; `name` defaults to the recipe's own."""
+    """Return the raw data of a shipped recipe (by name), a YAML file or a run's folder; `name` defaults to its name."""
     path = Path(recipe)
     if (path / "config.yaml").is_file():
         path /= "config.yaml"
     elif path.is_dir() and str(recipe) not in recipe_names():
         raise InputError(
-            f"{path or '.'}: a folder without config.yaml; give a run's folder, a recipe file or a shipped recipe's name"
+            f"{path or '.'}: the folder has no config.yaml; give a run's folder, a recipe file or the name of a shipped recipe"
         )
     if path.suffix in (".yaml", ".yml") or path.is_file():
         if not path.is_file():
@@ -173,42 +173,43 @@ def load_recipe(recipe: str | Path) -> dict[str, Any]:
         name = str(recipe)
         text, where = (resources.files("distil.recipes") / f"{name}.yaml").read_text(), f"recipe {name}"
     elif len(path.parts) > 1:
-        raise InputError(f"{path}: no such file or folder; give a run's folder, a recipe file or a shipped recipe's name")
+        raise InputError(f"{path}: no such file or folder; give a run's folder, a recipe file or the name of a shipped recipe")
     else:
         raise InputError(
-            f"{recipe}: no shipped recipe of that name{nearest(str(recipe), recipe_names())}; see `distil recipes list`"
+            f"{recipe}: no shipped recipe has that name{nearest(str(recipe), recipe_names())}; see `distil recipes list`"
         )
     data = parse_yaml(text, where)
     if not isinstance(data, dict):
-        raise InputError(f"{where}: a recipe is a mapping of keys, this is {type(data).__name__}")
+        raise InputError(f"{where}: a recipe must be a mapping of keys, got {type(data).__name__}")
     return {"name": name} | data
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a YAML file, for `parse_yaml`; InputError if it can't be read, or is too large to be one."""
+    """Return the text of a YAML file for `parse_yaml`; InputError if it cannot be read or is too large."""
     try:
         if path.stat().st_size > 4 * MAX_YAML_CHARS:  # a character has at most 4 bytes
-            raise InputError(f"{path}: {path.stat().st_size} bytes, at most {MAX_YAML_CHARS} characters of YAML are read")
+            raise InputError(f"{path}: {path.stat().st_size} bytes; the limit is {MAX_YAML_CHARS} characters of YAML")
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: can't be read: {error}") from None
 
 
 def parse_override(text: str) -> tuple[str, Any]:
-    """Return key path and value of a command line's `key.path=value`; the value is read as YAML."""
+    """Return the key path and the value of a `key.path=value` argument; the value is parsed as YAML."""
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise InputError(f"{text!r} isn't an override: write key.path=value, such as learner.num_steps=5000")
+        raise InputError(f"{text!r} is not an override: write key.path=value, such as learner.num_steps=5000")
     return key.strip(), parse_yaml(value, f"override {key}")
 
 
 def apply_overrides(data: Mapping[str, Any], overrides: Mapping[str, Any], model: type[Config] | None = None) -> dict[str, Any]:
-    """Return `data` with dotted `overrides` set. A changed `kind` starts that variant from its defaults.
+    """Return `data` with dotted `overrides` set. Changing a `kind` resets that variant to its defaults.
 
     Args:
-        data: of the recipe.
+        data: the recipe's data.
         overrides: dotted key -> value.
-        model: what `data` configures; tells variants from a user's own mapping (kwargs) in which `kind` is any key.
+        model: the Config class of `data`; it distinguishes variants from the user's own mappings (kwargs), where `kind` is
+            an ordinary key.
     """
     out: dict[str, Any] = json.loads(json.dumps(data))
     for key in sorted(overrides, key=lambda k: (k.count("."), k.rpartition(".")[2] != "kind")):
@@ -219,16 +220,16 @@ def apply_overrides(data: Mapping[str, Any], overrides: Mapping[str, Any], model
                 node[part] = {}
             node = node[part]
             if not isinstance(node, dict):
-                raise InputError(f"{key}: {part} is not a group of keys, but {node!r}")
+                raise InputError(f"{key}: {part} is not a group of keys but {node!r}")
         is_variant = last == "kind" and (model is None or _has_kind(model, parents))
-        if is_variant and node.get("kind") != overrides[key]:  # left out, it is the default, which isn't known here
+        if is_variant and node.get("kind") != overrides[key]:  # a missing kind is the default, which is unknown here
             node.clear()
         node[last] = overrides[key]
     return out
 
 
 def validate(model: type[C], data: Mapping[str, Any], where: str = "") -> C:
-    """Return `data` as `model`; InputError holds every fault, one line, with the nearest right key."""
+    """Return `data` as `model`; InputError lists every fault in one line, with the nearest valid key."""
     try:
         return model.model_validate_json(json.dumps(model.completed(data)))
     except ValidationError as error:
@@ -239,17 +240,17 @@ def validate(model: type[C], data: Mapping[str, Any], where: str = "") -> C:
 
 
 def public(config: Config) -> dict[str, Any]:
-    """Return the resolved configuration as JSON data to be written or shown: passwords in addresses are replaced."""
+    """Return the resolved configuration as JSON data for writing or display; passwords in addresses are replaced."""
     data: dict[str, Any] = redact_all(config.model_dump(mode="json"))
     return data
 
 
 def to_yaml(config: Config, unset: Iterable[str] = ()) -> str:
-    """Return the resolved configuration as YAML, in the fields' order; passwords are replaced.
+    """Return the resolved configuration as YAML, in the order of the fields; passwords are replaced.
 
     Args:
-        config: what is written.
-        unset: dotted keys that are marked as to be set.
+        config: the configuration.
+        unset: dotted keys to mark as required and missing.
     """
     data = public(config)
     for key in unset:
@@ -259,7 +260,7 @@ def to_yaml(config: Config, unset: Iterable[str] = ()) -> str:
 
 
 def unset_keys(model: type[Config], data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return dotted key -> stand-in value of the required keys that `data` lacks, so that the rest can be shown."""
+    """Return dotted key -> placeholder value for each required key that `data` lacks, so that the rest can be shown."""
     found: dict[str, Any] = {}
     for key in [path for path, kind in _faults(model, data) if kind == "missing"]:
         for value in _STAND_INS:
@@ -271,7 +272,7 @@ def unset_keys(model: type[Config], data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _faults(model: type[Config], data: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the dotted path and the type of each fault; those in lists, which overrides don't reach, are left out."""
+    """Return the dotted path and the type of each fault, except faults in lists, which overrides cannot reach."""
     try:
         model.model_validate_json(json.dumps(model.completed(data)))
     except ValidationError as error:
@@ -281,12 +282,12 @@ def _faults(model: type[Config], data: Mapping[str, Any]) -> list[tuple[str, str
 
 
 def import_target(target: str, what: str) -> Any:
-    """Return the object of `package.module:name`, for the user's own `what` (environment, expert ...)."""
+    """Return the object named `package.module:name`; `what` says in errors what it is (environment, expert ...)."""
     module_name, _, attribute = target.partition(":")
     if not module_name or not attribute or module_name.startswith("."):
         raise InputError(f"{what} target {target!r}: write package.module:name")
     if "" not in sys.path:
-        sys.path.insert(0, "")  # the user's module may stand in the current folder
+        sys.path.insert(0, "")  # the user's module may be in the current folder
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -308,7 +309,7 @@ def import_target(target: str, what: str) -> Any:
 
 
 def nearest(word: str, words: list[str]) -> str:
-    """Return `; did you mean X?` for the nearest of `words`, or nothing."""
+    """Return `; did you mean X?` for the nearest of `words`, or an empty string."""
     match = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
     return f"; did you mean {match[0]}?" if match else ""
 
@@ -327,7 +328,7 @@ def _fault(model: type[Config], item: Any) -> str:
     if kind == "union_tag_not_found":
         return f"{path}.kind is missing: set {path}.kind=..."
     message = item["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
-    if kind == "value_error":  # of a whole model: the last part of the path may be a tag
+    if kind == "value_error":  # raised by a whole model: the last part of the path may be a tag
         path = _readable_path(model, (*item["loc"], ""))[0].removesuffix(".")
         return f"{path}: {message}".lstrip(": ")
     return f"{path}: {message}, not {item['input']!r}"

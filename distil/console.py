@@ -1,4 +1,4 @@
-"""Progress for people: bars on a terminal, a plain line now and then in a log, nothing when quiet. All of it on stderr."""
+"""Progress for people, on stderr: bars on a terminal, occasional plain lines in a log, nothing when quiet."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-_FIRST_LINE_S = 2.0  # shorter work only tells its end
+_FIRST_LINE_S = 2.0  # shorter work prints only its last line
 _LINE_EVERY_S = 10.0
-_LINE_GROWTH = 1.5  # the longer it takes, the rarer the lines: an hour makes 16 of them
+_LINE_GROWTH = 1.5  # the interval between lines grows: an hour prints 16 of them
 _LINE_EVERY_MAX_S = 300.0
 
 
 @dataclass(kw_only=True)
 class _Work:
-    """One piece of work under way."""
+    """One task in progress."""
 
     started: float
     next_line: float
@@ -30,18 +30,18 @@ class _Work:
 
 
 class Console:
-    """A `distil.types.Progress` that shows what it is told.
+    """A `distil.types.Progress` that shows progress to people.
 
-    On a terminal each piece of work has a bar while it lasts, and leaves one line. In a log it is a line after two seconds,
-    then ever fewer, and one at the end. Work is told apart by its name; a name whose count falls back is new work.
+    On a terminal each task has a bar while it runs and leaves one line. In a log it prints a line after two seconds, then at
+    growing intervals, and one at the end. Tasks are identified by name; a name whose count decreases is a new task.
 
-    Use it as a context manager, so that the terminal is left tidy whatever happens.
+    Use it as a context manager, so that the terminal is restored in every case.
 
     Args:
         stream: where to write.
         quiet: show nothing (for `--json`).
-        terminal: bars instead of lines; None: as `stream` is.
-        clock: seconds from some fixed moment.
+        terminal: bars instead of lines; None: bars if `stream` is a terminal.
+        clock: seconds since a fixed moment.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Console:
         self.close()
 
     def __call__(self, what: str, done: int, total: int, /, **figures: float) -> None:
-        """Show `done` of `total` units of `what`, with `figures` worth showing."""
+        """Show `done` of `total` units of `what`, with `figures` (name -> value)."""
         if self._quiet:
             return
         now = self._clock()
@@ -90,7 +90,7 @@ class Console:
             self._write(text)
 
     def close(self) -> None:
-        """Take the bars away. More work afterwards begins anew."""
+        """Remove the bars. Later calls start new ones."""
         bars, self._bars = self._bars, None
         if bars is not None:
             bars.stop()
@@ -149,14 +149,14 @@ def _figures(figures: Mapping[str, float]) -> str:
 
 
 def number(value: float) -> str:
-    """Return a number as short as it can be read: `12,345`, `3.142`, `0.0001234`."""
+    """Return a number in a short readable form: `12,345`, `3.142`, `0.0001234`."""
     if float(value).is_integer() and abs(value) < 1e15:
         return f"{int(value):,}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def duration(seconds: float) -> str:
-    """Return a duration as people say it: `4.2 s`, `3 min 20 s`, `2 h 5 min`."""
+    """Return a duration in readable units: `4.2 s`, `3 min 20 s`, `2 h 5 min`."""
     if seconds < 59.95:
         return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -1,6 +1,6 @@
 """Files that survive a kill and a power cut: written to a temporary name, flushed, renamed, and the folder flushed.
 
-All functions raise OSError when the disk refuses; the callers say which of the user's files it was, and the fix.
+All functions raise OSError when the disk fails; the callers name the user's file and the fix.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _TEMPORARY = re.compile(r"\.[^/]+\.[0-9a-f]{16}\.tmp")
 
 
 def replace_durably(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or all of the new one, which is on disk when this returns."""
+    """Replace a file atomically: a reader sees the old content or the new, which is on disk when this returns."""
     with _temporary(path) as part:
         _write_new(part, content)
         part.replace(path)
@@ -26,7 +26,7 @@ def replace_durably(path: Path, content: bytes) -> None:
 
 
 def create_durably(path: Path, content: bytes) -> None:
-    """Write a new file, whole and on disk or not at all; FileExistsError if another writer was first."""
+    """Create a file, completely and on disk or not at all; FileExistsError if another writer was first."""
     with _temporary(path) as part:
         _write_new(part, content)
         os.link(part, path)
@@ -35,10 +35,10 @@ def create_durably(path: Path, content: bytes) -> None:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yield a folder to write files into with `replace_durably`; afterwards it appears as `path`, whole.
+    """Yield a folder to write files into with `replace_durably`; on exit it appears as `path`, complete.
 
     Raises:
-        FileExistsError: `path` exists, and is not an empty folder.
+        FileExistsError: `path` exists and is not an empty folder.
     """
     make_folders(path.parent)
     with _temporary(path) as part:
@@ -54,7 +54,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def make_folders(path: Path) -> None:
-    """Make a folder and its parents where they are missing, durably."""
+    """Create a folder and its missing parents, durably."""
     missing = []
     while not path.is_dir():
         missing.append(path)
@@ -65,7 +65,7 @@ def make_folders(path: Path) -> None:
 
 
 def fsync_folder(path: Path) -> None:
-    """Make the names in a folder durable, where the file system can do that and the folder may be read."""
+    """Flush a folder's entries to disk, where the file system supports it and the folder is readable."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     except PermissionError:
@@ -73,21 +73,21 @@ def fsync_folder(path: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems flush no folders
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot flush folders
             raise
     finally:
         os.close(descriptor)
 
 
 def write_all(descriptor: int, content: bytes) -> None:
-    """Write all of `content`; one `os.write` may take less."""
+    """Write all of `content`; one call of `os.write` may write only part of it."""
     view = memoryview(content)
     while view:
         view = view[os.write(descriptor, view) :]
 
 
 def discard(path: Path) -> None:
-    """Remove a file or folder that may have stayed behind; where that is refused (on a read-only disk), it never was there."""
+    """Remove a leftover file or folder, if there is one; refusals (a read-only disk) are ignored."""
     with suppress(OSError):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -96,7 +96,7 @@ def discard(path: Path) -> None:
 
 
 def discard_temporaries(folder: Path) -> None:
-    """Remove what killed processes left half-written anywhere in a folder that nobody else writes to now."""
+    """Remove the partial files of killed processes from a folder that has no active writers."""
     for path in [path for path in folder.rglob(".*.tmp") if _TEMPORARY.fullmatch(path.name)]:
         discard(path)
 

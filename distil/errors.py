@@ -1,11 +1,11 @@
-"""The two errors a user meets: bad input (exit 2) and a failed run (exit 1), each one line with its fix."""
+"""The two errors that users see: bad input (exit 2) and a failed run (exit 1). Each is one line that ends with the fix."""
 
 from __future__ import annotations
 
 
 class InputError(ValueError):
-    """The user's input is wrong: a key, a path, a space, a file. The command line exits with 2."""
+    """The user's input is invalid: a key, a path, a space, a file. The command line exits with 2."""
 
 
 class RunError(RuntimeError):
-    """A run that started well has failed: an environment raised, a disk filled. The command line exits with 1."""
+    """A run failed after it started: an environment raised, the disk is full. The command line exits with 1."""

@@ -1,4 +1,4 @@
-"""Passwords in addresses: never written and never shown. `***` stands for each."""
+"""Passwords in addresses are never written and never shown; `***` replaces each of them."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ HIDDEN = "***"
 
 _USER = r"([A-Za-z][A-Za-z0-9+.-]*)://([^\s:/@'\"]*):({})@"  # scheme://user:password@
 _IN_TEXT, _ALONE = re.compile(_USER.format(r"[^\s'\"]*")), re.compile(_USER.format(".*"), re.DOTALL)
-_TOKEN = re.compile(r"(https?)://([^\s:/@'\"]+)@")  # a web address's user alone is a token
+_TOKEN = re.compile(r"(https?)://([^\s:/@'\"]+)@")  # a web address with a user and no password: the user is a token
 _FIELD = re.compile(
     r"([?&][\w.-]*(?:pass|pwd|token|secret|key|sig|auth|credential)[\w.-]*=)([^&\s'\"]+)", re.IGNORECASE
 )  # ?password=
-_SHORTEST = 4  # characters of a password that is replaced wherever it stands
+_SHORTEST = 4  # characters; a shorter password is replaced only inside its address
 
-_known: set[str] = set()  # by process: what a library's error may repeat without the address around it
+_known: set[str] = set()  # per process: passwords that a library's error may repeat outside the address
 
 
 def remember(address: str) -> None:
-    """Have `redact` replace the passwords of this address also where they stand alone."""
+    """Make `redact` replace the passwords of this address outside the address too."""
     found = [match[3] for match in _ALONE.finditer(address)]
     found += [match[2] for pattern in (_TOKEN, _FIELD) for match in pattern.finditer(address)]
     _known.update(text for secret in found for text in (secret, unquote(secret)) if len(text) >= _SHORTEST and text != HIDDEN)
 
 
 def redact(text: str) -> str:
-    """Return a text without the passwords of the addresses in it, and without those that `remember` was told."""
+    """Return a text with the passwords of its addresses, and those passed to `remember`, replaced."""
     for secret in sorted(_known, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     return _without(text, _IN_TEXT)
 
 
 def redact_address(address: str) -> str:
-    """Return one address without its password, whatever characters that has."""
+    """Return one address with its password replaced, whatever characters the password contains."""
     return _without(address, _ALONE)
 
 
@@ -54,5 +54,5 @@ def _without(text: str, user: re.Pattern[str]) -> str:
 
 
 def is_redacted(address: str) -> bool:
-    """Return whether `redact` took something out of an address, so that it is of no more use."""
+    """Return whether `redact` removed a password from this address, which makes it unusable."""
     return f":{HIDDEN}@" in address or f"://{HIDDEN}@" in address or f"={HIDDEN}" in address

@@ -1,7 +1,7 @@
-"""What a run leaves for people: result tables, plots, videos. Matplotlib, rich and ffmpeg are imported when one is made.
+"""Result tables, plots and videos. Matplotlib, rich and ffmpeg are imported only when they are needed.
 
-Plots use Okabe and Ito's colours, which colour-blind people can tell apart, and a marker of its own for each method, so they
-also work in grey. Figures are drawn without pyplot: no global state, no window, no display needed.
+Plots use Okabe and Ito's colours, which colour-blind people can tell apart, and a different marker for each method, so that
+they also work in greyscale. Figures are drawn without pyplot: no global state, no window, no display needed.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _STYLE: dict[str, Any] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """One measured policy: a row of the table, a point of the plot. None: unknown, or without meaning here."""
+    """One measured policy: a row of the table, a point of the plot. None: unknown or not applicable."""
 
     name: str  # "BC, 20 episodes"
     mean: float  # return
@@ -64,7 +64,7 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """A line, with an interval where `low` and `high` are given. All of one length."""
+    """A line, with an interval if `low` and `high` are given. All have the same length."""
 
     x: Sequence[float]
     y: Sequence[float]
@@ -73,7 +73,7 @@ class Curve:
 
 
 def table(rows: Sequence[Mapping[str, str | float | None]], title: str = "") -> Table:
-    """Return a table with the first row's keys as columns: text to the left, numbers to the right, None as a dash."""
+    """Return a table with the first row's keys as columns: text left-aligned, numbers right-aligned, None as a dash."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -89,7 +89,7 @@ def table(rows: Sequence[Mapping[str, str | float | None]], title: str = "") -> 
 
 
 def score_table(scores: Sequence[Score], title: str = "") -> Table:
-    """Return the table of results: return with its 95 % interval, normalised score, data, time; no empty columns."""
+    """Return the results table: return with its 95 % interval, normalised score, data, time; empty columns are left out."""
     rows: list[dict[str, str | float | None]] = [
         {
             "policy": score.name,
@@ -131,11 +131,11 @@ def plot_scores(
     """Draw score against demonstrations: log x axis, 95 % intervals as bands, expert and random as lines; return `path`.
 
     Args:
-        methods: name -> its scores; those without `num_demonstrations` are left out.
+        methods: name -> scores; scores without `num_demonstrations` are left out.
         path: the PNG (or PDF, SVG) to write.
-        expert: what the demonstrations come from.
-        random: the floor.
-        title: what this is about, such as the environment's id.
+        expert: the score of the expert that demonstrates.
+        random: the score of a random policy.
+        title: the subject, such as the environment's id.
         subtitle: how it was measured, in small print.
         xlabel: what `num_demonstrations` counts.
     """
@@ -183,9 +183,9 @@ def plot_curves(
     marks: Sequence[float] = (),
     marks_name: str = "",
 ) -> Path:
-    """Draw learning curves, one colour and line style each, intervals as bands; return `path`.
+    """Draw learning curves, each with its own colour and line style, intervals as bands; return `path`.
 
-    `marks` are values of x that get a thin vertical line; the legend calls them `marks_name`.
+    A thin vertical line marks each x in `marks`; the legend calls them `marks_name`.
     """
     import matplotlib as mpl
     from matplotlib.ticker import EngFormatter
@@ -209,15 +209,15 @@ def plot_curves(
 
 
 def video(frames: Iterable[Array], path: Path | str, fps: float) -> Path:
-    """Write frames as an MP4 (H.264, plays in every browser), one at a time, so their number doesn't matter; return `path`.
+    """Write frames as an MP4 (H.264, plays in every browser), one at a time, so memory does not grow; return `path`.
 
     Args:
         frames: [height, width, 3] uint8 each, all of one size; an odd size loses its last row or column.
         path: the .mp4 to write; it appears when it is complete.
-        fps: frames a second.
+        fps: frames per second.
 
     Raises:
-        RunError: there are no frames, one isn't an RGB image of the first one's size, or ffmpeg fails.
+        RunError: there are no frames, a frame is not an RGB image of the first one's size, or ffmpeg fails.
     """
     import imageio_ffmpeg  # type: ignore[import-untyped,unused-ignore]
 
@@ -232,7 +232,7 @@ def video(frames: Iterable[Array], path: Path | str, fps: float) -> Path:
                 shape = _video_shape(frame, path)
                 writer = _open_video(imageio_ffmpeg, part, shape, fps)
             if np.shape(frame) != shape or frame.dtype != np.uint8:
-                raise RunError(f"{path}: frame {index} is {np.shape(frame)} {frame.dtype}, the first one was {shape} uint8")
+                raise RunError(f"{path}: frame {index} is {np.shape(frame)} {frame.dtype}; the first frame was {shape} uint8")
             writer.send(np.ascontiguousarray(frame[: shape[0] // 2 * 2, : shape[1] // 2 * 2]))
         if writer is None:
             raise RunError(f"{path}: no frames to write: does the environment render (render_mode='rgb_array')?")
@@ -250,14 +250,14 @@ def video(frames: Iterable[Array], path: Path | str, fps: float) -> Path:
 def _video_shape(frame: Array, path: Path) -> tuple[int, ...]:
     shape = np.shape(frame)
     if len(shape) != 3 or shape[2] != 3 or min(shape[:2]) < 2:
-        raise RunError(f"{path}: a frame has shape {shape}, an RGB image has (height, width, 3)")
+        raise RunError(f"{path}: a frame has shape {shape}; an RGB image has (height, width, 3)")
     return shape
 
 
 def _open_video(imageio_ffmpeg: Any, path: Path, shape: tuple[int, ...], fps: float) -> Any:
     writer = imageio_ffmpeg.write_frames(
         str(path),
-        (shape[1] // 2 * 2, shape[0] // 2 * 2),  # the pixel format that all players know needs even sizes
+        (shape[1] // 2 * 2, shape[0] // 2 * 2),  # the widely supported pixel format needs even sizes
         fps=fps,
         codec="libx264",
         quality=None,
@@ -327,7 +327,7 @@ def _legend(axes: Axes, num_lines: int) -> None:
 
 
 def _spread_out(numbers: Sequence[int]) -> list[int]:
-    """Return those of the sorted numbers whose labels don't overlap on a log axis; the last one always stays."""
+    """Return the sorted numbers whose labels do not overlap on a log axis; the last one is always kept."""
     gap = max(math.log(numbers[-1] / numbers[0]), 1e-9) / 14
     out = [numbers[-1]]
     for number in reversed(numbers[:-1]):

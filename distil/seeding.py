@@ -1,7 +1,7 @@
-"""One root seed, many named independent streams; episode seeds whose purposes can't overlap.
+"""One root seed, many named independent streams; episode seeds of different purposes never overlap.
 
-An episode's seed is a 31-bit integer. Its two highest bits name its purpose, so a held-out evaluation episode can never
-have been collected, whatever the root seed was.
+An episode's seed is a 31-bit integer. Its two highest bits encode its purpose, so that a held-out evaluation episode is never
+among the collected ones, whatever the root seed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def sequence(root: int, *names: str | int) -> np.random.SeedSequence:
     """Return the seed sequence of the stream `names` under `root`; equal names give equal streams.
 
     Args:
-        root: the run's root seed, not negative.
+        root: the run's root seed, non-negative.
         names: the path of the stream, such as `"learner", "batches"` or `"slot", 3`.
     """
     return np.random.SeedSequence(root, spawn_key=tuple(word for name in names for word in _words(name)))
@@ -43,21 +43,21 @@ def generator(root: int, *names: str | int) -> np.random.Generator:
 
 
 def integer(root: int, *names: str | int) -> int:
-    """Return one 63-bit integer of the stream: a seed for libraries that take a single number (torch, for one)."""
+    """Return one 63-bit integer from the stream: a seed for libraries that take a single number, such as torch."""
     return int(sequence(root, *names).generate_state(1, np.uint64)[0] >> 1)
 
 
 def episode_seeds(purpose: Purpose, num: int, *, root: int = 0, names: tuple[str | int, ...] = ()) -> list[int]:
-    """Return the reset seeds of `num` episodes, each in [0, 2**31) and none twice.
+    """Return the reset seeds of `num` episodes, each in [0, 2**31), all distinct.
 
-    The first k of n seeds are the first k of any other n: demonstrations nest. Evaluation keeps `root` at 0, so that all
-    runs, of whatever seed, are measured on the same episodes.
+    The first k seeds are the same for every `num` >= k, so smaller sets of demonstrations are subsets of larger ones.
+    Evaluation keeps `root` at 0, so that all runs, whatever their seed, are measured on the same episodes.
 
     Args:
         purpose: which of the disjoint ranges to draw from.
-        num: how many.
-        root: the root seed; for `Purpose.EVALUATE` leave it 0.
-        names: the stream below the purpose, such as the round.
+        num: number of seeds.
+        root: the root seed; keep 0 for `Purpose.EVALUATE`.
+        names: the stream within the purpose, such as the round.
     """
     rng = generator(root, purpose.name, *names)
     seeds: dict[int, None] = {}

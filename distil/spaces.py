@@ -1,4 +1,4 @@
-"""Observation and action spaces as plain data: a tree that JSON can hold, and the flat leaves that columns are made of.
+"""Observation and action spaces as plain data: a JSON-compatible tree and its flat leaves, one per column.
 
 An observation space is Box, Discrete, MultiDiscrete or MultiBinary, or any nesting of Dict and Tuple over those. Its leaves
 are named by their path: a plain Box is `obs`, `Dict(image=..., state=Tuple(a, b))` is `obs/image`, `obs/state/0`,
@@ -17,34 +17,34 @@ from gymnasium import spaces
 from distil.errors import InputError
 from distil.types import Array
 
-MAX_BITS = 1 << 24  # of a MultiBinary, whose size is one number in a foreign file
+MAX_BITS = 1 << 24  # largest MultiBinary; in a foreign file its size is a single unchecked number
 SUPPORTED_LEAVES = "Box, Discrete, MultiDiscrete, MultiBinary"
 _CHANNELS = (1, 3, 4)
 _LEAST_IMAGE = 8  # pixels along an edge
-_SHOWN = 8  # numbers of a bound that a message shows
+_SHOWN = 8  # how many numbers of a bound a message shows
 
 
 @dataclass(frozen=True, kw_only=True)
 class Leaf:
-    """One array of a space: what a store column, a network input or a head is made from."""
+    """One array of a space: the basis of a store column, a network input or a head."""
 
     name: str  # "obs", "obs/image", "action"
     kind: str  # "box", "discrete", "multi_discrete", "multi_binary"
-    shape: tuple[int, ...]  # of one element; () for discrete
-    dtype: str  # numpy's name, native to the environment
-    nvec: tuple[int, ...] = ()  # discrete and multi_discrete: number of choices a factor, in C order; multi_binary: 2s
+    shape: tuple[int, ...]  # shape of one element; () for discrete
+    dtype: str  # numpy's name of the environment's own dtype
+    nvec: tuple[int, ...] = ()  # discrete, multi_discrete: number of choices per factor, C order; multi_binary: all 2
     start: int = 0  # discrete: the smallest value
-    low: tuple[float, ...] = ()  # box: bounds in C order; a single value when all are equal
+    low: tuple[float, ...] = ()  # box: bounds in C order; one value if all are equal
     high: tuple[float, ...] = ()
 
     @property
     def is_image(self) -> bool:
-        """A uint8 Box of two or three dimensions, or of four: a stack of images with channels."""
+        """Whether this is a uint8 Box of two or three dimensions, or of four: a stack of images with channels."""
         return self.kind == "box" and self.dtype == "uint8" and len(self.shape) in (2, 3, 4)
 
     @property
     def looks_like_float_image(self) -> bool:
-        """A float Box whose last three dimensions are those of an image with 1, 3 or 4 channels, first or last."""
+        """Whether this is a float Box whose last three dimensions look like an image with 1, 3 or 4 channels, first or last."""
         if self.kind != "box" or np.dtype(self.dtype).kind != "f" or len(self.shape) not in (3, 4):
             return False
         first, middle, last = self.shape[-3:]
@@ -96,11 +96,11 @@ def leaf_from_json(data: Mapping[str, Any]) -> Leaf:
         "multi_binary": num == size,
     }
     if leaf.kind not in fits:
-        raise ValueError(f"{leaf.name}: no space of kind {leaf.kind!r}; there are {', '.join(fits)}")
+        raise ValueError(f"{leaf.name}: unknown kind of space {leaf.kind!r}; known: {', '.join(fits)}")
     if not fits[leaf.kind] or min(leaf.shape, default=1) < 0 or min(leaf.nvec, default=1) < 1:
         raise ValueError(f"{leaf.name}: its shape, bounds or numbers of choices don't fit a {leaf.kind}")
     if np.dtype(leaf.dtype).kind not in "biuf":
-        raise ValueError(f"{leaf.name}: its type {leaf.dtype} isn't one of numbers")
+        raise ValueError(f"{leaf.name}: its dtype {leaf.dtype} is not numeric")
     return leaf
 
 
@@ -117,7 +117,7 @@ class SpaceSpec:
 
     @property
     def leaf(self) -> Leaf:
-        """The only leaf of a space that has just one (every action space)."""
+        """The leaf of a space that has exactly one (every action space)."""
         assert len(self.leaves) == 1
         return self.leaves[0]
 
@@ -146,15 +146,15 @@ class SpaceSpec:
 
 
 def difference(ours: SpaceSpec, theirs: SpaceSpec, whose: tuple[str, str]) -> str:
-    """Return the first difference of two spaces as a text, such as `obs low is -inf in the data, -1 in the environment`.
+    """Describe the first difference of two spaces, such as `obs low is -inf in the data, -1 in the environment`.
 
     Args:
-        ours: one of them.
-        theirs: the other.
-        whose: what to call them, such as ("the data", "the environment").
+        ours: the first space.
+        theirs: the second space.
+        whose: their names in the text, such as ("the data", "the environment").
 
     Returns:
-        The text; empty for equal spaces.
+        The description; empty for equal spaces.
     """
     mine, other = ({leaf.name: leaf for leaf in space.leaves} for space in (ours, theirs))
     for names, owner, rest in ((mine, 0, other), (other, 1, mine)):
@@ -170,7 +170,7 @@ def difference(ours: SpaceSpec, theirs: SpaceSpec, whose: tuple[str, str]) -> st
 
 
 def _texts(leaf: Leaf, values: tuple[Any, Any]) -> tuple[str, list[str]]:
-    """Return two values of a leaf as texts: whole, or of bounds with many numbers the first that differs, and its place."""
+    """Return where two values of a leaf differ and their texts; of long bounds, only the first differing number."""
     if not any(isinstance(value, tuple) and len(value) > _SHOWN for value in values):
         return "", [_short(value) for value in values]
     first, second = (np.broadcast_to(value, max(len(values[0]), len(values[1]))) for value in values)
@@ -190,7 +190,7 @@ def space_from_json(data: Mapping[str, Any]) -> SpaceSpec:
     spec = SpaceSpec(tree=data["tree"], leaves=tuple(leaf_from_json(leaf) for leaf in data["leaves"]))
     names = [leaf.name for leaf in spec.leaves]
     if not names or sorted(_names(spec.tree)) != sorted(names):
-        raise ValueError(f"its tree isn't of its leaves, which are {', '.join(names) or 'none'}")
+        raise ValueError(f"its tree does not match its leaves ({', '.join(names) or 'none'})")
     return spec
 
 
@@ -201,13 +201,13 @@ def _names(tree: Any) -> Iterator[str]:
         return
     ((kind, children),) = tree.items()
     if kind not in ("dict", "tuple"):
-        raise ValueError(f"its tree has a part {kind!r}")
+        raise ValueError(f"its tree has an unknown node {kind!r}")
     for child in children.values() if kind == "dict" else children:
         yield from _names(child)
 
 
 def observation_spec(space: spaces.Space[Any]) -> SpaceSpec:
-    """Return the spec of an observation space; InputError names a part that isn't supported."""
+    """Return the spec of an observation space; InputError names an unsupported part by its path."""
     leaves: list[Leaf] = []
     tree = _walk(space, "obs", leaves)
     if not leaves:

@@ -1,4 +1,4 @@
-"""Intervals that cover what they say, also for a handful of values."""
+"""Confidence intervals with their nominal coverage, even for a few values."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from distil.types import Array
 
 
 def mean_interval(values: Array | Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:
-    """Return Student's t interval of the mean; None for fewer than two values, which say nothing of their spread.
+    """Return Student's t interval of the mean; None for fewer than two values, which have no spread.
 
-    A percentile bootstrap of 3, 5 or 10 normal values covers 75, 84 or 90 % where it says 95 %; this one covers 95 %
-    (tests/test_stats.py). Strongly skewed values need some tens of them.
+    A nominal 95 % percentile bootstrap of 3, 5 or 10 normal values covers 75, 84 or 90 %; this interval covers 95 %
+    (tests/test_stats.py). Strongly skewed values need a sample of several tens.
 
     Args:
         values: [N], independent of each other.
-        confidence: the chance that the interval covers the true mean.
+        confidence: the probability that the interval covers the true mean.
     """
     array = np.asarray(values, np.float64)
     if array.size < 2:
         return None
-    from scipy.special import stdtrit  # scipy.stats takes .5 s to import
+    from scipy.special import stdtrit  # scipy.stats takes 0.5 s to import
 
     mean = float(array.mean())
     half = float(stdtrit(array.size - 1, (1 + confidence) / 2) * array.std(ddof=1) / math.sqrt(array.size))

@@ -1,7 +1,7 @@
-"""Success as the producers of data mean it, from the infos of an episode's steps. One rule for rollouts and importers.
+"""Success of an episode, from the infos of its steps. Rollouts and importers use the same rule.
 
-`is_success`: the episode's last step counts, as Stable-Baselines3 and Gymnasium-Robotics have it. `success`: any step counts,
-as MetaWorld has it. `is_success` goes first where an environment gives both. NaN is no success.
+`is_success`: the last step decides, as in Stable-Baselines3 and Gymnasium-Robotics. `success`: one successful step is enough,
+as in MetaWorld. `is_success` takes precedence where an environment gives both. NaN is not a success.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ SUCCESS_KEYS = ("is_success", "success")
 
 
 class Success:
-    """What the infos of an episode have said so far."""
+    """Success according to the infos seen so far in one episode."""
 
     def __init__(self) -> None:
-        self._last: bool | None = None  # the newest `is_success`
-        self._any: bool | None = None  # of `success`
+        self._last: bool | None = None  # the latest `is_success`
+        self._any: bool | None = None  # whether any `success` was true
 
     def add(self, info: Mapping[str, Any]) -> None:
-        """Take the infos of the next step."""
+        """Add the infos of the next step."""
         if "is_success" in info and (said := flag(info["is_success"])) is not None:
             self._last = said
         if "success" in info and (said := flag(info["success"])) is not None:
@@ -30,12 +30,12 @@ class Success:
 
     @property
     def reached(self) -> bool | None:
-        """Whether the episode, if it ends here, succeeded; None where its infos don't say."""
+        """Whether the episode succeeded if it ends here; None if its infos do not say."""
         return self._any if self._last is None else self._last
 
 
 def success_of(infos: Sequence[Mapping[str, Any]]) -> bool | None:
-    """Return whether an episode succeeded, None if its steps' infos don't say."""
+    """Return whether an episode succeeded; None if its infos do not say."""
     success = Success()
     for info in infos:
         success.add(info)
@@ -43,7 +43,7 @@ def success_of(infos: Sequence[Mapping[str, Any]]) -> bool | None:
 
 
 def flag(value: Any) -> bool | None:
-    """Return a foreign value as a flag: NaN is False, and what isn't one number or flag is None."""
+    """Return a foreign value as a flag: NaN is False; anything but a single number or flag is None."""
     if isinstance(value, bool | int | float):
         return bool(value == value and value)  # NaN is not equal to itself; value may be numpy's
     try:

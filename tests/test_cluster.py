@@ -84,8 +84,8 @@ def test_what_a_session_of_our_own_can_never_hold_is_refused_at_once() -> None:
     cpus = max(3, os.cpu_count() or 1)
     assert done.stdout.splitlines() == [
         *["fits"] * 3,
-        f"things: at least 10000 needed with 1 CPU each, the Ray cluster has {cpus} CPU ({cpus} free): want less",
-        f"things: at least 1 needed with 0.5 CPU and 1 GPU each, the Ray cluster has {cpus} CPU ({cpus} free), 0 GPU (0 free): "
+        f"things: at least 10000 needed with 1 CPU each; the Ray cluster has {cpus} CPU ({cpus} free): want less",
+        f"things: at least 1 needed with 0.5 CPU and 1 GPU each; the Ray cluster has {cpus} CPU ({cpus} free), 0 GPU (0 free): "
         "want less",
     ]
 
@@ -96,7 +96,7 @@ def test_elsewhere_nodes_may_be_added_so_it_is_waited_for(ray_session: Any, monk
     request = Request(what="things", num=1, each={"CPU": 99}, fix="want less")
     request.require_possible(ray_session)
     text = str(request.not_placed(ray_session, 7))
-    assert text.startswith("things: not started in 7 s; at least 1 needed with 99 CPU each, the Ray cluster has 8 CPU (")
+    assert text.startswith("things: not started in 7 s; at least 1 needed with 99 CPU each; the Ray cluster has 8 CPU (")
     assert text.endswith(" free): wait for it, or want less")
 
 

@@ -253,7 +253,7 @@ def test_nested_kinds_change_from_the_outside_in() -> None:
 
 
 def test_an_override_below_a_value_is_refused() -> None:
-    with pytest.raises(InputError, match=r"seed\.x: seed is not a group of keys, but 3"):
+    with pytest.raises(InputError, match=r"seed\.x: seed is not a group of keys but 3"):
         apply_overrides({"seed": 3}, {"seed.x": 1})
 
 
@@ -279,7 +279,7 @@ def test_recipes_load_by_name_and_by_path(tmp_path: Path) -> None:
     [
         (
             "lunarlander-cb",
-            r"lunarlander-cb: no shipped recipe of that name; did you mean lunarlander-bc\?; see `distil recipes list`",
+            r"lunarlander-cb: no shipped recipe has that name; did you mean lunarlander-bc\?; see `distil recipes list`",
         ),
         ("nowhere/x.yaml", "nowhere/x.yaml: no such recipe file"),
         ("runs/nowhere-001", "^runs/nowhere-001: no such file or folder; give a run's folder"),
@@ -293,10 +293,10 @@ def test_a_missing_recipe_says_what_there_is(recipe: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("- a\n- b\n", "mapping of keys, this is list"),
+        ("- a\n- b\n", "must be a mapping of keys, got list"),
         ("", "NoneType"),
         ("a: [1\nb: 2\n", "line 2"),
-        ("seed: 1\nlearner:\n  a: 1\n  a: 2\n", "line 4: not valid YAML: the key a is duplicated"),
+        ("seed: 1\nlearner:\n  a: 1\n  a: 2\n", "line 4: not valid YAML: duplicate key a"),
     ],
 )
 def test_a_broken_recipe_says_where(tmp_path: Path, text: str, message: str) -> None:

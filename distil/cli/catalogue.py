@@ -1,4 +1,4 @@
-"""`distil experts ...` and `distil recipes ...`: what there is to learn from, and with."""
+"""`distil experts ...` and `distil recipes ...`: the available experts and recipes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from distil.cli.common import JSON, OVERRIDES, RECIPE, console, read_overrides, 
 
 @click.group()
 def experts() -> None:
-    """Experts that demonstrate."""
+    """Experts: the sources of demonstrations and labels."""
 
 
 @experts.command("list")
 def experts_list() -> None:
-    """The kinds of experts and the scripted ones."""
+    """List the kinds of experts and the scripted experts."""
     from distil.experts import catalogue
 
     for kind, text in catalogue().items():
@@ -28,7 +28,7 @@ def experts_list() -> None:
 @OVERRIDES
 @JSON
 def experts_evaluate(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Measure a recipe's expert, beside a random policy, on the held-out episodes."""
+    """Measure a recipe's expert and a random policy on the held-out episodes."""
     from distil import api
 
     with console(as_json) as progress:
@@ -43,7 +43,7 @@ def recipes() -> None:
 
 @recipes.command("list")
 def recipes_list() -> None:
-    """Names and what they do."""
+    """List the names of the recipes and what each does."""
     from importlib import resources
 
     from distil.config import recipe_names
@@ -59,7 +59,7 @@ def recipes_list() -> None:
 @RECIPE
 @OVERRIDES
 def recipes_show(recipe: str, overrides: tuple[str, ...]) -> None:
-    """The whole configuration of a recipe, defaults and overrides resolved; required keys that it lacks are marked."""
+    """Show the full configuration of a recipe, with defaults and overrides; missing required keys are marked."""
     from distil.config import apply_overrides, load_recipe, to_yaml, unset_keys
     from distil.runconfig import RunConfig, load_config
 
@@ -70,7 +70,7 @@ def recipes_show(recipe: str, overrides: tuple[str, ...]) -> None:
 
 @recipes.command("schema")
 def recipes_schema() -> None:
-    """The JSON schema of a recipe, for editors."""
+    """Print the JSON schema of recipes, for editors."""
     from distil.runconfig import RunConfig
 
     click.echo(json.dumps(RunConfig.model_json_schema(), indent=2))

@@ -1,4 +1,4 @@
-"""What the commands share: arguments, overrides, output."""
+"""Shared by the commands: arguments, overrides, output."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class Finite(click.FloatRange):
-    """A number in a range, not nan or infinity."""
+    """A finite number in a range."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return the number of an option's text."""
+        """Return the number that an option's text holds."""
         number = float(super().convert(value, param, ctx))
         if not math.isfinite(number):
             self.fail(f"{value} is not a number", param, ctx)
@@ -26,9 +26,7 @@ class Finite(click.FloatRange):
 
 RECIPE = click.argument("recipe")
 OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-VERSION = click.option(
-    "--version", default=None, metavar="NUMBER|TAG", help="A number or a tag; the newest version unless given."
-)
+VERSION = click.option("--version", default=None, metavar="NUMBER|TAG", help="A number or a tag; default: the newest version.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print machine-readable results.")
 
 
@@ -40,7 +38,7 @@ def console(as_json: bool) -> Console:
 
 
 def read_overrides(texts: tuple[str, ...]) -> dict[str, Any]:
-    """Return dotted key -> value of the command line's key=value words."""
+    """Return dotted key -> value for the key=value arguments of the command line."""
     from distil.config import parse_override
 
     return dict(parse_override(text) for text in texts)
@@ -52,11 +50,11 @@ def parse_version(text: str | None) -> int | str | None:
 
 
 def show(as_json: bool, data: Mapping[str, Any], text: Callable[[], str]) -> None:
-    """Print a result for machines or for people."""
+    """Print a result as JSON or as text."""
     click.echo(json.dumps(data, indent=2) if as_json else text())
 
 
 def pairs(data: Mapping[str, Any]) -> str:
-    """Return one line a key, values aligned."""
+    """Return one line per key, with the values aligned."""
     width = max(len(key) for key in data) + 2
     return "\n".join(f"{key:<{width}}{f'{value:.4g}' if isinstance(value, float) else value}" for key, value in data.items())

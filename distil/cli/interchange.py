@@ -1,4 +1,4 @@
-"""`distil store import | export | formats`: other formats of demonstrations, into a store and out of one."""
+"""`distil store import | export | formats`: convert demonstrations between a store and other formats."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("path", metavar="STORE")
 @OVERRIDES
-@click.option("--skip-bad", is_flag=True, help="Leave out episodes with bad rows instead of stopping at the first.")
-@click.option("--recipe", help="Recipe whose environment's spaces the episodes must have, so that it can train on them.")
-@click.option("--env", "env_id", help="The same, of a Gymnasium id.")
+@click.option("--skip-bad", is_flag=True, help="Skip episodes with bad rows instead of stopping at the first.")
+@click.option("--recipe", help="A recipe: the episodes must have the spaces of its environment, so that it can train on them.")
+@click.option("--env", "env_id", help="A Gymnasium id: the episodes must have the spaces of this environment.")
 @JSON
 def store_import(
     format_name: str,
@@ -35,11 +35,11 @@ def store_import(
     env_id: str | None,
     as_json: bool,
 ) -> None:
-    """Read SOURCE, data in FORMAT, into STORE, which is made if it isn't there.
+    """Import SOURCE, data in FORMAT, into STORE, which is created if it does not exist.
 
-    It's one commit: all or nothing. KEY=VALUE sets the format's options (`distil store formats`). Importing the same data
-    again adds nothing. Few formats say the bounds of their spaces: --recipe or --env gives those of an environment, which
-    training in that environment needs.
+    The import is one commit: all or nothing. KEY=VALUE sets the options of the format (`distil store formats`). Importing
+    the same data again adds nothing. Few formats record the bounds of their spaces: --recipe or --env takes them from an
+    environment, which is required for training in that environment.
     """
     from distil.interchange.formats import importer
     from distil.interchange.transfer import import_store
@@ -70,7 +70,7 @@ def store_import(
 def store_export(
     format_name: str, path: str, target: Path, overrides: tuple[str, ...], version: str | None, as_json: bool
 ) -> None:
-    """Write the episodes of STORE to TARGET, which must not exist, in FORMAT. KEY=VALUE sets the format's options."""
+    """Export the episodes of STORE to TARGET, which must not exist, in FORMAT. KEY=VALUE sets the options of the format."""
     from distil.interchange.formats import exporter
     from distil.interchange.transfer import export_store
     from distil.store import Store
@@ -115,17 +115,17 @@ def _report(as_json: bool) -> Any:
 
 
 def _spec(recipe: str | None, env_id: str | None) -> StoreSpec | None:
-    """Return the spaces of the environment that was named, if any."""
+    """Return the spaces of the environment that --recipe or --env names, if any."""
     from distil.envs import GymEnvConfig, describe
     from distil.runconfig import load_config
     from distil.store import StoreSpec
 
     if recipe and env_id:
-        raise InputError("--recipe and --env name an environment each; give one of them")
+        raise InputError("--recipe and --env both name an environment; give only one of them")
     if not recipe and not env_id:
         return None
     config = load_config(recipe).env if recipe else GymEnvConfig(id=str(env_id))
     if config is None:
-        raise InputError(f"{recipe}: it has no env, so it says no spaces; leave --recipe out, or set env in it")
+        raise InputError(f"{recipe}: it has no env and therefore no spaces; omit --recipe, or set env in it")
     spec = describe(config)
     return StoreSpec(observation=spec.observation, action=spec.action, env=config.model_dump(mode="json"))

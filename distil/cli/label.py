@@ -1,4 +1,4 @@
-"""`distil store label`: labels for the steps of stored episodes that have none."""
+"""`distil store label`: label the steps of stored episodes that have no label."""
 
 from __future__ import annotations
 
@@ -12,11 +12,18 @@ from distil.errors import InputError
 
 @click.command("label")
 @click.argument("path", metavar="STORE")
-@click.option("--expert", multiple=True, required=True, metavar="KIND|KEY=VALUE", help="Who is asked, see above. Repeatable.")
-@click.option("--select", multiple=True, metavar="KEY=VALUE", help="Which episodes, as in data.select. Repeatable.")
-@click.option("--service", multiple=True, metavar="KEY=VALUE", help="Ask in actors of its own, as in rollouts.service.")
-@click.option("--again", is_flag=True, help="Ask about all their steps, and replace the labels that there are.")
-@click.option("--workers", "num_workers", type=click.IntRange(0), default=0, show_default=True, help="Ray actors; 0: no Ray.")
+@click.option("--expert", multiple=True, required=True, metavar="KIND|KEY=VALUE", help="The expert, see above. Repeatable.")
+@click.option("--select", multiple=True, metavar="KEY=VALUE", help="Which episodes to label, as in data.select. Repeatable.")
+@click.option(
+    "--service",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Run the expert in dedicated actors, as in rollouts.service. Repeatable.",
+)
+@click.option("--again", is_flag=True, help="Label all steps again and replace existing labels.")
+@click.option(
+    "--workers", "num_workers", type=click.IntRange(0), default=0, show_default=True, help="Number of Ray actors; 0: no Ray."
+)
 @JSON
 def label(
     path: str,
@@ -27,11 +34,11 @@ def label(
     num_workers: int,
     as_json: bool,
 ) -> None:
-    """Ask an expert about the steps of STORE that have no label, and publish its answers as a new version.
+    """Ask an expert for labels of the unlabelled steps of STORE, and publish them as a new version.
 
     The expert is a kind (`distil experts list`) and its settings: --expert scripted, or --expert sb3 --expert path=X.zip.
-    One that is slow or fails at times is asked through a service, which tries again: --service retries=10.
-    The same command continues after a kill: what is in finished shards isn't asked again. Old versions stay.
+    A slow or unreliable expert is asked through a service, which retries: --service retries=10. Rerun the command to
+    continue after a kill: labels in finished shards are not requested again. Old versions are kept.
     """
     from distil import api
     from distil.config import apply_overrides
@@ -50,13 +57,13 @@ def label(
 
 
 def _settings(what: str, words: tuple[str, ...]) -> dict[str, Any]:
-    """Return dotted key -> value of an option's words; a bare one is the expert's kind."""
+    """Return dotted key -> value of an option's arguments; an argument without `=` is the expert's kind."""
     from distil.config import parse_override
 
     settings: dict[str, Any] = {}
     for word in words:
         key, value = parse_override(word if "=" in word else f"kind={word}")
         if f"{what}.{key}" in settings:
-            raise InputError(f"--{what}: the key {key} is duplicated; give each once")
+            raise InputError(f"--{what}: duplicate key {key}; give each key once")
         settings[f"{what}.{key}"] = value
     return settings

@@ -1,4 +1,4 @@
-"""The command line: `distil COMMAND ...`. Every command is a few calls of the Python API; heavy imports wait for them."""
+"""The command line: `distil COMMAND ...`. Each command makes a few calls of the Python API and imports heavy modules late."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from distil.redaction import redact
 def cli() -> None:
     """Learn policies from demonstrations, on a laptop or a Ray cluster.
 
-    RECIPE is the name of a shipped one (`distil recipes list`) or a YAML file; KEY=VALUE overrides any of its keys,
-    such as learner.num_steps=5000. --debug anywhere shows tracebacks.
+    RECIPE is the name of a shipped recipe (`distil recipes list`) or a YAML file. KEY=VALUE overrides any of its keys,
+    such as learner.num_steps=5000. --debug, at any position, shows tracebacks.
     """
 
 
 @cli.command()
-@click.option("--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Where results go.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Folder for the results.")
 @click.option("--seed", default=0, show_default=True, help="Root seed of demonstrations and learning.")
 @JSON
 def demo(out: Path, seed: int, as_json: bool) -> None:
-    """The main job, end to end: expert, rollouts, store, cloning, evaluation, in under five minutes."""
+    """Run the whole pipeline in under five minutes: expert, rollouts, store, cloning, DAgger, evaluation."""
     from distil.demo import run_demo
 
     with console(as_json) as progress:
@@ -50,7 +50,7 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
 @OVERRIDES
 @JSON
 def collect(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Collect the recipe's demonstrations into its store."""
+    """Collect the demonstrations of a recipe into its store."""
     from distil import api
 
     with console(as_json) as progress:
@@ -70,15 +70,15 @@ def collect(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
 @cli.command()
 @RECIPE
 @OVERRIDES
-@click.option("--resume", is_flag=True, help="Continue the unfinished run with this configuration, from its last durable step.")
+@click.option("--resume", is_flag=True, help="Continue the unfinished run that has this configuration.")
 @click.option(
-    "--run", default=None, metavar="NAME", help="Name of the run's folder; with --resume it is continued if it exists."
+    "--run", default=None, metavar="NAME", help="Name of the run's folder; with --resume, continue that run if it exists."
 )
 @JSON
 def train(recipe: str, overrides: tuple[str, ...], resume: bool, run: str | None, as_json: bool) -> None:
-    """Train a policy: collect what is missing, learn, evaluate.
+    """Train a policy: collect missing demonstrations, learn, evaluate.
 
-    A run's folder as RECIPE repeats that run, with --resume it continues that run.
+    If RECIPE is a run's folder, the run is repeated; with --resume it is continued.
     """
     from distil import api
 
@@ -90,13 +90,11 @@ def train(recipe: str, overrides: tuple[str, ...], resume: bool, run: str | None
 
 @cli.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option(
-    "--episodes", type=click.IntRange(1), default=None, help="How many held-out episodes; the run's own number unless given."
-)
+@click.option("--episodes", type=click.IntRange(1), default=None, help="Number of held-out episodes; default: as in the run.")
 @click.option("--video", is_flag=True, help="Also record the first episode to RUN/video.mp4.")
 @JSON
 def evaluate(run: Path, episodes: int | None, video: bool, as_json: bool) -> None:
-    """Score a run's policy on the held-out episodes, beside its expert and a random policy."""
+    """Evaluate a run's policy, its expert and a random policy on the held-out episodes."""
     from distil import api
 
     with console(as_json) as progress:
@@ -106,7 +104,7 @@ def evaluate(run: Path, episodes: int | None, video: bool, as_json: bool) -> Non
 
 @cli.command()
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
-@click.option("--uri", default=None, help="The tracking store; MLFLOW_TRACKING_URI or sqlite:///mlflow.db unless given.")
+@click.option("--uri", default=None, help="The tracking store; default: MLFLOW_TRACKING_URI or sqlite:///mlflow.db.")
 def ui(port: int, uri: str | None) -> None:
     """Open MLflow on 127.0.0.1 to compare runs."""
     from distil.tracking import DEFAULT_URI, TrackingConfig
@@ -114,7 +112,7 @@ def ui(port: int, uri: str | None) -> None:
     config = TrackingConfig(uri=uri)
     uri = config.address()
     if uri == DEFAULT_URI and not Path("mlflow.db").exists():
-        raise InputError("mlflow.db: no runs in this folder yet; run `distil demo` first, or give --uri")
+        raise InputError("mlflow.db: this folder has no runs yet; run `distil demo` first, or give --uri")
     config.build("Default").check()  # MLflow itself would answer with its traceback
     click.echo(f"MLflow on http://127.0.0.1:{port} (Ctrl-C stops it)")
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
@@ -124,7 +122,7 @@ def ui(port: int, uri: str | None) -> None:
 
 
 def _serve(command: list[str], env: dict[str, str]) -> int:
-    """Run a server until it ends; when we are stopped, so are it and its workers. The environment shows no password in `ps`."""
+    """Run a server until it ends; stopping this process stops it and its workers. `env` keeps passwords out of `ps`."""
     import subprocess
 
     with subprocess.Popen(command, env=os.environ | env, start_new_session=True) as server:
@@ -150,20 +148,20 @@ def main() -> None:
         cli.main(arguments, prog_name="distil", standalone_mode=False)
     except BaseException as error:
         if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
-            raise  # nobody reads the output any more
+            raise  # the reader of the output is gone
         if isinstance(error, click.exceptions.NoArgsIsHelpError):  # a group without a command: its help, as it is
             click.echo(error.format_message(), err=True)
             sys.exit(2)
         told = _told(error)
         if debug or told is None:
             click.echo(redact("".join(traceback.format_exception(error))), err=True, nl=False)
-        message, code = told or (f"{type(error).__name__}: {error}; this is a fault of distil, please report it", 1)
+        message, code = told or (f"{type(error).__name__}: {error}; this is a bug in distil, please report it", 1)
         click.echo(f"distil: {redact(' '.join(message.split()))}", err=True)
         sys.exit(code)
 
 
 def _told(error: BaseException) -> tuple[str, int] | None:
-    """Return what an exception says to the user, and the exit code; None: it should not have come here."""
+    """Return an exception's message for the user and the exit code; None for an unexpected exception."""
     match error:
         case click.ClickException():
             return error.format_message(), 2
@@ -172,14 +170,14 @@ def _told(error: BaseException) -> tuple[str, int] | None:
         case RunError() | OSError():
             return str(error), 1
         case KeyboardInterrupt() | click.Abort():
-            return "interrupted; what was committed is kept: the same command continues (train: with --resume)", 130
+            return "interrupted; committed data is kept; rerun the command to continue (train: with --resume)", 130
         case SystemExit():
-            return f"ended by sys.exit({error.code}) in the code of the environment or the expert; take it out", 1
+            return f"ended by sys.exit({error.code}) in the code of the environment or the expert; remove that call", 1
     return None
 
 
 def _stop_on_sigterm() -> None:
-    """Have a job's stop do what Ctrl-C does: seal, and end. Forked helper processes just end."""
+    """Handle SIGTERM like Ctrl-C: seal the run and exit. Forked helper processes exit immediately."""
     pid = os.getpid()
 
     def stop(number: int, frame: object) -> None:

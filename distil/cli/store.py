@@ -1,4 +1,4 @@
-"""`distil store ...`: look into a demonstration store."""
+"""`distil store ...`: inspect a demonstration store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def store() -> None:
-    """Look into a demonstration store."""
+    """Inspect and manage demonstration stores."""
 
 
 @store.command("info")
@@ -24,7 +24,7 @@ def store() -> None:
 @VERSION
 @JSON
 def store_info(path: str, version: str | None, as_json: bool) -> None:
-    """Spaces, episodes, returns and lengths, versions."""
+    """Show spaces, episodes, returns, lengths and versions."""
     from distil.store import Store
     from distil.store.view import info
 
@@ -36,7 +36,7 @@ def store_info(path: str, version: str | None, as_json: bool) -> None:
 @click.argument("path")
 @JSON
 def store_verify(path: str, as_json: bool) -> None:
-    """Check every shard and manifest against its checksum; faults are listed and the exit code is 1."""
+    """Check every shard and manifest against its checksum; list the faults and exit with 1 if there are any."""
     from distil.store import Store
 
     faults = Store.open(path).verify()
@@ -48,16 +48,16 @@ def store_verify(path: str, as_json: bool) -> None:
 @store.command("view")
 @click.argument("path")
 @VERSION
-@click.option("--episode", type=int, default=None, help="Look at one episode, by its number in the store's order.")
-@click.option("--steps", type=click.IntRange(0), default=20, show_default=True, help="How many steps of it to print.")
+@click.option("--episode", type=int, default=None, help="Show one episode, by its number in the store.")
+@click.option("--steps", type=click.IntRange(0), default=20, show_default=True, help="Number of its steps to print.")
 @click.option(
-    "--plot", type=click.Path(path_type=Path, dir_okay=False), default=None, help="Also draw what is printed into this PNG."
+    "--plot", type=click.Path(path_type=Path, dir_okay=False), default=None, help="Also plot the printed data to this PNG."
 )
 @click.option(
     "--video", type=click.Path(path_type=Path, dir_okay=False), default=None, help="Write the episode's images to this MP4."
 )
-@click.option("--image", default=None, help="Which observation the video shows; the first image unless given.")
-@click.option("--fps", type=Finite(0, min_open=True), default=30, show_default=True, help="Frames a second.")
+@click.option("--image", default=None, help="Observation to show in the video; default: the first image.")
+@click.option("--fps", type=Finite(0, min_open=True), default=30, show_default=True, help="Frames per second.")
 def store_view(
     path: str,
     version: str | None,
@@ -68,7 +68,7 @@ def store_view(
     image: str | None,
     fps: float,
 ) -> None:
-    """Show how returns and lengths are spread, or with --episode (or --video) one episode, step by step."""
+    """Show the distribution of returns and lengths, or with --episode or --video one episode, step by step."""
     from distil.store import Store
     from distil.store.plots import plot_distribution, plot_episode
     from distil.store.view import distribution_text, episode_text
@@ -81,7 +81,7 @@ def store_view(
     else:
         number = episode or 0
         if not 0 <= number < snapshot.num_episodes:
-            raise InputError(f"--episode {number}: {path} has {snapshot.num_episodes} episodes, the first is 0")
+            raise InputError(f"--episode {number}: {path} has {snapshot.num_episodes} episodes, numbered from 0")
         found = snapshot.episode(number)
         click.echo(episode_text(found, max_steps=steps))
         if plot is not None:

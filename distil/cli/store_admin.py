@@ -1,4 +1,4 @@
-"""`distil store ...`: versions, tags, recovery after a crash, and housekeeping."""
+"""`distil store ...`: versions, tags, recovery after a crash, clean-up."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def snapshots(path: str, as_json: bool) -> None:
 @click.command("tag")
 @STORE
 @click.argument("name", required=False)
-@click.option("--version", default=None, help="A number or another tag; the newest version unless given.")
-@click.option("--move", is_flag=True, help="The tag may exist: it then goes to this version.")
-@click.option("--delete", is_flag=True, help="Remove the tag; the version stays.")
+@click.option("--version", default=None, help="A number or another tag; default: the newest version.")
+@click.option("--move", is_flag=True, help="Move the tag if it already exists.")
+@click.option("--delete", is_flag=True, help="Remove the tag; the version is kept.")
 @JSON
 def tag(path: str, name: str | None, version: str | None, move: bool, delete: bool, as_json: bool) -> None:
-    """Give a version a NAME that keeps it from being dropped; without NAME, list the tags."""
+    """Tag a version with NAME, which protects it from `drop`; without NAME, list the tags."""
     from distil.store import Store
     from distil.store.tags import delete_tag, list_tags, set_tag
 
@@ -74,7 +74,7 @@ def tag(path: str, name: str | None, version: str | None, move: bool, delete: bo
 @click.argument("new", required=False)
 @JSON
 def diff(path: str, old: str, new: str | None, as_json: bool) -> None:
-    """Show which episodes came between two versions or tags (NEW: the newest version unless given)."""
+    """Show which episodes differ between two versions or tags (NEW defaults to the newest version)."""
     from distil.store import Store
     from distil.store.history import diff as compare
 
@@ -88,10 +88,10 @@ def diff(path: str, old: str, new: str | None, as_json: bool) -> None:
 @click.command("drop")
 @STORE
 @click.argument("versions", nargs=-1, type=int)
-@click.option("--keep", type=click.IntRange(1), default=None, help="Drop all untagged versions but this number of the newest.")
+@click.option("--keep", type=click.IntRange(1), default=None, metavar="N", help="Keep only the N newest untagged versions.")
 @JSON
 def drop(path: str, versions: tuple[int, ...], keep: int | None, as_json: bool) -> None:
-    """Forget old VERSIONS. `distil store gc` then frees the space of shards that no other version has."""
+    """Drop old VERSIONS. `distil store gc` then frees the space of shards that no remaining version uses."""
     from distil.store import Store
     from distil.store.history import drop as forget
     from distil.store.history import droppable
@@ -106,16 +106,21 @@ def drop(path: str, versions: tuple[int, ...], keep: int | None, as_json: bool) 
 
 @click.command("pins")
 @STORE
-@click.option("--release", default=None, metavar="RUN", help="The folder of a run that will not be resumed.")
+@click.option(
+    "--release",
+    default=None,
+    metavar="RUN",
+    help="Release the pins of this run's folder; the run cannot be resumed afterwards.",
+)
 @JSON
 def pins(path: str, release: str | None, as_json: bool) -> None:
-    """List the versions that unfinished runs need, which `drop` therefore keeps."""
+    """List the versions that unfinished runs need; `drop` refuses to drop them."""
     from distil.store import Store
     from distil.store.pins import list_pins
 
     store = Store.open(path)
     if release is not None and not store.unpin(release):
-        raise InputError(f"{path}: {release} has pinned no version; `distil store pins {path}` lists the runs that have")
+        raise InputError(f"{path}: {release} has no pinned version; `distil store pins {path}` lists the runs that have")
     found = list_pins(store.path)
     lines = [f"{pin.version}  {pin.name} on {pin.host}" for pin in found]
     show(as_json, {"path": path, "pins": [asdict(pin) for pin in found]}, lambda: "\n".join(lines) or "no pins")
@@ -128,12 +133,12 @@ def pins(path: str, release: str | None, as_json: bool) -> None:
     type=Finite(0),
     default=7.0,
     show_default=True,
-    help="Spare what is younger; 0 only if nobody writes.",
+    help="Keep newer files; use 0 only without active writers.",
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option("--dry-run", is_flag=True, help="Only report what would be deleted.")
 @JSON
 def gc(path: str, grace_days: float, dry_run: bool, as_json: bool) -> None:
-    """Delete shards that no version lists and nobody has touched for a while."""
+    """Delete old shards that no version uses."""
     from distil.store import Store
     from distil.store.gc import collect_garbage
 
@@ -141,7 +146,7 @@ def gc(path: str, grace_days: float, dry_run: bool, as_json: bool) -> None:
 
     def text() -> str:
         what = "would be deleted" if dry_run else "deleted"
-        lines = [*_list(what, report.deleted), *_list("too young", report.kept), *_list("put back", report.restored)]
+        lines = [*_list(what, report.deleted), *_list("too new to delete", report.kept), *_list("restored", report.restored)]
         return "\n".join([*lines, f"{_mb(report.num_bytes)} {what}"])
 
     show(as_json, {"path": path, "dry_run": dry_run} | asdict(report), text)
@@ -152,7 +157,7 @@ def gc(path: str, grace_days: float, dry_run: bool, as_json: bool) -> None:
 @click.option("--target-mb", type=click.IntRange(1), default=128, show_default=True, help="Size of the merged shards.")
 @JSON
 def compact(path: str, target_mb: int, as_json: bool) -> None:
-    """Merge small shards into large ones, as a new version with the same episodes."""
+    """Merge small shards into larger ones, as a new version with the same episodes."""
     from distil.store import Store
     from distil.store.compact import compact as merge
 
@@ -167,10 +172,10 @@ def compact(path: str, target_mb: int, as_json: bool) -> None:
 @click.command("recover")
 @STORE
 @click.option("--discard", is_flag=True, help="Remove unfinished files and commit nothing.")
-@click.option("--dry-run", is_flag=True, help="Only say what was found.")
+@click.option("--dry-run", is_flag=True, help="Only report what was found.")
 @JSON
 def recover(path: str, discard: bool, dry_run: bool, as_json: bool) -> None:
-    """After a crash: commit what killed writers had sealed, and clear away what they hadn't finished."""
+    """Recover from a crash: commit the sealed shards of killed writers and remove their unfinished files."""
     from distil.store import Store
     from distil.store.recover import recover as salvage
 

@@ -65,7 +65,7 @@ def test_chosen_episodes_and_settings_of_the_expert(store: Store) -> None:
         (["--expert", "scriptd"], "expert.kind: no kind 'scriptd'; did you mean scripted?"),
         (["--expert", "sb3", "--expert", "pth=x.zip"], "unknown key expert.pth; did you mean path?"),
         (["--expert", "name=cartpole"], "expert.kind is missing"),
-        (["--expert", "random", "--expert", "scripted"], "the key kind is duplicated"),
+        (["--expert", "random", "--expert", "scripted"], "duplicate key kind"),
         (["--expert", "random", "--select", "min_lenth=3"], "unknown key select.min_lenth; did you mean min_length?"),
         (["--expert", "random", "--select", "min_length=30"], "none of its 3 episodes fits (min_length=30)"),
         (["--expert", "sb3", "--expert", "path=nowhere.zip"], "nowhere.zip"),

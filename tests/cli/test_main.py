@@ -43,9 +43,9 @@ EXITS = {
     "wrong": (InputError("wrong"), 2),
     "broke": (RunError("broke"), 1),
     "[Errno 28] full: '/x'": (OSError(28, "full", "/x"), 1),
-    "interrupted; what was committed is kept": (KeyboardInterrupt(), 130),
-    "interrupted; what was committed": (click.Abort(), 130),
-    "KeyError: 'lost'; this is a fault of distil": (KeyError("lost"), 1),
+    "interrupted; committed data is kept; rerun the command": (KeyboardInterrupt(), 130),
+    "interrupted; committed data": (click.Abort(), 130),
+    "KeyError: 'lost'; this is a bug in distil": (KeyError("lost"), 1),
     "ended by sys.exit(0) in the code of the environment": (SystemExit(0), 1),
     "MLflow at postgresql://me:***@host/db": (InputError("MLflow at postgresql://me:hunter22@host/db"), 2),
 }
@@ -119,7 +119,7 @@ def test_a_group_without_a_command_shows_its_help(command: list[str], tmp_path: 
     [
         (["--uri", "nonsense://me:hunter22@x"], "MLflow at nonsense://me:***@x: "),
         (["--port", "-5"], "'--port': -5 is not in the range"),
-        ([], "mlflow.db: no runs in this folder yet"),
+        ([], "mlflow.db: this folder has no runs yet"),
     ],
 )
 def test_a_server_that_cannot_start_is_one_line(options: list[str], words: str, tmp_path: Path) -> None:

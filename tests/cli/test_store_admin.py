@@ -78,7 +78,7 @@ def test_pins(path: str) -> None:
     Store.open(path).pin(2, path)
     assert run("pins", path).startswith(f"2  {path} on ")
     assert run("drop", path, "--keep", "1") == "dropped: 1\n"
-    with pytest.raises(InputError, match="other has pinned no version"):
+    with pytest.raises(InputError, match="other has no pinned version"):
         run("pins", path, "--release", "other")
     assert answer("pins", path, "--release", path)["pins"] == []
     assert answer("drop", path, "2")["dropped"] == [2]
@@ -92,10 +92,10 @@ def test_housekeeping(path: str) -> None:
     assert "discarded: 1\n  .x-000000.open: damaged" in text
     assert run("compact", path) == "version 5: 4 shards are now 1\n"
     run("drop", path, "--keep", "1")
-    assert "4 too young" not in run("gc", path)
+    assert "4 too new" not in run("gc", path)
     dry = answer("gc", path, "--grace-days", "0", "--dry-run")
     assert len(dry["deleted"]) == 4
-    assert run("gc", path).startswith("too young: 4\n")
+    assert run("gc", path).startswith("too new to delete: 4\n")
     assert run("gc", path, "--grace-days", "0").startswith("deleted: 4\n")
     assert Store.open(path).verify() == []
     assert Store.open(path).snapshot().num_episodes == 4
