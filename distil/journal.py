@@ -1,4 +1,4 @@
-"""A run's journal: one JSON object a line, durable when `append` returns. It is read once; later reads take what is new."""
+"""A run's journal: one JSON object a line, durable when `append` returns. It is read once, and then kept in memory."""
 
 from __future__ import annotations
 
@@ -14,19 +14,28 @@ Entry = dict[str, Any]
 
 
 class Journal:
-    """The lines of one file. One process appends, any number of them read.
+    """The lines of one file, as they are when it is opened, and those that this object appends. Mutable.
 
-    A last line without its end was torn by a kill: it is not read, and the next `append` removes it.
+    One process at a time appends. A last line without its end was torn by a kill: it is not read, and the next `append`
+    removes it.
     """
 
     def __init__(self, path: Path) -> None:
-        """Use the file `path`, which the first `append` makes."""
+        """Read the file `path`; the first `append` makes it.
+
+        Raises:
+            RunError: a line is damaged.
+        """
         self._path = path
-        self._forget()
+        self._entries: list[Entry] = []
+        self._by_kind: dict[str, list[Entry]] = {}
+        self._last: dict[tuple[str, Any], Entry] = {}
+        self._end = 0  # of the last complete line, in bytes
+        content = self._path.read_bytes() if self._path.exists() else b""
+        self._take(content[: content.rfind(b"\n") + 1])
 
     def append(self, kind: str, **data: Any) -> None:
         """Add a line durably: when this returns, a kill does not lose it."""
-        self._refresh()
         line = (json.dumps({"kind": kind} | data) + "\n").encode()
         new = not self._path.exists()
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -43,27 +52,11 @@ class Journal:
 
     def entries(self, kind: str | None = None) -> list[Entry]:
         """Return the complete lines, oldest first: all of them, or those of one kind."""
-        self._refresh()
         return list(self._entries if kind is None else self._by_kind.get(kind, ()))
 
     def find(self, kind: str, round_index: int) -> Entry | None:
         """Return the last line of that kind and round, or None."""
-        self._refresh()
         return self._last.get((kind, round_index))
-
-    def _refresh(self) -> None:
-        """Read what was added since the last time."""
-        try:
-            size = self._path.stat().st_size
-        except FileNotFoundError:
-            size = 0
-        if size < self._end:  # somebody put another file there
-            self._forget()
-        if size > self._end:
-            with self._path.open("rb") as file:
-                file.seek(self._end)
-                new = file.read()
-            self._take(new[: new.rfind(b"\n") + 1])
 
     def _parse(self, line: bytes) -> Entry:
         try:
@@ -73,12 +66,6 @@ class Journal:
             number = len(self._entries) + 1
             raise RunError(f"{self._path} line {number}: damaged; restore it from a copy, or start the run anew") from None
         return entry
-
-    def _forget(self) -> None:
-        self._end = 0  # of the last complete line, in bytes
-        self._entries: list[Entry] = []
-        self._by_kind: dict[str, list[Entry]] = {}
-        self._last: dict[tuple[str, Any], Entry] = {}
 
     def _take(self, lines: bytes) -> None:
         for line in lines.splitlines():

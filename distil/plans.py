@@ -1,4 +1,4 @@
-"""What an algorithm decides, as data: the plans of a round, and the reports that come back.
+"""What an algorithm decides, as data: the plans of a round, and the reports that it decides from.
 
 A plan is everything that its executor needs besides the run's fixed configuration, so it can be retried, shipped and stored.
 """
@@ -6,7 +6,7 @@ A plan is everything that its executor needs besides the run's fixed configurati
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from distil.store.weights import WeightConfig
@@ -19,7 +19,6 @@ Who = Literal["expert", "policy", "random"]
 Unit = Literal["episode", "step"]
 Source = Literal["demos", "agent"]
 DEMOS = "demos"
-AHEAD = "collect/ahead"  # metric: rounds after the reported one whose collection has begun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +68,6 @@ class EvaluatePlan:
     """Episodes to score the policy (and, as the baselines of the normalised score, expert and random) on."""
 
     num_episodes: int
-    round: int = 0
     baselines: bool = True
     held_out: bool = True  # the reported score, `eval/*`; otherwise episodes to decide by, `tune/*`
 
@@ -99,26 +97,63 @@ class CollectReport:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Spent:
+    """What a run has spent so far, over all of its rounds. Budgets are kept by these numbers."""
+
+    demonstrations: int = 0  # episodes without a learned policy, stored ones included
+    env_steps: int = 0  # of all episodes that the run has used
+    expert_labels: int = 0  # of these steps, how many have a label
+    unlabelled_steps: int = 0  # and how many have none
+    given_env_steps: int = 0  # of `env_steps`: in stored demonstrations, which have cost this run nothing
+    given_expert_labels: int = 0  # of `expert_labels`: the same
+    expert_queries: int = 0  # steps that an expert was asked about, for whatever purpose
+    gradient_steps: int = 0
+    wall_s: float = 0.0
+
+    def metrics(self) -> dict[str, float]:
+        """Return `budget/*`, without stored demonstrations if there are none."""
+        return {f"budget/{name}": value for name, value in asdict(self).items() if value or not name.startswith("given_")}
+
+    @classmethod
+    def of_metrics(cls, metrics: Metrics) -> Spent:
+        """Return what `metrics` wrote; what is missing counts as 0."""
+        counts = {name: int(metrics.get(f"budget/{name}", 0)) for name in cls.__dataclass_fields__ if name != "wall_s"}
+        return cls(**counts, wall_s=metrics.get("budget/wall_s", 0.0))
+
+
+@dataclass(frozen=True, kw_only=True)
 class RoundReport:
-    """What a round did. Once it is in the journal, it is durable."""
+    """What a round did. Once it is in the journal, it is durable. Algorithms decide from it; `metrics` are for people only."""
 
     index: int
-    snapshot: int | None  # version of the store that the round trained on
+    snapshot: int | None  # version of the store that the round trained on; None: there are several stores
     policy_version: int
-    metrics: Metrics
+    spent: Spent = field(default_factory=Spent)
+    ahead: int = 0  # rounds after this one whose collection has begun
+    is_final: bool = False  # the policy was scored on the held-out episodes
+    score: float | None = None  # on the tuning episodes, 0: a random policy, 1: the expert; None: not measured
+    metrics: Metrics = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON object; `RoundReport(**data)` reads it back."""
-        return {
-            "index": self.index,
-            "snapshot": self.snapshot,
-            "policy_version": self.policy_version,
-            "metrics": dict(self.metrics),
-        }
+        """Return a JSON object; `from_json` reads it back."""
+        return asdict(self) | {"metrics": dict(self.metrics)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> RoundReport:
+        """Return the report that `to_json` wrote. Version 0.1.0 wrote metrics alone, which say the same."""
+        if "spent" in data:
+            return cls(**{**data, "spent": Spent(**data["spent"])})
+        metrics = data["metrics"]
+        return cls(
+            **data,
+            spent=Spent.of_metrics(metrics),
+            ahead=int(metrics.get("collect/ahead", 0)),
+            is_final="eval/return_mean" in metrics,
+            score=metrics.get("tune/normalised"),
+        )
 
 
 __all__ = [
-    "AHEAD",
     "DEMOS",
     "CheckPlan",
     "CollectPlan",
@@ -128,6 +163,7 @@ __all__ = [
     "Round",
     "RoundReport",
     "Source",
+    "Spent",
     "StreamPlan",
     "Unit",
     "UpdatePlan",

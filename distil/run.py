@@ -11,9 +11,9 @@ What is reported in the run's journal is durable: a run that was killed continue
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from distil.algorithms.base import Algorithm
@@ -23,6 +23,7 @@ from distil.losscurve import LossCurve
 from distil.plans import CheckPlan, EvaluatePlan, Round, RoundReport, UpdatePlan
 from distil.policies.checkpoint import load_policy_ref, save_policy
 from distil.policies.spec import PolicyRef
+from distil.questions import Questions
 from distil.rollouts.video import record_video
 from distil.runconfig import RunConfig
 from distil.rundata import Gathered, RunData, as_it_is, open_data
@@ -32,19 +33,6 @@ from distil.session import Session
 from distil.store import Store, StoreSpec
 from distil.tracking import Status, Tracker
 from distil.types import Progress, say
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parts:
-    """What carries out the rounds of one run."""
-
-    config: RunConfig
-    rundir: RunDir
-    session: Session
-    data: RunData
-    learner: Learner
-    tracker: Tracker
-    losses: LossCurve
 
 
 def check(config: RunConfig, session: Session) -> None:
@@ -63,25 +51,48 @@ def train(config: RunConfig, rundir: RunDir, session: Session) -> None:
         InputError: the configuration, the store and the environment don't fit; another process holds the run.
         RunError: an environment, an expert, a worker or the disk failed. What was committed is kept.
     """
+    with rundir.lock(), tracked(config, rundir) as tracker, closing(rounds(config, rundir, session, tracker)) as reports:
+        for _ in reports:
+            pass
+
+
+def rounds(config: RunConfig, rundir: RunDir, session: Session, tracker: Tracker) -> Generator[RoundReport, None, None]:
+    """Carry out the rounds that are left of a run, and yield each one's report once it is durable.
+
+    The caller holds the run's folder (`rundir.lock`) and has opened the tracker (`tracked`). It may stop early: to close the
+    generator ends what is running, and the run can be resumed.
+    """
     algorithm: Algorithm = config.algorithm.build(config.budget(session.spec.max_episode_steps))
-    with rundir.lock(), _assemble(config, rundir, session) as parts:
-        if config.env is None:
-            say(session.progress, "no env is set: the policy is trained on the stored episodes, and can't be evaluated")
-        reports = rundir.reports()
-        last = reports[-1] if reports else None
-        started = time.perf_counter() - (last.metrics["budget/wall_s"] if last else 0.0)
+    with _assemble(config, rundir, session, tracker) as parts:
+        last = next(reversed(rundir.reports()), None)
+        started = time.perf_counter() - (last.spent.wall_s if last else 0.0)
         while (todo := algorithm.next_round(last)) is not None:
             last = carry_out(todo, parts, started)
             rundir.append("reported", round=todo.index, report=last.to_json())
             _log(last, parts)
+            yield last
         _keep_results(parts)
         rundir.finish(last.metrics if last else {})
         parts.data.release()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What carries out the rounds of one run."""
+
+    config: RunConfig
+    rundir: RunDir
+    session: Session
+    data: RunData
+    learner: Learner
+    tracker: Tracker
+    losses: LossCurve
+    questions: Questions
+
+
 def carry_out(todo: Round, parts: Parts, started: float) -> RoundReport:
     """Check the expert, collect, update, evaluate: carry out one round and report it."""
-    metrics: dict[str, float] = {}
+    metrics, score = dict[str, float](), None
     if todo.check is not None:
         metrics |= _check(todo, todo.check, parts)
     data = parts.data.gather(todo, _last_policy(todo, parts))
@@ -89,11 +100,26 @@ def carry_out(todo: Round, parts: Parts, started: float) -> RoundReport:
     if todo.update is not None:
         metrics |= _update(todo, todo.update, data, parts)
     if todo.evaluate is not None:
-        metrics |= _evaluate(todo.evaluate, parts)
-    metrics |= data.budget() | _queries(data, parts) | {"budget/gradient_steps": float(parts.losses.num_steps)}
-    metrics["budget/wall_s"] = time.perf_counter() - started
-    version = parts.learner.policy.version
-    return RoundReport(index=todo.index, snapshot=data.version, policy_version=version, metrics=metrics)
+        figures, score = _evaluate(todo, todo.evaluate, parts)
+        metrics |= figures
+    queries = parts.questions.totals() | {"collect": data.num_queries}
+    metrics |= {f"expert/queries_{what}": float(num) for what, num in queries.items() if num}
+    spent = replace(
+        data.spent,
+        expert_queries=sum(queries.values()),
+        gradient_steps=parts.losses.num_steps,
+        wall_s=time.perf_counter() - started,
+    )
+    return RoundReport(
+        index=todo.index,
+        snapshot=data.version,
+        policy_version=parts.learner.policy.version,
+        spent=spent,
+        ahead=data.ahead,
+        is_final=todo.evaluate is not None and todo.evaluate.held_out,
+        score=score,
+        metrics=metrics | spent.metrics(),
+    )
 
 
 def _check(todo: Round, plan: CheckPlan, parts: Parts) -> dict[str, float]:
@@ -101,7 +127,7 @@ def _check(todo: Round, plan: CheckPlan, parts: Parts) -> dict[str, float]:
     known = parts.rundir.find("checked", todo.index)
     if known is not None:
         return dict(known["metrics"])
-    with _asking("check", todo.index, parts):
+    with parts.questions.counted("check", todo.index):
         metrics = parts.session.check_experts(plan)
     parts.rundir.append("checked", round=todo.index, metrics=metrics)
     return metrics
@@ -125,37 +151,19 @@ def _update(todo: Round, plan: UpdatePlan, data: Gathered, parts: Parts) -> dict
     return {**metrics, "train/episodes": data.num_episodes}
 
 
-def _evaluate(plan: EvaluatePlan, parts: Parts) -> dict[str, float]:
+def _evaluate(todo: Round, plan: EvaluatePlan, parts: Parts) -> tuple[dict[str, float], float | None]:
+    """Return the figures, and the score that the algorithm may decide by: that of the tuning episodes."""
     session, num = parts.session, plan.num_episodes
     purpose, prefix = (Purpose.EVALUATE, "eval") if plan.held_out else (Purpose.TUNE, "tune")
-    with _asking(prefix, plan.round, parts):
+    with parts.questions.counted(prefix, todo.index):
         baselines = session.baselines(num, purpose) if plan.baselines else None
     started = time.perf_counter()
     result = session.evaluate("policy", num, parts.learner.policy, purpose)
     metrics = result.metrics(baselines, prefix) | {"time/evaluate_s": time.perf_counter() - started}
-    if baselines is not None:
-        metrics |= {f"{prefix}/random_return_mean": baselines.random, f"{prefix}/expert_return_mean": baselines.expert}
-    return metrics
-
-
-@contextmanager
-def _asking(what: str, round_index: int, parts: Parts) -> Iterator[None]:
-    """Note in the journal how many steps an expert was asked about meanwhile; what a session knows already costs nothing."""
-    before = parts.session.num_queries
-    try:
-        yield
-    finally:
-        if (num := parts.session.num_queries - before) > 0:
-            parts.rundir.append("asked", round=round_index, what=what, num_queries=num)
-
-
-def _queries(data: Gathered, parts: Parts) -> dict[str, float]:
-    """Return how many steps the run has asked an expert about so far: `budget/expert_queries`, and what for."""
-    kinds = {"collect": data.num_queries, "check": 0, "tune": 0, "eval": 0}
-    for line in parts.rundir.journal("asked"):
-        kinds[line["what"]] += line["num_queries"]
-    total = {"budget/expert_queries": float(sum(kinds.values()))}
-    return total | {f"expert/queries_{what}": float(num) for what, num in kinds.items() if num}
+    if baselines is None:
+        return metrics, None
+    metrics |= {f"{prefix}/random_return_mean": baselines.random, f"{prefix}/expert_return_mean": baselines.expert}
+    return metrics, None if plan.held_out else baselines.normalise(result.mean)
 
 
 def _log(report: RoundReport, parts: Parts) -> None:
@@ -193,19 +201,18 @@ def _make_learner(config: RunConfig, rundir: RunDir, session: Session, spec: Sto
 
 
 @contextmanager
-def _assemble(config: RunConfig, rundir: RunDir, session: Session) -> Iterator[Parts]:
-    data = open_data(config, rundir, session)
-    with _tracked(config, rundir) as tracker, closing(data):
-        losses = LossCurve(report.metrics for report in rundir.reports())
+def _assemble(config: RunConfig, rundir: RunDir, session: Session, tracker: Tracker) -> Iterator[Parts]:
+    losses = LossCurve(report.metrics for report in rundir.reports())
 
-        def progress(what: str, done: int, total: int, /, **figures: float) -> None:
-            session.progress(what, done, total, **figures)
-            if (
-                what == "update" and figures and done < total
-            ):  # the report has the last step, which early stopping brings forward
-                step = losses.add(done, figures)
-                tracker.log({f"train/{name}": value for name, value in figures.items()}, step=step)
+    def progress(what: str, done: int, total: int, /, **figures: float) -> None:
+        session.progress(what, done, total, **figures)
+        if what == "update" and figures and done < total:  # the report has the last step, which early stopping brings forward
+            step = losses.add(done, figures)
+            tracker.log({f"train/{name}": value for name, value in figures.items()}, step=step)
 
+    with closing(open_data(config, rundir, session)) as data:
+        if config.env is None:
+            say(session.progress, "no env is set: the policy is trained on the stored episodes, and can't be evaluated")
         with closing(_make_learner(config, rundir, session, data.spec, progress)) as learner:
             yield Parts(
                 config=config,
@@ -215,11 +222,12 @@ def _assemble(config: RunConfig, rundir: RunDir, session: Session) -> Iterator[P
                 learner=learner,
                 tracker=tracker,
                 losses=losses,
+                questions=Questions(rundir, session),
             )
 
 
 @contextmanager
-def _tracked(config: RunConfig, rundir: RunDir) -> Iterator[Tracker]:
+def tracked(config: RunConfig, rundir: RunDir) -> Iterator[Tracker]:
     """Open the run in the tracker, and close it with how it ended."""
     tracker = config.tracking.build(config.name)
     earlier = rundir.find("tracked", 0)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from distil.errors import InputError, RunError
 from distil.learners.data import Streams, demos
-from distil.plans import AHEAD, DEMOS, CollectPlan, CollectReport, Metrics, Round
+from distil.plans import DEMOS, CollectPlan, CollectReport, Metrics, Round, Spent
 from distil.policies.checkpoint import load_policy_ref
 from distil.policies.spec import PolicyRef
 from distil.rollouts import (
@@ -19,7 +19,6 @@ from distil.rollouts import (
     asked,
     demonstrations,
     from_json,
-    given,
     given_demonstrations,
     select,
     spent,
@@ -42,6 +41,8 @@ class Gathered:
     training: tuple[Snapshot, ...]  # what the round's update trains on
     mixture: MixtureConfig | None = None  # that the training parts are of; None: there is one part
     metrics: Metrics = field(default_factory=dict)  # of collecting
+    spent: Spent  # on all the episodes that the run has used so far
+    ahead: int = 0  # later rounds whose collection has begun
     num_queries: int = 0  # steps that an expert was asked about while the run's episodes were collected
 
     @property
@@ -53,10 +54,6 @@ class Gathered:
     def streams(self) -> Streams:
         """What the round's update draws from, by the names in its plan."""
         return demos(*self.training, shares=self.mixture.weights if self.mixture is not None else None)
-
-    def budget(self) -> dict[str, float]:
-        """Return `budget/*`; an episode of several parts counts once."""
-        return total([spent(part) for part in distinct(self.everything)])
 
     @property
     def num_episodes(self) -> int:
@@ -120,14 +117,20 @@ class OwnStore:
             if self._rundir.find("planned", number) is None and self._rundir.find("collected", number) is None:
                 self._rundir.append("planned", round=number, plan=to_json(plan), policy_round=todo.index - 1)
                 self._start(number, plan, policy, todo.index)
-        metrics = {**metrics, AHEAD: float(len(self._ahead))} if self._ahead else metrics
+        metrics = {**metrics, "collect/ahead": float(len(self._ahead))} if self._ahead else metrics
         everything = select(self._store, collected)
         training: tuple[Snapshot, ...] = ()
         if todo.update is not None:
             recent = select(self._store, collected, todo.update.streams[DEMOS].num_rounds)
             training = (self._chosen(todo, collected, recent),)
-        metrics, num_queries = {**metrics, **given(everything, collected)}, asked(everything, collected)
-        return Gathered(everything=(everything,), training=training, metrics=metrics, num_queries=num_queries)
+        return Gathered(
+            everything=(everything,),
+            training=training,
+            metrics=metrics,
+            spent=spent([everything], collected),
+            ahead=len(self._ahead),
+            num_queries=asked(everything, collected),
+        )
 
     def release(self) -> None:
         """Let the versions go that the run has pinned."""
@@ -288,7 +291,7 @@ class Mixture:
     def gather(self, todo: Round, policy: PolicyRef) -> Gathered:
         """Return the parts."""
         assert todo.collect is None
-        return Gathered(everything=self.parts, training=self.parts, mixture=self.mixture)
+        return Gathered(everything=self.parts, training=self.parts, mixture=self.mixture, spent=spent(self.parts))
 
     def release(self) -> None:
         """Let the versions go that the run has pinned."""
@@ -341,11 +344,6 @@ def _pin_content(rundir: RunDir, session: Session) -> None:
         session.require_content(known, str(rundir.path))
     if known is None or any(known[name] != now[name] for name in now):
         rundir.append("content", round=0, **now)
-
-
-def total(figures: Sequence[Metrics]) -> dict[str, float]:
-    """Return the sums by name."""
-    return {name: sum(part[name] for part in figures) for name in figures[0]}
 
 
 def _dataset(part: Snapshot) -> DatasetInfo:

@@ -157,13 +157,14 @@ class RunDir:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the run: two processes that train into one folder would lose each other's steps."""
+        """Hold the run, and read its journal as it is now: two processes that train would lose each other's steps."""
         with (self.path / ".lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise InputError(f"{self.path}: another process is running this run; wait for it or stop it") from None
             discard_temporaries(self.path)
+            vars(self).pop("_journal", None)
             yield
 
     def is_running(self) -> bool:
@@ -191,7 +192,7 @@ class RunDir:
 
     def reports(self) -> list[RoundReport]:
         """Return the reports of the finished rounds."""
-        return [RoundReport(**entry["report"]) for entry in self.journal("reported")]
+        return [RoundReport.from_json(entry["report"]) for entry in self.journal("reported")]
 
     def find(self, kind: str, round_index: int) -> dict[str, Any] | None:
         """Return the last journal line of that kind and round, or None."""

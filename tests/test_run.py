@@ -1,3 +1,4 @@
+import json
 import shutil
 import sqlite3
 import sys
@@ -19,6 +20,7 @@ from distil.rundir import RunDir
 from distil.seeding import Purpose, episode_seeds
 from distil.session import Session
 from distil.store import Store
+from distil.tracking import NullTracker
 
 
 def config(folder: Path, **keys: Any) -> RunConfig:
@@ -239,6 +241,48 @@ def test_demonstrations_of_others_have_cost_no_question(tmp_path: Path) -> None:
     train(config(tmp_path))
     metrics = train(config(tmp_path, expert=None)).reports()[-1].metrics
     assert (metrics["budget/expert_labels"], metrics["budget/expert_queries"]) == (120, 0)
+
+
+DAGGER = {"kind": "dagger", "rounds": 4, "episodes_per_round": 2, "tuning_episodes": 2, "check_episodes": 0, "overlap": 1}
+
+
+def stop_after(settings: RunConfig, num: int) -> RunDir:
+    """A run that whoever drives its rounds has left after `num` of them."""
+    rundir = start(settings)
+    with Session(settings) as session, rundir.lock(), closing(loop.rounds(settings, rundir, session, NullTracker())) as reports:
+        assert [next(reports) for _ in range(num)] == rundir.reports()
+    return rundir
+
+
+def test_the_rounds_may_be_driven_one_by_one_and_left(tmp_path: Path) -> None:
+    """As a trial of a sweep does: what was yielded is durable, and the run continues from there."""
+    settings = config(tmp_path, algorithm=DAGGER)
+    rundir = stop_after(settings, 2)
+    assert not rundir.is_finished
+    whole = train(config(tmp_path, algorithm=DAGGER, name="whole"))
+    assert results(train(settings, rundir)) == results(whole)
+    assert rundir.is_finished
+    assert all(np.array_equal(values, weights(whole)[name]) for name, values in weights(rundir).items())
+
+
+def test_a_run_of_version_0_1_0_continues_as_it_would_have(tmp_path: Path) -> None:
+    """Its journal: reports without typed fields, plans that name an actor, and no note of content, gifts and questions."""
+    settings = config(tmp_path, algorithm=DAGGER)
+    rundir = stop_after(settings, 2)
+    journal, old = rundir.path / "journal.jsonl", []
+    for line in rundir.journal():
+        if line["kind"] == "reported":
+            names = ("index", "snapshot", "policy_version", "metrics")
+            line = line | {"report": {name: line["report"][name] for name in names}}
+        elif line["kind"] == "planned":
+            line = line | {"plan": {"actor" if name == "agent" else name: value for name, value in line["plan"].items()}}
+        if line["kind"] not in ("content", "given", "asked"):
+            old.append(json.dumps(line))
+    journal.write_text("\n".join(old) + "\n")
+    whole = train(config(tmp_path, algorithm=DAGGER, name="whole"))
+    resumed = results(train(settings, RunDir(rundir.path)))
+    assert resumed == results(whole)
+    assert all(np.array_equal(values, weights(whole)[name]) for name, values in weights(rundir).items())
 
 
 def unfinished(rundir: RunDir) -> RunDir:

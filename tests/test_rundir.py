@@ -9,7 +9,7 @@ import pytest
 from powercut import PowerCut
 
 from distil.errors import InputError, RunError
-from distil.plans import RoundReport
+from distil.plans import RoundReport, Spent
 from distil.rundir import RunDir, versions
 
 
@@ -50,7 +50,7 @@ def test_git_state_is_that_of_the_current_folder(tmp_path: Path, monkeypatch: py
 
 def test_the_journal_says_what_is_done(tmp_path: Path) -> None:
     run = RunDir.create(tmp_path, "a", "")
-    report = RoundReport(index=0, snapshot=3, policy_version=1, metrics={"eval/return_mean": 1.5})
+    report = RoundReport(index=0, snapshot=3, policy_version=1, spent=Spent(env_steps=3), metrics={"eval/return_mean": 1.5})
     run.append("collected", round=0, snapshot=3)
     assert run.reports() == []
     run.append("reported", round=0, report=report.to_json())
@@ -59,6 +59,14 @@ def test_the_journal_says_what_is_done(tmp_path: Path) -> None:
     assert run.find("collected", 1) is None
     assert [entry["kind"] for entry in run.journal()] == ["collected", "reported"]
     assert [entry["kind"] for entry in run.journal("collected")] == ["collected"]
+
+
+def test_to_hold_a_run_is_to_read_its_journal_as_it_is_then(tmp_path: Path) -> None:
+    run, other = RunDir.create(tmp_path, "a", ""), RunDir(tmp_path / "a-001")
+    assert run.journal() == []
+    other.append("collected", round=0)  # another process held the run meanwhile
+    with run.lock():
+        assert run.find("collected", 0) is not None
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from distil.algorithms.base import AlgorithmConfig, Budget, Needs
 from distil.config import Config
 from distil.errors import InputError
 from distil.experts.gates.config import GateConfig, HumanGateConfig
-from distil.plans import AHEAD, DEMOS, CheckPlan, CollectPlan, EvaluatePlan, Round, RoundReport, StreamPlan, Unit, UpdatePlan
+from distil.plans import DEMOS, CheckPlan, CollectPlan, EvaluatePlan, Round, RoundReport, Spent, StreamPlan, Unit, UpdatePlan
 from distil.store.weights import WeightConfig
 
 
@@ -142,12 +142,12 @@ class Dagger:
     def next_round(self, last: RoundReport | None) -> Round | None:
         """Return the round after `last`, or None when the held-out evaluation is done."""
         index = 0 if last is None else last.index + 1
-        if last is not None and "eval/return_mean" in last.metrics:
+        if last is not None and last.is_final:
             return None
         if last is not None and self._is_over(last):
             return self._evaluation(index)
         config, budget = self.config, self.budget
-        spent = _spent({} if last is None else last.metrics)
+        spent = _own(Spent() if last is None else last.spent)
         return Round(
             index=index,
             check=CheckPlan(num_episodes=config.check_episodes, min_return=config.min_expert_return)
@@ -162,7 +162,7 @@ class Dagger:
                 streams={DEMOS: StreamPlan(num_rounds=config.last_rounds)},
                 weights=config.weights,
             ),
-            evaluate=EvaluatePlan(num_episodes=config.tuning_episodes, round=index, baselines=budget.baselines, held_out=False)
+            evaluate=EvaluatePlan(num_episodes=config.tuning_episodes, baselines=budget.baselines, held_out=False)
             if config.tuning_episodes
             else None,
         )
@@ -226,22 +226,24 @@ class Dagger:
         return max(0, wanted)
 
     def _is_over(self, last: RoundReport) -> bool:
-        stop, metrics = self.config.stop, last.metrics
+        stop = self.config.stop
         return (
             last.index + 1 >= self.config.rounds
-            or (self._affordable(1, _spent(metrics)) == 0 and not metrics.get(AHEAD, 0))
-            or (stop.wall_s is not None and metrics["budget/wall_s"] >= stop.wall_s)
-            or (stop.normalised is not None and metrics.get("tune/normalised", float("-inf")) >= stop.normalised)
+            or (self._affordable(1, _own(last.spent)) == 0 and not last.ahead)
+            or (stop.wall_s is not None and last.spent.wall_s >= stop.wall_s)
+            or (stop.normalised is not None and last.score is not None and last.score >= stop.normalised)
         )
 
     def _evaluation(self, index: int) -> Round | None:
         num = self.budget.num_evaluation_episodes
         if not num:
             return None
-        return Round(index=index, evaluate=EvaluatePlan(num_episodes=num, round=index, baselines=self.budget.baselines))
+        return Round(index=index, evaluate=EvaluatePlan(num_episodes=num, baselines=self.budget.baselines))
 
 
-def _spent(metrics: Mapping[str, float]) -> dict[str, int]:
+def _own(spent: Spent) -> dict[str, int]:
     """Return what the run itself has spent: demonstrations that were stored before have cost it nothing."""
-    names = ("env_steps", "expert_labels")
-    return {name: int(metrics.get(f"budget/{name}", 0) - metrics.get(f"budget/given_{name}", 0)) for name in names}
+    return {
+        "env_steps": spent.env_steps - spent.given_env_steps,
+        "expert_labels": spent.expert_labels - spent.given_expert_labels,
+    }

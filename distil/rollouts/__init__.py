@@ -6,7 +6,7 @@ from distil.rollouts.config import NoiseConfig, RolloutConfig
 from distil.rollouts.evaluation import Baselines, EvalResult, evaluate
 from distil.rollouts.fleet import Fleet, Outcome
 from distil.rollouts.planned import from_json, to_json
-from distil.rollouts.selection import Collected, asked, demonstrations, given, given_demonstrations, select, spent
+from distil.rollouts.selection import Collected, asked, demonstrations, given_demonstrations, select, spent
 
 __all__ = [
     "AgentSpec",
@@ -22,7 +22,6 @@ __all__ = [
     "demonstrations",
     "evaluate",
     "from_json",
-    "given",
     "given_demonstrations",
     "select",
     "spent",

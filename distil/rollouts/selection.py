@@ -9,8 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from distil.errors import RunError
+from distil.plans import Spent
 from distil.rollouts.collector import episode_uids, is_collected
 from distil.store import SelectionConfig, Snapshot, Store
+from distil.store.index import EpisodeIndex
+from distil.store.mixture import distinct
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,25 +90,26 @@ def asked(data: Snapshot, collected: Sequence[Collected]) -> int:
     return total
 
 
-def given(data: Snapshot, collected: Sequence[Collected]) -> dict[str, float]:
-    """Return `budget/given_*`: what others have spent on the demonstrations that a run which collects was given.
+def spent(parts: Sequence[Snapshot], collected: Sequence[Collected] = ()) -> Spent:
+    """Return what the episodes of a run have cost; an episode of several parts counts once.
 
     Args:
-        data: what `select` returned for `collected`.
-        collected: one entry a round that collected.
+        parts: the episodes; for a run that collects, what `select` returned for `collected`.
+        collected: one entry a round that collected. The stored demonstrations that it was given have cost others.
     """
-    uids = [uid for part in collected if part.stream is not None for uid in part.uids]
-    mine = np.isin(data.episodes.uid, uids)
-    figures = {"env_steps": int(data.episodes.length[mine].sum()), "expert_labels": int(data.episodes.num_labelled[mine].sum())}
-    return {f"budget/given_{name}": value for name, value in figures.items()} if uids else {}
+    given = [uid for entry in collected if entry.stream is not None for uid in entry.uids]
+    found = [part.episodes for part in distinct(parts)]
+    steps, labels = _steps_and_labels(found)
+    given_steps, given_labels = _steps_and_labels([index.take(np.flatnonzero(np.isin(index.uid, given))) for index in found])
+    return Spent(
+        demonstrations=sum(int((index.policy_version < 0).sum()) for index in found),  # no learned policy acted
+        env_steps=steps,
+        expert_labels=labels,
+        unlabelled_steps=steps - labels,
+        given_env_steps=given_steps,
+        given_expert_labels=given_labels,
+    )
 
 
-def spent(data: Snapshot) -> dict[str, float]:
-    """Return `budget/*`: what the episodes of a run have cost."""
-    num_labels = int(data.episodes.num_labelled.sum())
-    return {
-        "budget/demonstrations": int((data.episodes.policy_version < 0).sum()),  # no learned policy acted
-        "budget/env_steps": data.num_transitions,
-        "budget/expert_labels": num_labels,
-        "budget/unlabelled_steps": data.num_transitions - num_labels,
-    }
+def _steps_and_labels(found: Sequence[EpisodeIndex]) -> tuple[int, int]:
+    return sum(int(index.length.sum()) for index in found), sum(int(index.num_labelled.sum()) for index in found)

@@ -14,7 +14,7 @@ def test_one_round_of_collect_update_evaluate_then_the_end() -> None:
     assert todo.update.num_steps == 100
     assert todo.evaluate is not None
     assert todo.evaluate.num_episodes == 5
-    assert algorithm.next_round(RoundReport(index=0, snapshot=1, policy_version=1, metrics={})) is None
+    assert algorithm.next_round(RoundReport(index=0, snapshot=1, policy_version=1)) is None
 
 
 def test_a_store_of_ones_own_is_trained_on_whole_and_nothing_is_collected() -> None:

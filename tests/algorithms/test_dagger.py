@@ -6,15 +6,15 @@ from distil.algorithms.base import Budget
 from distil.algorithms.dagger import ConstantBeta, DaggerConfig, ExponentialBeta, FirstBeta, LinearBeta, StopConfig
 from distil.errors import InputError
 from distil.experts.gates.config import HumanGateConfig, ImportIntervenerConfig, LazyGateConfig
-from distil.plans import RoundReport
+from distil.plans import RoundReport, Spent
 from distil.store import WeightConfig
 
 BUDGET = Budget(num_demonstrations=3, num_steps=100, num_evaluation_episodes=50, max_episode_steps=200)
 
 
-def report(index, **metrics):
-    spent = {"budget/env_steps": 0, "budget/expert_labels": 0, "budget/wall_s": 0.0}
-    return RoundReport(index=index, snapshot=1, policy_version=1, metrics=spent | metrics)
+def report(index, *, is_final=False, score=None, ahead=0, **spent):
+    typed = {"is_final": is_final, "score": score, "ahead": ahead, "spent": Spent(**spent)}
+    return RoundReport(index=index, snapshot=1, policy_version=1, **typed)
 
 
 def test_demonstrations_then_rounds_of_the_learner_then_the_held_out_score():
@@ -22,7 +22,7 @@ def test_demonstrations_then_rounds_of_the_learner_then_the_held_out_score():
     rounds, last = [], None
     while (todo := algorithm.next_round(last)) is not None:
         rounds.append(todo)
-        last = report(todo.index, **({"eval/return_mean": 1.0} if todo.collect is None else {}))
+        last = report(todo.index, is_final=todo.collect is None)
     assert [todo.index for todo in rounds] == [0, 1, 2, 3]
     assert [todo.check is not None for todo in rounds] == [True, False, False, False]
     assert rounds[0].check.min_return == 7.0
@@ -48,7 +48,7 @@ def test_each_update_has_the_weights():
 def test_it_is_pure():
     """CORRECTNESS 14: equal reports give equal rounds, no matter who asks and how often."""
     config = DaggerConfig(beta=ExponentialBeta(decay=0.5), stop=StopConfig(expert_labels=1000))
-    last = report(2, **{"budget/expert_labels": 500})
+    last = report(2, expert_labels=500)
     one, two = config.build(BUDGET), config.build(BUDGET)
     one.next_round(None)
     assert one.next_round(last) == one.next_round(last) == two.next_round(last)
@@ -79,13 +79,19 @@ def test_a_budget_is_never_exceeded(name):
     algorithm = DaggerConfig(rounds=99, episodes_per_round=4, stop=StopConfig(**{name: 1500})).build(BUDGET)
     sizes = []
     for spent in (0, 600, 900, 1100, 1300):
-        todo = algorithm.next_round(report(1, **{f"budget/{name}": spent}))
+        todo = algorithm.next_round(report(1, **{name: spent}))
         sizes.append(todo.collect.num_episodes)
         assert spent + 200 * sizes[-1] <= 1500
     assert sizes == [4, 4, 3, 2, 1]
-    last = algorithm.next_round(report(1, **{f"budget/{name}": 1301}))
+    last = algorithm.next_round(report(1, **{name: 1301}))
     assert last.collect is None
     assert last.evaluate.held_out
+
+
+def test_what_is_collected_ahead_is_learned_from_though_the_budget_is_spent():
+    algorithm = DaggerConfig(overlap=1, stop=StopConfig(expert_labels=500)).build(BUDGET)
+    assert algorithm.next_round(report(3, expert_labels=400, ahead=1)).update is not None
+    assert algorithm.next_round(report(3, expert_labels=400)).update is None
 
 
 def test_demonstrations_count_against_the_budget():
@@ -97,22 +103,22 @@ def test_demonstrations_count_against_the_budget():
 @pytest.mark.parametrize("name", ["env_steps", "expert_labels"])
 def test_what_others_have_spent_on_stored_demonstrations_does_not_count(name):
     algorithm = DaggerConfig(rounds=99, episodes_per_round=4, stop=StopConfig(**{name: 500})).build(BUDGET)
-    todo = algorithm.next_round(report(0, **{f"budget/{name}": 9100, f"budget/given_{name}": 9000}))
+    todo = algorithm.next_round(report(0, **{name: 9100, f"given_{name}": 9000}))
     assert todo.collect.num_episodes == 2
 
 
 @pytest.mark.parametrize(
-    ("stop", "metrics", "ends"),
+    ("stop", "reported", "ends"),
     [
-        ({"wall_s": 10.0}, {"budget/wall_s": 9.9}, False),
-        ({"wall_s": 10.0}, {"budget/wall_s": 10.0}, True),
-        ({"normalised": 0.95}, {"tune/normalised": 0.94}, False),
-        ({"normalised": 0.95}, {"tune/normalised": 0.96}, True),
+        ({"wall_s": 10.0}, {"wall_s": 9.9}, False),
+        ({"wall_s": 10.0}, {"wall_s": 10.0}, True),
+        ({"normalised": 0.95}, {"score": 0.94}, False),
+        ({"normalised": 0.95}, {"score": 0.96}, True),
         ({"normalised": 0.95}, {}, False),
     ],
 )
-def test_it_stops_on_time_and_target(stop, metrics, ends):
-    todo = DaggerConfig(stop=StopConfig(**stop)).build(BUDGET).next_round(report(1, **metrics))
+def test_it_stops_on_time_and_target(stop, reported, ends):
+    todo = DaggerConfig(stop=StopConfig(**stop)).build(BUDGET).next_round(report(1, **reported))
     assert (todo.collect is None) == ends
 
 

@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from testbed import CountingExpert, team_of
 
 from distil.envs import ImportEnvConfig, describe
 from distil.errors import RunError
-from distil.plans import CollectPlan
+from distil.plans import CollectPlan, Spent
 from distil.rollouts import Collected, Collector, Fleet, RolloutConfig, select, spent
 from distil.store import Store, StoreSpec
 
@@ -58,9 +60,22 @@ def test_what_the_episodes_cost(bed):
     """CORRECTNESS 14 and 16: rows and labels of the run's own rounds, and of no other."""
     store, entries = bed
     own = select(store, entries)
-    assert spent(own) == {
-        "budget/demonstrations": 9,
-        "budget/env_steps": int(own.episodes.length.sum()),
-        "budget/expert_labels": int(own.episodes.length.sum()),
-        "budget/unlabelled_steps": 0,
-    }
+    steps = int(own.episodes.length.sum())
+    assert spent([own], entries) == Spent(demonstrations=9, env_steps=steps, expert_labels=steps)
+
+
+def test_what_others_have_paid_for_is_told_apart(bed):
+    store, entries = bed
+    snapshot = store.snapshot()
+    others = [uid for uid in snapshot.episodes.uid.tolist() if not uid.startswith(entries[0].stream)]
+    taken = [replace(entries[0], uids=tuple(others[:2])), *entries[1:]]
+    rows = np.isin(snapshot.episodes.uid, others[:2])
+    found = spent([select(store, taken)], taken)
+    assert (found.demonstrations, found.given_env_steps) == (11, int(snapshot.episodes.length[rows].sum()))
+    assert found.given_expert_labels == int(snapshot.episodes.num_labelled[rows].sum())
+
+
+def test_an_episode_of_two_parts_counts_once(bed):
+    store, entries = bed
+    own = select(store, entries)
+    assert spent([own, own.select([0, 1])]) == spent([own])

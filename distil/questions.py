@@ -1,0 +1,34 @@
+"""How many steps a run asks experts about besides the episodes that it collects: for the check and for the baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from distil.rundir import RunDir
+from distil.session import Session
+
+
+class Questions:
+    """The counts of one run, kept in its journal. What a session knows already costs nothing."""
+
+    def __init__(self, rundir: RunDir, session: Session) -> None:
+        """Count what `session` asks for the run in `rundir`."""
+        self._rundir, self._session = rundir, session
+
+    @contextmanager
+    def counted(self, what: str, round_index: int) -> Iterator[None]:
+        """Count the steps that experts are asked about meanwhile as asked for `what`, also if the work fails."""
+        before = self._session.num_queries
+        try:
+            yield
+        finally:
+            if (num := self._session.num_queries - before) > 0:
+                self._rundir.append("asked", round=round_index, what=what, num_queries=num)
+
+    def totals(self) -> dict[str, int]:
+        """Return the numbers of steps so far, by what they were asked for."""
+        totals = dict[str, int]()
+        for line in self._rundir.journal("asked"):
+            totals[line["what"]] = totals.get(line["what"], 0) + line["num_queries"]
+        return totals
