@@ -1,4 +1,4 @@
-"""Environments: configuration, spaces as data, and N of them stepped together."""
+"""Environments: configuration, spaces as data, and stepping N of them together."""
 
 from distil.envs.config import (
     EnvConfig,

@@ -44,7 +44,7 @@ class CartPoleSlots:
         self._ones = np.ones(num)
 
     def reset(self, slots: Sequence[int], seeds: Sequence[int]) -> dict[str, Array]:
-        """Start episodes; returns the first observations, leaf -> [K, ...]."""
+        """Start episodes; return the first observations, leaf -> [K, ...]."""
         first = np.empty((len(slots), 4))
         for row, seed in enumerate(seeds):  # as gymnasium.utils.seeding.np_random does
             first[row] = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed))).uniform(-0.05, 0.05, 4)

@@ -1,4 +1,4 @@
-"""Which environment: configuration, construction of one, and its spaces as data (EnvSpec)."""
+"""Environments: configuration, construction, and spaces as data (EnvSpec)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from distil.envs.memory import require_forgetful
 from distil.errors import InputError
 from distil.spaces import SpaceSpec, action_spec, observation_spec
 
-_EXTRAS = ("mujoco", "metaworld")  # modules that distil's extra of the same name brings
+_EXTRAS = ("mujoco", "metaworld")  # modules that distil's extra of the same name installs
 
 
 class WrapperConfig(Config):
@@ -45,15 +45,15 @@ class GymEnvConfig(Config):
 
 
 class ImportEnvConfig(Config):
-    """The user's own environment: a class or function that returns a Gymnasium environment."""
+    """The user's own environment: a class, or a function that returns a Gymnasium environment."""
 
     kind: Literal["import"] = "import"
     target: str  # package.module:name
     kwargs: dict[str, JsonValue] = Field(default_factory=dict)
     wrappers: tuple[WrapperConfig, ...] = ()
     max_episode_steps: int | None = Field(default=None, gt=0)
-    version: int | str = ""  # part of its identity: change it when it acts differently though its source is the same
-    vectorised: bool = False  # the target takes `num_envs` too and returns a gymnasium.vector.VectorEnv
+    version: int | str = ""  # part of its identity: change it when its behaviour changes but its source does not
+    vectorised: bool = False  # the target also takes `num_envs` and returns a gymnasium.vector.VectorEnv
 
     @property
     def name(self) -> str:
@@ -69,12 +69,12 @@ EnvConfig = Annotated[
     Annotated[GymEnvConfig, Tag("gym")] | Annotated[ImportEnvConfig, Tag("import")],
     Discriminator(_kind),
 ]
-"""Which environment; `kind` may be left out: `env: {id: CartPole-v1}`."""
+"""An environment; `kind` may be omitted: `env: {id: CartPole-v1}`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnvSpec:
-    """What an environment takes and gives, as data."""
+    """The spaces of an environment, as data."""
 
     name: str
     observation: SpaceSpec
@@ -84,11 +84,11 @@ class EnvSpec:
 
 
 def make(config: GymEnvConfig | ImportEnvConfig, render_mode: str | None = None) -> Any:
-    """Return one environment (a `gymnasium.Env`), wrapped as configured; a `render_mode` goes before that of its kwargs.
+    """Return one environment (a `gymnasium.Env`), wrapped as configured; `render_mode` overrides that of its kwargs.
 
     Raises:
-        InputError: the id isn't registered (names the nearest one), a package is missing (says how to install it), or the
-            environment doesn't take the keyword arguments.
+        InputError: the id is not registered (names the nearest one), a package is missing (says how to install it), or the
+            environment does not accept the keyword arguments.
     """
     kwargs: dict[str, Any] = {**config.kwargs, **({"render_mode": render_mode} if render_mode else {})}
     if isinstance(config, GymEnvConfig):
@@ -97,12 +97,12 @@ def make(config: GymEnvConfig | ImportEnvConfig, render_mode: str | None = None)
             env = gym.make(config.id, max_episode_steps=limit, disable_env_checker=True, **kwargs)
     else:
         if config.vectorised:
-            raise InputError(f"{config.target} is vectorised: a single environment of it can't be made, so it can't be shown")
+            raise InputError(f"{config.target} is vectorised: it has no single environment to render")
         target = import_target(config.target, "environment")
         with _readable(config.name):
             env = target(**kwargs)
         if not isinstance(env, gym.Env):
-            raise InputError(f"{config.target} returned {type(env).__name__}, which is no gymnasium.Env{_advice(env)}")
+            raise InputError(f"{config.target} returned {type(env).__name__}, which is not a gymnasium.Env{_advice(env)}")
         if config.max_episode_steps is not None:
             env = gym.wrappers.TimeLimit(env, config.max_episode_steps)
     return _wrap(env, config)
@@ -110,19 +110,19 @@ def make(config: GymEnvConfig | ImportEnvConfig, render_mode: str | None = None)
 
 def _advice(env: Any) -> str:
     if any(kind.__module__.partition(".")[0] == "gym" for kind in type(env).__mro__):
-        return " but of the old package gym: wrap it in shimmy.GymV26CompatibilityV0 or V21"
+        return " but an environment of the old package gym: wrap it in shimmy.GymV26CompatibilityV0 or V21"
     return "; set env.vectorised=true" if isinstance(env, gym.vector.VectorEnv) else ": derive its class from gymnasium.Env"
 
 
 def make_vector(config: ImportEnvConfig, num_envs: int) -> Any:
     """Return the user's `gymnasium.vector.VectorEnv` of `num_envs` environments, wrapped as configured."""
     if config.max_episode_steps is not None:
-        raise InputError(f"max_episode_steps can't limit the vectorised {config.target}: let the target take it in its kwargs")
+        raise InputError(f"max_episode_steps can't limit the vectorised {config.target}: pass the limit in its kwargs")
     target = import_target(config.target, "environment")
     with _readable(config.name):
         env = target(num_envs=num_envs, **config.kwargs)
     if not isinstance(env, gym.vector.VectorEnv):
-        raise InputError(f"{config.target} returned {type(env).__name__}, which is no gymnasium.vector.VectorEnv")
+        raise InputError(f"{config.target} returned {type(env).__name__}, which is not a gymnasium.vector.VectorEnv")
     return _wrap(env, config)
 
 
@@ -135,7 +135,7 @@ def _wrap(env: Any, config: GymEnvConfig | ImportEnvConfig) -> Any:
 
 
 def content_of(config: GymEnvConfig | ImportEnvConfig) -> Content:
-    """Return what the environment is made of: the sources of its class and wrappers, and how Gymnasium's registry has it."""
+    """Return the environment's content: the sources of its class and wrappers, and its entry in Gymnasium's registry."""
     if isinstance(config, ImportEnvConfig):
         found = content.of_target(config.target, "environment")
     else:
@@ -158,10 +158,11 @@ def content_of(config: GymEnvConfig | ImportEnvConfig) -> Content:
 
 
 def describe(config: GymEnvConfig | ImportEnvConfig) -> EnvSpec:
-    """Return the environment's spec. Makes one environment, checks that its spaces are supported, closes it.
+    """Return the environment's spec. Makes one environment, checks that its spaces are supported, and closes it.
 
     Raises:
-        InputError: see `make`; or a space isn't supported, named by its path; or it remembers (see `require_forgetful`).
+        InputError: see `make`; or a space (named by its path) is not supported; or the environment keeps statistics across
+            episodes (see `require_forgetful`).
     """
     if isinstance(config, ImportEnvConfig) and config.vectorised:
         env = make_vector(config, 1)
@@ -185,36 +186,36 @@ def describe(config: GymEnvConfig | ImportEnvConfig) -> EnvSpec:
 
 
 def reset_infos(config: GymEnvConfig | ImportEnvConfig) -> frozenset[str]:
-    """Return the keys of the infos that a reset returns; none if it fails, which the rollouts report with the seed."""
+    """Return the keys of the infos that a reset returns; empty if it fails, which the rollouts report with the seed."""
     env = make_vector(config, 1) if isinstance(config, ImportEnvConfig) and config.vectorised else make(config)
     try:
         return frozenset(env.reset(seed=0)[1])
-    except Exception:  # the environment's own
+    except Exception:  # the environment's own fault
         return frozenset()
     finally:
         close_quietly(env)
 
 
 def _limit(env: Any) -> int | None:
-    """Return after how many steps the first of the environment's time limits truncates an episode; None: it has none."""
+    """Return the environment's smallest time limit in steps; None if it has none."""
     found = [getattr(env.spec, "max_episode_steps", None)]
     while isinstance(env, gym.Wrapper):
         if isinstance(env, gym.wrappers.TimeLimit):
-            found.append(env._max_episode_steps)  # it has no public name, and `spec` is None where the environment has none
+            found.append(env._max_episode_steps)  # not public, but `spec` may be None
         env = env.env
     return min((limit for limit in found if limit is not None), default=None)
 
 
 @contextlib.contextmanager
 def _readable(name: str) -> Iterator[None]:
-    """Turn what a constructor raises into one line that says the fix."""
+    """Turn an exception of a constructor into one line with the fix."""
     try:
         yield
     except InputError:
         raise
     except (gym.error.UnregisteredEnv, gym.error.DeprecatedEnv) as error:
         ids = [i for i in gym.registry if ("/" in i) == ("/" in name)]
-        fix = nearest(name, ids) or "; the id of another package is written package:id"
+        fix = nearest(name, ids) or "; write the id of another package as package:id"
         kind = "is deprecated" if isinstance(error, gym.error.DeprecatedEnv) else "isn't registered"
         raise InputError(f"environment {name} {kind}{fix}") from None
     except (ImportError, gym.error.DependencyNotInstalled) as error:
@@ -222,7 +223,7 @@ def _readable(name: str) -> Iterator[None]:
         fix = f"pip install 'distil[{module}]'" if module else "install it or choose another id"
         raise InputError(f"environment {name} needs a package that isn't installed: {_line(error)}; {fix}") from None
     except Exception as error:  # the user's own code: any kind
-        raise InputError(f"environment {name} can't be made: {type(error).__name__}: {told(error)}") from error
+        raise InputError(f"environment {name} can't be created: {type(error).__name__}: {told(error)}") from error
 
 
 def _line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""N environments stepped together, each reset with a seed of its own, never by itself.
+"""N environments stepped together, each reset with its own seed, never by itself.
 
 Legend: N slots (environments), K slots that are reset. An observation is a mapping leaf name -> [N, ...].
 """
@@ -18,14 +18,14 @@ from distil.types import Array
 
 _API = (
     "Gymnasium's API is: reset(seed=..., options=...) returns (observation, info), step (observation, reward, terminated, "
-    "truncated, info); Gym's old one isn't supported"
+    "truncated, info); Gym's old API isn't supported"
 )
 _NUMBERS = (float, int, np.number)
 _FLAGS = (bool, np.bool_)
 
 
 class SlotError(Exception):
-    """An environment failed in one slot, or in an unknown one of the active slots (`slot` None). Its text says how."""
+    """An environment failed in one slot, or in an unknown active slot (`slot` None). The message says how."""
 
     def __init__(self, slot: int | None, text: str) -> None:
         super().__init__(text)
@@ -34,24 +34,24 @@ class SlotError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class StepResult:
-    """What a step gives. Rows of idle slots are stale: finite or not, they mean nothing."""
+    """The result of a step. Rows of idle slots are stale and meaningless, even if they are finite."""
 
-    observations: dict[str, Array]  # leaf -> [N, ...]; of an episode's last step: the final observation. The caller's to keep
+    observations: dict[str, Array]  # leaf -> [N, ...]; at an episode's end: the final observation. The caller owns them
     rewards: Array  # [N] float64
     terminated: Array  # [N] bool
     truncated: Array  # [N] bool
-    infos: Sequence[Mapping[str, Any]] | None  # [N], or None when no environment said anything
+    infos: Sequence[Mapping[str, Any]] | None  # [N], or None if no environment returned any
 
 
 class Slots(Protocol):
-    """N environments. A slot is reset by its owner only, so an episode's seed is always known."""
+    """N environments. Only the owner resets a slot, so an episode's seed is always known."""
 
     num_slots: int
-    resets_together: bool  # all slots must be reset in one call, when all of them are idle
+    resets_together: bool  # all slots must be reset in one call, once all of them are idle
     envs: Sequence[Any] | None  # the unwrapped environments, for experts that read the simulator's state
 
     def reset(self, slots: Sequence[int], seeds: Sequence[int]) -> dict[str, Array]:
-        """Start episodes; returns the first observations, leaf -> [K, ...]."""
+        """Start episodes; return the first observations, leaf -> [K, ...]."""
 
     def step(self, actions: Array, active: Array) -> StepResult:
         """Step the slots where `active` [N] bool; `actions` [N, ...] are in the environment's action space."""
@@ -65,9 +65,9 @@ def slots(config: GymEnvConfig | ImportEnvConfig, num: int, native: bool = True,
 
     Args:
         config: which environment.
-        num: how many.
-        native: allow a vectorised implementation of a known environment; it has no `envs` to look into.
-        spec: `describe(config)` where the caller has it already.
+        num: number of environments.
+        native: allow a vectorised implementation of a known environment; it has no `envs` to inspect.
+        spec: `describe(config)` if the caller already has it.
     """
     spec = spec or describe(config)
     if isinstance(config, ImportEnvConfig) and config.vectorised:
@@ -83,7 +83,7 @@ def slots(config: GymEnvConfig | ImportEnvConfig, num: int, native: bool = True,
 
 
 class ListSlots:
-    """Plain environments in a loop: serves every environment."""
+    """Plain environments stepped in a loop; works with every environment."""
 
     resets_together = False
 
@@ -100,10 +100,10 @@ class ListSlots:
         self._to_scalar = spec.action.leaf.kind == "discrete"
         single = self._spec.tree if isinstance(self._spec.tree, str) else None
         self._single = self._observations[single] if single else None
-        self._known: dict[str, set[Any]] = {leaf.name: {np.dtype(leaf.dtype)} for leaf in self._spec.leaves}  # types that fit
+        self._known: dict[str, set[Any]] = {leaf.name: {np.dtype(leaf.dtype)} for leaf in self._spec.leaves}  # dtypes that fit
 
     def reset(self, slots: Sequence[int], seeds: Sequence[int]) -> dict[str, Array]:
-        """Start episodes; returns the first observations, leaf -> [K, ...]."""
+        """Start episodes; return the first observations, leaf -> [K, ...]."""
         for slot, seed in zip(slots, seeds, strict=True):
             try:
                 value = _first(slot, self._envs[slot].reset(seed=seed))
@@ -117,7 +117,7 @@ class ListSlots:
 
     def step(self, actions: Array, active: Array) -> StepResult:
         """Step the slots where `active` [N] bool; `actions` [N, ...] are in the environment's action space."""
-        items = actions.tolist() if self._to_scalar else actions.copy()  # an environment may work in its action's place
+        items = actions.tolist() if self._to_scalar else actions.copy()  # an environment may modify its action in place
         rewards, terminated, truncated, infos = self._rewards, self._terminated, self._truncated, self._infos
         any_info, slot = False, 0
         try:
@@ -162,7 +162,7 @@ class ListSlots:
             self._observations[leaf.name][slot] = part if part.dtype in self._known[leaf.name] else self._fit(slot, leaf, part)
 
     def _fit(self, slot: int, leaf: Leaf, value: Any) -> Any:
-        """Return what has another type than its space says; SlotError if that can't hold the values."""
+        """Return a value of another dtype cast to its space's dtype; SlotError if that cannot hold the values."""
         array = np.asarray(value)
         if np.can_cast(array.dtype, leaf.dtype, "same_kind"):
             if value.__class__ is not list:
@@ -171,7 +171,7 @@ class ListSlots:
         with np.errstate(invalid="ignore"):
             cast = array.astype(leaf.dtype) if array.dtype.kind in "fiub" else None
         if cast is None or not np.array_equal(cast, array):
-            raise SlotError(slot, f"returned {array.dtype} in {leaf.name} that does not fit {leaf.dtype}, which its space says")
+            raise SlotError(slot, f"returned {array.dtype} in {leaf.name} that does not fit {leaf.dtype}, its space's dtype")
         return cast
 
     def close(self) -> None:
@@ -186,39 +186,39 @@ def empty_observations(spec: SpaceSpec, num: int) -> dict[str, Array]:
 
 
 def check_leaves(spec: SpaceSpec, leaves: Mapping[str, Array], batch: tuple[int, ...] = ()) -> None:
-    """Raise SlotError where a leaf has another shape than its space says, or a dtype that doesn't fit it."""
+    """Raise SlotError if a leaf has another shape than its space, or a dtype that does not fit it."""
     for leaf in spec.leaves:
         value = leaves[leaf.name]
         if value.shape != batch + leaf.shape:
             raise SlotError(None, _shape_fault(leaf, value))
         if not np.can_cast(value.dtype, leaf.dtype, "same_kind"):
-            raise SlotError(None, f"returned dtype {value.dtype} in {leaf.name}, its space says {leaf.dtype}")
+            raise SlotError(None, f"returned dtype {value.dtype} in {leaf.name}, but its space has {leaf.dtype}")
 
 
 def check_numbers(slot: int | None, what: str, values: Any, shape: tuple[int, ...]) -> None:
-    """Raise SlotError unless `values`, of an environment or of a vector of them, are numbers of that shape."""
+    """Raise SlotError unless `values`, from one environment or a vector of them, are numbers of that shape."""
     found = np.asarray(values)
     if found.shape != shape:
-        raise SlotError(slot, f"returned {what} of shape {found.shape}, wanted {f'shape {shape}' if shape else 'a number'}")
+        raise SlotError(slot, f"returned {what} of shape {found.shape}, expected {f'shape {shape}' if shape else 'a number'}")
     if found.dtype.kind not in "fiub":
-        raise SlotError(slot, f"returned {what} of type {type(values).__name__}, wanted {'numbers' if shape else 'a number'}")
+        raise SlotError(slot, f"returned {what} of type {type(values).__name__}, expected {'numbers' if shape else 'a number'}")
 
 
 def _checked_info(slot: int, info: Any) -> Mapping[str, Any]:
     if info is not None and not isinstance(info, Mapping):
-        raise SlotError(slot, f"returned infos of type {type(info).__name__}, wanted a dict")
+        raise SlotError(slot, f"returned infos of type {type(info).__name__}, expected a dict")
     return info or {}
 
 
 def _first(slot: int, answer: Any) -> Any:
-    """Return the observation of what `reset` returned."""
+    """Return the observation from the result of `reset`."""
     if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], Mapping)):
-        raise SlotError(slot, f"returned {type(answer).__name__} where (observation, info) is wanted; {_API}")
+        raise SlotError(slot, f"returned {type(answer).__name__}, expected (observation, info); {_API}")
     return answer[0]
 
 
 def as_slot_error(slot: int | None, error: BaseException) -> SlotError:
-    """Return `error`, which an environment raised, as a SlotError of that slot."""
+    """Return an exception of an environment as a SlotError of its slot."""
     if isinstance(error, SlotError):
         error.slot = slot if error.slot is None else error.slot
         return error
@@ -228,4 +228,4 @@ def as_slot_error(slot: int | None, error: BaseException) -> SlotError:
 
 
 def _shape_fault(leaf: Leaf, value: Any) -> str:
-    return f"returned shape {np.shape(value)} in {leaf.name}, its space says {leaf.shape}"
+    return f"returned shape {np.shape(value)} in {leaf.name}, but its space has {leaf.shape}"

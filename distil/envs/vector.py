@@ -1,7 +1,7 @@
-"""The user's own gymnasium.vector.VectorEnv as slots: its final observations kept, its own resets never recorded.
+"""The user's own gymnasium.vector.VectorEnv as slots: final observations are kept, automatic resets are never recorded.
 
-Where Gymnasium's `reset_mask` works, a slot is reset alone. Elsewhere all are reset together once all are idle: an episode
-always starts from its own seed, never from whatever an autoreset draws.
+Where Gymnasium's `reset_mask` works, each slot is reset by itself. Otherwise all are reset together once all are idle: an
+episode always starts from its own seed, never from one that an autoreset draws.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ class VectorSlots:
         self._is_fresh = True  # no environment has been reset yet
 
     def reset(self, slots: Sequence[int], seeds: Sequence[int]) -> dict[str, Array]:
-        """Start episodes; returns the first observations, leaf -> [K, ...]."""
+        """Start episodes; return the first observations, leaf -> [K, ...]."""
         rows = list(slots)
         try:
             return {name: column[rows] for name, column in self._reset(rows, seeds).items()}
         except FAULTS as error:
             if self._is_fresh and self._takes_one_seed():
                 raise InputError(
-                    f"{self._name}: reset takes one seed for all its environments, but an episode needs one of its own: let "
-                    "reset take a list of seeds, or leave env.vectorised out and name the single environment"
+                    f"{self._name}: reset takes one seed for all its environments, but each episode needs its own: accept a "
+                    "list of seeds in reset, or omit env.vectorised and name the single environment"
                 ) from error
             raise as_slot_error(rows[0] if len(rows) == 1 else None, error) from error
 
@@ -70,7 +70,7 @@ class VectorSlots:
             mask[rows] = True
             options = {"reset_mask": mask}
             self._ended[rows] = False
-        value, _ = self._env.reset(seed=every, options=options)  # the first time all: none can be stepped before its reset
+        value, _ = self._env.reset(seed=every, options=options)  # first reset all: none can be stepped before
         self._is_fresh = False
         leaves = self._spec.flatten(value)
         check_leaves(self._spec, leaves, (self.num_slots,))
@@ -81,7 +81,7 @@ class VectorSlots:
         try:
             idle = np.flatnonzero(self._ended).tolist()
             if idle and self._mode is AutoresetMode.DISABLED:
-                self._reset(idle, [0] * len(idle))  # an ended environment must not be stepped; it isn't recorded
+                self._reset(idle, [0] * len(idle))  # an ended environment must not be stepped; this reset is not recorded
             value, rewards, terminated, truncated, infos = self._env.step(actions.copy())
             leaves = self._spec.flatten(value)
             check_leaves(self._spec, leaves, (self.num_slots,))
@@ -103,7 +103,7 @@ class VectorSlots:
         )
 
     def _keep_final(self, leaves: dict[str, Array], per_slot: list[dict[str, Any]]) -> None:
-        """Put the final observations and infos over those of the resets that SAME_STEP mode did."""
+        """Replace the reset observations and infos of SAME_STEP mode with the final ones."""
         for slot in np.flatnonzero(self._ended).tolist():
             final = self._spec.flatten(per_slot[slot]["final_obs"])
             check_leaves(self._spec, final)
@@ -117,7 +117,7 @@ class VectorSlots:
 
 
 def _split(infos: Any, num: int) -> list[dict[str, Any]]:
-    """Return an infos mapping of each slot from Gymnasium's mapping of arrays with `_key` masks, or its list of mappings."""
+    """Return one infos mapping per slot, from Gymnasium's mapping of arrays with `_key` masks or its list of mappings."""
     if not isinstance(infos, Mapping):
         return [dict(info) for info in infos]
     out: list[dict[str, Any]] = [{} for _ in range(num)]

@@ -1,8 +1,8 @@
-"""Experts: who answers what to do. Scripted, Stable-Baselines3, distil's own policies, the user's, random."""
+"""Experts, which provide actions and labels: scripted, Stable-Baselines3, distil's own policies, the user's, random."""
 
 
 def catalogue() -> dict[str, str]:
-    """Return what can be set as expert -> one line on it: each kind, and each scripted expert with its environments."""
+    """Return setting -> description for each kind of expert, and for each scripted expert with its environments."""
     from distil.experts.config import KINDS
     from distil.experts.scripted import environments
 

@@ -1,4 +1,4 @@
-"""The Expert protocol, and the check that stands between any expert and the environments.
+"""The Expert protocol, and the check between every expert and the environments.
 
 Legend: N environments.
 """
@@ -14,20 +14,20 @@ from distil.errors import InputError, RunError
 from distil.spaces import Leaf, SpaceSpec
 from distil.types import Array, Labels, Observations
 
-_FRACTION = 1e-3  # of a choice that is a float: rounding errors are no fraction
+_FRACTION = 1e-3  # tolerance for float choices: smaller fractions are rounding errors
 
 
 class Expert(Protocol):
-    """Answers what to do in each of N environments at once.
+    """Returns actions for N environments at once.
 
     An expert is plain data and numpy: it can be pickled, so it is built once and shipped to the workers.
 
     Attributes:
         name: for reports and errors, such as `scripted lunarlander`.
-        needs_env: reads the simulator's state, so `act` wants `envs`.
-        stateful: its answer depends on the steps before, so it must see every step of an episode in order, after `begin`.
-        by_row: (optional, default False) `act` may be given any rows: an answer depends on its own row alone. It is then asked
-            only about rows that matter; otherwise about all N slots at each step. Not for stateful experts.
+        needs_env: the expert reads the simulator's state, so `act` requires `envs`.
+        stateful: an action depends on earlier steps, so the expert must see every step of an episode in order, after `begin`.
+        by_row: (optional, default False) each action depends only on its own row, so `act` accepts any subset of rows. The
+            expert is then asked only about the rows needed; otherwise about all N slots at each step. Not for stateful experts.
     """
 
     name: str
@@ -40,12 +40,12 @@ class Expert(Protocol):
     def act(self, observations: Observations, *, envs: Sequence[Any] | None = None) -> Labels:
         """Return actions for the leaves [N, ...] of N observations, in the action space's dtype and bounds.
 
-        The returned arrays are the caller's: a later call doesn't change them.
+        The caller owns the returned arrays: later calls do not change them.
         """
 
 
 class Stateless:
-    """Base of the experts that need neither the simulator nor the steps before."""
+    """Base of the experts that need neither the simulator nor earlier steps."""
 
     needs_env = False
     stateful = False
@@ -55,12 +55,12 @@ class Stateless:
 
 
 class Checked:
-    """An expert whose answers are checked, clipped to the action space's bounds and cast to its dtype.
+    """An expert whose actions are checked, clipped to the action space's bounds and cast to its dtype.
 
-    For a box of integers, numbers with a fraction are rounded. As choices, only whole numbers are taken, of any numeric dtype.
+    Fractions are rounded for a box of integers. Choices must be whole numbers, of any numeric dtype.
 
     Args:
-        expert: the one to check.
+        expert: the expert to check.
         action: the environment's action space.
     """
 
@@ -76,10 +76,10 @@ class Checked:
         self._expert.begin(slot, seed)
 
     def act(self, observations: Observations, *, envs: Sequence[Any] | None = None) -> Labels:
-        """Return the expert's answers.
+        """Return the expert's actions.
 
         Raises:
-            RunError: an answer of the wrong shape or type, NaN or infinite, or no choice of a discrete space.
+            RunError: an action has the wrong shape or type, is NaN or infinite, or is not a choice of the discrete space.
         """
         labels = self._shaped(observations, envs)
         bad = self._bad(labels.actions)
@@ -90,10 +90,10 @@ class Checked:
         return self._cast(labels.actions, labels.mask, bad)
 
     def label(self, observations: Observations, *, envs: Sequence[Any] | None = None) -> Labels:
-        """Return the expert's answers; one that is NaN, infinite, or no choice of a discrete space counts as none.
+        """Return the expert's labels; one that is NaN, infinite, or not a choice of the discrete space is masked out.
 
         Raises:
-            RunError: answers of the wrong shape or type.
+            RunError: the labels have the wrong shape or type.
         """
         labels = self._shaped(observations, envs)
         bad = self._bad(labels.actions)
@@ -115,7 +115,7 @@ class Checked:
         return labels
 
     def _whole(self, actions: Array, mask: Array) -> Array:
-        """Return float answers as whole numbers; RunError for a choice with a fraction."""
+        """Return float choices as whole numbers; RunError for a choice with a fraction."""
         if self._leaf.kind != "box":
             finite = np.where(np.isfinite(actions), actions, 0)
             apart = np.abs(finite - np.rint(finite)) > _FRACTION
@@ -126,7 +126,7 @@ class Checked:
         return whole
 
     def _bad(self, actions: Array) -> Array:
-        """Return which rows [N] are no actions. A finite number outside a box is one: it is clipped."""
+        """Return which rows [N] are not valid actions. A finite number outside a box is valid: it is clipped."""
         good = np.isfinite(actions) if self._leaf.kind == "box" else (actions >= self._low) & (actions <= self._high)
         return np.logical_not(good.reshape(len(actions), -1).all(axis=1))
 
@@ -140,18 +140,18 @@ class Checked:
         return Labels(actions=clipped.astype(self._dtype, copy=False), mask=mask)
 
     def _fault(self, came: str, wanted: str) -> RunError:
-        return RunError(f"expert {self.name}: returned {came}, wanted {wanted} for {self._wanted}; fix the expert")
+        return RunError(f"expert {self.name}: returned {came}, expected {wanted} for {self._wanted}; fix the expert")
 
 
 def act(expert: Expert, observations: Observations, *, envs: Sequence[Any] | None = None, live: Array | None = None) -> Labels:
-    """Return what the expert does at the leaves [N, ...]; rows that aren't live get any action of the space.
+    """Return the expert's actions for the leaves [N, ...]; idle rows get an arbitrary action of the space.
 
     Args:
-        expert: who acts.
+        expert: the acting expert.
         observations: leaf name -> [N, ...].
-        envs: the simulators, if it reads them.
-        live: [N] bool, which rows have an episode under way; None: all. It sees no other: one that answers `by_row` is given
-            these alone, any other gets a copy of a live row in place of each idle one, since its row is its slot.
+        envs: the simulators, if the expert reads them.
+        live: [N] bool, which rows have an episode in progress; None: all. The expert never sees idle rows: a `by_row` expert
+            gets only the live ones; any other gets a copy of a live row in place of each idle one, since rows are slots.
     """
     return _ask(expert.act, expert, observations, envs, live, live)
 
@@ -164,14 +164,14 @@ def label(
     live: Array | None = None,
     rows: Array | None = None,
 ) -> Labels:
-    """Return the expert's labels for the leaves [N, ...]: as it acts, but an answer that is no action counts as none.
+    """Return the expert's labels for the leaves [N, ...], as `act` does, but invalid actions are masked out.
 
     Args:
-        expert: who is asked.
+        expert: the labelling expert.
         observations: leaf name -> [N, ...].
-        envs: the simulators, if it reads them.
+        envs: the simulators, if the expert reads them.
         live: see `act`.
-        rows: [N] bool, which of the live rows want a label; None: all. Who answers `by_row` is asked about these alone.
+        rows: [N] bool, which of the live rows need a label; None: all. A `by_row` expert is asked only about these.
     """
     ask = getattr(expert, "label", expert.act)
     return _ask(ask, expert, observations, envs, live, live if rows is None else rows if live is None else rows & live)
@@ -185,7 +185,7 @@ def _ask(
     live: Array | None,
     rows: Array | None,
 ) -> Labels:
-    """Return answers for N rows; the mask is False where not in `rows` [N] bool."""
+    """Return labels for N rows; the mask is False outside `rows` [N] bool."""
     by_row = getattr(expert, "by_row", False)
     seen = rows if by_row else live
     if seen is None or seen.all():
@@ -206,12 +206,12 @@ def _ask(
 
 
 def _limits(leaf: Leaf) -> tuple[Array, Array]:
-    """Return the smallest and largest action, each of the action's shape."""
+    """Return the smallest and the largest action, each with the shape of an action."""
     if leaf.kind == "box":
         low, high = leaf.bounds()
         if np.dtype(leaf.dtype).kind not in "iu":
             return low.astype(leaf.dtype), high.astype(leaf.dtype)
-        info = np.iinfo(leaf.dtype)  # whose ends a float64 may round away from
+        info = np.iinfo(leaf.dtype)  # a float64 may round its limits outwards
         ends = (np.clip(end, float(info.min), float(info.max)).ravel().tolist() for end in (low, high))
         low, high = (np.array([min(int(v), info.max) for v in end], leaf.dtype).reshape(leaf.shape) for end in ends)
         return low, high
@@ -220,19 +220,19 @@ def _limits(leaf: Leaf) -> tuple[Array, Array]:
 
 
 def every(num: int) -> Array:
-    """Return the mask of `num` valid answers, [N] bool."""
+    """Return a mask of `num` valid labels, [N] bool."""
     return np.ones(num, np.bool_)
 
 
 def check_spaces(name: str, wants: tuple[SpaceSpec, SpaceSpec], has: tuple[SpaceSpec, SpaceSpec]) -> None:
-    """Raise InputError, naming both, unless the observation and action spaces `has` are those that the expert `wants`.
+    """Raise InputError unless the observation and action spaces `has` match those that the expert `wants`.
 
-    Bounds and the width of floats may differ; names, kinds, shapes and numbers of choices may not.
+    Bounds and the width of floats may differ; names, kinds, shapes and numbers of choices may not. The error names both spaces.
     """
     for what, want, have in zip(("observations", "actions"), wants, has, strict=True):
         if _key(want) != _key(have):
             raise InputError(
-                f"expert {name}: made for {what} {want.describe()}, the environment has {have.describe()}; "
+                f"expert {name}: made for {what} {want.describe()}; the environment has {have.describe()}; "
                 "choose an expert for this environment"
             )
 

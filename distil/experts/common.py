@@ -1,4 +1,4 @@
-"""What the configurations of all experts have in common."""
+"""The part that all experts' configurations share."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from distil.config import Config
 class OneExpertConfig(Config):
     """Base of the configurations of single experts."""
 
-    paid: bool = False  # each answer costs: it is asked for demonstrations and labels alone, not for the check and the scores
+    paid: bool = False  # queries cost money: ask only for demonstrations and labels, not for the check and the scores
 
 
 def identity(config: Config) -> dict[str, Any]:
-    """Return what tells an expert's episodes and labels from those of others, as JSON data: all but what answers cost."""
+    """Return what identifies an expert's episodes and labels, as JSON data: the whole configuration except `paid`."""
     hidden = {"paid"} if isinstance(config, OneExpertConfig) else {"members": {"__all__": {"paid"}}}
     return config.model_dump(mode="json", exclude=hidden)

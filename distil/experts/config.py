@@ -1,4 +1,4 @@
-"""`expert:` of a run: one expert, or several by name."""
+"""The `expert` key of a recipe: one expert, or several by name."""
 
 from __future__ import annotations
 

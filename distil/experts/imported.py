@@ -1,4 +1,4 @@
-"""The user's own expert: a function, an object or a class, named as package.module:name."""
+"""The user's own expert: a function, an object or a class, named package.module:name."""
 
 from __future__ import annotations
 
@@ -23,25 +23,26 @@ if TYPE_CHECKING:
 
 
 class ImportExpertConfig(OneExpertConfig):
-    """An expert of the user's own.
+    """The user's own expert.
 
-    A class is called with `kwargs` to make the expert; a function is the expert, with `kwargs` as further keyword arguments.
-    It answers `act(observations)` (or is called with them) and may declare `needs_env = True` (then it also gets `envs=`) and
-    `stateful = True` (then `begin(slot, seed)`, if it has one, tells it of each new episode, and row i is always slot i).
-    Any other expert is given only the rows that want an answer, as many as there are: its answer to a row is that row's alone.
+    A class is called with `kwargs` to make the expert; a function is the expert, with `kwargs` as extra keyword arguments.
+    The expert has a method `act(observations)` (or is callable). It may declare `needs_env = True` (then it also gets `envs=`)
+    and `stateful = True` (then `begin(slot, seed)`, if it exists, announces each new episode, and row i is always slot i).
+    An expert that is not stateful gets only the rows that need an action, in varying numbers: each action must depend only on
+    its own row.
     """
 
     kind: Literal["import"] = "import"
     target: str
     kwargs: dict[str, Any] = Field(default_factory=dict)
-    version: int | str = ""  # part of its identity: change it when it answers differently though its source is the same
+    version: int | str = ""  # part of its identity: change it when its behaviour changes but its source does not
 
     def content(self, env: EnvConfig) -> Content:
-        """Return what it is made of: the source of its module. `version` stands for what that doesn't show, such as files."""
+        """Return its content: the source of its module. `version` covers what the source does not show, such as files."""
         return content.of_target(self.target, "expert")
 
     def build(self, env: EnvConfig, spec: EnvSpec) -> Expert:
-        """Return the expert; InputError if the target is missing, can't be made or can't be called."""
+        """Return the expert; InputError if the target is missing, cannot be constructed or cannot be called."""
         target = import_target(self.target, "expert")
         if isinstance(target, type):
             try:
@@ -57,14 +58,14 @@ class ImportExpertConfig(OneExpertConfig):
 
 def _with_kwargs(target: Any, kwargs: dict[str, Any]) -> Any:
     if not callable(target):
-        raise InputError("expert.kwargs: the target is an object, which takes none; name its class instead")
+        raise InputError("expert.kwargs: the target is an object and takes no kwargs; name its class instead")
     partial = functools.partial(target, **kwargs)
     vars(partial).update({key: getattr(target, key) for key in ("needs_env", "stateful") if hasattr(target, key)})
     return partial
 
 
 class ImportedExpert:
-    """Gives the user's expert batches in the environment's own structure: a dict of arrays [N, ...] for a Dict space.
+    """Passes batches to the user's expert in the environment's own structure: a dict of arrays [N, ...] for a Dict space.
 
     Args:
         name: for reports and errors.
@@ -81,21 +82,21 @@ class ImportedExpert:
         self._act: Callable[..., Any] = getattr(target, "act", target)
 
     def begin(self, slot: int, seed: int) -> None:
-        """Tell the user's expert, if it wants to know."""
+        """Call the `begin` of the user's expert, if it has one."""
         if hasattr(self._target, "begin"):
             self._target.begin(slot, seed)
 
     def act(self, observations: Observations, *, envs: Sequence[Any] | None = None) -> Labels:
-        """Return the user's answers: an array of actions [N, ...], or `Labels` when only some are valid.
+        """Return the actions of the user's expert: an array [N, ...], or `Labels` if only some are valid.
 
         Raises:
-            RunError: the answer is no array, or the expert needs environments that this run can't show it.
+            RunError: the result is not an array, or the expert needs environments that this run cannot pass to it.
         """
-        batch = self._observation.unflatten({name: values.copy() for name, values in observations.items()})  # theirs to change
+        batch = self._observation.unflatten(
+            {name: values.copy() for name, values in observations.items()}
+        )  # it may modify them
         if self.needs_env and envs is None:
-            raise RunError(
-                f"expert {self.name}: needs_env, but these environments can't be shown; use plain ones (no vector env)"
-            )
+            raise RunError(f"expert {self.name}: needs_env, but vectorised environments cannot be passed to it; use plain ones")
         answer = self._act(batch, envs=envs) if self.needs_env else self._act(batch)
         if isinstance(answer, Labels):
             return Labels(actions=np.array(answer.actions), mask=np.array(answer.mask))
@@ -107,7 +108,7 @@ class ImportedExpert:
         return Labels(actions=actions, mask=every(len(actions) if actions.ndim else 0))
 
     def _check(self, answer: Any, num: int) -> None:
-        """Raise RunError for an answer that is no array of `num` actions but is known: it says how to fix it."""
+        """Raise RunError for a result that is not an array of `num` actions; known mistakes get their own fix."""
         if answer is None or isinstance(answer, str | bytes | Mapping | Set):
             raise self._fault("None" if answer is None else f"a {type(answer).__name__}", "fix the expert")
         if not isinstance(answer, tuple) or len(answer) != 2:
@@ -119,4 +120,4 @@ class ImportedExpert:
             )
 
     def _fault(self, came: str, fix: str) -> RunError:
-        return RunError(f"expert {self.name}: returned {came}, wanted one array of actions; {fix}")
+        return RunError(f"expert {self.name}: returned {came}, expected one array of actions; {fix}")

@@ -1,4 +1,4 @@
-"""MetaWorld's own scripted policies, one a task. The `metaworld` package is imported only when one is built."""
+"""MetaWorld's own scripted policies, one per task. The `metaworld` package is imported only when one is built."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INSTALL = "pip install 'distil[metaworld]'"
 
 
 class MetaWorldExpert(Stateless):
-    """The scripted policy of one MetaWorld task, asked row by row (it is written for one observation).
+    """The scripted policy of one MetaWorld task, called row by row because it takes a single observation.
 
     Args:
         task: the task's name, such as `reach-v3`.
@@ -38,11 +38,11 @@ class MetaWorldExpert(Stateless):
         self.module = str(type(self._policy).__module__)
 
     def act(self, observations: Observations, *, envs: Sequence[Any] | None = None) -> Labels:
-        """Return the policy's actions [N, 4] float32: the hand's displacement and the gripper's effort."""
+        """Return the policy's actions [N, 4] float32: the displacement of the hand and the gripper's effort."""
         obs_ND = observations["obs"]
         actions_NA = np.zeros((len(obs_ND), 4), np.float32)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # its policies warn of what the clip below corrects
+            warnings.simplefilter("ignore", UserWarning)  # its policies warn about values that the clip below corrects
             for row, obs_D in enumerate(obs_ND):
                 actions_NA[row] = np.clip(self._policy.get_action(obs_D), -1, 1)
         return Labels(actions=actions_NA, mask=every(len(obs_ND)))

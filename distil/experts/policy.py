@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 
 class PolicyExpertConfig(OneExpertConfig):
-    """A policy of distil's, acting deterministically."""
+    """A policy trained by distil, acting deterministically."""
 
     kind: Literal["policy"] = "policy"
     path: str  # a run's folder, or the policy's own
 
     def content(self, env: EnvConfig) -> Content:
-        """Return what it is made of: the file of its weights, which has its configuration too."""
+        """Return its content: the weights file, which also holds the policy's configuration."""
         return content.of_files(_folder(Path(self.path)) / WEIGHTS)
 
     def build(self, env: EnvConfig, spec: EnvSpec) -> Expert:
-        """Return the expert; InputError if there is no policy at the path, or if its spaces don't fit."""
+        """Return the expert; InputError if the path holds no policy or the spaces do not fit."""
         ref = load_policy_ref(_folder(Path(self.path)))
         name = f"policy {self.path}"
         wants = (ref.spec.observation, ref.spec.action)
@@ -42,7 +42,7 @@ class PolicyExpertConfig(OneExpertConfig):
 def _folder(path: Path) -> Path:
     folder = next((place for place in (path / "policy", path) if (place / WEIGHTS).is_file()), None)
     if folder is None:
-        raise InputError(f"{path}: holds no policy ({WEIGHTS}); set expert.path to a run's folder or a policy's")
+        raise InputError(f"{path}: holds no policy ({WEIGHTS}); set expert.path to the folder of a run or of a policy")
     return folder
 
 
@@ -73,7 +73,7 @@ class PolicyExpert:
             self._actor.begin(slot, seed)
 
     def act(self, observations: Observations, *, envs: Sequence[Any] | None = None) -> Labels:
-        """Return the policy's actions for N observations; a policy that is stateful takes the same N at each call."""
+        """Return the policy's actions for N observations; a stateful policy needs the same N at each call."""
         num = len(next(iter(observations.values())))
         if self._actor is None or num != self._num:
             assert self._actor is None or not self.stateful, "the number of slots is fixed"

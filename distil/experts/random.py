@@ -1,4 +1,4 @@
-"""The random expert: the lower baseline of every score, reproducible by episode."""
+"""The random expert: the lower baseline of every score, reproducible per episode."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 
 
 class RandomExpertConfig(OneExpertConfig):
-    """Random actions, drawn as Gymnasium's spaces draw them."""
+    """Random actions, distributed as those of Gymnasium's spaces."""
 
     kind: Literal["random"] = "random"
 
     def content(self, env: EnvConfig) -> Content:
-        """Return what it is made of: nothing that changes."""
+        """Return its content: it has none that could change."""
         return Content()
 
     def build(self, env: EnvConfig, spec: EnvSpec) -> Expert:
-        """Return the expert; every action space fits."""
+        """Return the expert; it fits every action space."""
         return Checked(RandomExpert(spec.action.leaf), spec.action)
 
 
 class RandomExpert:
-    """Random actions from a stream per episode: they depend on the episode's seed alone, not on the slot or its neighbours.
+    """Random actions, one stream per episode: they depend only on the episode's seed, not on the slot or its neighbours.
 
     Args:
         leaf: the action space.
@@ -63,7 +63,7 @@ class RandomExpert:
 def sample(leaf: Leaf, num: int, rng: np.random.Generator) -> Array:
     """Return `num` random actions [num, ...] of a space.
 
-    Choices and bounded numbers are uniform. A number with one bound is exponential from it, with none it is normal.
+    Choices and bounded numbers are uniform. A number with one bound is exponential from that bound; one without is normal.
     """
     size = (num, *leaf.shape)
     if leaf.kind != "box":

@@ -1,4 +1,4 @@
-"""Experts that are programs: no training, no file."""
+"""Scripted experts: programs that need no training and no file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Name = Literal["auto", "lunarlander", "cartpole", "pendulum", "mountaincar-conti
 
 @dataclass(frozen=True, kw_only=True)
 class _Script:
-    """A controller and the size of the spaces that it is for."""
+    """A controller and the sizes of the spaces that it supports."""
 
     control: Callable[[Array], Array]
     num_features: int
@@ -63,20 +63,20 @@ _BY_ENV: dict[str, Name] = {
 
 
 class ScriptedExpertConfig(OneExpertConfig):
-    """A scripted expert; `auto` picks it by the environment's id."""
+    """A scripted expert; `auto` selects it by the environment's id."""
 
     kind: Literal["scripted"] = "scripted"
     name: Name = "auto"
 
     def content(self, env: EnvConfig) -> Content:
-        """Return what it is made of: the source of the controllers, of the driver, or of MetaWorld's policy for the task."""
+        """Return its content: the source of the controllers, of the driver, or of MetaWorld's policy for the task."""
         name = _pick(env) if self.name == "auto" else self.name
         if name == "metaworld":
             return content.of_modules(MetaWorldExpert(_task(env)).module)
         return content.of_modules(CarRacingDriver.__module__ if name == "carracing" else controllers.__name__)
 
     def build(self, env: EnvConfig, spec: EnvSpec) -> Expert:
-        """Return the expert for this environment; InputError if there is none, or if its spaces don't fit."""
+        """Return the expert for this environment; InputError if there is none or its spaces do not fit."""
         name = _pick(env) if self.name == "auto" else self.name
         if name == "metaworld":
             metaworld = MetaWorldExpert(_task(env))
@@ -86,7 +86,7 @@ class ScriptedExpertConfig(OneExpertConfig):
         if name == "carracing":
             driver = CarRacingDriver()
             action = action_spec(spaces.Box(np.array([-1, 0, 0], np.float32), np.ones(3, np.float32)))
-            check_spaces(driver.name, (spec.observation, action), (spec.observation, spec.action))  # it sees the simulator
+            check_spaces(driver.name, (spec.observation, action), (spec.observation, spec.action))  # it reads the simulator
             return Checked(driver, spec.action)
         script = _LANDERS[spec.action.leaf.kind == "discrete"] if name == "lunarlander" else _SCRIPTS[name]
         expert = ScriptedExpert(f"scripted {name}", script.control)
@@ -113,7 +113,7 @@ class ScriptedExpert(Stateless):
 
 
 def environments() -> dict[str, list[str]]:
-    """Return each scripted expert's name -> the environments that `auto` picks it for."""
+    """Return name of each scripted expert -> the environments for which `auto` selects it."""
     names: dict[str, list[str]] = {}
     for env_id, name in {**_BY_ENV, "Meta-World": "metaworld"}.items():
         names.setdefault(name, []).append(env_id)
@@ -123,21 +123,19 @@ def environments() -> dict[str, list[str]]:
 def _task(env: EnvConfig) -> str:
     task = getattr(env, "kwargs", {}).get("env_name")
     if not isinstance(task, str):
-        raise InputError("expert scripted metaworld: which task? set env.kwargs.env_name=reach-v3, for one")
+        raise InputError("expert scripted metaworld: the task is missing; set it, for example env.kwargs.env_name=reach-v3")
     return task
 
 
 def _pick(env: EnvConfig) -> Name:
     env_id = getattr(env, "id", None)
     if env_id is None:
-        raise InputError(f"expert scripted: an environment of kind {env.kind} has no id to pick by; set expert.name")
+        raise InputError(f"expert scripted: an environment of kind {env.kind} has no id to select by; set expert.name")
     env_id = env_id.rpartition(":")[2]  # package:id imports a package first
     if env_id.startswith("Meta-World/"):
         return "metaworld"
     base = env_id.rpartition("/")[2].partition("-v")[0]
     if base not in _BY_ENV:
         known = ", ".join(sorted(_BY_ENV))
-        raise InputError(
-            f"expert scripted: there is none for {env_id}, only for {known}, Meta-World; choose another expert.kind"
-        )
+        raise InputError(f"expert scripted: none for {env_id}, only for {known}, Meta-World; choose another expert.kind")
     return _BY_ENV[base]

@@ -1,4 +1,4 @@
-"""The configuration of one expert: `kind` picks scripted, sb3, policy, import or random; `config.build(env, spec)` makes it."""
+"""The configuration of one expert: `kind` is scripted, sb3, policy, import or random; `config.build(env, spec)` builds it."""
 
 from __future__ import annotations
 

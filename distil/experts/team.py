@@ -1,4 +1,4 @@
-"""Several experts in one run: each episode is labelled by one of them, and says by which.
+"""Several experts in one run: each episode is labelled by one of them and records which.
 
 A run with one expert is a team of one.
 """
@@ -25,35 +25,35 @@ Weight = Annotated[float, Field(gt=0)]
 
 
 class SeveralExpertsConfig(Config):
-    """Several experts, by name; each episode has one of them. Choose among their labels by `data.select.sources`."""
+    """Several experts, by name; each episode is assigned to one. `data.select.sources` selects among their labels."""
 
     kind: Literal["several"] = "several"
     members: dict[Name, SingleExpertConfig] = Field(min_length=1)
-    choose: Literal["round_robin", "weight"] = "round_robin"  # in turns, or drawn for each episode
-    weights: dict[str, Weight] = Field(default_factory=dict)  # of members, for `choose: weight`; 1 unless named here
+    choose: Literal["round_robin", "weight"] = "round_robin"  # in turn, or drawn for each episode
+    weights: dict[str, Weight] = Field(default_factory=dict)  # by member, for `choose: weight`; default 1
 
     @model_validator(mode="after")
     def _consistent(self) -> SeveralExpertsConfig:
         if self.weights and self.choose != "weight":
-            raise ValueError("weights are for choose=weight: set that, or take them out")
+            raise ValueError("weights require choose=weight: set it, or remove the weights")
         if unknown := sorted(self.weights.keys() - self.members.keys()):
             raise ValueError(f"weights of {', '.join(unknown)}: the members are {', '.join(self.members)}")
         return self
 
     @property
     def paid(self) -> bool:
-        """Whether one of them is."""
+        """Whether any member is paid."""
         return any(member.paid for member in self.members.values())
 
     def content(self, env: EnvConfig) -> Content:
-        """Return what its members are made of."""
+        """Return the content of its members."""
         found = Content()
         for member in self.members.values():
             found |= member.content(env)
         return found
 
     def team(self, env: EnvConfig, spec: EnvSpec) -> Team:
-        """Return the experts; InputError if one of them can't be made or doesn't fit the environment."""
+        """Return the experts; InputError if one of them cannot be built or does not fit the environment."""
         members = {name: member.build(env, spec) for name, member in self.members.items()}
         if self.choose == "round_robin":
             return Team(members=members)
@@ -62,25 +62,25 @@ class SeveralExpertsConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class Team:
-    """Experts by name, and how an episode's is chosen. Plain data, as experts are."""
+    """Experts by name, and the rule that assigns one to each episode. Plain data, like the experts."""
 
     members: Mapping[str, Expert]
-    weights: Mapping[str, float] = field(default_factory=dict)  # by name; empty: they take turns
+    weights: Mapping[str, float] = field(default_factory=dict)  # by name; empty: in turn
 
     @staticmethod
     def of(config: Any, env: EnvConfig, spec: EnvSpec) -> Team:
-        """Return the team of any expert's configuration; InputError as its `build`."""
+        """Return the team of an expert's configuration; raises InputError as its `build` does."""
         if isinstance(config, SeveralExpertsConfig):
             return config.team(env, spec)
         expert = config.build(env, spec)
         return Team(members={expert.name: expert})
 
     def pick(self, index: int, seed: int) -> str:
-        """Return whose the episode is.
+        """Return the expert of an episode.
 
         Args:
-            index: its turn: in each round, another expert has the first one.
-            seed: the episode's.
+            index: the episode's turn; each round starts with a different expert.
+            seed: the episode's seed.
         """
         names = list(self.members)
         if not self.weights:

@@ -114,7 +114,7 @@ def test_a_recipes_environment_gives_the_spaces(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "none.yaml").write_text("data: {path: s}\n")
     with pytest.raises(InputError, match=r"none\.yaml: it has no env"):
         run(store_import, "parquet", "d.parquet", "t", "--recipe", "none.yaml")
-    with pytest.raises(InputError, match="give one of them"):
+    with pytest.raises(InputError, match="give only one of them"):
         run(store_import, "parquet", "d.parquet", "t", "--env", "CartPole-v1", "--recipe", "r.yaml")
 
 

@@ -28,7 +28,7 @@ class OwnOfKeys(gym.Wrapper):
 def test_running_statistics_are_refused_with_the_fix(name):
     """CORRECTNESS 40."""
     wrapped = GymEnvConfig(id="CartPole-v1", wrappers=(WrapperConfig(target=f"gymnasium.wrappers:{name}"),))
-    with pytest.raises(InputError, match=f"CartPole-v1: {name} keeps running statistics .* take it out .the policy normalises"):
+    with pytest.raises(InputError, match=f"CartPole-v1: {name} keeps running statistics .* remove it .the policy normalises"):
         describe(wrapped)
     vector = WrapperConfig(target=f"gymnasium.wrappers.vector:{name}")
     with pytest.raises(InputError, match=f"testbed:vector: {name} keeps"):

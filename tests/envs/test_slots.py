@@ -83,7 +83,7 @@ def test_faults_name_the_slot(fault, words):
 def test_reset_faults_name_the_slot():
     places = make(2)
     places._envs[1].reset = lambda seed: (np.zeros(4), {})
-    with pytest.raises(SlotError, match=r"returned shape \(4,\) in obs, its space says \(3,\)") as error:
+    with pytest.raises(SlotError, match=r"returned shape \(4,\) in obs, but its space has \(3,\)") as error:
         places.reset([0, 1], [0, 1])
     assert error.value.slot == 1
     places._envs[1].reset = lambda seed: (np.zeros(3, np.complex128), {})
@@ -124,16 +124,16 @@ def test_an_episode_depends_on_its_seed_only(name):
     [
         (
             "reset",
-            r"returned ndarray where \(observation, info\) is wanted; Gymnasium's API is: .*Gym's old one isn't supported",
+            r"returned ndarray, expected \(observation, info\); Gymnasium's API is: .*Gym's old API isn't supported",
         ),
-        ("pair", r"returned tuple where \(observation, info\) is wanted"),
+        ("pair", r"returned tuple, expected \(observation, info\)"),
         ("seed", r"raised TypeError: .*'seed'; Gymnasium's API is: reset\(seed=\.\.\., options=\.\.\.\)"),
         ("step", r"raised ValueError: .*expected 5, got 4.*; Gymnasium's API is"),
-        ("reward", r"^returned a reward of shape \(1,\), wanted a number$"),
-        ("list", r"^returned a reward of shape \(1,\), wanted a number$"),
-        ("flag", r"^returned terminated of shape \(1,\), wanted a number$"),
-        ("no flag", "^returned truncated of type NoneType, wanted a number$"),
-        ("none", "^returned a reward of type NoneType, wanted a number$"),
+        ("reward", r"^returned a reward of shape \(1,\), expected a number$"),
+        ("list", r"^returned a reward of shape \(1,\), expected a number$"),
+        ("flag", r"^returned terminated of shape \(1,\), expected a number$"),
+        ("no flag", "^returned truncated of type NoneType, expected a number$"),
+        ("none", "^returned a reward of type NoneType, expected a number$"),
     ],
 )
 @pytest.mark.parametrize("limit", [None, 5])
@@ -167,10 +167,10 @@ def test_a_limit_truncates_an_environment_of_ones_own():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"terminated": None}, "returned terminated of type NoneType, wanted a number"),
-        ({"truncated": np.array([True])}, r"returned truncated of shape \(1,\), wanted a number"),
-        ({"info": [1]}, "returned infos of type list, wanted a dict"),
-        ({"obs": np.array([2.9, 3.0])}, "returned float64 in obs that does not fit uint8, which its space says"),
+        ({"terminated": None}, "returned terminated of type NoneType, expected a number"),
+        ({"truncated": np.array([True])}, r"returned truncated of shape \(1,\), expected a number"),
+        ({"info": [1]}, "returned infos of type list, expected a dict"),
+        ({"obs": np.array([2.9, 3.0])}, "returned float64 in obs that does not fit uint8, its space's dtype"),
         ({"obs": np.array([-3, 300])}, "returned int64 in obs that does not fit uint8"),
         ({"obs": ["a", "b"]}, "returned <U1 in obs that does not fit uint8"),
     ],

@@ -132,7 +132,7 @@ def test_faults_are_slot_errors():
 def test_rewards_of_another_shape_are_named():
     places = make(3, "column_vector")
     places.reset([0, 1, 2], [0, 1, 2])
-    with pytest.raises(SlotError, match=r"^returned rewards of shape \(3, 1\), wanted shape \(3,\)$"):
+    with pytest.raises(SlotError, match=r"^returned rewards of shape \(3, 1\), expected shape \(3,\)$"):
         places.step(np.array([1, 1, 1]), np.ones(3, np.bool_))
 
 

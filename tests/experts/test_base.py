@@ -31,20 +31,22 @@ def test_clips_and_casts_to_the_action_space():
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_not_finite_names_expert_row_and_want(value):
     with pytest.raises(
-        RunError, match=r"expert fixed: returned \[0.0, (nan|inf)\] in row 2, wanted finite numbers for Box\(2\)"
+        RunError, match=r"expert fixed: returned \[0.0, (nan|inf)\] in row 2, expected finite numbers for Box\(2\)"
     ):
         Checked(Fixed([[0, 0], [0, 0], [0, value]]), BOX).act(OBS)
 
 
 def test_wrong_shape_names_both():
-    with pytest.raises(RunError, match=r"expert fixed: returned actions of shape \(3,\), wanted \(3, 2\) for Box\(2\) float32"):
+    with pytest.raises(
+        RunError, match=r"expert fixed: returned actions of shape \(3,\), expected \(3, 2\) for Box\(2\) float32"
+    ):
         Checked(Fixed([0.0, 0, 0]), BOX).act(OBS)
 
 
 def test_wrong_types():
-    with pytest.raises(RunError, match="returned actions of dtype <U1, wanted integers for Discrete"):
+    with pytest.raises(RunError, match="returned actions of dtype <U1, expected integers for Discrete"):
         Checked(Fixed(["a", "b", "c"]), FOUR).act(OBS)
-    with pytest.raises(RunError, match="returned actions of dtype <U1, wanted numbers"):
+    with pytest.raises(RunError, match="returned actions of dtype <U1, expected numbers"):
         Checked(Fixed([["a", "b"]] * 3), BOX).act(OBS)
     with pytest.raises(RunError, match=r"returned a mask of shape \(2,\) bool"):
         Checked(Fixed([[0.0, 0]] * 3, mask=every(2)), BOX).act(OBS)
@@ -52,7 +54,7 @@ def test_wrong_types():
 
 def test_choices_start_where_the_space_does():
     np.testing.assert_array_equal(Checked(Fixed([1, 2, 4]), FOUR).act(OBS).actions, [1, 2, 4])
-    with pytest.raises(RunError, match=r"returned 0 in row 0, wanted 1 to 4"):
+    with pytest.raises(RunError, match=r"returned 0 in row 0, expected 1 to 4"):
         Checked(Fixed([0, 1, 2]), FOUR).act(OBS)
 
 
@@ -67,7 +69,7 @@ def test_spaces_that_do_not_fit_are_both_named():
     vector = observation_spec(spaces.Box(-1, 1, (8,), np.float32))
     wide = observation_spec(spaces.Box(-9, 9, (8,), np.float64))
     check_spaces("x", (vector, BOX), (wide, BOX))
-    with pytest.raises(InputError, match=r"expert x: made for actions Box\(2\) float32, the environment has Discrete\(4\)"):
+    with pytest.raises(InputError, match=r"expert x: made for actions Box\(2\) float32; the environment has Discrete\(4\)"):
         check_spaces("x", (vector, BOX), (vector, FOUR))
 
 
@@ -79,7 +81,7 @@ def test_as_a_label_what_is_no_action_counts_as_none(value):
     choices = label(Checked(Fixed([0, 1, 5]), FOUR), OBS)
     assert choices.mask.tolist() == [False, True, False]
     assert choices.actions[1] == 1
-    with pytest.raises(RunError, match="wanted integers"):
+    with pytest.raises(RunError, match="expected integers"):
         label(Checked(Fixed([1.0, 1.5, 1.0]), FOUR), OBS)
 
 
@@ -112,7 +114,7 @@ def test_numbers_are_never_truncated(space, answers, wanted):
 def test_a_choice_with_a_fraction_is_refused(space):
     answers = np.array([0.0, 0.9, 1.0]).reshape(3, *space.shape)
     for ask in ("act", "label"):
-        with pytest.raises(RunError, match=r"returned (\[)?0.9\]? in row 1, wanted integers"):
+        with pytest.raises(RunError, match=r"returned (\[)?0.9\]? in row 1, expected integers"):
             getattr(Checked(Fixed(answers), action_spec(space)), ask)(OBS)
     assert Checked(Fixed(answers, np.array([True, False, True])), action_spec(space)).act(OBS).mask.sum() == 2
 

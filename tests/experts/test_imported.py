@@ -78,7 +78,7 @@ def test_faults_name_the_target(build):
         build("Rememberz")
     with pytest.raises(RunError, match="my_experts:ragged: returned rows of different shapes"):
         build("ragged").act(OBS)
-    with pytest.raises(RunError, match=r"my_experts:none: returned None, wanted one array of actions; fix the expert"):
+    with pytest.raises(RunError, match=r"my_experts:none: returned None, expected one array of actions; fix the expert"):
         build("none").act(OBS)
 
 
@@ -105,5 +105,5 @@ def test_a_tuple_of_rows_is_no_pair(build):
 @pytest.mark.parametrize(("answer", "came"), [("up", "a str"), ({"action": 1}, "a dict"), ([[1], [1, 2]], "rows of different")])
 def test_what_is_no_array_is_named(build, answer, came):
     vars(sys.modules["my_experts"])["wrong"] = lambda _: answer
-    with pytest.raises(RunError, match=f"expert my_experts:wrong: returned {came}.*, wanted one array of actions"):
+    with pytest.raises(RunError, match=f"expert my_experts:wrong: returned {came}.*, expected one array of actions"):
         build("wrong").act(OBS)

@@ -51,7 +51,7 @@ def test_rows_are_asked_one_by_one_and_clipped():
 def test_which_task():
     with pytest.raises(InputError, match=r"no task 'reach-v2'; did you mean reach-v3"):
         ScriptedExpertConfig().build(GymEnvConfig(id="Meta-World/MT1", kwargs={"env_name": "reach-v2"}), SPEC)
-    with pytest.raises(InputError, match=r"which task\? set env.kwargs.env_name"):
+    with pytest.raises(InputError, match=r"the task is missing; set it, for example env.kwargs.env_name"):
         ScriptedExpertConfig().build(GymEnvConfig(id="Meta-World/MT1"), SPEC)
 
 

@@ -60,5 +60,5 @@ def test_no_policy_and_other_spaces(make, tmp_path):
         PolicyExpertConfig(path=str(tmp_path)).build(PENDULUM, describe(PENDULUM))
     make()
     cartpole = GymEnvConfig(id="CartPole-v1")
-    with pytest.raises(InputError, match=r"made for observations Box\(3\) float32, the environment has Box\(4\) float32"):
+    with pytest.raises(InputError, match=r"made for observations Box\(3\) float32; the environment has Box\(4\) float32"):
         PolicyExpertConfig(path=str(tmp_path / "run")).build(cartpole, describe(cartpole))

@@ -39,7 +39,7 @@ def test_auto_picks_by_the_environment(env_id, kwargs, name, shape, dtype):
 
 def test_an_environment_without_a_script():
     with pytest.raises(
-        InputError, match=r"there is none for Acrobot-v1, only for CarRacing, CartPole, LunarLander.*choose another expert.kind"
+        InputError, match=r"none for Acrobot-v1, only for CarRacing, CartPole, LunarLander.*choose another expert.kind"
     ):
         build("Acrobot-v1")
 
@@ -52,6 +52,6 @@ def test_spaces_that_do_not_fit():
 def test_an_imported_environment_needs_a_name():
     env = ImportEnvConfig(target="gymnasium.envs.classic_control:PendulumEnv")
     spec = describe(env)
-    with pytest.raises(InputError, match=r"kind import has no id to pick by; set expert.name"):
+    with pytest.raises(InputError, match=r"kind import has no id to select by; set expert.name"):
         ScriptedExpertConfig().build(env, spec)
     assert ScriptedExpertConfig(name="pendulum").build(env, spec).act({"obs": np.zeros((1, 3))}).actions.shape == (1, 1)

@@ -73,7 +73,7 @@ def test_who_is_drawn_depends_on_the_episodes_seed_alone():
         ({"members": {"a": {"kind": "scripted", "nam": "x"}}}, r"expert\.members\.a\.nam; did you mean name"),
         ({"member": {}}, "did you mean members"),
         ({"choose": "turns"}, r"expert\.choose"),
-        ({"weights": {"a": 2.0}}, "weights are for choose=weight: set that, or take them out"),
+        ({"weights": {"a": 2.0}}, "weights require choose=weight: set it, or remove the weights"),
         ({"choose": "weight", "weights": {"d": 2.0}}, "weights of d: the members are a, b, c"),
         ({"choose": "weight", "weights": {"a": 0.0}}, r"expert\.weights\.a: should be greater than 0"),
     ],

@@ -154,7 +154,7 @@ def test_what_cannot_be_json_is_kept_as_text():
         ("nan", "environment testbed:Toy returned NaN in obs at seed 4 step 2"),
         ("inf", "environment testbed:Toy returned an infinite number in obs at seed 4 step 2"),
         ("nan_reward", "environment testbed:Toy returned NaN in reward at seed 4 step 2"),
-        ("shape", "returned shape (2,) in obs, its space says (3,) (in step at seed 4 step 2)"),
+        ("shape", "returned shape (2,) in obs, but its space has (3,) (in step at seed 4 step 2)"),
     ],
 )
 def test_a_failing_environment_is_named_with_seed_and_step(fault, words):

@@ -93,7 +93,7 @@ def test_answers_of_the_wrong_shape_name_expert_and_episode(tmp_path):
     store = raw_store(tmp_path / "s", [4, 3], action=BOX)
     for who in (Doubling("shape"), Checked(Doubling("shape"), store.spec.action)):
         report = run(store, who)
-        assert report.error.startswith("expert doubling: returned actions of shape (1, 1), wanted (4, 1)")
+        assert report.error.startswith("expert doubling: returned actions of shape (1, 1), expected (4, 1)")
         assert report.error.endswith(f"(labelling episode e0000 of {store.path}); what was labelled is kept")
         assert report.entry == store.manifest().entries[0]
 

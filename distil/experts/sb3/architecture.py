@@ -1,8 +1,8 @@
-"""From a model's policy class and parameters to its network, and to how its outputs become actions.
+"""Builds a model's network, and the mapping from its outputs to actions, from its policy class and parameters.
 
-Parameter names and the last steps are those of Stable-Baselines3 and sb3-contrib: `ActorCriticPolicy` (PPO, A2C, TRPO), SAC's
-and TQC's `Actor`, TD3's `Actor` (also DDPG), `QNetwork` (DQN), `QuantileNetwork` (QR-DQN) and `ARSPolicy`. The class is one of
-a list, and every parameter of its actor is used: a network that is more than this is refused, not read in part.
+Parameter names and output steps are those of Stable-Baselines3 and sb3-contrib: `ActorCriticPolicy` (PPO, A2C, TRPO), SAC's
+and TQC's `Actor`, TD3's `Actor` (also DDPG), `QNetwork` (DQN), `QuantileNetwork` (QR-DQN) and `ARSPolicy`. The class must be a
+known one and every parameter of its actor is used: a network with more than this is refused, never read in part.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ Output = Literal["identity", "tanh", "best"]
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """A deterministic policy: its network and the way from outputs to actions."""
+    """A deterministic policy: its network and the mapping from outputs to actions."""
 
-    algos: tuple[Algo, ...]  # those that save such a policy, the likeliest first
+    algos: tuple[Algo, ...]  # algorithms that save such a policy, most likely first
     network: NumpyMlp
     output: Output
     mean_clip: float | None = None  # SAC with gSDE: bound of the mean before tanh
-    num_quantiles: int = 1  # QR-DQN: outputs a choice, to be averaged
+    num_quantiles: int = 1  # QR-DQN: outputs per choice, which are averaged
 
 
 def read_architecture(archive: Archive) -> Architecture:
-    """Return the policy in an archive; InputError says what isn't supported."""
+    """Return the policy of an archive; InputError names an unsupported part."""
     settings = Settings(archive, _FAMILIES)
     family = _FAMILIES[settings.policy]
     architecture = family.read(archive, settings)
     rest = [name for name in archive.weights if name not in archive.weights.used and not name.startswith(family.apart)]
     if rest:
         raise InputError(
-            f"{archive.path}: parameters {', '.join(rest[:3])[:200]} are of no {settings.policy} that is read: {FIX}"
+            f"{archive.path}: parameters {', '.join(rest[:3])[:200]} are not part of a supported {settings.policy}: {FIX}"
         )
     return architecture
 
@@ -93,16 +93,16 @@ def _random_search(archive: Archive, settings: Settings) -> Architecture:
     if archive.action().leaf.kind != "box":
         return Architecture(algos=("ars",), network=network, output="best")
     if not linear and not squashed and _version(archive) < (1, 7):
-        raise InputError(f"{archive.path}: ARS with squash_output=False of sb3-contrib < 1.7 squashed all the same; {FIX}")
+        raise InputError(f"{archive.path}: ARS with squash_output=False of sb3-contrib < 1.7 squashed actions anyway; {FIX}")
     return Architecture(algos=("ars",), network=network, output="tanh" if squashed else "identity")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Family:
-    """Policy classes of the same network."""
+    """Policy classes that share one network layout."""
 
     read: Callable[[Archive, Settings], Architecture]
-    apart: tuple[str, ...]  # how parameters begin that the deterministic action doesn't need: critics, targets, deviations
+    apart: tuple[str, ...]  # prefixes of parameters that the deterministic action does not use: critics, targets, deviations
 
 
 _COMMON = "stable_baselines3.common.policies"
@@ -147,7 +147,7 @@ _FAMILIES: Mapping[str, _Family] = {
 
 
 def _likeliest(archive: Archive, marks: Mapping[Algo, str], *algos: Algo) -> tuple[Algo, ...]:
-    """Return `algos` with the one in front whose setting the archive has."""
+    """Return `algos`, starting with the one whose setting the archive has."""
     first = next((algo for algo, setting in marks.items() if setting in archive.data), algos[0])
     return (first, *(algo for algo in algos if algo != first))
 
@@ -164,15 +164,15 @@ def _network(
     for before, after in itertools.pairwise(layers):
         if len(before.weight) != after.weight.shape[1]:
             shapes = f"{before.weight.shape} and {after.weight.shape}"
-            raise InputError(f"{archive.path}: layers of shapes {shapes} don't follow one another; save the model again")
+            raise InputError(f"{archive.path}: layers of shapes {shapes} do not chain; save the model again")
     has, wanted = [len(layer.weight) for layer in layers[:-1]], settings.hidden() if hidden is None else hidden
     if wanted is not None and has != wanted:
-        raise InputError(f"{archive.path}: hidden layers of widths {has}, its net_arch says {wanted}: {FIX}")
+        raise InputError(f"{archive.path}: hidden layers have widths {has}, but its net_arch says {wanted}: {FIX}")
     return NumpyMlp(layers, settings.activation(default))
 
 
 def _sequence(archive: Archive, prefix: str) -> list[Layer]:
-    """Return the affine layers of a torch Sequential, in order; an activation stands between each two."""
+    """Return the affine layers of a torch Sequential, in order; there is an activation between each two."""
     pattern = re.compile(re.escape(prefix) + r"(\d+)\.weight")
     found = (pattern.fullmatch(name) for name in archive.weights)
     indices = sorted(int(match[1]) for match in found if match)
@@ -184,7 +184,7 @@ def _sequence(archive: Archive, prefix: str) -> list[Layer]:
 def _layer(archive: Archive, name: str) -> Layer:
     weight, bias = archive.weights.get(f"{name}.weight"), archive.weights.get(f"{name}.bias")
     if weight is None:
-        raise InputError(f"{archive.path}: has no parameter {name}.weight; is it a policy of an MLP?")
+        raise InputError(f"{archive.path}: has no parameter {name}.weight; is it an MLP policy?")
     if weight.ndim != 2 or (bias is not None and bias.shape != weight.shape[:1]):
         raise InputError(f"{archive.path}: {name} has weights of shape {weight.shape}; only plain linear layers are supported")
     return Layer(weight=weight, bias=bias)

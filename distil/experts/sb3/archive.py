@@ -18,7 +18,7 @@ from distil.experts.sb3.tensors import Tensors, read_tensors
 from distil.spaces import SpaceSpec, action_spec, observation_spec
 
 MAX_BYTES = {"data": 16 << 20, "policy.pth": 1 << 30, "_stable_baselines3_version": 64}
-MAX_RATIO = {"data": 20, "policy.pth": 20, "_stable_baselines3_version": 10}  # of a member's size to its compressed size
+MAX_RATIO = {"data": 20, "policy.pth": 20, "_stable_baselines3_version": 10}  # of size to compressed size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,17 +26,17 @@ class Archive:
     """A saved model."""
 
     path: Path
-    data: Mapping[str, Any]  # the settings; base64-pickled fields stay text
+    data: Mapping[str, Any]  # the settings; base64-pickled fields are kept as text
     weights: Tensors  # parameter name -> array
-    version: str  # of Stable-Baselines3, or empty
-    training: Mapping[str, Any]  # the zoo's config.yml beside it, or empty
+    version: str  # version of Stable-Baselines3; may be empty
+    training: Mapping[str, Any]  # the zoo's config.yml next to it; may be empty
 
     def observation(self) -> SpaceSpec:
-        """Return the observation space that the model was trained on; InputError if it can't be read."""
+        """Return the observation space that the model was trained on; InputError if it cannot be read."""
         return observation_spec(read_space(self.data.get("observation_space"), f"{self.path}: its observation_space"))
 
     def action(self) -> SpaceSpec:
-        """Return the action space that the model was trained on; InputError if it can't be read."""
+        """Return the action space that the model was trained on; InputError if it cannot be read."""
         return action_spec(read_space(self.data.get("action_space"), f"{self.path}: its action_space"))
 
 
@@ -44,7 +44,7 @@ def read_archive(path: Path) -> Archive:
     """Return the model saved at `path`, a zip or a folder with one zip.
 
     Raises:
-        InputError: no such file, no such zip, oversized members, or weights that aren't plain tensors.
+        InputError: the file is missing, is not such a zip, has oversized members, or weights that are not plain tensors.
     """
     path = find_archive(path)
     try:
@@ -57,13 +57,13 @@ def read_archive(path: Path) -> Archive:
     except ValueError as error:
         raise error if isinstance(error, InputError) else InputError(f"{path}: member data isn't JSON: {error}") from None
     if not isinstance(data, dict):
-        raise InputError(f"{path}: member data is no Stable-Baselines3 settings")
+        raise InputError(f"{path}: member data does not hold Stable-Baselines3 settings")
     tensors = read_tensors(weights, f"{path}: policy.pth")
     return Archive(path=path, data=data, weights=tensors, version=version, training=_training(path))
 
 
 def find_archive(path: Path) -> Path:
-    """Return the zip at `path`, itself or the only one in that folder; InputError if there is none, or several."""
+    """Return `path` if it is a file, or the only zip in that folder; InputError if there is none or more than one."""
     if path.is_dir():
         zips = sorted(path.glob("*.zip"))
         if len(zips) != 1:
@@ -75,7 +75,7 @@ def find_archive(path: Path) -> Path:
 
 
 def beside(path: Path, *names: str) -> Path | None:
-    """Return the first of the files `names` in the zip's folder, or in the one next to it where the zoo keeps them.
+    """Return the first existing file of `names` in the zip's folder, or in the folder where the zoo keeps them.
 
     For `Ant-v3_1/Ant-v3.zip` and `Ant-v3_1/best_model.zip` that is `Ant-v3_1/Ant-v3`.
     """
@@ -89,7 +89,7 @@ def _member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
     except KeyError:
         raise InputError(f"{path}: has no member {name}; is it a Stable-Baselines3 zip?") from None
     if info.file_size > min(MAX_BYTES[name], MAX_RATIO[name] * max(info.compress_size, 1024)):
-        raise InputError(f"{path}: member {info.filename} unpacks to {info.file_size} bytes, more than is safe; refused")
+        raise InputError(f"{path}: member {info.filename} unpacks to {info.file_size} bytes, over the safety limit; refused")
     with archive.open(info) as file:
         return file.read(MAX_BYTES[name])
 

@@ -1,4 +1,4 @@
-"""Configuration of the Stable-Baselines3 expert, and its building: files, network, statistics, spaces."""
+"""Configuration and construction of the Stable-Baselines3 expert: files, network, statistics, spaces."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _STATISTICS = ("vecnormalize.pkl", "vec_normalize.pkl")
 _HARMLESS_WRAPPERS = ("TimeFeatureWrapper", "Monitor", "DelayedRewardWrapper", "ActionNoiseWrapper", "PlotActionWrapper")
-_TIME_STEPS = 1000  # the zoo's default length of an episode for its time feature
+_TIME_STEPS = 1000  # the zoo's default episode length for its time feature
 
 
 class Sb3ExpertConfig(OneExpertConfig):
@@ -33,12 +33,12 @@ class Sb3ExpertConfig(OneExpertConfig):
 
     kind: Literal["sb3"] = "sb3"
     path: str  # the zip, or a folder with one
-    algo: Algo = "auto"  # what the file must hold; auto: what it does hold
-    vecnormalize: str = "auto"  # a file of statistics, none, or auto: the one beside the zip
-    time_feature: Literal["auto", "on", "off"] = "auto"  # was 1 - t / limit a last observation? auto: as config.yml says
+    algo: Algo = "auto"  # the algorithm that the file must hold; auto: detect it
+    vecnormalize: str = "auto"  # a file of statistics, none, or auto: the file next to the zip
+    time_feature: Literal["auto", "on", "off"] = "auto"  # is 1 - t / limit the last observation? auto: see config.yml
 
     def content(self, env: EnvConfig) -> Content:
-        """Return what it is made of: the zip, the file of statistics, and the zoo's config.yml."""
+        """Return its content: the zip, the file of statistics, and the zoo's config.yml."""
         path = find_archive(Path(self.path))
         given = Path(self.vecnormalize) if self.vecnormalize not in ("auto", "none") else None
         statistics = beside(path, *_STATISTICS) if self.vecnormalize == "auto" else given
@@ -50,7 +50,7 @@ class Sb3ExpertConfig(OneExpertConfig):
         The zip is read as data: nothing in it is executed, and neither torch nor Stable-Baselines3 is imported.
 
         Raises:
-            InputError: a file that is missing, damaged or unsafe, or spaces that don't fit, both named.
+            InputError: a file is missing, damaged or unsafe, or the spaces do not fit (both are named).
         """
         archive = read_archive(Path(self.path))
         _check_wrappers(archive, env)
@@ -89,7 +89,7 @@ class Sb3ExpertConfig(OneExpertConfig):
 
 
 def _check_wrappers(archive: Archive, env: EnvConfig) -> None:
-    """Refuse an environment without wrappers where the training's had one that may change what the policy sees or does."""
+    """Refuse an environment that lacks a training wrapper which may change what the policy observes or does."""
     text = archive.training.get("env_wrapper") or []
     parts = text if isinstance(text, list) else [text]
     names = [str(name).rpartition(".")[2] for part in parts for name in (part if isinstance(part, dict) else [part])]
@@ -97,12 +97,12 @@ def _check_wrappers(archive: Archive, env: EnvConfig) -> None:
     if unknown and env.kind == "gym" and not env.wrappers:
         raise InputError(
             f"expert {archive.path}: config.yml says that the environment was wrapped by {', '.join(unknown)[:200]}: add it to "
-            "env.wrappers, or take it out of config.yml if it changes neither observations nor actions"
+            "env.wrappers, or remove it from config.yml if it changes neither observations nor actions"
         )
 
 
 def _time_limit(archive: Archive, env: EnvConfig, spec: EnvSpec) -> int:
-    """Return the steps that the wrapper of the training counted: the environment's own, not the run's, else its setting."""
+    """Return the step limit of the training's time feature: its wrapper's setting or the environment's own limit."""
     registered = gym.registry.get(getattr(env, "id", "").rpartition(":")[2])
     setting = re.search(r"max_steps\W+(\d{1,9})\b", str(archive.training.get("env_wrapper", "")))
     limits = (registered and registered.max_episode_steps, spec.max_episode_steps, setting and int(setting[1]), _TIME_STEPS)

@@ -1,4 +1,4 @@
-"""The Stable-Baselines3 expert at work: from observations to actions, in numpy.
+"""The Stable-Baselines3 expert: from observations to actions, in numpy.
 
 Legend: N environments, I network inputs, O network outputs, A action factors.
 """
@@ -24,10 +24,10 @@ class Sb3Expert:
     Args:
         name: for reports and errors.
         architecture: network and output.
-        inputs: the leaves of the observation that enter the network, in its order.
+        inputs: the observation leaves that enter the network, in the network's order.
         action: the environment's action space.
-        statistics: of VecNormalize, or None.
-        time_limit: append 1 - t / time_limit to the observed vector; None: don't.
+        statistics: the statistics of VecNormalize, or None.
+        time_limit: append 1 - t / time_limit to the observed vector; None: append nothing.
     """
 
     needs_env = False
@@ -50,7 +50,7 @@ class Sb3Expert:
             self._low, self._high = action.bounds()
 
     def begin(self, slot: int, seed: int) -> None:
-        """Set the slot's clock to 0."""
+        """Reset the slot's step counter to 0."""
         self._ages[slot] = 0
 
     def act(self, observations: Observations, *, envs: Sequence[Any] | None = None) -> Labels:
@@ -95,7 +95,7 @@ class Sb3Expert:
 
 
 def _encode(leaf: Leaf, values: Array, inputs_NI: Array, column: int, statistics: Statistics | None) -> int:
-    """Write a leaf's values [N, ...] from `column` on, and return the column after: choices one-hot, numbers normalised."""
+    """Write a leaf's values [N, ...] from `column`, choices one-hot, numbers normalised; return the next free column."""
     if leaf.kind in ("discrete", "multi_discrete"):
         end = column + sum(leaf.nvec)
         inputs_NI[:, column:end] = 0

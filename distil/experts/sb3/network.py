@@ -41,7 +41,7 @@ ACTIVATIONS: dict[str, Callable[[Array], None]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """One affine map, as torch keeps it."""
+    """One affine map, in torch's layout."""
 
     weight: Array  # [O, I]
     bias: Array | None  # [O]
@@ -51,7 +51,7 @@ class NumpyMlp:
     """Affine layers with an activation between them.
 
     Args:
-        layers: at least one; each takes what the one before gives.
+        layers: at least one; each takes the previous one's output.
         activation: a key of `ACTIVATIONS`, with torch's default settings.
     """
 
@@ -63,23 +63,23 @@ class NumpyMlp:
 
     @property
     def num_inputs(self) -> int:
-        """Width of the input."""
+        """The width of the input."""
         return len(self._weights_IO[0])
 
     @property
     def num_outputs(self) -> int:
-        """Width of the output."""
+        """The width of the output."""
         return int(self._weights_IO[-1].shape[1])
 
     def input(self, num: int) -> Array:
-        """Return the input's buffer [num, num_inputs] float32, to be filled before `forward`."""
+        """Return the input buffer [num, num_inputs] float32, to be filled before `forward`."""
         if not self._buffers or len(self._buffers[0]) != num:
             widths = [self.num_inputs, *(weight.shape[1] for weight in self._weights_IO)]
             self._buffers = [np.empty((num, width), np.float32) for width in widths]
         return self._buffers[0]
 
     def forward(self) -> Array:
-        """Return the output [N, num_outputs] for the input's buffer; the next call overwrites it."""
+        """Return the output [N, num_outputs] for the input buffer; the next call overwrites it."""
         activate, last = ACTIVATIONS[self._activation], len(self._weights_IO) - 1
         for index, (weight_IO, bias) in enumerate(zip(self._weights_IO, self._biases_O, strict=True)):
             out = np.matmul(self._buffers[index], weight_IO, out=self._buffers[index + 1])

@@ -1,8 +1,8 @@
 """Reads the data of a pickle without executing anything: every class in it becomes an inert record.
 
-A pickle is a program that may import any name and call it. Here each import yields a stub of our own, and only names on a list
-get even that; any other import is refused before it happens. The program is scanned first: its instructions are counted, and
-each length in it is checked against the bytes that are there, so that a short file can't ask for much memory or time.
+A pickle is a program that may import any name and call it. Here an import of an allowed name yields an inert stub; any other
+import is refused before it happens. The program is scanned first: its instructions are counted and each length is checked
+against the bytes that are there, so that a short file cannot use much memory or time.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _NUMPY_CORES = ("numpy.core", "numpy._core")
 PACKAGES = ("stable_baselines3", "sb3_contrib", "gym", "gymnasium", "numpy.random")
 MAX_BYTES = 32 << 20
 MAX_OPS = 100_000
-# instructions that no pickle of such files has: they copy what is on the stack, call without a name, or read other buffers
+# instructions that pickles in these files never use: they copy the stack, call without a name, or read other buffers
 _REFUSED_OPS = frozenset({"DUP", "INST", "OBJ", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER"})
 _PERSISTENT_OPS = frozenset({"PERSID", "BINPERSID"})
 _ATOMS = (str, bytes, int, float, type(None))
 
 
 class Record:
-    """What stands for an object of a pickle: the arguments it was made with, and its state. Does nothing."""
+    """An inert replacement for a pickled object: its constructor arguments and its state."""
 
     origin = ""  # module.name of the class in the pickle
 
@@ -53,7 +53,7 @@ class _DType(Record):
         name = self.args[0]
         if not isinstance(name, str) or name[:1] not in "fiub" or order not in ("<", ">", "=", "|"):
             shown = repr(name[:40]) if isinstance(name, str) else type(name).__name__
-            raise InputError(f"an array of dtype {shown}, only numbers are read")
+            raise InputError(f"an array of dtype {shown}; only numbers are read")
         return np.dtype(name if order == "|" else order + name)
 
 
@@ -82,9 +82,9 @@ class _Dict(dict[Any, Any]):
 
 
 def _encode(text: str, codec: str) -> bytes:
-    """Return the bytes that protocols 0 to 2 keep as text."""
+    """Return the bytes that protocols 0 to 2 store as text."""
     if codec != "latin1":
-        raise InputError("bytes of another encoding than latin1")
+        raise InputError("bytes in an encoding other than latin1")
     return text.encode("latin1")
 
 
@@ -102,11 +102,11 @@ _KNOWN: Mapping[str, Any] = {
 
 def _put(target: Any, key: Any, value: Any) -> None:
     if not isinstance(key, _ATOMS):  # the hash of a nested tuple can take forever
-        raise InputError(f"it has a key of type {type(key).__name__}, which is no part of such a file")
+        raise InputError(f"it has a key of type {type(key).__name__}, which such a file never contains")
     target[key] = value
 
 
-class _Reader(pickle._Unpickler):  # the C one allocates what a hostile file tells it to
+class _Reader(pickle._Unpickler):  # the C version allocates whatever a hostile file asks for
     dispatch: ClassVar[dict[int, Callable[..., Any]]] = dict(pickle._Unpickler.dispatch)
     stack: list[Any]
     append: Callable[[Any], None]
@@ -122,10 +122,10 @@ class _Reader(pickle._Unpickler):  # the C one allocates what a hostile file tel
             return _KNOWN[full]
         if any(f"{module}.".startswith(f"{package}.") for package in self._packages):
             return type("Record", (Record,), {"origin": full})
-        raise InputError(f"it asks for {full[:200]}, which is no part of such a file")
+        raise InputError(f"it asks for {full[:200]}, which such a file never contains")
 
     def persistent_load(self, pid: Any) -> Any:
-        assert self._persistent is not None  # the scan lets no such instruction pass otherwise
+        assert self._persistent is not None  # otherwise the scan refuses this instruction
         return self._persistent(pid)
 
     def load_setitem(self) -> None:
@@ -144,7 +144,7 @@ class _Reader(pickle._Unpickler):  # the C one allocates what a hostile file tel
         self.append(out)
 
     def load_set(self) -> None:
-        self.append(Record())  # what sets hold is never needed
+        self.append(Record())  # the contents of sets are never needed
 
     def load_additems(self) -> None:
         self.pop_mark()
@@ -175,41 +175,41 @@ def read(
     Args:
         data: the pickle; bytes after its end are ignored.
         where: names it in errors.
-        packages: whose names become records.
-        persistent: from a persistent id to what stands for it; None: such a pickle is refused.
+        packages: packages whose names become records.
+        persistent: maps a persistent id to its replacement; None: a pickle with persistent ids is refused.
 
     Raises:
-        InputError: the pickle is damaged, too large, or asks for a name that isn't on the list; nothing of it was executed.
+        InputError: the pickle is damaged, too large, or asks for a name that is not allowed; nothing in it was executed.
     """
     if len(data) > MAX_BYTES:
-        raise InputError(f"{where}: {len(data)} bytes, more than the {MAX_BYTES} that such a file may have")
+        raise InputError(f"{where}: {len(data)} bytes; the limit for such a file is {MAX_BYTES}")
     try:
         length(data, persistent=persistent is not None)
         return _Reader(data, packages, persistent).load()
     except InputError as error:
         raise InputError(f"{where}: refused, {error}; use a file from a source you trust") from None
-    except Exception as error:  # a damaged program fails in any way
+    except Exception as error:  # a damaged program can raise anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"{where}: not a readable pickle: {reason[:200]}") from None
 
 
 def length(data: bytes, *, persistent: bool = False) -> int:
-    """Return the bytes of the pickle that `data` begins with; InputError if an instruction of it is refused."""
+    """Return the length of the pickle at the start of `data`; InputError if one of its instructions is refused."""
     position, refused = 0, _REFUSED_OPS if persistent else _REFUSED_OPS | _PERSISTENT_OPS
     for num, (opcode, _, place) in enumerate(pickletools.genops(data)):
         if opcode.name in refused:
-            raise InputError(f"it has an instruction {opcode.name}, which is no part of such a file")
+            raise InputError(f"it has an instruction {opcode.name}, which such a file never contains")
         if num > MAX_OPS:
             raise InputError(f"it has more than {MAX_OPS} instructions")
         position = place or 0
-    return position + 1  # of STOP, the last one
+    return position + 1  # of STOP, the last instruction
 
 
 def array(value: Any) -> Array:
-    """Return the array that a number, or a record of an array or scalar, stands for.
+    """Return the array of a number, or of a record of an array or scalar.
 
     Raises:
-        InputError: it stands for nothing numeric, or its size isn't what its bytes hold.
+        InputError: the value is not numeric, or its size does not match its bytes.
     """
     if isinstance(value, bool | int | float):
         return np.asarray(value)
@@ -225,4 +225,4 @@ def array(value: Any) -> Array:
             return np.frombuffer(data, dtype.dtype()).reshape(shape, order="F" if order == "F" else "C")
     except (TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise InputError(f"a damaged array: {error}") from None
-    raise InputError(f"{type(value).__name__} where an array belongs")
+    raise InputError(f"{type(value).__name__} in place of an array")

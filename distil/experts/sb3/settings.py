@@ -1,4 +1,4 @@
-"""What a model's settings say of its network, each against a list of what is known: anything else is refused, never guessed."""
+"""Reads a model's network from its settings. Each setting must have a known value; anything else is refused, never guessed."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from distil.experts.sb3.archive import Archive
 from distil.experts.sb3.network import ACTIVATIONS
 
 FIX = "wrap the model as expert.kind=import"
-_REFUSED = {  # part of a class's name -> what it does that isn't computed here
+_REFUSED = {  # part of a class's name -> the unsupported feature
     "crossq": "CrossQ, with batch renormalisation between its layers",
     "recurrent": "a recurrent network",
     "maskable": "one that needs action masks",
     "Cnn": "a CNN for images",
 }
 _EXTRACTORS = ("FlattenExtractor", "CombinedExtractor")
-# keyword arguments of a policy that change neither the network's shape nor its deterministic answer; the others are read
+# keyword arguments of a policy that change neither the network's shape nor its deterministic action; the others are read
 _NO_MATTER = [
     "ortho_init",
     "log_std_init",
@@ -46,10 +46,10 @@ class Settings:
 
     Args:
         archive: the model.
-        classes: names of policy classes, as `module.Class`, that are read.
+        classes: names of the supported policy classes, as `module.Class`.
 
     Raises:
-        InputError: another class, another feature extractor, or a keyword argument that isn't known.
+        InputError: another class, another feature extractor, or an unknown keyword argument.
     """
 
     def __init__(self, archive: Archive, classes: Mapping[str, Any]) -> None:
@@ -57,16 +57,16 @@ class Settings:
         self._kwargs = _mapping(archive, "policy_kwargs")
         self.policy = _class_name(archive.data.get("policy_class"), f"{self.path}: its policy_class")
         if self.policy not in classes:
-            what = next((what for part, what in _REFUSED.items() if part in self.policy), "a class of the user's own")
+            what = next((what for part, what in _REFUSED.items() if part in self.policy), "a user-defined class")
             raise InputError(
                 f"{self.path}: its policy {self.policy[:100]} isn't supported: {what}; only the MLP policies of "
-                f"Stable-Baselines3 and sb3-contrib are read: {FIX}"
+                f"Stable-Baselines3 and sb3-contrib are supported: {FIX}"
             )
         for name in self._kwargs:
             if name not in _NO_MATTER and name not in _READ:
-                raise InputError(f"{self.path}: policy_kwargs.{name[:60]} isn't known and may change the network: {FIX}")
+                raise InputError(f"{self.path}: policy_kwargs.{name[:60]} is unknown and may change the network: {FIX}")
         self._check_extractor()
-        self.activation("ReLU")  # refused by its name, not by the parameters that it may have
+        self.activation("ReLU")  # refuse it by its name, not by its parameters
 
     def activation(self, default: str) -> str:
         """Return the name of the activation, such as `ReLU`."""
@@ -83,7 +83,7 @@ class Settings:
         return match[1]
 
     def hidden(self) -> list[int] | None:
-        """Return the widths of the actor's hidden layers where the settings have them as plain numbers."""
+        """Return the widths of the actor's hidden layers if the settings hold them as plain numbers."""
         arch = self._kwargs.get("net_arch")
         sizes: list[Any] = []
         for part in arch if isinstance(arch, list) else [arch]:  # old: [shared, ..., {"pi": [...], "vf": [...]}]
@@ -92,14 +92,14 @@ class Settings:
         return sizes if all(type(size) is int for size in sizes) else None
 
     def flag(self, name: str, default: bool) -> bool:
-        """Return a keyword argument that is on or off."""
+        """Return a boolean keyword argument."""
         value = self._kwargs.get(name, default)
         if str(value) not in ("True", "False"):
             raise self._fault(name, "True or False")
         return str(value) == "True"
 
     def number(self, name: str, default: float) -> float:
-        """Return a keyword argument that is a finite number."""
+        """Return a finite numeric keyword argument."""
         try:
             value = float(self._kwargs.get(name, default))
         except (TypeError, ValueError, OverflowError):
@@ -113,28 +113,28 @@ class Settings:
         match = re.fullmatch(r"<class 'stable_baselines3\.common\.torch_layers\.(\w+)'>", text)
         if text and (match is None or match[1] not in _EXTRACTORS):
             known = ", ".join(_EXTRACTORS)
-            raise InputError(f"{self.path}: its feature extractor {text} isn't read, only {known}: {FIX}")
+            raise InputError(f"{self.path}: its feature extractor {text} isn't supported, only {known}: {FIX}")
 
     def _fault(self, name: str, wanted: str) -> InputError:
         came = str(self._kwargs[name])[:60]
-        return InputError(f"{self.path}: policy_kwargs.{name} is {came}, wanted {wanted}; save the model again")
+        return InputError(f"{self.path}: policy_kwargs.{name} is {came}, expected {wanted}; save the model again")
 
 
 def _mapping(archive: Archive, name: str) -> dict[str, Any]:
     value = archive.data.get(name) or {}
     if not isinstance(value, dict):
-        raise InputError(f"{archive.path}: {name} is {type(value).__name__}, wanted a dictionary; save the model again")
+        raise InputError(f"{archive.path}: {name} is {type(value).__name__}, expected a dictionary; save the model again")
     return {key: entry for key, entry in value.items() if key not in (":type:", ":serialized:")}
 
 
 def _class_name(entry: Any, where: str) -> str:
-    """Return `module.Class` of a class in the settings: the pickle refers to it by name, and `__module__` says the same."""
+    """Return `module.Class` of a class in the settings; the pickle's reference and `__module__` must agree."""
     if not isinstance(entry, dict) or not isinstance(entry.get(":serialized:"), str):
         raise InputError(f"{where} is missing; save the model again with Stable-Baselines3")
     module = str(entry.get("__module__", ""))
     try:
         value = pickles.read(base64.b64decode(entry[":serialized:"]), where, packages=(*pickles.PACKAGES, module))
         origin = str(value.origin) if isinstance(value, type) and issubclass(value, pickles.Record) else ""
-    except (InputError, ValueError):  # a class of a script is saved with its code
+    except (InputError, ValueError):  # a class defined in a script is saved with its code
         origin = ""
     return origin if origin.rpartition(".")[0] == module else f"{module} (saved with its code)"

@@ -1,4 +1,4 @@
-"""The spaces that a model was trained on, as its settings keep them: pickles of Gym's or Gymnasium's classes, read as data."""
+"""The spaces that a model was trained on: pickles of Gym's or Gymnasium's classes in its settings, read as data."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def read_space(entry: Any, where: str) -> spaces.Space[Any]:
     """Return the space of a model's `observation_space` or `action_space`.
 
     Args:
-        entry: its part of the settings.
-        where: names it in errors.
+        entry: the entry of the settings.
+        where: the name used in errors.
 
     Raises:
-        InputError: it is missing, damaged, or a class of another package.
+        InputError: the entry is missing, damaged, or a class of another package.
     """
     if not isinstance(entry, Mapping) or not isinstance(entry.get(":serialized:"), str):
         raise InputError(f"{where}: is missing; save the model again with Stable-Baselines3")
@@ -46,12 +46,12 @@ def _space(record: Any) -> spaces.Space[Any]:
     origin = getattr(record, "origin", "")
     name = origin.rpartition(".")[2]
     if origin.partition(".")[0] not in ("gym", "gymnasium") or not isinstance(record.state, dict):
-        raise InputError(f"a space of kind {origin or type(record).__name__}, which isn't Gymnasium's")
+        raise InputError(f"a space of kind {origin or type(record).__name__}, which isn't one of Gymnasium's")
     state = record.state
     if name == "Dict":
         subspaces = state["spaces"].items()
         if any(getattr(sub, "origin", "").endswith(".Dict") for _, sub in subspaces):
-            raise InputError("a Dict within a Dict, which Stable-Baselines3 doesn't support")
+            raise InputError("a nested Dict, which Stable-Baselines3 doesn't support")
         return spaces.Dict([(str(key), _space(sub)) for key, sub in subspaces])
     if name == "Box":
         low, high = pickles.array(state["low"]), pickles.array(state["high"])

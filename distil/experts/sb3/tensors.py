@@ -1,8 +1,8 @@
-"""The file that `torch.save` writes, read as numpy arrays: nothing executed, nothing allocated that the file doesn't hold.
+"""Reads files of `torch.save` as numpy arrays, without executing anything or allocating more than the file holds.
 
-Two formats: a zip with `data.pkl` and one member a storage (torch >= 1.6), and the older stream of pickles with the storages
-after them. Both describe a tensor by storage, offset, sizes and strides; one that reaches beyond its storage, or is larger than
-it (stride 0 can make a terabyte of four bytes), is refused. A tensor's bytes are read when it is asked for.
+There are two formats: a zip with `data.pkl` and one member per storage (torch >= 1.6), and the older stream of pickles followed
+by the storages. Both describe a tensor by storage, offset, sizes and strides. A tensor that reaches beyond its storage, or is
+larger than it (stride 0 can turn four bytes into a terabyte), is refused. A tensor's bytes are read on first access.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from distil.types import Array
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # of the older format
 _MAX_DIMS = 8
-_MAX_SHARING = 4  # names of one tensor: a shared feature extractor has three
+_MAX_SHARING = 4  # names per tensor: a shared feature extractor has three
 _PACKAGES = ("torch",)
 _TENSOR, _PARAMETER = "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter"
 _DTYPES = {
@@ -42,7 +42,7 @@ _DTYPES = {
 @dataclass(frozen=True, kw_only=True)
 class _Storage:
     key: str
-    kind: str  # of _DTYPES
+    kind: str  # a key of _DTYPES
     numel: int
 
 
@@ -55,12 +55,12 @@ class _Tensor:
 
 
 class Tensors(Mapping[str, Array]):
-    """Parameters by name, float32. `used` has the names that were read.
+    """Parameters by name, float32. `used` holds the names that were read.
 
     Args:
-        tensors: by name, each checked against its storage.
-        storages: key -> its bytes.
-        order: of bytes, "<" or ">".
+        tensors: tensors by name, each checked against its storage.
+        storages: key -> the bytes of the storage.
+        order: byte order, "<" or ">".
     """
 
     def __init__(self, tensors: Mapping[str, _Tensor], storages: Mapping[str, bytes], order: str) -> None:
@@ -85,14 +85,14 @@ class Tensors(Mapping[str, Array]):
         return len(self._tensors)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._tensors  # Mapping's own would read it
+        return name in self._tensors  # Mapping's own version would read the tensor
 
 
 def read_tensors(data: bytes, where: str) -> Tensors:
     """Return the dictionary of tensors that `torch.save` wrote.
 
     Raises:
-        InputError: it is anything else, damaged, or describes tensors that its bytes don't hold.
+        InputError: the file is of another kind, damaged, or describes tensors that its bytes do not hold.
     """
     try:
         return _from_zip(data, where) if zipfile.is_zipfile(io.BytesIO(data)) else _from_stream(data, where)
@@ -101,7 +101,7 @@ def read_tensors(data: bytes, where: str) -> Tensors:
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError, IndexError, struct.error, OSError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"{where} refused, not plain weights: {reason[:200]}") from None
-    except (EOFError, RuntimeError, NotImplementedError) as error:  # zipfile's: cut off, encrypted, an unknown compression
+    except (EOFError, RuntimeError, NotImplementedError) as error:  # from zipfile: truncated, encrypted, unknown compression
         raise InputError(f"{where} refused, not plain weights: {' '.join(str(error).split())[:200]}") from None
 
 
@@ -109,8 +109,8 @@ def _from_zip(data: bytes, where: str) -> Tensors:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         infos = {info.filename: info for info in archive.infolist()}
         for info in infos.values():
-            if info.file_size > info.compress_size:  # torch stores them as they are
-                raise InputError(f"member {info.filename} unpacks to {info.file_size} bytes, more than is safe; refused")
+            if info.file_size > info.compress_size:  # torch stores members uncompressed
+                raise InputError(f"member {info.filename} unpacks to {info.file_size} bytes, over the safety limit; refused")
         root = next((name.removesuffix("data.pkl") for name in infos if name.endswith("/data.pkl")), None)
         if root is None:
             raise InputError("a zip without data.pkl; save the model again with torch.save")
@@ -137,7 +137,7 @@ def _from_stream(data: bytes, where: str) -> Tensors:
         parts.append(pickles.read(bytes(rest[:end]), where, packages=_PACKAGES, persistent=persistent))
         rest = rest[end:]
         if parts[0] != _MAGIC:
-            raise InputError("it isn't a file of torch.save")
+            raise InputError("it was not written by torch.save")
     order = "<" if parts[2]["little_endian"] else ">"
     tensors = _tensors(parts[3])
     sizes = {tensor.storage.key: np.dtype(_DTYPES[tensor.storage.kind]).itemsize for tensor in tensors.values()}
@@ -146,7 +146,7 @@ def _from_stream(data: bytes, where: str) -> Tensors:
         (numel,) = struct.unpack(f"{order}q", rest[:8])
         num_bytes = numel * sizes[key]
         if not 0 <= num_bytes <= len(rest) - 8:
-            raise InputError(f"storage {key} of {num_bytes} bytes, the file has {len(rest) - 8} left")
+            raise InputError(f"storage {key} needs {num_bytes} bytes, the file has {len(rest) - 8} left")
         storages[key], rest = bytes(rest[8 : 8 + num_bytes]), rest[8 + num_bytes :]
     return _checked(tensors, storages, order)
 
@@ -155,13 +155,13 @@ def _storage(pid: Any) -> _Storage:
     kind, storage, key, _, numel, *view = pid
     name = getattr(storage, "origin", "").removeprefix("torch.").removesuffix("Storage")
     if kind != "storage" or name not in _DTYPES or not isinstance(key, str) or not isinstance(numel, int) or any(view):
-        raise InputError(f"a storage of kind {name[:40]!r}, only numbers are read")
+        raise InputError(f"a storage of kind {name[:40]!r}; only numbers are read")
     return _Storage(key=key, kind=name, numel=numel)
 
 
 def _tensors(content: Any) -> dict[str, _Tensor]:
     if not isinstance(content, dict):
-        raise InputError("it is no dictionary of tensors")
+        raise InputError("it is not a dictionary of tensors")
     return {str(name): _tensor(str(name), value) for name, value in content.items()}
 
 
@@ -169,7 +169,7 @@ def _tensor(name: str, value: Any) -> _Tensor:
     if getattr(value, "origin", "") == _PARAMETER:
         value = value.args[0]
     if getattr(value, "origin", "") != _TENSOR:
-        raise InputError(f"it is no dictionary of tensors: {name[:100]} is none")
+        raise InputError(f"it is not a dictionary of tensors: {name[:100]} is not a tensor")
     storage, offset, sizes, strides = value.args[:4]
     numbers = (offset, *sizes, *strides)
     if not isinstance(storage, _Storage) or not all(isinstance(n, int) and n >= 0 for n in numbers):
@@ -190,7 +190,7 @@ def _checked(tensors: Mapping[str, _Tensor], storages: Mapping[str, bytes], orde
         last = tensor.offset + sum((size - 1) * stride for size, stride in zip(tensor.sizes, tensor.strides, strict=True))
         if numel > has or (numel and last >= has):
             sizes = list(tensor.sizes)
-            raise InputError(f"{name[:100]} of sizes {sizes} is larger than the {has} numbers that the file has for it")
+            raise InputError(f"{name[:100]} of sizes {sizes} is larger than its storage of {has} numbers")
         num_bytes += numel * itemsize
     if num_bytes > _MAX_SHARING * sum(map(len, storages.values())):
         raise InputError(f"its tensors of {num_bytes} bytes share the same storage; save the model again")

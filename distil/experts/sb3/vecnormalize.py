@@ -25,7 +25,7 @@ class Statistics:
     clip: float
 
     def apply(self, leaf: str, values: Array) -> Array:
-        """Return the normalised values [N, ...] of a leaf; those of a leaf without statistics are unchanged."""
+        """Return the normalised values [N, ...] of a leaf; a leaf without statistics is returned unchanged."""
         if leaf not in self.mean:
             return values
         out: Array = np.subtract(values, self.mean[leaf], dtype=np.float64)
@@ -34,16 +34,16 @@ class Statistics:
 
 
 def read_statistics(path: Path) -> Statistics | None:
-    """Return the statistics of a `vecnormalize.pkl`, or None when it says that observations weren't normalised.
+    """Return the statistics of a `vecnormalize.pkl`, or None if it says that observations were not normalised.
 
     Raises:
-        InputError: the file is missing, damaged, or asks for anything but numbers.
+        InputError: the file is missing, damaged, or holds anything but numbers.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; set expert.vecnormalize to the statistics or to none")
     if path.stat().st_size > pickles.MAX_BYTES:
         raise InputError(
-            f"{path}: {path.stat().st_size} bytes, more than such a file has; set expert.vecnormalize to the right one"
+            f"{path}: {path.stat().st_size} bytes, too large for statistics; set expert.vecnormalize to the right file"
         )
     root = pickles.read(path.read_bytes(), str(path))
     if getattr(root, "origin", "") != _CLASS or not isinstance(getattr(root, "state", None), dict):
@@ -71,7 +71,7 @@ def _statistics(state: dict[str, Any]) -> Statistics | None:
 def _moment(record: Any, name: str) -> Array:
     state = getattr(record, "state", None)
     if not isinstance(state, dict):
-        raise InputError(f"{type(record).__name__} where running statistics belong")
+        raise InputError(f"{type(record).__name__} in place of running statistics")
     values = pickles.array(state[name]).astype(np.float64)
     if not np.isfinite(values).all() or (name == "var" and (values < 0).any()):
         raise InputError(f"its {name} isn't finite")

@@ -57,13 +57,13 @@ YES = np.ones(2, np.bool_)
 @pytest.mark.parametrize(
     ("space", "actions", "mask", "words"),
     [
-        (BOX, np.zeros((2, 3)), YES, r"actions of shape \(2, 3\), wanted \(2, 2\)"),
+        (BOX, np.zeros((2, 3)), YES, r"actions of shape \(2, 3\), expected \(2, 2\)"),
         (BOX, np.zeros(2), YES, r"actions of shape \(2,\)"),
-        (BOX, np.zeros((2, 2)), YES[:1], r"a mask of shape \(1,\) bool, wanted \(2,\) bool"),
+        (BOX, np.zeros((2, 2)), YES[:1], r"a mask of shape \(1,\) bool, expected \(2,\) bool"),
         (BOX, np.zeros((2, 2)), np.ones(2), r"a mask of shape \(2,\) float64"),
-        (BOX, np.full((2, 2), np.nan), YES, "nan.* in row 0, wanted finite numbers"),
-        (CHOICE, np.array([1, 4]), YES, "4 in row 1, wanted 1 to 3"),
-        (CHOICE, np.array([1.0, 2.5]), YES, "2.5 in row 1, wanted integers"),
+        (BOX, np.full((2, 2), np.nan), YES, "nan.* in row 0, expected finite numbers"),
+        (CHOICE, np.array([1, 4]), YES, "4 in row 1, expected 1 to 3"),
+        (CHOICE, np.array([1.0, 2.5]), YES, "2.5 in row 1, expected integers"),
     ],
 )
 def test_an_answer_that_is_no_action_ends_the_run(space, actions, mask, words):

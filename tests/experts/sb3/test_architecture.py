@@ -36,7 +36,7 @@ def test_every_parameter_of_the_actor_is_used_or_the_zip_is_refused(made, read, 
     """CORRECTNESS 36."""
     read(ppo | made.linear(RNG, 4, 1, "value_net") | made.linear(RNG, 3, 4, "mlp_extractor.value_net.0"), "ppo")
     read(sac | made.linear(RNG, 4, 2, "actor.log_std") | made.linear(RNG, 5, 1, "critic.qf0.0"), "sac")
-    fault = r"parameters {} are of no \S+ that is read: wrap the model as expert.kind=import"
+    fault = r"parameters {} are not part of a supported \S+: wrap the model as expert.kind=import"
     for state, policy, name in (
         (ppo | {"features_extractor.cnn.0.weight": np.zeros((1, 1, 1, 1))}, "ppo", r"features_extractor.cnn.0.weight"),
         (ppo | {"lstm_actor.weight_ih_l0": np.zeros((4, 1))}, "ppo", "lstm_actor.weight_ih_l0"),
@@ -60,14 +60,14 @@ def test_layers_that_are_no_plain_mlp(made, read):
     with pytest.raises(InputError, match=r"action_net.\{0,3\} aren't layers of a plain MLP"):  # such as a LayerNorm between
         read(made.linear(RNG, 3, 4, "action_net.0") | made.linear(RNG, 4, 2, "action_net.3"))
     state = made.linear(RNG, 3, 4, "action_net.0") | made.linear(RNG, 4, 2, "action_net.2")
-    with pytest.raises(InputError, match=r"hidden layers of widths \[4\], its net_arch says \[8, 8\]"):
+    with pytest.raises(InputError, match=r"hidden layers have widths \[4\], but its net_arch says \[8, 8\]"):
         read(state, policy_kwargs={"net_arch": [8, 8]})
-    with pytest.raises(InputError, match=r"hidden layers of widths \[4\], its net_arch says \[\]"):
+    with pytest.raises(InputError, match=r"hidden layers have widths \[4\], but its net_arch says \[\]"):
         read(state, "linear ars")
 
 
 def test_damaged_networks(made, read):
-    with pytest.raises(InputError, match=r"layers of shapes \(4, 3\) and \(2, 5\) don't follow one another"):
+    with pytest.raises(InputError, match=r"layers of shapes \(4, 3\) and \(2, 5\) do not chain"):
         read(made.linear(RNG, 3, 4, "action_net.0") | made.linear(RNG, 5, 2, "action_net.2"))
     with pytest.raises(InputError, match=r"action_net.0 has weights of shape \(3,\); only plain linear"):
         read({"action_net.0.weight": np.zeros(3)})

@@ -112,7 +112,7 @@ def test_wrappers_of_the_training_are_not_ignored(made, tmp_path):
         "[{a.MaskVelocityWrapper: {x: 1}}, b.Monitor]",
     ):
         (tmp_path / "config.yml").write_text(f"env_wrapper: {text}\n")
-        with pytest.raises(InputError, match=r"was wrapped by MaskVelocityWrapper: add it to env.wrappers, or take it out"):
+        with pytest.raises(InputError, match=r"was wrapped by MaskVelocityWrapper: add it to env.wrappers, or remove it"):
             config.build(GymEnvConfig(id="Pendulum-v1"), describe(GymEnvConfig(id="Pendulum-v1")))
         config.build(wrapped, describe(wrapped))
     for text in ("null", "[]", "a.Monitor"):

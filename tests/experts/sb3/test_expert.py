@@ -240,7 +240,7 @@ def test_ars_with_hidden_layers(made, tmp_path):
     out = forward(deep, ["action_net.0", "action_net.2"], X, torch.relu)
     check(made, tmp_path, deep, BOX, scaled(torch.tanh(out)), "ars", "ars")
     check(made, tmp_path, deep, BOX, clipped(out), "ars", "ars", policy_kwargs={"squash_output": False})
-    with pytest.raises(InputError, match=r"ARS with squash_output=False of sb3-contrib < 1.7 squashed all the same"):
+    with pytest.raises(InputError, match=r"ARS with squash_output=False of sb3-contrib < 1.7 squashed actions anyway"):
         check(made, tmp_path, deep, BOX, out, "ars", "ars", "1.6.2", policy_kwargs={"squash_output": False})
     best = hidden(made, RNG, "action_net", [3, 8, 3])
     want = forward(best, ["action_net.0", "action_net.2"], X, torch.relu).argmax(1)

@@ -69,33 +69,35 @@ def test_spaces_that_do_not_fit_are_both_named(fit, observation, action, trained
     theirs, ours = action_spec(trained[1]).describe(), observation_spec(observation).describe()
     with pytest.raises(InputError, match=r"^expert e: made for observations Box\(3\)") as caught:
         fit(observation, action, trained)
-    assert f"actions {theirs} (2 network outputs), the environment has observations {ours}" in str(caught.value)
+    assert f"actions {theirs} (2 network outputs); the environment has observations {ours}" in str(caught.value)
     assert action_spec(action).describe() in str(caught.value)
 
 
 def test_a_missing_time_feature_is_suggested(fit):
     with pytest.raises(InputError, match=r"or set expert.time_feature=on"):
         fit(VECTOR, BOX, trained=(LONGER, BOX), num_inputs=4)
-    with pytest.raises(InputError, match=r"a time feature wants a Box vector, the environment has Discrete\(3\)"):
+    with pytest.raises(InputError, match=r"a time feature needs a Box vector; the environment has Discrete\(3\)"):
         fit(spaces.Discrete(3), BOX, num_inputs=4, time=True)
 
 
 def test_statistics_images_and_bounds(fit):
-    with pytest.raises(InputError, match=r"its statistics are for obs of shape \(5,\), its network takes obs of shape \(3,\)"):
+    with pytest.raises(
+        InputError, match=r"its statistics are for obs of shape \(5,\), but its network takes obs of shape \(3,\)"
+    ):
         fit(VECTOR, BOX, mean=np.zeros(5))
     with pytest.raises(InputError, match=r"images \(Box\(8, 8, 3\) uint8\) aren't supported"):
         fit(spaces.Box(0, 255, (8, 8, 3), np.uint8), BOX)
-    with pytest.raises(InputError, match=r"rescales to the action's bounds, the environment has none"):
+    with pytest.raises(InputError, match=r"rescales to the action bounds, but the environment has none"):
         fit(VECTOR, UNBOUNDED, trained=(VECTOR, UNBOUNDED), squashed=True)
     with pytest.raises(InputError, match=r"its statistics are for obs/b of shape \(1,\)"):
         fit(DICT, BOX, trained=(DICT, BOX), mean={"obs/b": np.zeros(1)})
-    with pytest.raises(InputError, match=r"its statistics are for obs of shape \(\), its network takes"):  # of a choice
+    with pytest.raises(InputError, match=r"its statistics are for obs of shape \(\), but its network takes"):  # of a choice
         fit(spaces.Discrete(3), BOX, trained=(spaces.Discrete(3), BOX), mean=np.zeros(()))
 
 
 def test_actions_in_other_units(fit):
     with pytest.raises(
-        InputError, match=r"trained with actions from -2 to 2, those of the environment are from -1 to 1; add or"
+        InputError, match=r"trained with actions from -2 to 2; those of the environment are from -1 to 1; add or"
     ):
         fit(VECTOR, BOX, trained=(VECTOR, spaces.Box(-2, 2, (2,), np.float32)))
 
@@ -108,5 +110,5 @@ def test_choices_that_do_not_start_at_zero(fit):
 
 
 def test_a_network_for_other_spaces_than_its_settings(fit):
-    with pytest.raises(InputError, match=r"its network is for other spaces than its settings say"):
+    with pytest.raises(InputError, match=r"its network does not match the spaces in its settings"):
         fit(VECTOR, BOX, num_inputs=5)

@@ -27,9 +27,9 @@ def settings(made, tmp_path):
 @pytest.mark.parametrize(
     ("policy", "what"),
     [
-        ("own.OwnPolicy", "a class of the user's own"),
-        ("__main__.ActorCriticPolicy", "a class of the user's own"),
-        ("stable_baselines3_fork.common.policies.ActorCriticPolicy", "a class of the user's own"),
+        ("own.OwnPolicy", "a user-defined class"),
+        ("__main__.ActorCriticPolicy", "a user-defined class"),
+        ("stable_baselines3_fork.common.policies.ActorCriticPolicy", "a user-defined class"),
         ("sb3_contrib.crossq.policies.CrossQPolicy", "CrossQ, with batch renormalisation"),
         ("sb3_contrib.common.maskable.policies.MaskableActorCriticPolicy", "one that needs action masks"),
         ("sb3_contrib.common.recurrent.policies.RecurrentActorCriticPolicy", "a recurrent network"),
@@ -55,11 +55,11 @@ def test_a_class_that_is_not_what_it_says(made, settings):
 
 def test_what_the_policy_was_made_with(settings):
     own = "<class 'own.Scaled'>"
-    with pytest.raises(InputError, match=r"its feature extractor <class 'own.Scaled'> isn't read, only FlattenExtractor"):
+    with pytest.raises(InputError, match=r"its feature extractor <class 'own.Scaled'> isn't supported, only FlattenExtractor"):
         settings(policy_kwargs={"features_extractor_class": own})
-    with pytest.raises(InputError, match=r"torch_layers.NatureCNN'> isn't read"):
+    with pytest.raises(InputError, match=r"torch_layers.NatureCNN'> isn't supported"):
         settings(policy_kwargs={"features_extractor_class": "<class 'stable_baselines3.common.torch_layers.NatureCNN'>"})
-    with pytest.raises(InputError, match=r"policy_kwargs.layer_norm isn't known and may change the network"):
+    with pytest.raises(InputError, match=r"policy_kwargs.layer_norm is unknown and may change the network"):
         settings(policy_kwargs={"layer_norm": True})
     with pytest.raises(InputError, match=r"policy_kwargs is list"):
         settings(policy_kwargs=[1])
@@ -96,7 +96,7 @@ def test_keyword_arguments(settings):
     assert settings().hidden() is None
     for name, value in (("squash_output", 3), ("clip_mean", "NaN"), ("clip_mean", "x"), ("clip_mean", [1])):
         bad = settings(policy_kwargs={name: value})
-        with pytest.raises(InputError, match=rf"policy_kwargs.{name} is .*, wanted"):
+        with pytest.raises(InputError, match=rf"policy_kwargs.{name} is .*, expected"):
             bad.flag(name, default=False) if name == "squash_output" else bad.number(name, 2.0)
 
 
@@ -138,9 +138,13 @@ def test_what_stable_baselines3_saves_of_a_users_own(tmp_path, monkeypatch, by):
             (
                 own.Bare,
                 {},
-                r"its policy (owns.Bare|__main__ \(saved with its code\)) isn't supported: a class of the user's own",
+                r"its policy (owns.Bare|__main__ \(saved with its code\)) isn't supported: a user-defined class",
             ),
-            ("MlpPolicy", {"features_extractor_class": own.Scaled}, r"its feature extractor <class '\w+.Scaled'> isn't read"),
+            (
+                "MlpPolicy",
+                {"features_extractor_class": own.Scaled},
+                r"its feature extractor <class '\w+.Scaled'> isn't supported",
+            ),
             ("MlpPolicy", {"activation_fn": own.ReLU}, r"activation <class '\w+.ReLU'> isn't supported"),
         ):
             sb3.PPO(policy, gym.make("Pendulum-v1"), device="cpu", policy_kwargs=kwargs).save(tmp_path / "m.zip")

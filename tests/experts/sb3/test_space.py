@@ -42,9 +42,9 @@ def test_reads_what_gymnasium_pickles(space, protocol):
 
 def test_what_is_no_space_of_gymnasium():
     for value, fault in (
-        (1, "a space of kind int, which isn't Gymnasium's"),
+        (1, "a space of kind int, which isn't one of Gymnasium's"),
         (spaces.Text(3), "a space of kind Text, which isn't supported"),
-        (spaces.Dict(a=spaces.Dict(b=BOX)), "a Dict within a Dict"),
+        (spaces.Dict(a=spaces.Dict(b=BOX)), "a nested Dict"),
         (open, r"refused, it asks for \w+.open"),
     ):
         with pytest.raises(InputError, match=rf"^x: .*{fault}"):
@@ -68,5 +68,5 @@ def test_sizes_are_checked_before_anything_is_made():
             "multi_binary\nMultiBinary",
             "multi_discrete\nMultiDiscrete",
         ):
-            with pytest.raises(InputError, match=r"^x: damaged|^x: .* where an array belongs"):
+            with pytest.raises(InputError, match=r"^x: damaged|^x: .* in place of an array"):
                 read_space(entry(f"cgymnasium.spaces.{name}\n".encode() + b")\x81}(" + state + b"ub."), "x")

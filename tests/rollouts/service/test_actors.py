@@ -98,7 +98,7 @@ def test_a_killed_desk_comes_back_and_asks_for_nothing_twice(services, tmp_path,
 
 def test_an_expert_for_other_actions_ends_the_run_at_once(services):
     served, _ = services(Shapeless())
-    with pytest.raises(RunError, match=r"expert shapeless: returned actions of shape \(1, 9\), wanted"):
+    with pytest.raises(RunError, match=r"expert shapeless: returned actions of shape \(1, 9\), expected"):
         served.act(rows(1))
 
 
