@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 TESTS = Path(__file__).parent
 sys.path.insert(0, str(TESTS))  # `testbed:Toy` and the like are import targets
@@ -13,6 +14,9 @@ sys.path.insert(0, str(TESTS))  # `testbed:Toy` and the like are import targets
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # SWIG's warnings, turned into errors while Box2D loads, crash the interpreter
     import Box2D  # noqa: F401
+
+settings.register_profile("no deadline", deadline=None)  # a busy machine fails no test
+settings.load_profile("no deadline")
 
 
 @pytest.fixture(autouse=True)

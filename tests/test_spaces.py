@@ -28,7 +28,7 @@ SPACES = st.recursive(
 
 
 @given(SPACES, st.integers(0, 10**6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_nesting_round_trips(space, seed):
     spec = observation_spec(space)
     assert space_from_json(json.loads(json.dumps(spec.to_json()))) == spec

@@ -54,7 +54,7 @@ def snapshots(path: str, as_json: bool) -> None:
 def tag(path: str, name: str | None, version: str | None, move: bool, delete: bool, as_json: bool) -> None:
     """Tag a version with NAME, which protects it from `drop`; without NAME, list the tags."""
     from distil.store import Store
-    from distil.store.tags import delete_tag, list_tags, set_tag
+    from distil.store.tags import delete_tag, list_tags
 
     store = Store.open(path)
     if name is None:
@@ -63,7 +63,7 @@ def tag(path: str, name: str | None, version: str | None, move: bool, delete: bo
     elif delete:
         delete_tag(store.path, name)
     else:
-        set_tag(store, name, parse_version(version), move=move)
+        store.tag(name, parse_version(version), move=move)
     tags = {item.name: item.version for item in list_tags(store.path)}
     show(as_json, {"path": path, "tags": tags}, lambda: "\n".join(f"{key}  {at}" for key, at in tags.items()) or "no tags")
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,28 +14,22 @@ from distil.store.entry import MissingError
 from distil.store.location import Location
 from distil.store.manifest import Manifest, difference
 from distil.store.shard import ShardEntry, open_shard
+from distil.store.shards import ClashError, Shards
 from distil.store.verify import episode_digest
 
-if TYPE_CHECKING:
-    from distil.store.store import Store
-
 _LABELS = ("expert_action", "labelled")
-
-
-class ClashError(RunError):
-    """A version has another episode under a uid that would be added."""
 
 
 class Catalogue:
     """The episodes of a version, by uid. It follows the newest version at the cost of what has changed since."""
 
-    def __init__(self, index: Callable[[ShardEntry], pa.RecordBatch]) -> None:
+    def __init__(self, shards: Shards) -> None:
         """Begin with the empty store.
 
         Args:
-            index: reads the index of a shard's episodes.
+            shards: those that versions list.
         """
-        self._index = index
+        self._index = shards.index
         self._manifest: Manifest | None = None
         self.digests: dict[str, bytes] = {}  # uid -> of the episode's steps
         self.shards: set[str] = set()  # digests of the files
@@ -57,9 +51,9 @@ class Catalogue:
 class Sieve:
     """Takes shards one after another, and says which of their episodes neither the version nor an earlier shard has."""
 
-    def __init__(self, store: Store, manifest: Manifest, catalogue: Catalogue) -> None:
+    def __init__(self, shards: Shards, manifest: Manifest, catalogue: Catalogue) -> None:
         """Begin with what `manifest` has, which `catalogue` is of."""
-        self._store, self._manifest, self._catalogue = store, manifest, catalogue
+        self._shards, self._manifest, self._catalogue = shards, manifest, catalogue
         self._new: dict[str, tuple[bytes, ShardEntry]] = {}  # uid -> digest, shard
         self._owners: Mapping[str, ShardEntry] | None = None
 
@@ -76,9 +70,9 @@ class Sieve:
             return np.zeros(entry.num_episodes, np.bool_)
         new, missing = dict[str, tuple[bytes, ShardEntry]](), list[bool]()
         try:
-            episodes = _pairs(self._store.index(entry))
+            episodes = _pairs(self._shards.index(entry))
         except MissingError:
-            raise gone(self._store.path / entry.path) from None
+            raise gone(self._shards.root / entry.path) from None
         for uid, digest in episodes:
             known = new.get(uid) or self._new.get(uid)
             have = known[0] if known else self._catalogue.digests.get(uid)
@@ -89,7 +83,7 @@ class Sieve:
                 owner = known[1] if known else self._owner(uid)
                 if owner == entry or not self._is_labelled_since(uid, entry, owner):
                     raise ClashError(
-                        f"{self._store.path / entry.path}: episode {uid} would be in the store twice, "
+                        f"{self._shards.root / entry.path}: episode {uid} would be in the store twice, "
                         f"{owner.path} has another episode {uid}; give new episodes new uids"
                     )
         self._new |= new
@@ -98,7 +92,7 @@ class Sieve:
     def _owner(self, uid: str) -> ShardEntry:
         if self._owners is None:
             entries = self._manifest.entries
-            self._owners = {name: entry for entry in entries for name, _ in _pairs(self._store.index(entry))}
+            self._owners = {name: entry for entry in entries for name, _ in _pairs(self._shards.index(entry))}
         return self._owners[uid]
 
     def _is_labelled_since(self, uid: str, entry: ShardEntry, owner: ShardEntry) -> bool:
@@ -109,13 +103,13 @@ class Sieve:
 
     def _facts(self, uid: str, entry: ShardEntry) -> tuple[dict[str, Any], bytes]:
         """Return an episode's row in the index, and the digest of its steps without their labels."""
-        index, spec = self._store.index(entry), self._store.spec
+        index, spec = self._shards.index(entry), self._shards.spec
         (facts,) = index.slice(index.column("uid").to_pylist().index(uid), 1).to_pylist()
         rows = facts["length"] + 1
         none = {
             column.name: np.zeros((rows, *column.shape), column.dtype) for column in spec.columns() if column.name in _LABELS
         }
-        with open_shard(self._store.path, entry, spec) as shard:
+        with open_shard(self._shards.root, entry, spec) as shard:
             return facts, episode_digest(shard, spec, facts["first_row"], facts["length"], none)
 
 

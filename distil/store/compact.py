@@ -37,7 +37,9 @@ def compact(store: Store, *, target_bytes: int = TARGET_BYTES) -> CompactReport:
     """
     head = store.manifest()
     groups = _groups(store, head, target_bytes)
-    replaced = {entry: merged for group in groups for merged in [merge_shards(store, group, "compact")] for entry in group}
+    replaced = {
+        entry: merged for group in groups for merged in [merge_shards(store.shards, group, "compact")] for entry in group
+    }
     while replaced:
         kept = [entry for entry in head.entries if entry not in replaced]
         if len(kept) + len(replaced) != len(head.entries):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -14,21 +13,19 @@ from numpy.typing import NDArray
 from distil.errors import RunError
 from distil.store.schema import INDEX_SCHEMA
 from distil.store.shard import Shard, ShardEntry, open_shard, seal_shard
+from distil.store.shards import Shards
 from distil.store.verify import digest_of
 from distil.types import Array
 
-if TYPE_CHECKING:
-    from distil.store.store import Store
-
 
 def merge_shards(
-    store: Store, group: Sequence[ShardEntry], stem: str, keep: Sequence[NDArray[np.bool_]] | None = None
+    shards: Shards, group: Sequence[ShardEntry], stem: str, keep: Sequence[NDArray[np.bool_]] | None = None
 ) -> ShardEntry:
     """Write the episodes of some shards, sorted by uid, as one shard that isn't committed yet.
 
     Args:
-        store: whose.
-        group: the shards.
+        shards: those of the store.
+        group: which of them.
         stem: what the new file's name begins with.
         keep: for each shard, which of its episodes to take, [num_episodes], at least one in all; None: all.
 
@@ -36,9 +33,9 @@ def merge_shards(
         RunError: a shard is altered or can't be read, or the disk refuses.
     """
     for entry in group:
-        if digest_of(store.path, entry) != entry.digest:  # else the new shard's digest would vouch for the damage
-            raise RunError(f"{store.path / entry.path}: altered; restore it from a copy, then try again")
-    indices = [store.index(entry) for entry in group]
+        if digest_of(shards.root, entry) != entry.digest:  # else the new shard's digest would vouch for the damage
+            raise RunError(f"{shards.root / entry.path}: altered; restore it from a copy, then try again")
+    indices = [shards.index(entry) for entry in group]
     if keep is not None:
         indices = [batch.filter(pa.array(mask)) for batch, mask in zip(indices, keep, strict=True)]
     index = pa.Table.from_batches(indices, INDEX_SCHEMA)
@@ -51,11 +48,11 @@ def merge_shards(
     index = index.set_column(INDEX_SCHEMA.get_field_index("first_row"), INDEX_SCHEMA.field("first_row"), starts)
     parts = _parts(shard, first, rows)
     with ExitStack() as stack:
-        shards = [stack.enter_context(open_shard(store.path, entry, store.spec)) for entry in group]
-        columns = {name: _gather(shards, name, parts) for name in store.spec.schema().names}
+        opened = [stack.enter_context(open_shard(shards.root, entry, shards.spec)) for entry in group]
+        columns = {name: _gather(opened, name, parts) for name in shards.spec.schema().names}
         columns["episode"] = np.repeat(np.arange(len(rows), dtype=np.int32), rows)
         batch = index.combine_chunks().to_batches()[0]
-        return seal_shard(store.path, store.spec, columns, batch, f"{stem}-{secrets.token_hex(8)}")
+        return seal_shard(shards.root, shards.spec, columns, batch, f"{stem}-{secrets.token_hex(8)}")
 
 
 def _parts(shard: NDArray[np.int64], first: NDArray[np.int64], rows: NDArray[np.int64]) -> list[tuple[int, int, int]]:

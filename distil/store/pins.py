@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import xxhash
 
@@ -21,9 +20,6 @@ from distil.store.backend import backend, read_json
 from distil.store.files import dump_json
 from distil.store.location import Location
 from distil.store.versions import has_version
-
-if TYPE_CHECKING:
-    from distil.store.store import Store
 
 PINS = "pins"
 _FILE = re.compile(rf"{PINS}/([0-9a-f]{{16}})-v(\d{{12}})\.json")
@@ -49,17 +45,17 @@ def _key(name: str, version: int) -> str:
     return f"{PINS}/{xxhash.xxh3_64_hexdigest(name.encode())}-v{version:012d}.json"
 
 
-def set_pin(store: Store, version: int, name: str) -> None:
+def set_pin(root: Location, version: int, name: str) -> None:
     """Keep a version from being dropped; see `Store.pin`."""
     if version == 0:
         return  # it is nothing, and always there
     data = {"version": version, "name": name, "host": socket.gethostname(), "created_s": int(time.time())}
-    key, files = _key(name, version), backend(store.path)
+    key, files = _key(name, version), backend(root)
     with suppress(FileExistsError):
         files.put_if_absent(key, dump_json(data))
-    if not has_version(store.path, version):  # dropped meanwhile: a drop that comes later will see the pin
+    if not has_version(root, version):  # dropped meanwhile: a drop that comes later will see the pin
         files.delete(key)
-        raise InputError(f"{store.path}: version {version} has been dropped, or never was; {name} can't keep it")
+        raise InputError(f"{root}: version {version} has been dropped, or never was; {name} can't keep it")
 
 
 def release_pins(root: Location, name: str) -> tuple[int, ...]:

@@ -82,7 +82,7 @@ def plot_distribution(snapshot: Snapshot, path: Path) -> None:
         for axis, label, values in ((axes[0], "return", facts.total_reward), (axes[1], "length (steps)", facts.length)):
             _histogram(axis, label, values, groups)
         if len(groups) > 1:
-            axes[0].legend()
+            axes[0].legend(loc="best")
         if num == 3:
             _by_round(axes[2], facts.total_reward, facts.round, rounds)
         title = f"{snapshot.path.name}, version {snapshot.version}: episodes: {snapshot.num_episodes:,}"
@@ -124,7 +124,7 @@ def _by_round(axis: Axes, returns: Array, rounds: Array, numbers: Array) -> None
     axis.set_xlabel("round")
     axis.set_ylabel("return")
     _whole(axis.xaxis)
-    axis.legend()
+    axis.legend(loc="best")
 
 
 def _actions(axis: Axes, episode: Episode) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distil.errors import RunError
-from distil.store.admission import ClashError
 from distil.store.backend import backend
 from distil.store.files import os_fault
 from distil.store.footer import describe
@@ -18,6 +17,7 @@ from distil.store.gc import referenced, restore_trash
 from distil.store.location import Location
 from distil.store.relabel import is_being_rewritten, is_rewritten
 from distil.store.shard import ShardEntry
+from distil.store.shards import ClashError
 from distil.store.storage import StoredFile
 from distil.store.verify import check_shard, check_steps, digest_of
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import KeysView, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
 from threading import RLock
 from typing import Any, Self
 
@@ -17,24 +14,23 @@ from gymnasium import Env, Space
 from numpy.typing import NDArray
 
 from distil.errors import InputError, RunError
-from distil.store.admission import Catalogue, ClashError, Sieve, gone
+from distil.store.admission import Catalogue, Sieve, gone
 from distil.store.backend import backend, read_json
 from distil.store.files import dump_json
-from distil.store.index import EpisodeIndex, gather_index
 from distil.store.location import Location, location
 from distil.store.manifest import Manifest, read_manifest, write_manifest
 from distil.store.merge import merge_shards
 from distil.store.pins import release_pins, set_pin
 from distil.store.schema import FORMAT, StoreSpec, check_format, spec_from_json, spec_of
-from distil.store.shard import ShardEntry, read_index
+from distil.store.shard import ShardEntry
+from distil.store.shards import Shards
 from distil.store.snapshot import Content, Snapshot
 from distil.store.storage import InTheWayError
-from distil.store.tags import read_tag
+from distil.store.tags import Tag, read_tag, set_tag
 from distil.store.verify import find_faults
 from distil.store.versions import has_version, list_versions, manifest_key, newest_version
 from distil.store.writer import ShardWriter
 
-_NUM_REQUESTS = 16  # at a time, to an object store
 _HEADER = "store.json"
 
 
@@ -44,8 +40,8 @@ class Store:
     def __init__(self, path: Location, spec: StoreSpec, store_uuid: str) -> None:
         """Hold a store that exists; use `create`, `open` or `open_or_create`."""
         self.path, self.spec, self.uuid = path, spec, store_uuid
-        self._indices: dict[ShardEntry, pa.RecordBatch] = {}  # shards never change
-        self._catalogue = Catalogue(self.index)
+        self.shards = Shards(path, spec)
+        self._catalogue = Catalogue(self.shards)
         self._committing = RLock()
         self._newest = Manifest(version=0, store=store_uuid)  # of those that were read
 
@@ -165,7 +161,7 @@ class Store:
         """Return what tells the episodes that a version lacks; `manifest` is the newest one."""
         with self._committing:
             self._catalogue.follow(manifest)
-            return Sieve(self, manifest, self._catalogue)
+            return Sieve(self.shards, manifest, self._catalogue)
 
     def uids(self) -> KeysView[str]:
         """Return the uids of the newest version's episodes; reads what is new since the last time. Commits add to it."""
@@ -176,7 +172,7 @@ class Store:
     def _prepare(self, entry: ShardEntry, keep: NDArray[np.bool_]) -> ShardEntry:
         """Return a shard, safe from `gc`, of the episodes `keep` of a sealed one."""
         if not keep.all():
-            return merge_shards(self, [entry], "rest", [keep])
+            return merge_shards(self.shards, [entry], "rest", [keep])
         try:
             return replace(entry, path=backend(self.path).touch(entry.path))
         except FileNotFoundError:
@@ -184,9 +180,7 @@ class Store:
 
     def index(self, entry: ShardEntry) -> pa.RecordBatch:
         """Return the index of a shard's episodes (columns of `INDEX_SCHEMA`), committed or not."""
-        if entry not in self._indices:
-            self._indices[entry] = read_index(self.path, entry)
-        return self._indices[entry]
+        return self.shards.index(entry)
 
     def publish(self, manifest: Manifest) -> Snapshot | None:
         """Make `manifest` the newest version if its number is free; None if another writer took it.
@@ -233,11 +227,22 @@ class Store:
             InputError: there is no such version.
             RunError: the store can't be written.
         """
-        set_pin(self, version, name)
+        set_pin(self.path, version, name)
 
     def unpin(self, name: str) -> tuple[int, ...]:
         """Release all versions that `name` has pinned, and return them."""
         return release_pins(self.path, name)
+
+    def tag(self, name: str, version: int | str | None = None, *, move: bool = False) -> Tag:
+        """Name a version; a tagged version can't be dropped.
+
+        Args:
+            name: of the tag.
+            version: a number, another tag's name, or None for the newest.
+            move: whether an existing tag of that name may be moved here; otherwise that is InputError.
+        """
+        number = self.manifest(self.resolve(version)).version
+        return set_tag(self.path, name, number, move=move)
 
     def verify(self, version: int | str | None = None) -> list[str]:
         """Read every byte of a version (default: the newest readable one), and all manifests; return the faults.
@@ -291,17 +296,5 @@ class Store:
 
     def _snapshot(self, manifest: Manifest) -> Snapshot:
         """Return a version's snapshot, which reads its index when it is first asked for it."""
-        content = Content(manifest, self._gather)
+        content = Content(manifest, self.shards.gather)
         return Snapshot(path=self.path, version=manifest.version, spec=self.spec, content=content)
-
-    def _gather(self, entries: Sequence[ShardEntry]) -> EpisodeIndex:
-        unknown = [entry for entry in entries if entry not in self._indices]
-        with ThreadPoolExecutor(1 if isinstance(self.path, Path) else _NUM_REQUESTS) as pool:
-            run = map if isinstance(self.path, Path) else pool.map
-            self._indices.update(zip(unknown, run(partial(read_index, self.path), unknown), strict=True))
-        episodes = gather_index([self._indices[entry] for entry in entries])
-        twice = np.flatnonzero(episodes.uid[1:] == episodes.uid[:-1])
-        if twice.size:
-            uid = episodes.uid[twice[0]]
-            raise ClashError(f"{self.path}: episode {uid} would be in the store twice; give new episodes new uids")
-        return episodes

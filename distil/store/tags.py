@@ -5,15 +5,12 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from distil.errors import InputError, RunError
 from distil.store.backend import backend, read_json
 from distil.store.files import dump_json
 from distil.store.location import Location
-
-if TYPE_CHECKING:
-    from distil.store.store import Store
+from distil.store.versions import has_version
 
 _FOLDER = "tags"
 _NAME = re.compile(r"(?=.*[^0-9])[A-Za-z0-9_][A-Za-z0-9_.-]{0,80}")
@@ -55,29 +52,21 @@ def list_tags(root: Location) -> list[Tag]:
     return [read_tag(root, name) for name in sorted(match[1] for match in matches if match)]
 
 
-def set_tag(store: Store, name: str, version: int | str | None = None, *, move: bool = False) -> Tag:
-    """Name a version.
-
-    Args:
-        store: whose.
-        name: of the tag.
-        version: a number, another tag's name, or None for the newest.
-        move: whether a tag of that name may be moved here; otherwise that is InputError.
-    """
-    number = store.manifest(store.resolve(version)).version
-    tag = Tag(name=name, version=number, created_s=int(time.time()))
-    content, files = dump_json({"version": number, "created_s": tag.created_s}), backend(store.path)
+def set_tag(root: Location, name: str, version: int, *, move: bool = False) -> Tag:
+    """Name a version that exists; see `Store.tag`."""
+    tag = Tag(name=name, version=version, created_s=int(time.time()))
+    content, files = dump_json({"version": version, "created_s": tag.created_s}), backend(root)
     try:
         if move:
             files.put(_key(name), content)
         else:
             files.put_if_absent(_key(name), content)
     except FileExistsError:
-        at = read_tag(store.path, name).version
-        raise InputError(f"{store.path}: tag {name!r} is at version {at}; delete it, or --move it") from None
-    if number and number not in store.versions():  # dropped meanwhile: a drop that comes later will see the tag
+        at = read_tag(root, name).version
+        raise InputError(f"{root}: tag {name!r} is at version {at}; delete it, or --move it") from None
+    if version and not has_version(root, version):  # dropped meanwhile: a drop that comes later will see the tag
         files.delete(_key(name))
-        raise InputError(f"{store.path}: version {number} has just been dropped")
+        raise InputError(f"{root}: version {version} has just been dropped")
     return tag
 
 

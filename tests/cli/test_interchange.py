@@ -15,7 +15,6 @@ from distil.errors import InputError, RunError
 from distil.interchange.episodes import demonstration
 from distil.spaces import action_spec, observation_spec
 from distil.store import Store, StoreSpec
-from distil.store.tags import set_tag
 
 h5py = pytest.importorskip("h5py", reason="needs pip install 'distil[robomimic]'")
 
@@ -53,7 +52,7 @@ def test_out_and_in_again(tmp_path: Path, store: Path) -> None:
 
 def test_a_version_by_number_or_tag(tmp_path: Path, store: Path) -> None:
     made = Store.open(store)
-    set_tag(made, "before")
+    made.tag("before")
     writer = made.writer("w2")
     rows, facts = {"obs": np.zeros((3, 4), np.float32)}, {"uid": "e9", "terminated": True, "truncated": False}
     writer.add(demonstration(observations=rows, actions=np.array([0, 1]), rewards=np.ones(2), **facts))

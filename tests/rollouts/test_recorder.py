@@ -18,7 +18,7 @@ SPEC = EnvSpec(
 
 
 @given(st.lists(st.lists(st.integers(1, 150), min_size=1, max_size=3), min_size=1, max_size=4))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_columns_are_what_was_written(lengths):
     """Slot i runs the episodes of lengths[i] one after another; every value names its slot and step."""
     num = len(lengths)

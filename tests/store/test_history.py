@@ -10,7 +10,6 @@ from distil.errors import InputError
 from distil.store import ShardEntry, Store, history
 from distil.store.history import diff, drop, droppable, summaries
 from distil.store.manifest import read_manifest
-from distil.store.tags import set_tag
 
 Fill = Callable[..., Store]
 
@@ -33,7 +32,7 @@ def store(fill: Fill, make_episode: Any) -> Store:
 
 
 def test_summaries_and_differences(store: Store) -> None:
-    set_tag(store, "best", 2)
+    store.tag("best", 2)
     found = summaries(store)
     assert [(item.version, item.num_episodes, item.num_transitions, item.num_shards, item.tags) for item in found] == [
         (1, 2, 7, 1, ()),
@@ -56,7 +55,7 @@ def test_other_steps_under_one_uid_are_a_change(store: Store, make_episode: Any)
 
 def test_dropping_keeps_the_rest_and_never_frees_a_number(store: Store, make_episode: Any) -> None:
     pinned = store.snapshot(1)
-    set_tag(store, "best", 2)
+    store.tag("best", 2)
     assert droppable(store, 1) == [1, 3]
     assert droppable(store, 2) == [1]
     for versions, text in (([4], "the newest"), ([1, 2], "is tagged 'best'"), ([1, 9], "no version 9")):
@@ -80,7 +79,7 @@ def test_a_tag_that_comes_at_the_same_time_wins_or_fails(store: Store, monkeypat
     real = history.drop_manifest
 
     def late(root: Any, version: int) -> None:
-        set_tag(store, "mine", version)
+        store.tag("mine", version)
         real(root, version)
 
     monkeypatch.setattr(history, "drop_manifest", late)

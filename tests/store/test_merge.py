@@ -16,7 +16,7 @@ def test_chosen_episodes_come_in_the_order_of_their_uids(fill: Fill) -> None:
     store = fill([3, 1, 4, 2, 5], [1, 0, 1, 0, 1])
     entries, wanted = store.snapshot().entries, ["test-0000", "test-0003", "test-0004"]
     keep = [np.isin(store.index(entry).column("uid").to_pylist(), wanted) for entry in entries]
-    entry = merge_shards(store, entries, "part", keep)
+    entry = merge_shards(store.shards, entries, "part", keep)
     assert store.versions() == [1]  # nothing is committed
     index = store.index(entry).to_pydict()
     assert (index["uid"], index["length"], index["first_row"]) == (wanted, [3, 2, 5], [0, 4, 7])
@@ -40,4 +40,4 @@ def test_altered_shards_are_refused(fill: Fill) -> None:
     path.chmod(0o644)
     path.write_bytes(data)
     with pytest.raises(RunError, match=f"{entries[0].path}: altered"):
-        merge_shards(store, entries, "part")
+        merge_shards(store.shards, entries, "part")

@@ -17,7 +17,6 @@ from distil.store.episodes import EpisodeSampler
 from distil.store.mixture import MixedSampler, MixtureConfig, distinct, split
 from distil.store.order import Cursor
 from distil.store.stream import StreamSampler
-from distil.store.tags import set_tag
 
 Fill = Callable[..., Store]
 
@@ -100,13 +99,13 @@ def test_a_mixture_from_its_configuration(fill: Fill, tmp_path: Path, spec: Stor
 def test_a_pinned_mixture_stays_as_it_was(fill: Fill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever commits, whatever tag moves, and from whatever folder it is read."""
     one, other = fill([3, 4], name="a"), fill([6], name="b")
-    set_tag(other, "best")
+    other.tag("best")
     monkeypatch.chdir(tmp_path)
     config = validate(MixtureConfig, {"parts": [{"path": "a", "weight": 2}, {"path": "b", "version": "best"}]})
     pinned = config.pin()
     for store in (one, other):
         store.publish(store.manifest().listing((), ""))
-    set_tag(other, "best", 2, move=True)
+    other.tag("best", 2, move=True)
     monkeypatch.chdir("/")
     assert [part.version for part in pinned.parts] == [1, 1]
     assert [part.episodes.length.tolist() for part in pinned.resolve()] == [[3, 4], [6]]

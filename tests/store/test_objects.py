@@ -19,9 +19,7 @@ from distil.store.backend import backend
 from distil.store.compact import compact
 from distil.store.gc import collect_garbage
 from distil.store.history import diff, drop, summaries
-from distil.store.location import Url, location
 from distil.store.recover import recover
-from distil.store.tags import set_tag
 
 pytest.importorskip("obstore", reason="obstore isn't installed")
 
@@ -124,7 +122,7 @@ def test_housekeeping_works_remotely(url: str, spec: StoreSpec, make_episode: An
     for number in range(4):
         store.commit([sealed(store, make_episode(number, 3))])
     before = store.snapshot().digest
-    set_tag(store, "three", 3)
+    store.tag("three", 3)
     report = compact(store)
     assert (report.num_before, report.num_after, store.snapshot().digest) == (4, 1, before)
     lost = sealed(store, make_episode(9, 3))
@@ -156,17 +154,6 @@ def test_an_old_shard_is_renewed_by_its_commit(
     backend(store.path).delete(entry.path)
     assert store.commit([entry]).version == 1
     assert Store.open(url).snapshot().episode(0).length == 3
-
-
-def test_addresses() -> None:
-    assert location("s3://bucket/a/") == Url("s3://bucket/a")
-    assert location("demos") == Path("demos")
-    assert str(Url("s3://b") / "x") == "s3://b/x"
-    assert Url("s3://b/x").resolve().name == "x"
-    with pytest.raises(InputError, match="no store of kind ftp://"):
-        location("ftp://x/y")
-    with pytest.raises(InputError, match="no bucket"):
-        location("s3:///")
 
 
 def test_a_service_that_refuses_is_one_line(s3: str, spec: StoreSpec, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ def snapshot(fill: Callable[..., Store]) -> Snapshot:
     return fill([300, 2000, 50], [0, 1, 0]).snapshot()
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     wanted=st.lists(st.tuples(st.integers(0, 1), st.integers(0, 340), st.integers(0, 12)), max_size=30),
     shuffle=st.booleans(),

@@ -84,7 +84,7 @@ def test_an_epoch_has_every_sample_once(snapshot: Snapshot) -> None:
     assert len({tuple(epoch) for epoch in epochs}) == 3
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batch_size=st.integers(1, 200), before=st.integers(0, 12), seed=st.integers(0, 3))
 def test_resuming_gives_the_same_batches(snapshot: Snapshot, batch_size: int, before: int, seed: int) -> None:
     """CORRECTNESS 11: a cursor continues the stream exactly."""

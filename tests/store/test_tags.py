@@ -8,7 +8,7 @@ import pytest
 from distil.errors import InputError, RunError
 from distil.store import Store
 from distil.store.history import drop
-from distil.store.tags import delete_tag, list_tags, read_tag, set_tag
+from distil.store.tags import delete_tag, list_tags, read_tag
 
 Fill = Callable[..., Store]
 
@@ -25,25 +25,25 @@ def store(fill: Fill, make_episode: Any) -> Store:
 
 def test_a_tag_is_a_name_for_a_version(store: Store) -> None:
     assert list_tags(store.path) == []
-    set_tag(store, "best", 1)
-    set_tag(store, "now")
-    set_tag(store, "same", "best")
+    store.tag("best", 1)
+    store.tag("now")
+    store.tag("same", "best")
     assert {tag.name: tag.version for tag in list_tags(store.path)} == {"best": 1, "now": 2, "same": 1}
     assert store.snapshot("best").num_episodes == 2
     assert store.verify("best") == []
     with pytest.raises(InputError, match="tag 'best' is at version 1"):
-        set_tag(store, "best", 2)
-    assert set_tag(store, "best", 2, move=True).version == read_tag(store.path, "best").version == 2
+        store.tag("best", 2)
+    assert store.tag("best", 2, move=True).version == read_tag(store.path, "best").version == 2
     delete_tag(store.path, "best")
     with pytest.raises(InputError, match="no tag 'best'; there is now, same"):
         store.snapshot("best")
     with pytest.raises(InputError, match="no version 9"):
-        set_tag(store, "x", 9)
+        store.tag("x", 9)
 
 
 @pytest.mark.parametrize("name", ["", "12", "../x", ".x", "a/b", "x" * 100, "a b"])
 def test_bad_names(store: Store, name: str) -> None:
-    for call in (set_tag, lambda s, n: delete_tag(s.path, n)):
+    for call in (Store.tag, lambda s, n: delete_tag(s.path, n)):
         with pytest.raises(InputError, match="not only digits"):
             call(store, name)
 
@@ -59,14 +59,14 @@ def test_a_version_that_is_dropped_meanwhile_gets_no_tag(store: Store, monkeypat
 
     monkeypatch.setattr(Store, "manifest", late)
     with pytest.raises(InputError, match="version 1 has just been dropped"):
-        set_tag(store, "old", 1)
+        store.tag("old", 1)
     assert list_tags(store.path) == []
 
 
 def test_damaged_tags_are_named(store: Store) -> None:
     from distil.store.files import dump_json
 
-    set_tag(store, "best")
+    store.tag("best")
     path = store.path / "tags" / "best.json"
     path.write_bytes(dump_json({"version": "two", "created_s": 0}))
     with pytest.raises(RunError, match=r"best\.json: makes no sense"):
