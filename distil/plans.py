@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from distil.objectives.base import DEMOS
 from distil.store.weights import WeightConfig
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ Metrics = Mapping[str, float]
 Who = Literal["expert", "policy", "random"]
 Unit = Literal["episode", "step"]
 Source = Literal["demos", "agent"]
-DEMOS = "demos"
 
 
 @dataclass(frozen=True, kw_only=True)

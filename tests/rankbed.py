@@ -13,7 +13,7 @@ from distil.learners.base import LearnerSetup
 from distil.learners.config import LearnerConfig
 from distil.learners.data import demos
 from distil.learners.rank import Rank
-from distil.learners.ranks import Ranks
+from distil.objectives.ranks import Ranks
 from distil.objectives.supervised import Supervised
 from distil.plans import UpdatePlan
 from distil.policies.config import MlpConfig, PolicyConfig

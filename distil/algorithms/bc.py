@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from distil.algorithms.base import AlgorithmConfig, Budget
+from distil.objectives.config import ObjectiveConfig, SupervisedConfig
 from distil.plans import CollectPlan, EvaluatePlan, Round, RoundReport, UpdatePlan
 
 
@@ -17,6 +18,7 @@ class BCConfig(AlgorithmConfig):
     """`algorithm: {kind: bc}`. How long to train is `learner.num_steps`, on how much `data.episodes`."""
 
     kind: Literal["bc"] = "bc"
+    objective: ObjectiveConfig = SupervisedConfig()  # what the learner minimises
 
     def build(self, budget: Budget) -> BehaviouralCloning:
         """Return the algorithm under `budget`."""

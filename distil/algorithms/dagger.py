@@ -17,6 +17,7 @@ from distil.algorithms.base import AlgorithmConfig, Budget, Needs
 from distil.config import Config
 from distil.errors import InputError
 from distil.experts.gates.config import GateConfig, HumanGateConfig
+from distil.objectives.config import ObjectiveConfig, SupervisedConfig
 from distil.plans import DEMOS, CheckPlan, CollectPlan, EvaluatePlan, Round, RoundReport, Spent, StreamPlan, Unit, UpdatePlan
 from distil.store.weights import WeightConfig
 
@@ -80,6 +81,7 @@ class DaggerConfig(AlgorithmConfig):
     """`algorithm: {kind: dagger}`. Round 0 has `data.episodes` demonstrations; `learner.num_steps` is of each round."""
 
     kind: Literal["dagger"] = "dagger"
+    objective: ObjectiveConfig = SupervisedConfig()  # what the learner minimises
     rounds: int = Field(default=20, ge=1)  # at most, round 0 included
     episodes_per_round: int = Field(default=5, ge=1)
     beta: BetaConfig = FirstBeta()

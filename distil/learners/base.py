@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from distil.learners.config import LearnerConfig
+from distil.objectives.config import ObjectiveConfig, SupervisedConfig
 from distil.plans import Metrics, UpdatePlan
 from distil.policies.spec import PolicyRef
 
@@ -45,3 +46,4 @@ class LearnerSetup:
     folder: Path  # of the checkpoints; every rank must see it
     seed: int
     resume: bool
+    objective: ObjectiveConfig = field(default_factory=SupervisedConfig)

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from distil.objectives.augment_config import AugmentConfig
-from distil.objectives.config import OptimiserConfig
+from distil.objectives.optimiser_config import OptimiserConfig
 from distil.store.reading import ReadConfig
 
 

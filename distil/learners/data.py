@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
 from distil.errors import InputError
 from distil.plans import DEMOS
@@ -18,6 +20,7 @@ from distil.store.reading import Reader
 if TYPE_CHECKING:
     from distil.store.snapshot import Snapshot
     from distil.store.weights import WeightConfig
+    from distil.store.windows import WindowOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,41 +42,19 @@ class TrainingData:
         facts = [[part.digest, share] for part, share in zip(self.parts, self.shares, strict=True)]
         return xxhash.xxh3_128_hexdigest(json.dumps(facts).encode())
 
-    def sources(
-        self, reader: Reader, *, validation_fraction: float, seed: int, obs_horizon: int, chunk: int
-    ) -> tuple[SampleSource, SampleSource | None]:
-        """Return the sources of the training and the held-out episodes; None if nothing is held out. These have no weights.
-
-        Args:
-            reader: reads all of them within one budget.
-            validation_fraction: of the episodes of each part, about (see `Snapshot.split`).
-            seed: picks the held-out episodes.
-            obs_horizon: observations of a window.
-            chunk: actions of a window.
-
-        Raises:
-            InputError: a part has no labelled transition to train on; the reader's budget is too small.
-        """
+    def split(self, validation_fraction: float, seed: int) -> list[tuple[Snapshot, Snapshot]]:
+        """Return (training, held-out episodes) of each part; no part trains on what another one holds out."""
         if self.shares is None:
-            halves = [self.parts[0].split(validation_fraction, seed)]
-        else:
-            halves = split(self.parts, validation_fraction, seed)
-        for part, (training, _) in zip(self.parts, halves, strict=True):
-            if not _is_labelled(training):
-                raise InputError(_nothing(part))
-        halves = [(training, replace(held_out, weights=None)) for training, held_out in halves]
-        labelled = [[half for half in pair if _is_labelled(half)] for pair in halves]
-        found = reader.mixture(labelled, obs_horizon=obs_horizon, chunk=chunk)
-        return self._mix([parts[0] for parts in found]), self._held_out([parts[1:] for parts in found])
+            return [self.parts[0].split(validation_fraction, seed)]
+        return split(self.parts, validation_fraction, seed)
 
-    def _mix(self, sources: Sequence[SampleSource]) -> SampleSource:
+    def mix(self, sources: Sequence[SampleSource]) -> SampleSource:
+        """Return one source of the parts' samples, in proportion to their shares."""
         return sources[0] if self.shares is None else MixedSampler(sources, self.shares)
 
-    def _held_out(self, found: Sequence[Sequence[SampleSource]]) -> SampleSource | None:
-        sources = [source for part in found for source in part]
-        if not sources:
-            return None
-        return sources[0] if self.shares is None else MixedSampler(sources, [1.0] * len(sources))  # only scanned
+    def chain(self, sources: Sequence[SampleSource]) -> SampleSource:
+        """Return one source of the parts' samples, to be scanned."""
+        return sources[0] if self.shares is None else MixedSampler(sources, [1.0] * len(sources))
 
 
 Streams = Mapping[str, TrainingData]
@@ -84,13 +65,80 @@ def demos(*parts: Snapshot, shares: Sequence[float] | None = None) -> Streams:
     return {DEMOS: TrainingData(parts=parts, shares=None if shares is None else tuple(shares))}
 
 
-def _is_labelled(snapshot: Snapshot) -> bool:
-    return bool(snapshot.episodes.num_labelled.any())
+def digest_of(streams: Streams) -> str:
+    """Return the identity, in hex, of what all streams of an update are learned from."""
+    if len(streams) == 1 and DEMOS in streams:
+        return streams[DEMOS].digest  # as checkpoints have it that were written before there were several streams
+    facts = sorted((name, data.digest) for name, data in streams.items())
+    return xxhash.xxh3_128_hexdigest(json.dumps(facts).encode())
 
 
-def _nothing(part: Snapshot) -> str:
-    if _is_labelled(part):
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """What an update draws from."""
+
+    training: Mapping[str, SampleSource]  # by stream
+    held_out: SampleSource | None  # of the main stream; None: nothing is held out. Without weights
+
+    @property
+    def tier(self) -> int:
+        """1: all streams are in memory, 2: one is streamed."""
+        return max(source.tier for source in self.training.values())
+
+
+def open_sources(
+    streams: Streams, needs: Mapping[str, WindowOptions], reader: Reader, *, validation_fraction: float, seed: int
+) -> Sources:
+    """Return the sources of the streams in `needs`, the main one first. No stream trains on what the main one holds out.
+
+    Args:
+        streams: by name.
+        needs: name -> what a sample of that stream holds.
+        reader: reads all of them within one budget.
+        validation_fraction: of the episodes of each part of the main stream, about (see `Snapshot.split`).
+        seed: picks the held-out episodes.
+
+    Raises:
+        InputError: there is no such stream; a part has nothing to train on; the reader's budget is too small.
+    """
+    if missing := [name for name in needs if name not in streams]:
+        raise InputError(f"the objective needs a stream {missing[0]!r}, the plan has {', '.join(streams)}; fix `needs`")
+    main = next(iter(needs))
+    halves = streams[main].split(validation_fraction, seed)
+    out = np.concatenate([held_out.episodes.digest for _, held_out in halves])
+    stores: list[list[Snapshot]] = []
+    windows: list[WindowOptions] = []
+    for name, options in needs.items():
+        data, every = streams[name], options.get("every", False)
+        pairs = halves if name == main else [(_without(part, out), None) for part in data.parts]
+        for part, (training, held_out) in zip(data.parts, pairs, strict=True):
+            if not _has_samples(training, every):
+                raise InputError(_nothing(part, every))
+            unweighted = [] if held_out is None else [replace(held_out, weights=None)]
+            stores.append([training, *(half for half in unweighted if _has_samples(half, every))])
+            windows.append(options)
+    opened = iter(reader.mixture(stores, windows))
+    parts = {name: [next(opened) for _ in streams[name].parts] for name in needs}
+    held = [source for part in parts[main] for source in part[1:]]
+    return Sources(
+        training={name: streams[name].mix([part[0] for part in found]) for name, found in parts.items()},
+        held_out=streams[main].chain(held) if held else None,
+    )
+
+
+def _without(snapshot: Snapshot, digests: NDArray[Any]) -> Snapshot:
+    """Return the episodes whose steps have none of these digests."""
+    return snapshot.select(np.flatnonzero(~np.isin(snapshot.episodes.digest, digests))) if len(digests) else snapshot
+
+
+def _has_samples(snapshot: Snapshot, every: bool) -> bool:
+    return bool(snapshot.num_episodes if every else snapshot.episodes.num_labelled.any())
+
+
+def _nothing(part: Snapshot, every: bool) -> str:
+    if _has_samples(part, every):
         return (
             f"{part.path}: all labelled episodes of this part are held out; choose more, or set learner.validation_fraction=0"
         )
-    return f"{part.path}: no labelled transition to train on; collect demonstrations first (distil collect)"
+    what = "episode" if every else "labelled transition"
+    return f"{part.path}: no {what} to train on; collect demonstrations first (distil collect)"

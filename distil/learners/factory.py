@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from distil.cluster import START_TIMEOUT_S
 from distil.learners.base import Learner, LearnerSetup
 from distil.learners.config import LearnerConfig
+from distil.objectives.config import ObjectiveConfig, SupervisedConfig
 from distil.types import Note, Progress, silent, unheard
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def make_learner(
     spec: StoreSpec,
     folder: Path,
     *,
+    objective: ObjectiveConfig = SupervisedConfig(),  # noqa: B008 (immutable)
     seed: int,
     resume: bool = False,
     progress: Progress = silent,
@@ -48,6 +50,7 @@ def make_learner(
         policy: what to train.
         spec: spaces of the store that it will be trained on.
         folder: where checkpoints go; with several nodes, a shared one. Without `resume`, older ones in it are removed.
+        objective: what to minimise.
         seed: the run's root seed.
         resume: continue from the newest checkpoint in `folder`, if there is one.
         progress: told of the steps.
@@ -57,7 +60,9 @@ def make_learner(
     Raises:
         InputError: a checkpoint to resume from has other shapes; the device doesn't exist; or Ray has no room for the ranks.
     """
-    setup = LearnerSetup(config=config, policy=policy, spec=spec, folder=folder.resolve(), seed=seed, resume=resume)
+    setup = LearnerSetup(
+        config=config, policy=policy, objective=objective, spec=spec, folder=folder.resolve(), seed=seed, resume=resume
+    )
     if config.num_learners:
         from distil.learners.ray_train import RayLearner
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from distil.learners.base import LearnerSetup
 from distil.learners.rank import Rank, choose_device
-from distil.learners.ranks import Ranks
+from distil.objectives.ranks import Ranks
 from distil.plans import Metrics, UpdatePlan
 from distil.policies.spec import PolicyRef
 from distil.types import Note, Progress, silent, unheard

@@ -8,23 +8,24 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from distil.learners.config import LearnerConfig
-from distil.learners.ranks import Ranks
 from distil.objectives.augment import Augmenter
 from distil.objectives.base import Objective
+from distil.objectives.ranks import Ranks
 from distil.seeding import integer
 from distil.store.order import Cursor, SampleSource
 from distil.types import Batch, Progress
 
 _REPORT_EVERY_S = 0.5
-_RECENT = 100  # steps that `train/loss` is the mean of
+_RECENT = 100  # steps that `train/loss` and other figures are means of
 _VALIDATION_BATCH = 4096
 
 
@@ -37,13 +38,21 @@ class FitState:
     best_loss: float | None = None
     num_worse: int = 0  # validations since the best
     best: Mapping[str, Tensor] | None = None  # the evaluated weights at the best validation
-    recent: deque[Mapping[str, Tensor]] = field(default_factory=lambda: deque(maxlen=_RECENT))
+    recent: dict[str, deque[Tensor]] = field(default_factory=dict)  # what the last steps returned, by name
+
+    def record(self, figures: Mapping[str, Tensor]) -> None:
+        """Count a step, and keep what it returned."""
+        self.step += 1
+        for name, value in figures.items():
+            values = self.recent.get(name)
+            if values is None:
+                values = self.recent[name] = deque(maxlen=_RECENT)
+            values.append(value)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors for a checkpoint, by flat name."""
         out = {f"best.{name}": value for name, value in (self.best or {}).items()}
-        names = self.recent[0] if self.recent else {}
-        return out | {f"recent.{name}": torch.stack([figures[name].cpu() for figures in self.recent]) for name in names}
+        return out | {f"recent.{name}": torch.stack([x.cpu() for x in values]) for name, values in self.recent.items()}
 
     def counters(self) -> dict[str, Any]:
         """Return the JSON part."""
@@ -55,9 +64,8 @@ class FitState:
         """Return the state that `tensors` and `counters` were taken from."""
         best = {name.removeprefix("best."): value for name, value in tensors.items() if name.startswith("best.")}
         recent = {name.removeprefix("recent."): value for name, value in tensors.items() if name.startswith("recent.")}
-        state = cls(**{**counters, "best": best or None})
-        state.recent.extend({name: recent[name][i] for name in recent} for i in range(len(next(iter(recent.values()), ()))))
-        return state
+        values = {name: deque(value, maxlen=_RECENT) for name, value in recent.items()}
+        return cls(**{**counters, "best": best or None, "recent": values})
 
 
 def to_torch(batch: Batch, device: torch.device) -> Batch:
@@ -83,7 +91,7 @@ class Fit:
 
     objective: Objective
     config: LearnerConfig
-    train: SampleSource
+    train: Mapping[str, SampleSource]  # by stream, the main one first
     validation: SampleSource | None
     num_steps: int
     seed: int  # of this update
@@ -100,7 +108,8 @@ class Fit:
         """Take the steps that are left; return the update's metrics. The objective ends with the weights to keep."""
         start_s = time.perf_counter()
         stop = False
-        with closing(self._batches()) as batches:
+        with ExitStack() as stack:
+            batches = {name: stack.enter_context(closing(self._batches(name))) for name in self.train}
             while self.state.step < self.num_steps and not stop:
                 if self.state.step % self.config.checkpoint_every == 0:
                     names = ("loss", self.ranks.rank, self.state.step)
@@ -115,11 +124,17 @@ class Fit:
             self.objective.restore_policy(self.state.best)
         return self._metrics(time.perf_counter() - start_s)
 
-    def _batches(self) -> Generator[Batch, None, None]:
-        size, num_samples = self.config.batch_size, self.train.num_samples
-        return self.train.batches(
+    @property
+    def _main(self) -> str:
+        return next(iter(self.train))
+
+    def _batches(self, name: str) -> Generator[Batch, None, None]:
+        """Return the batches of a stream from the current step on. Each stream has an order of its own."""
+        source, size = self.train[name], self.config.batch_size
+        num_samples = source.num_samples
+        return source.batches(
             batch_size=size,
-            seed=integer(self.seed, "batches"),
+            seed=integer(self.seed, "batches", *([] if name == self._main else [name])),
             cursor=Cursor().advance(self.state.step * size, num_samples),
             rank=self.ranks.rank,
             world_size=self.ranks.world_size,
@@ -133,21 +148,20 @@ class Fit:
         periods = [self.config.checkpoint_every] + ([self.config.validate_every] if self.validation is not None else [])
         return min(self.num_steps, *((step // every + 1) * every for every in periods))
 
-    def _take(self, batches: Iterator[Batch], num: int) -> None:
-        step, device, recent, state = self.objective.step, self.ranks.device, self.state.recent, self.state
-        clock = time.perf_counter
+    def _take(self, batches: Mapping[str, Iterator[Batch]], num: int) -> None:
+        step, augment, device, state = self.objective.step, self.augment, self.ranks.device, self.state
+        clock, streams = time.perf_counter, batches.items()
         for _ in range(num):
             before_s = clock()
-            batch = to_torch(next(batches), device)
+            drawn = {name: to_torch(next(source), device) for name, source in streams}
             after_s = clock()
             self.data_wait_s += after_s - before_s
-            recent.append(step({"demos": self.augment(batch)}))
-            state.step += 1
-            if (
-                after_s - self._reported > _REPORT_EVERY_S and state.step < self.num_steps
-            ):  # the end is told once, by `_metrics`
+            figures = step({name: augment(batch) for name, batch in drawn.items()})
+            state.record(figures)
+            # The end of the update is told once, by `_metrics`.
+            if after_s - self._reported > _REPORT_EVERY_S and state.step < self.num_steps:
                 self._reported = after_s
-                self.progress("update", state.step, self.num_steps, loss=float(recent[-1]["loss"]))
+                self.progress("update", state.step, self.num_steps, **_first(figures))
         self.steps_here += num
 
     def _validate(self, validation: SampleSource) -> bool:
@@ -157,7 +171,7 @@ class Fit:
         with torch.inference_mode():
             for index, batch in enumerate(validation.scan(_VALIDATION_BATCH)):
                 if index % self.ranks.world_size == self.ranks.rank:
-                    loss_B = policy.loss(to_torch(batch, self.ranks.device), generator=generator)
+                    loss_B = self.objective.validate(policy, to_torch(batch, self.ranks.device), generator)
                     total, count = total + float(loss_B.double().sum()), count + len(loss_B)
         total, count_all = self.ranks.total([total, count])
         state.validation_loss = total / count_all
@@ -170,23 +184,25 @@ class Fit:
 
     def _metrics(self, update_s: float) -> dict[str, float]:
         state, size = self.state, self.config.batch_size
-        figures = [self._mean_recent(name) for name in ("loss", "grad_norm")]
-        out = {
-            "train/loss": figures[0],
+        figures = {name: self._mean(values) for name, values in state.recent.items()}
+        out = {f"train/{name}": value for name, value in figures.items()} | {
             "train/steps": float(state.step),
-            "train/epochs": state.step * size / self.train.num_samples,
+            "train/epochs": state.step * size / self.train[self._main].num_samples,
             "train/samples_per_s": self.steps_here * size / update_s,
             "time/update_s": update_s,
             "time/data_wait_s": self.data_wait_s,
         }
-        if self.config.grad_clip is not None:
-            out["train/grad_norm"] = figures[1]
         if state.validation_loss is not None and state.best_loss is not None:
             out["train/validation_loss"] = state.best_loss if self.config.patience else state.validation_loss
-        self.progress("update", state.step if self.config.patience is None else self.num_steps, self.num_steps, loss=figures[0])
+        done = state.step if self.config.patience is None else self.num_steps
+        self.progress("update", done, self.num_steps, **_first(figures))
         return out
 
-    def _mean_recent(self, name: str) -> float:
-        values = [figures[name] for figures in self.state.recent if name in figures]
-        mean = float(torch.stack([value.cpu() for value in values]).double().mean()) if values else 0.0
+    def _mean(self, values: deque[Tensor]) -> float:
+        mean = float(torch.stack([value.cpu() for value in values]).double().mean())
         return self.ranks.total([mean])[0] / self.ranks.world_size
+
+
+def _first(figures: Mapping[str, Tensor | float]) -> dict[str, float]:
+    """Return the first figure alone: the one that is shown as progress."""
+    return {name: float(value) for name, value in islice(figures.items(), 1)}

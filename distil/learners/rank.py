@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,22 +10,19 @@ import torch
 from distil.errors import InputError, RunError
 from distil.learners.base import LearnerSetup
 from distil.learners.checkpoints import Checkpoint, Checkpoints
-from distil.learners.data import Streams, TrainingData
+from distil.learners.data import Sources, Streams, TrainingData, digest_of, open_sources
 from distil.learners.loop import Fit, FitState
-from distil.learners.ranks import ALONE, Ranks
 from distil.objectives.augment import Augmenter
-from distil.objectives.base import ObjectiveState
-from distil.objectives.supervised import Supervised
-from distil.plans import DEMOS, Metrics, UpdatePlan
+from distil.objectives.base import Objective, ObjectiveState
+from distil.objectives.ranks import ALONE, Ranks
+from distil.plans import Metrics, UpdatePlan
 from distil.policies.policy import Policy
 from distil.policies.spec import PolicyRef
 from distil.seeding import integer
-from distil.store.order import SampleSource
 from distil.store.reading import Reader
 from distil.types import Note, Progress, silent, unheard
 
 _IN_MEMORY = "in memory"
-_MOST_NAMES = 8  # of dimensions, in a line
 
 
 def choose_device(name: str) -> torch.device:
@@ -49,7 +46,6 @@ class Rank:
         self._checkpoints = Checkpoints(setup.folder)
         self._reader = Reader(setup.config.read, note=self._note_once)
         self._version = 0
-        self._fitted = False
         self._ref: PolicyRef | None = None
         if setup.resume:
             self._load(next((c for c in self._checkpoints.newest_first() if c.done), None))
@@ -70,9 +66,9 @@ class Rank:
             InputError: the data have nothing to train on; a checkpoint has other shapes.
             RunError: the disk is full; the ranks don't share the folder.
         """
-        data = streams[DEMOS].weighted(plan.weights)
+        streams = {name: _weighted(name, data, plan) for name, data in streams.items()}
         names = ("round", "num_steps", "from_scratch")
-        identity = {name: getattr(plan, name) for name in names} | {"data": data.digest}
+        identity = {name: getattr(plan, name) for name in names} | {"data": digest_of(streams)}
         found = next((c for c in self._checkpoints.newest_first() if identity.items() <= c.state.items()), None)
         self._load(found)
         step = found.state["step"] if found else 0
@@ -83,74 +79,59 @@ class Rank:
         if found is not None and found.done:
             return dict(found.state["metrics"])
         if found is None and plan.from_scratch:
-            self._objective, self._fitted = _build(self._setup, self._ranks), False
-        return self._fit(plan, data, identity, found)
+            self._objective = _build(self._setup, self._ranks)
+        with self._setup.objective.naming_faults():
+            return self._fit(plan, streams, identity, found)
 
-    def _fit(self, plan: UpdatePlan, data: TrainingData, identity: Mapping[str, Any], found: Checkpoint | None) -> Metrics:
-        config, seed = self._setup.config, self._setup.seed
+    def _fit(self, plan: UpdatePlan, streams: Streams, identity: Mapping[str, Any], found: Checkpoint | None) -> Metrics:
+        objective, config = self._objective, self._setup.config
         self._decide_budget(found)
-        train, validation = self._samplers(data)
-        if config.validation_fraction and validation is None:
-            self._note_once("nothing is held out for validation: that takes two labelled episodes")
-        reading = self._reading()
-        if found is not None and found.state["reading"] != reading:
-            raise InputError(
-                f"the update was begun with data {found.state['reading']}, here they are {reading}: batches would differ; "
-                "set learner.read.memory_budget as it was, or leave it out"
-            )
-        identity = {**identity, "reading": reading, "budget_bytes": self._least_budget()}
+        sources = self._sources(streams)
+        identity = {**identity, "reading": self._reading(found), "budget_bytes": self._least_budget()}
         if found is None:
-            self._fit_statistics(train)
+            for note in objective.fit_statistics(sources.training):
+                self._note_once(note)
+            objective.begin(plan.num_steps)
         state = FitState.load(found.tensors, found.state["fit"]) if found else FitState()
-        if found is None:
-            self._objective.begin(plan.num_steps)
         fit = Fit(
-            objective=self._objective,
+            objective=objective,
             config=config,
-            train=train,
-            validation=validation,
+            train=objective.prepare(sources.training),
+            validation=sources.held_out,
             num_steps=plan.num_steps,
-            seed=integer(seed, "update", plan.round),
+            seed=integer(self._setup.seed, "update", plan.round),
             ranks=self._ranks,
             state=state,
             save=lambda: self._save(identity, state, None),
             progress=self._progress,
-            augment=Augmenter(config.augment, self._objective.policy, rank=self._ranks.rank, world_size=self._ranks.world_size),
+            augment=self._augmenter(),
         )
-        metrics = fit.run() | {"train/learning_rate": self._objective.learning_rate, "train/data_tier": float(train.tier)}
+        metrics = fit.run() | {f"train/{name}": value for name, value in objective.figures().items()}
+        metrics["train/data_tier"] = float(sources.tier)
         self._version += 1
         self._save(identity, state, metrics)
         return metrics
 
-    def _fit_statistics(self, train: SampleSource) -> None:
-        """Fit the policy's statistics, once; later updates only widen the action scaling where labels have left it.
-
-        Observation statistics stay: weights that were learned with them would be of another function otherwise.
-        """
-        policy = self._objective.policy
-        if not self._fitted:
-            constant = policy.fit(train.statistics(policy.needs))
-            self._fitted = True
-            if floats := [leaf.name for leaf in self._setup.spec.observation.leaves if leaf.looks_like_float_image]:
-                self._note_once(
-                    f"{', '.join(floats)}: images of floats are read as plain numbers, without convolutions; "
-                    "give them as uint8 from 0 to 255 (distil store import: images=uint8)"
-                )
-            if constant:
-                self._note_once(_constant(constant, self._setup.policy.std_floor))
-        elif policy.actions.is_open and self._objective.widen_actions(train.statistics(["action"])["action"]):
-            self._note("labels lie outside of the range of actions that the policy could reach: it was widened to hold them")
+    def _augmenter(self) -> Augmenter:
+        policy, ranks = self._objective.policy, self._ranks
+        return Augmenter(
+            [config.build(policy) for config in self._setup.config.augment],
+            ranks.device,
+            rank=ranks.rank,
+            world_size=ranks.world_size,
+        )
 
     def _note_once(self, text: str) -> None:
         if text not in self._noted:
             self._noted.add(text)
             self._note(text)
 
-    def _samplers(self, data: TrainingData) -> tuple[SampleSource, SampleSource | None]:
-        policy, fraction = self._setup.policy, self._setup.config.validation_fraction
-        seed = integer(self._setup.seed, "validation split")
-        windows = {"obs_horizon": policy.obs_horizon, "chunk": policy.chunk}
-        return data.sources(self._reader, validation_fraction=fraction, seed=seed, **windows)
+    def _sources(self, streams: Streams) -> Sources:
+        fraction, seed = self._setup.config.validation_fraction, integer(self._setup.seed, "validation split")
+        sources = open_sources(streams, self._objective.needs, self._reader, validation_fraction=fraction, seed=seed)
+        if fraction and sources.held_out is None:
+            self._note_once("nothing is held out for validation: that takes two labelled episodes")
+        return sources
 
     def _decide_budget(self, found: Checkpoint | None) -> None:
         """Let all ranks read within one budget, rank 0's, since the order of streamed samples depends on it.
@@ -169,11 +150,17 @@ class Rank:
         assert report is not None
         return report.num_bytes if report.tier == 1 else report.budget_bytes
 
-    def _reading(self) -> str:
-        """What the order of batches depends on, besides data and seed."""
+    def _reading(self, found: Checkpoint | None) -> str:
+        """Return what the order of batches depends on, besides data and seed; InputError if `found` had another one."""
         report = self._reader.report
         assert report is not None
-        return _IN_MEMORY if report.tier == 1 else f"streamed with {report.budget_bytes} bytes"
+        reading = _IN_MEMORY if report.tier == 1 else f"streamed with {report.budget_bytes} bytes"
+        if found is not None and found.state["reading"] != reading:
+            raise InputError(
+                f"the update was begun with data {found.state['reading']}, here they are {reading}: batches would differ; "
+                "set learner.read.memory_budget as it was, or leave it out"
+            )
+        return reading
 
     def close(self) -> None:
         """Give the data's memory back."""
@@ -207,18 +194,15 @@ class Rank:
             raise InputError(
                 f"{self._setup.folder}: the checkpoint is of another policy: {error}; resume with its configuration"
             ) from None
-        self._version, self._fitted = int(checkpoint.state["version"]), True
+        self._version = int(checkpoint.state["version"])
 
 
-def _constant(names: Sequence[str], std_floor: float) -> str:
-    shown = ", ".join(names[:_MOST_NAMES]) + (", ..." if len(names) > _MOST_NAMES else "")
-    return (
-        f"{len(names)} observation dimensions vary by less than policy.std_floor={std_floor:g} in the training data, and count "
-        f"as constant: {shown}; lower it if they matter"
-    )
+def _weighted(name: str, data: TrainingData, plan: UpdatePlan) -> TrainingData:
+    """Return a stream's data with the plan's weights, which are of demonstrations."""
+    return data.weighted(plan.weights) if plan.streams[name].source == "demos" else data
 
 
-def _build(setup: LearnerSetup, ranks: Ranks) -> Supervised:
+def _build(setup: LearnerSetup, ranks: Ranks) -> Objective:
     seed = integer(setup.seed, "learner", "weights")
     policy = Policy(setup.policy, setup.spec.observation, setup.spec.action, seed=seed)
-    return Supervised(policy.to(ranks.device), setup.config, world_size=ranks.world_size)
+    return setup.objective.build(policy.to(ranks.device), setup.config, ranks)

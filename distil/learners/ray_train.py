@@ -24,7 +24,7 @@ from distil.learners.base import LearnerSetup
 from distil.learners.data import Streams, TrainingData
 from distil.learners.mailbox import Done, Mailbox, Order, PartRef, Status, StreamRef
 from distil.learners.rank import Rank, choose_device
-from distil.learners.ranks import Ranks
+from distil.objectives.ranks import Ranks
 from distil.plans import Metrics, UpdatePlan
 from distil.policies.spec import PolicyRef
 from distil.store.store import Store

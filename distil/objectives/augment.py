@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -18,10 +18,6 @@ from distil.errors import InputError, RunError
 from distil.nn.cnn import channels_last
 from distil.spaces import Leaf
 from distil.types import Batch
-
-if TYPE_CHECKING:
-    from distil.objectives.augment_config import AugmentConfig
-    from distil.policies.policy import Policy
 
 
 class Draws:
@@ -58,11 +54,13 @@ class Augmentation(Protocol):
 class Augmenter:
     """Augmentations one after another, with the generator that they draw from."""
 
-    def __init__(self, configs: Sequence[AugmentConfig], policy: Policy, *, rank: int = 0, world_size: int = 1) -> None:
-        """Build them for `policy`, whose statistics are fitted; InputError if its observations are of another kind."""
-        self._generator = torch.Generator(next(policy.parameters()).device)
+    def __init__(
+        self, augmentations: Sequence[Augmentation], device: torch.device, *, rank: int = 0, world_size: int = 1
+    ) -> None:
+        """Apply `augmentations` to batches on `device`."""
+        self._generator = torch.Generator(device)
         self._draws = Draws(self._generator, rank=rank, world_size=world_size)
-        self._augmentations = [config.build(policy) for config in configs]
+        self._augmentations = tuple(augmentations)
 
     def reseed(self, seed: int) -> None:
         """Restart the randomness at `seed`."""

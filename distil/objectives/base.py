@@ -1,37 +1,103 @@
-"""The protocol between a learner, which feeds batches, and an objective, which owns the maths and its optimisers."""
+"""The protocol between a learner, which feeds batches, and an objective, which owns the maths and its optimisers.
+
+How the protocol is used in one update:
+
+    fit_statistics(sources)          before the first step; not when the update is resumed
+    begin(num_steps)                 the same
+    prepare(sources)                 once an update, also when it is resumed
+    step(batches) ... step(batches)  one batch a stream, each this rank's slice of that stream's global batch
+    validate(policy, batch)          every `validate_every` steps, on held-out episodes
+    state_dict()                     at each checkpoint
+
+How adversarial imitation or another method of reinforcement learning fits it. `needs` names two streams, such as
+{"agent": {"n_step": 3, "every": True}, "demos": {"n_step": 1}}: the learner opens both within one memory budget and passes
+`step` one batch of each (`TransitionBatch` where `n_step` is set). The objective owns as many networks and optimisers as it
+likes, such as two critics with their targets, a discriminator and a temperature: one `step` may take several optimiser steps,
+each on its own loss, and returns one scalar a name ("critic_loss", "actor_loss", ...). What is computed once per update from
+whole episodes (advantages, old log-probabilities) is made in `prepare`, which wraps sources in ones that add fields to their
+batches. All that must survive a kill, critics and their optimisers included, goes into `state_dict` under flat names.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from distil.types import Batch
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from distil.policies.policy import Policy
+    from distil.store.order import SampleSource
+    from distil.store.windows import WindowOptions
+
+DEMOS = "demos"  # name of the stream of demonstrations
 
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveState:
-    """All that an objective needs to continue exactly where it stood."""
+    """All that an objective needs to continue exactly where it was."""
 
     tensors: Mapping[str, Tensor]  # flat names, such as `policy.encoder.0.weight`
     counters: Mapping[str, Any]  # JSON
 
 
 class Objective(Protocol):
-    """Learner-side maths. Owns its optimisers; what a learner steps."""
+    """Learner-side maths: what a learner steps. It owns its networks and optimisers."""
 
-    policy: Policy
+    @property
+    def policy(self) -> Policy:
+        """The policy that is trained."""
+
+    @property
+    def needs(self) -> Mapping[str, WindowOptions]:
+        """Stream name -> what a sample of it holds (the fields of `distil.store.windows.Windows`).
+
+        The first stream is the main one: `train/epochs` counts its epochs, and its episodes are held out for validation.
+        """
+
+    def fit_statistics(self, sources: Mapping[str, SampleSource]) -> Sequence[str]:
+        """Fit statistics that need a pass over all training samples; return notes for the user.
+
+        Called before the first step of each update on new data: networks that have learned with statistics already must keep
+        them, or become another function.
+        """
+
+    def prepare(self, sources: Mapping[str, SampleSource]) -> Mapping[str, SampleSource]:
+        """Return the sources to draw batches from: those given, or ones that add fields to their batches.
+
+        A resumed update calls it again: what it computes must depend on nothing that `step` changes, unless it is kept in
+        `state_dict`.
+        """
 
     def begin(self, num_steps: int) -> None:
-        """Start a plan of `num_steps` gradient steps: the learning rate's schedule restarts."""
+        """Start an update of `num_steps` gradient steps: learning-rate schedules restart."""
 
     def step(self, batches: Mapping[str, Batch]) -> Mapping[str, Tensor]:
-        """Take one gradient step on this rank's part of each stream's global batch; return scalars, still on the device."""
+        """Train on this rank's slice of each stream's global batch.
+
+        Args:
+            batches: stream name -> tensors on the policy's device.
+
+        Returns:
+            Name -> scalar, still on the device; the means over recent steps and ranks become the metrics `train/NAME`. The
+            first one is shown as progress.
+        """
+
+    def validate(self, policy: Policy, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Return the held-out loss of each sample, [B], of `policy`, which `evaluation_policy` returned.
+
+        Args:
+            policy: to validate; gradients are off.
+            batch: of the main stream's held-out episodes.
+            generator: of the loss's randomness.
+        """
+
+    def figures(self) -> Mapping[str, float]:
+        """Return further metrics of the last step that are no tensors, such as `learning_rate`."""
 
     def reseed(self, seed: int) -> None:
         """Restart the randomness of the loss at `seed`."""
@@ -40,7 +106,7 @@ class Objective(Protocol):
         """Return an independent copy of the policy that is to be evaluated and saved, in evaluation mode."""
 
     def restore_policy(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put the weights of an earlier `evaluation_policy` back, as both the trained and the evaluated ones."""
+        """Set the weights of an earlier `evaluation_policy`, as both the trained and the evaluated ones."""
 
     def state_dict(self) -> ObjectiveState:
         """Return the state; its tensors may share memory with the objective's."""

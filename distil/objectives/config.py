@@ -1,37 +1,67 @@
-"""How weights are stepped: AdamW's settings, the learning rate's schedule, precision. Imports no torch."""
+"""`algorithm.objective:` what the learner minimises; the learner knows objectives by it alone. Imports no torch."""
 
 from __future__ import annotations
 
-import math
-from typing import Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
 from distil.config import Config
+from distil.errors import InputError, RunError
+
+if TYPE_CHECKING:
+    from distil.objectives.base import Objective
+    from distil.objectives.optimiser_config import OptimiserConfig
+    from distil.objectives.ranks import Ranks
+    from distil.policies.policy import Policy
 
 
-class OptimiserConfig(Config):
-    """AdamW (Loshchilov and Hutter, 2019) with warm-up, schedule, clipping and averaged weights."""
+class SupervisedConfig(Config):
+    """The policy's own loss on the demonstrations: behavioural cloning and DAgger."""
 
-    learning_rate: float = Field(default=1e-3, gt=0)  # at its highest
-    weight_decay: float = Field(default=1e-4, ge=0)
-    schedule: Literal["cosine", "constant"] = "cosine"
-    warmup_steps: int = Field(default=100, ge=0)
-    grad_clip: float | None = Field(default=1.0, gt=0)  # norm of the whole gradient; null: none
-    ema_decay: float | None = Field(default=None, gt=0, lt=1)  # evaluate and save averaged weights; null: the last ones
-    precision: Literal["fp32", "bf16"] = "fp32"  # bf16: autocast of the forward pass, weights stay fp32
-    compile: bool = False  # torch.compile, needs a C compiler
+    kind: Literal["supervised"] = "supervised"
+
+    def build(self, policy: Policy, optimiser: OptimiserConfig, ranks: Ranks) -> Objective:
+        """Return the objective that trains `policy`, which is on its device already."""
+        from distil.objectives.supervised import Supervised
+
+        return Supervised(policy, optimiser, ranks)
+
+    @contextmanager
+    def naming_faults(self) -> Iterator[None]:
+        """Let exceptions through: this objective is distil's own."""
+        yield
 
 
-def learning_rate(config: OptimiserConfig, step: int, num_steps: int) -> float:
-    """Return the rate of step `step` (from 0) of `num_steps`: linear warm-up, then a half cosine down to 0, or constant.
+class ImportObjectiveConfig(Config):
+    """The user's own objective: a class that is made as `Class(policy, optimiser, ranks, **kwargs)`.
 
-    The cosine is SGDR's without restarts (Loshchilov and Hutter, 2017, equation 5, eta_min = 0). A plan shorter than ten
-    warm-ups warms up over its first tenth.
+    It has the members of `distil.objectives.base.Objective`. A subclass of `distil.objectives.gradient.GradientObjective` needs
+    only a method `loss`.
     """
-    warmup = min(config.warmup_steps, num_steps // 10)
-    if step < warmup:
-        return config.learning_rate * (step + 1) / (warmup + 1)
-    if config.schedule == "constant":
-        return config.learning_rate
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, num_steps - warmup)))
+
+    kind: Literal["import"] = "import"
+    target: str  # package.module:Class
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+
+    def build(self, policy: Policy, optimiser: OptimiserConfig, ranks: Ranks) -> Objective:
+        """Return the objective that trains `policy`; InputError names the class and what is wrong with it."""
+        from distil.objectives.imported import make
+
+        return make(self.target, self.kwargs, policy, optimiser, ranks)
+
+    @contextmanager
+    def naming_faults(self) -> Iterator[None]:
+        """Turn an exception of an update into a RunError that names the class."""
+        try:
+            yield
+        except (InputError, RunError):
+            raise
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise RunError(f"the update with objective {self.target} failed: {reason}; fix the class") from error
+
+
+ObjectiveConfig = Annotated[SupervisedConfig | ImportObjectiveConfig, Field(discriminator="kind")]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import gymnasium as gym
 import numpy as np
 
-from distil.objectives.config import OptimiserConfig
+from distil.objectives.optimiser_config import OptimiserConfig
 from distil.policies.config import CnnConfig, MlpConfig, PolicyConfig
 from distil.policies.spec import PolicyRef
 from distil.seeding import generator, integer

@@ -121,16 +121,19 @@ class Reader:
             InputError: a part has nothing to sample, or the budget is too small to stream with.
             RunError: a shard is damaged.
         """
-        return self.mixture([parts], **windows)[0]
+        return self.mixture([parts], [windows])[0]
 
-    def mixture(self, stores: Sequence[Sequence[Snapshot]], **windows: Unpack[WindowOptions]) -> list[list[SampleSource]]:
+    def mixture(
+        self, stores: Sequence[Sequence[Snapshot]], windows: Sequence[WindowOptions] | None = None
+    ) -> list[list[SampleSource]]:
         """Return what `samplers` does, of several stores that share the budget: the small ones are in memory first.
 
         Args:
-            stores: of each, the parts of one version.
-            windows: the fields of `Windows`.
+            stores: of each, the parts of one version. The same store may come again, with other windows or the same.
+            windows: of each store, the fields of `Windows`; None: the defaults for all.
         """
-        layouts = [Layout(parts[0].spec, Windows(**windows)) for parts in stores]
+        options = windows or [WindowOptions()] * len(stores)
+        layouts = [Layout(parts[0].spec, Windows(**each)) for parts, each in zip(stores, options, strict=True)]
         wholes, budget = [_union(parts) for parts in stores], self.budget_bytes
         needs = [needed_bytes(whole, layout) for whole, layout in zip(wholes, layouts, strict=True)]
         shares = _share_out(budget, needs)

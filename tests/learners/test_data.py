@@ -8,17 +8,18 @@ import torch
 
 from distil.config import validate
 from distil.errors import InputError
-from distil.learners.data import Streams, TrainingData, demos
+from distil.learners.data import Streams, TrainingData, demos, open_sources
 from distil.learners.loop import to_torch
-from distil.objectives.config import OptimiserConfig
+from distil.objectives.optimiser_config import OptimiserConfig
 from distil.objectives.supervised import Supervised
 from distil.plans import UpdatePlan
 from distil.policies.config import MlpConfig, PolicyConfig
 from distil.policies.policy import Policy
 from distil.store import MixtureConfig, ReadConfig, Reader, SampleSource, Snapshot, Store, WeightConfig
 from distil.store.mixture import MixedSampler, split
+from distil.store.windows import WindowOptions
 
-WINDOWS = {"obs_horizon": 1, "chunk": 1}
+WINDOWS: WindowOptions = {"obs_horizon": 1, "chunk": 1}
 WEIGHTS = WeightConfig(round_decay=0.5, intervention=3.0)
 
 
@@ -40,6 +41,12 @@ def of(*parts: Snapshot) -> TrainingData:
     return TrainingData(parts=parts, shares=(1.0,) * len(parts))
 
 
+def opened(data: TrainingData, reader: Reader, **facts: Any) -> tuple[SampleSource, SampleSource | None]:
+    """The sources of one stream."""
+    found = open_sources({"demos": data}, {"demos": WINDOWS}, reader, **facts)
+    return found.training["demos"], found.held_out
+
+
 def test_content_and_shares_are_the_identity(bed: Any) -> None:
     digests = {mixed(bed, shares)["demos"].digest for shares in ((2.0, 1.0), (1.0, 1.0))}
     assert len(digests) == 2
@@ -52,7 +59,7 @@ def test_each_part_holds_episodes_out_and_all_are_scanned(bed: Any) -> None:
     """CORRECTNESS 8 (data): no sample is both trained on and held out, though the parts overlap."""
     whole, reader = bed.snapshot, Reader(ReadConfig(share=False))
     data = of(whole, whole.select([0, 3, 7]), bed.more(first=20, num_episodes=10).select(range(10, 20)))
-    training, held_out = data.sources(reader, validation_fraction=0.2, seed=0, **WINDOWS)
+    training, held_out = opened(data, reader, validation_fraction=0.2, seed=0)
     assert isinstance(training, MixedSampler)
     assert held_out is not None
     seen = [
@@ -62,7 +69,7 @@ def test_each_part_holds_episodes_out_and_all_are_scanned(bed: Any) -> None:
     num_held_out = sum(half.num_episodes for _, half in split(data.parts, 0.2, seed=0))
     assert len(seen[1]) == held_out.num_samples == num_held_out * 20
     assert len(seen[0]) == (20 - num_held_out) * 20
-    alone = TrainingData(parts=(whole,)).sources(reader, validation_fraction=0.0, seed=0, **WINDOWS)
+    alone = opened(TrainingData(parts=(whole,)), reader, validation_fraction=0.0, seed=0)
     assert alone[1] is None
     assert alone[0].num_samples == 200
 
@@ -70,10 +77,10 @@ def test_each_part_holds_episodes_out_and_all_are_scanned(bed: Any) -> None:
 def test_a_part_without_anything_to_train_on_is_named(bed: Any) -> None:
     reader = Reader(ReadConfig(share=False))
     with pytest.raises(InputError, match="unlabelled: no labelled transition to train on"):
-        of(bed.snapshot, bed.empty(num_episodes=2)).sources(reader, validation_fraction=0.0, seed=0, **WINDOWS)
+        opened(of(bed.snapshot, bed.empty(num_episodes=2)), reader, validation_fraction=0.0, seed=0)
     held_out = bed.snapshot.split(0.2, 0)[1]
     with pytest.raises(InputError, match="all labelled episodes of this part are held out; choose more"):
-        of(bed.snapshot, held_out).sources(reader, validation_fraction=0.2, seed=0, **WINDOWS)
+        opened(of(bed.snapshot, held_out), reader, validation_fraction=0.2, seed=0)
 
 
 @pytest.mark.parametrize("weights", [WeightConfig(), WEIGHTS], ids=["even", "weighted"])
@@ -105,7 +112,7 @@ def test_a_killed_update_on_a_mixture_ends_as_if_it_had_not_been(
     assert all(np.array_equal(values, resumed.policy.arrays[name]) for name, values in straight.policy.arrays.items())
     assert metrics["train/validation_loss"] == expected["train/validation_loss"]
     data = streams["demos"]
-    training, held_out = data.sources(Reader(), validation_fraction=0.2, seed=bed.split_seed, **WINDOWS)
+    training, held_out = opened(data, Reader(), validation_fraction=0.2, seed=bed.split_seed)
     assert held_out is not None
     assert training.num_samples + held_out.num_samples == 10 * 20 + 5 * 30
     assert metrics["train/epochs"] == 30 * 16 / training.num_samples
@@ -130,13 +137,13 @@ def seen(source: SampleSource) -> set[float]:
 def test_a_plan_s_weights_are_those_of_what_is_trained_on(bed: Any) -> None:
     """The held-out loss is a plain mean. Of a mixture, the newest round is that of all parts."""
     whole, reader = bed.more(first=20, num_episodes=10, round=1), Reader(ReadConfig(share=False))
-    training, held_out = demos(whole)["demos"].weighted(WEIGHTS).sources(reader, validation_fraction=0.2, seed=0, **WINDOWS)
+    training, held_out = opened(demos(whole)["demos"].weighted(WEIGHTS), reader, validation_fraction=0.2, seed=0)
     assert seen(training) == {0.5, 1.0, 3.0}
     assert held_out is not None
     assert {batch.weights for batch in held_out.scan(64)} == {None}
     bed.make(bed.folder / "other", num_episodes=5, first=50, round=3)
     data = mixed(bed)["demos"].weighted(WEIGHTS)
-    training, held_out = data.sources(reader, validation_fraction=0.2, seed=0, **WINDOWS)
+    training, held_out = opened(data, reader, validation_fraction=0.2, seed=0)
     assert seen(training) == {0.125, 0.25, 0.75, 1.0, 3.0}
     assert held_out is not None
     assert not held_out.is_weighted

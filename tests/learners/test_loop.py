@@ -137,8 +137,9 @@ def test_held_out_batches_are_left_as_they_are(bed, monkeypatch):
 
 
 def test_the_state_round_trips():
-    state = FitState(step=7, validation_loss=2.0, best_loss=1.0, num_worse=1, best={"w": torch.ones(2)})
-    state.recent.extend({"loss": torch.tensor(float(i)), "grad_norm": torch.tensor(1.0)} for i in range(3))
+    state = FitState(step=4, validation_loss=2.0, best_loss=1.0, num_worse=1, best={"w": torch.ones(2)})
+    for i in range(3):
+        state.record({"loss": torch.tensor(float(i)), "grad_norm": torch.tensor(1.0)})
     again = FitState.load(state.tensors(), state.counters())
     assert again.counters() == state.counters()
     assert again.recent == state.recent

@@ -18,7 +18,7 @@ from distil.learners.config import LearnerConfig
 from distil.learners.data import demos
 from distil.learners.factory import make_learner
 from distil.learners.rank import Rank, choose_device
-from distil.learners.ranks import ALONE, Ranks
+from distil.objectives.ranks import ALONE, Ranks
 from distil.plans import UpdatePlan
 from distil.policies.acting import acting, replay
 from distil.policies.checkpoint import load_policy_ref, save_policy

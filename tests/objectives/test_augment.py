@@ -53,6 +53,7 @@ def policy() -> Policy:
     return policy
 
 
+CPU = torch.device("cpu")
 ALL = (ShiftConfig(pixels=2), JitterConfig(), ObservationNoiseConfig(std=0.1))
 
 
@@ -140,11 +141,11 @@ def test_noise_is_in_units_of_the_deviation(policy: Policy) -> None:
 def test_ranks_draw_what_one_rank_draws(policy: Policy, world_size: int) -> None:
     """CORRECTNESS 28."""
     whole = batch()
-    alone = Augmenter(ALL, policy)
+    alone = Augmenter([config.build(policy) for config in ALL], CPU)
     alone.reseed(5)
     expected, size = [alone(whole), alone(whole)], 6 // world_size
     for rank in range(world_size):
-        augmenter = Augmenter(ALL, policy, rank=rank, world_size=world_size)
+        augmenter = Augmenter([config.build(policy) for config in ALL], CPU, rank=rank, world_size=world_size)
         augmenter.reseed(5)
         rows = slice(rank * size, (rank + 1) * size)
         part = Batch(
@@ -159,7 +160,7 @@ def test_ranks_draw_what_one_rank_draws(policy: Policy, world_size: int) -> None
 
 
 def test_a_seed_restarts_the_randomness(policy: Policy) -> None:
-    augmenter, results = Augmenter(ALL, policy), []
+    augmenter, results = Augmenter([config.build(policy) for config in ALL], CPU), []
     for seed in (1, 1, 2):
         augmenter.reseed(seed)
         results.append([augmenter(batch()).observations["obs/image"] for _ in range(2)])
@@ -167,7 +168,7 @@ def test_a_seed_restarts_the_randomness(policy: Policy) -> None:
     assert not torch.equal(results[0][0], results[0][1])
     assert not torch.equal(results[0][1], results[2][1])
     nothing = batch()
-    assert Augmenter((), policy)(nothing) is nothing
+    assert Augmenter((), CPU)(nothing) is nothing
 
 
 def test_integers_are_uniform_and_below_their_end() -> None:
@@ -191,7 +192,7 @@ class Mirror:
 
 def test_the_user_s_own(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    augmenter = Augmenter([ImportAugmentConfig(target="test_augment:Mirror", kwargs={"chance": 1.0})], policy)
+    augmenter = Augmenter([ImportAugmentConfig(target="test_augment:Mirror", kwargs={"chance": 1.0}).build(policy)], CPU)
     before = batch()
     assert torch.equal(augmenter(before).observations["obs/image"], before.observations["obs/image"].flip(3))
 

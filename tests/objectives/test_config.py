@@ -1,26 +1,37 @@
-import itertools
+import subprocess
+import sys
 
 import pytest
+from pydantic import TypeAdapter
 
-from distil.objectives.config import OptimiserConfig, learning_rate
+from distil.errors import InputError, RunError
+from distil.objectives.config import ImportObjectiveConfig, ObjectiveConfig, SupervisedConfig
+from distil.objectives.optimiser_config import OptimiserConfig
+from distil.objectives.ranks import ALONE
+from distil.objectives.supervised import Supervised
 
-
-def test_warms_up_then_falls_as_a_half_cosine():
-    config = OptimiserConfig(learning_rate=1.0, warmup_steps=10)
-    rates = [learning_rate(config, step, 110) for step in range(110)]
-    assert rates[:10] == pytest.approx([(i + 1) / 11 for i in range(10)])
-    assert rates[10] == 1.0
-    assert rates[60] == pytest.approx(0.5)
-    assert 0 < rates[-1] < 1e-3
-    assert all(a > b for a, b in itertools.pairwise(rates[10:]))
+IMPORTED = ImportObjectiveConfig(target="mine:Own")
 
 
-def test_constant_stays():
-    config = OptimiserConfig(learning_rate=0.5, schedule="constant", warmup_steps=0)
-    assert {learning_rate(config, step, 7) for step in range(7)} == {0.5}
+def test_the_configuration_chooses_the_objective(make_policy):
+    config = TypeAdapter(ObjectiveConfig).validate_python({"kind": "supervised"})
+    assert config == SupervisedConfig()
+    assert isinstance(config.build(make_policy(), OptimiserConfig(), ALONE), Supervised)
+    assert TypeAdapter(ObjectiveConfig).validate_python({"kind": "import", "target": "mine:Own"}) == IMPORTED
 
 
-def test_a_short_plan_warms_up_over_its_first_tenth():
-    config = OptimiserConfig(learning_rate=1.0, warmup_steps=1000)
-    assert learning_rate(config, 5, 50) == 1.0
-    assert learning_rate(config, 0, 1) == 1.0
+def test_a_fault_of_an_update_names_the_user_s_class():
+    with (
+        pytest.raises(RunError, match=r"^the update with objective mine:Own failed: ValueError: no such thing; fix the class$"),
+        IMPORTED.naming_faults(),
+    ):
+        raise ValueError("no\nsuch thing")
+    with pytest.raises(InputError, match=r"^known$"), IMPORTED.naming_faults():
+        raise InputError("known")
+    with pytest.raises(ValueError, match=r"^ours$"), SupervisedConfig().naming_faults():
+        raise ValueError("ours")
+
+
+def test_to_read_a_configuration_imports_no_torch():
+    code = "import sys, distil.objectives.config; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

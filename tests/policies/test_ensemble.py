@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from distil.errors import InputError
-from distil.objectives.config import OptimiserConfig
+from distil.objectives.optimiser_config import OptimiserConfig
 from distil.objectives.supervised import Supervised
 from distil.policies.acting import acting, replay
 from distil.policies.config import MlpConfig, PolicyConfig

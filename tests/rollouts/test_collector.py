@@ -16,7 +16,7 @@ from distil.experts.gates.config import (
 from distil.experts.imported import ImportExpertConfig
 from distil.experts.team import Team
 from distil.learners.loop import to_torch
-from distil.objectives.config import OptimiserConfig
+from distil.objectives.optimiser_config import OptimiserConfig
 from distil.objectives.supervised import Supervised
 from distil.plans import CollectPlan
 from distil.policies.config import MlpConfig, PolicyConfig

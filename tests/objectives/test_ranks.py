@@ -1,4 +1,4 @@
-from distil.learners.ranks import ALONE
+from distil.objectives.ranks import ALONE
 
 
 def test_alone_nothing_is_sent():

@@ -1,0 +1,35 @@
+"""Fitting a policy's statistics on what it learns from, and what a user should know about the result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from distil.policies.policy import Policy
+from distil.store.order import SampleSource
+
+_MOST_NAMES = 8  # of dimensions, in a line
+
+
+def fit_policy(policy: Policy, source: SampleSource) -> list[str]:
+    """Set the policy's statistics to those of all samples of `source`; return notes for the user.
+
+    Raises:
+        InputError: a value isn't finite.
+        RunError: a shard is damaged.
+    """
+    constant = policy.fit(source.statistics(policy.needs))
+    notes = []
+    if floats := [leaf.name for leaf in policy.observation.leaves if leaf.looks_like_float_image]:
+        notes.append(
+            f"{', '.join(floats)}: images of floats are read as plain numbers, without convolutions; "
+            "give them as uint8 from 0 to 255 (distil store import: images=uint8)"
+        )
+    return notes + ([_constant(constant, policy.config.std_floor)] if constant else [])
+
+
+def _constant(names: Sequence[str], std_floor: float) -> str:
+    shown = ", ".join(names[:_MOST_NAMES]) + (", ..." if len(names) > _MOST_NAMES else "")
+    return (
+        f"{len(names)} observation dimensions vary by less than policy.std_floor={std_floor:g} in the training data, and count "
+        f"as constant: {shown}; lower it if they matter"
+    )

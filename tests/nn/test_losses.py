@@ -1,0 +1,69 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from distil.nn.losses import (
+    absolute_error,
+    categorical_log_prob,
+    masked_mean,
+    squared_error,
+    squashed_gaussian_log_prob,
+    weighted_mean,
+)
+
+
+def test_pads_count_in_neither_numerator_nor_denominator():
+    values = torch.tensor([[1.0, 3.0, math.nan], [5.0, 6.0, 7.0], [math.inf, math.nan, 1.0]])
+    is_pad = torch.tensor([[False, False, True], [False, False, False], [True, True, True]])
+    assert masked_mean(values, is_pad).tolist() == [2.0, 6.0, 0.0]
+    assert masked_mean(values[:, :1], is_pad[:, :1]).tolist() == [1.0, 5.0, 0.0]
+
+
+def test_a_weighted_mean_has_one_denominator(monkeypatch):
+    values = torch.tensor([1.0, 2.0, 6.0])
+    assert float(weighted_mean(values, None)) == 3.0
+    assert float(weighted_mean(values, torch.tensor([1.0, 0.0, 3.0]))) == 19 / 4
+    assert float(weighted_mean(values, torch.zeros(3))) == 0.0
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda total: total.add_(6.0))  # the other rank's weights
+    assert float(weighted_mean(values, torch.tensor([1.0, 0.0, 3.0]), world_size=2)) == pytest.approx(2 * 19 / 10)
+
+
+def test_errors_are_means_over_the_action_s_dimensions():
+    predicted, actions = torch.tensor([[[1.0, 2.0], [0.0, 0.0]]]), torch.tensor([[[0.0, 4.0], [0.0, 3.0]]])
+    assert squared_error(predicted, actions).tolist() == [[2.5, 4.5]]
+    assert absolute_error(predicted, actions).tolist() == [[1.5, 1.5]]
+
+
+def test_the_probability_of_choices_is_the_product_over_factors():
+    logits = torch.tensor([[0.1, 0.9, -torch.inf], [2.0, -1.0, 0.5]]).reshape(1, 1, 2, 3)
+    p = [np.exp([0.1, 0.9]) / np.exp([0.1, 0.9]).sum(), np.exp([2.0, -1.0, 0.5]) / np.exp([2.0, -1.0, 0.5]).sum()]
+    total = categorical_log_prob(logits, torch.tensor([[[1, 2]]]))
+    assert total.shape == (1, 1)
+    assert float(total) == pytest.approx(math.log(p[0][1] * p[1][2]), rel=1e-5)
+
+
+def test_the_squashed_density_is_the_change_of_variables():
+    mean, log_std, u = np.array([0.3, -0.2]), np.array([-0.4, 0.1]), np.array([0.9, -0.6])
+    expected = (stats.norm.logpdf(u, mean, np.exp(log_std)) - np.log1p(-(np.tanh(u) ** 2))).sum()
+    actual = squashed_gaussian_log_prob(*(torch.tensor(value).reshape(1, 1, 2) for value in (mean, log_std, u)))
+    np.testing.assert_allclose(actual.numpy(), [[expected]], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: masked_mean(torch.zeros(2, 1), torch.zeros(2, 3, dtype=torch.bool)),
+        lambda: weighted_mean(torch.zeros(3), torch.zeros(3, 1)),
+        lambda: weighted_mean(torch.zeros(3, 1), None),
+        lambda: squared_error(torch.zeros(4, 1, 2), torch.zeros(4, 2)),
+        lambda: absolute_error(torch.zeros(4, 1, 2), torch.zeros(4, 1, 1)),
+        lambda: categorical_log_prob(torch.zeros(4, 2, 3), torch.zeros(4, 2, dtype=torch.int64)),
+        lambda: squashed_gaussian_log_prob(torch.zeros(4, 1, 2), torch.zeros(4, 1, 2), torch.zeros(4, 1, 1)),
+    ],
+)
+def test_shapes_that_would_broadcast_are_refused(call):
+    with pytest.raises(AssertionError):
+        call()
