@@ -9,6 +9,7 @@ from gymnasium import spaces
 
 from distil.learners.config import LearnerConfig
 from distil.learners.factory import make_learner
+from distil.objectives.config import ImportObjectiveConfig
 from distil.policies.config import MlpConfig, PolicyConfig
 from distil.seeding import integer
 from distil.spaces import action_spec, observation_spec
@@ -76,9 +77,10 @@ def bed(tmp_path):
 
     def learner(name: str = "checkpoints", *, resume: bool = False, policy: PolicyConfig = POLICY, seed: int = 0, **settings):
         settings = {"batch_size": 16, "checkpoint_every": 10, "warmup_steps": 5} | settings
-        progress = settings.pop("progress", lambda *_, **__: None)
-        config = LearnerConfig(**settings)
-        return make_learner(config, policy, SPEC, tmp_path / name, seed=seed, resume=resume, progress=progress)
+        facts = {"seed": seed, "resume": resume, "progress": settings.pop("progress", lambda *_, **__: None)}
+        if "objective" in settings:
+            facts["objective"] = ImportObjectiveConfig(target=settings.pop("objective"))
+        return make_learner(LearnerConfig(**settings), policy, SPEC, tmp_path / name, **facts)
 
     return SimpleNamespace(
         snapshot=make_snapshot(tmp_path / "store"),

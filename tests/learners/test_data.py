@@ -8,7 +8,7 @@ import torch
 
 from distil.config import validate
 from distil.errors import InputError
-from distil.learners.data import Streams, TrainingData, demos, open_sources
+from distil.learners.data import Streams, TrainingData, demos, digest_of, open_sources
 from distil.learners.loop import to_torch
 from distil.objectives.optimiser_config import OptimiserConfig
 from distil.objectives.supervised import Supervised
@@ -17,7 +17,8 @@ from distil.policies.config import MlpConfig, PolicyConfig
 from distil.policies.policy import Policy
 from distil.store import MixtureConfig, ReadConfig, Reader, SampleSource, Snapshot, Store, WeightConfig
 from distil.store.mixture import MixedSampler, split
-from distil.store.windows import WindowOptions
+from distil.store.windows import TransitionBatch, WindowOptions
+from distil.types import Batch
 
 WINDOWS: WindowOptions = {"obs_horizon": 1, "chunk": 1}
 WEIGHTS = WeightConfig(round_decay=0.5, intervention=3.0)
@@ -192,3 +193,47 @@ def test_weights_are_worth_repetitions(bed: Any) -> None:
     for name, value in repeated.items():
         torch.testing.assert_close(weighted[name], value, rtol=1e-4, atol=1e-5)
     assert any(not torch.allclose(plain[name], value, atol=1e-3) for name, value in repeated.items())
+
+
+AHEAD: WindowOptions = {"n_step": 2, "every": True}
+
+
+def test_streams_have_their_own_windows_and_share_a_budget(bed: Any) -> None:
+    """What one stream holds out, no other trains on; streams of steps need no labels."""
+    agent, reader = bed.empty(num_episodes=4, first=70), Reader(ReadConfig(share=False))
+    streams = {
+        "demos": TrainingData(parts=(bed.snapshot,)),
+        "agent": TrainingData(parts=(agent,)),
+        "again": TrainingData(parts=(bed.snapshot,)),
+    }
+    needs: dict[str, WindowOptions] = {"demos": WINDOWS, "again": AHEAD, "agent": AHEAD}
+    found = open_sources(streams, needs, reader, validation_fraction=0.2, seed=0)
+    assert list(found.training) == ["demos", "again", "agent"]
+    assert found.held_out is not None
+    held_out = found.held_out.num_samples
+    assert held_out > 0
+    assert [source.num_samples for source in found.training.values()] == [200 - held_out, 200 - held_out, 80]
+    batches = {name: next(source.batches(batch_size=4, seed=0)) for name, source in found.training.items()}
+    assert [type(batch) for batch in batches.values()] == [Batch, TransitionBatch, TransitionBatch]
+    assert reader.report is not None
+    assert found.tier == reader.report.tier == 1
+    small = Reader(ReadConfig(share=False, memory_budget=reader.report.num_bytes - 1))
+    with pytest.raises(InputError, match="too little memory to stream"):
+        open_sources(streams, needs, small, validation_fraction=0.2, seed=0)
+
+
+def test_a_stream_that_the_plan_lacks_is_named(bed: Any) -> None:
+    with pytest.raises(InputError, match="needs a stream 'agent', the plan has demos"):
+        open_sources(demos(bed.snapshot), {"demos": {}, "agent": {}}, Reader(), validation_fraction=0.0, seed=0)
+    nothing = bed.empty(num_episodes=1).select([])
+    with pytest.raises(InputError, match="unlabelled: no episode to train on"):
+        open_sources({"agent": TrainingData(parts=(nothing,))}, {"agent": AHEAD}, Reader(), validation_fraction=0.0, seed=0)
+
+
+def test_every_stream_counts_in_the_identity(bed: Any) -> None:
+    """That of demonstrations alone is as older checkpoints have it."""
+    one, other = TrainingData(parts=(bed.snapshot,)), TrainingData(parts=(bed.snapshot.select([0, 1]),))
+    assert digest_of({"demos": one}) == one.digest == bed.snapshot.digest
+    named = [{"demos": one, "agent": other}, {"demos": other, "agent": one}, {"demos": one, "agent": one}, {"agent": one}]
+    assert len({digest_of(streams) for streams in named} | {one.digest}) == 5
+    assert digest_of({"agent": other, "demos": one}) == digest_of(named[0])

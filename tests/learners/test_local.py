@@ -7,34 +7,36 @@ import psutil
 import pytest
 import torch
 
-from distil.errors import InputError
+from distil.errors import InputError, RunError
 from distil.learners.checkpoints import Checkpoints
 from distil.learners.config import LearnerConfig
-from distil.learners.data import demos
+from distil.learners.data import TrainingData, demos
 from distil.learners.factory import make_learner
+from distil.objectives.gradient import GradientObjective
 from distil.objectives.supervised import Supervised
-from distil.plans import UpdatePlan
+from distil.plans import StreamPlan, UpdatePlan
 from distil.policies.config import MlpConfig, PolicyConfig
 from distil.policies.policy import Policy
 from distil.store.reading import ReadConfig
+from distil.store.weights import WeightConfig
 
 
 class Killed(BaseException):
     """Stands for a SIGKILL: nothing of ours handles it."""
 
 
-def kill_at(monkeypatch, step: int) -> None:
+def kill_at(monkeypatch, step: int, objective: type = Supervised) -> None:
     """Let the process die in its `step`-th gradient step from now, after the weights moved."""
-    calls, original = itertools.count(1), Supervised.step
+    calls, original = itertools.count(1), objective.step
 
     def dying(self, batches):
         out = original(self, batches)
         if next(calls) == step:
-            monkeypatch.setattr(Supervised, "step", original)
+            monkeypatch.setattr(objective, "step", original)
             raise Killed
         return out
 
-    monkeypatch.setattr(Supervised, "step", dying)
+    monkeypatch.setattr(objective, "step", dying)
 
 
 def same(one, two) -> bool:
@@ -76,6 +78,54 @@ def test_killed_and_resumed_equals_undisturbed(bed, monkeypatch, settings, kills
     assert state == wanted_state
     assert tensors.keys() == wanted_tensors.keys()
     assert all(torch.equal(value, wanted_tensors[name]) for name, value in tensors.items())
+
+
+TWO = {"demos": StreamPlan(), "agent": StreamPlan(source="agent")}
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"ema_decay": 0.9, "validation_fraction": 0.2, "validate_every": 7}], ids=["plain", "all"]
+)
+@pytest.mark.parametrize("kills", [(3,), (25, 6), (10, 30)])
+def test_two_streams_and_two_optimisers_resume_exactly(bed, monkeypatch, settings, kills):
+    """CORRECTNESS 11: a user's objective, whose critics have another stream, other windows and an own optimiser."""
+    settings = settings | {"objective": "objectivebed:Critics"}
+    plan = UpdatePlan(num_steps=40, streams=TWO, weights=WeightConfig(round_decay=0.5))
+    streams = demos(bed.snapshot) | {"agent": TrainingData(parts=(bed.empty(num_episodes=3, first=40, length=7),))}
+    undisturbed = bed.learner("undisturbed", **settings)
+    metrics = undisturbed.update(plan, streams)
+    assert metrics["train/epochs"] == 40 * 16 / (180 if "validation_fraction" in settings else 200)  # of demonstrations
+    assert {"train/loss", "train/critic_loss", "train/grad_norm"} < metrics.keys()
+    for attempt, step in enumerate(kills):
+        kill_at(monkeypatch, step, GradientObjective)
+        with pytest.raises(Killed):
+            bed.learner("killed", resume=attempt > 0, **settings).update(plan, streams)
+    resumed = bed.learner("killed", resume=True, **settings)
+    resumed.update(plan, streams)
+    (tensors, state), (expected_tensors, expected_state) = content(bed, "killed"), content(bed, "undisturbed")
+    assert state == expected_state
+    assert tensors.keys() == expected_tensors.keys()
+    assert all(torch.equal(value, expected_tensors[name]) for name, value in tensors.items())
+    assert any(name.startswith("critics_adamw.first.") and value.any() for name, value in tensors.items())
+
+
+def test_other_data_of_any_stream_are_another_update(bed):
+    """CORRECTNESS 11: a finished update isn't repeated, one on other agent's steps is."""
+    plan, learner = UpdatePlan(num_steps=4, streams=TWO), bed.learner(objective="objectivebed:Critics")
+    agent = bed.empty(num_episodes=3, first=40, length=7)
+    for part, version in ((agent, 1), (agent, 1), (agent.select([0, 2]), 2)):
+        learner.update(plan, demos(bed.snapshot) | {"agent": TrainingData(parts=(part,))})
+        assert learner.policy.version == version
+
+
+def test_a_user_s_objective_that_raises_is_named(bed, monkeypatch):
+    monkeypatch.setattr("objectivebed.DISCOUNT", "much")
+    plan = UpdatePlan(num_steps=4, streams=TWO)
+    streams = demos(bed.snapshot) | {"agent": TrainingData(parts=(bed.empty(num_episodes=1),))}
+    with pytest.raises(
+        RunError, match=r"^the update with objective objectivebed:Critics failed: TypeError: [^\n]*; fix the class$"
+    ):
+        bed.learner(objective="objectivebed:Critics").update(plan, streams)
 
 
 def test_killed_in_the_second_round(bed, monkeypatch):

@@ -1,0 +1,70 @@
+"""Objectives as users write them, that tests train with."""
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import mse_loss
+
+from distil.objectives.adamw import AdamW
+from distil.objectives.base import ObjectiveState
+from distil.objectives.gradient import GradientObjective
+
+DISCOUNT = 0.9
+
+
+class Critics(GradientObjective):
+    """Imitates demonstrations, and follows the smaller of two critics that learn from the agent's own steps.
+
+    Two streams with other windows, three networks, two optimisers: what reinforcement learning asks of the protocol.
+    """
+
+    def __init__(self, policy, optimiser, ranks):
+        super().__init__(policy, optimiser, ranks)
+        self._num_actions = int(np.prod(policy.action.leaf.shape))
+        num_inputs = sum(int(np.prod(leaf.shape)) for leaf in policy.observation.leaves) + self._num_actions
+        self.critics = nn.Linear(num_inputs, 2)
+        with torch.no_grad():
+            for weight in self.critics.parameters():
+                weight.copy_(torch.linspace(-0.1, 0.1, weight.numel()).view(weight.shape))
+        self._critics_adamw = AdamW(dict(self.critics.named_parameters()), weight_decay=0.0, max_norm=None)
+
+    @property
+    def needs(self):
+        return {**super().needs, "agent": {"n_step": 3, "every": True}}
+
+    def values(self, observations, actions):
+        parts = [value.flatten(1) for value in observations.values()]
+        return self.critics(torch.cat([*parts, actions.flatten(1)], 1))
+
+    def loss(self, policy, batches, generator):
+        loss_B = policy.loss(batches["demos"], generator=generator)
+        if "agent" not in batches:  # validation
+            return loss_B
+        seen = batches["agent"].observations
+        return loss_B - 0.1 * self.values(seen, policy.plan(seen, None)).amin(1).mean()
+
+    def step(self, batches):
+        batch = batches["agent"]
+        with torch.no_grad():
+            ahead = batch.next_observations
+            future = self.values(ahead, self.policy.plan(ahead, None)).amin(1) * ~batch.terminated
+            discounts = DISCOUNT ** torch.arange(batch.rewards.shape[1])
+            target = (batch.rewards * discounts).sum(1) + DISCOUNT**batch.num_steps * future
+        values = self.values(batch.observations, batch.executed.float())
+        critic_loss = mse_loss(values, target[:, None].expand_as(values))
+        self._critics_adamw.zero_grad()
+        critic_loss.backward()
+        self._critics_adamw.step(1e-2)
+        return {**super().step(batches), "critic_loss": critic_loss.detach()}
+
+    def state_dict(self):
+        state = super().state_dict()
+        own = {f"critics.{name}": value for name, value in self.critics.state_dict().items()}
+        own |= {f"critics_adamw.{name}": value for name, value in self._critics_adamw.tensors().items()}
+        return ObjectiveState(tensors={**state.tensors, **own}, counters=state.counters)
+
+    def load_state_dict(self, state):
+        super().load_state_dict(state)
+        self.critics.load_state_dict({name: state.tensors[f"critics.{name}"] for name in self.critics.state_dict()})
+        own = {name: state.tensors[f"critics_adamw.{name}"] for name in self._critics_adamw.tensors()}
+        self._critics_adamw.load(own)
