@@ -157,6 +157,8 @@ def train(
     rundir = run_to_continue(config, recipe, run) if resume else None
     if rundir is None and run is not None:
         RunDir.named(Path(config.runs), run).require_new()
+    if session is not None:
+        session.check(config)
     with nullcontext(session) if session is not None else Session(config, progress) as shared:
         if rundir is None:
             loop.check(config, shared)
@@ -166,9 +168,22 @@ def train(
 
 
 def evaluate_run(path: Path | str, *, episodes: int | None = None, video: bool = False, progress: Progress = silent) -> Outcome:
-    """Score a run's policy on the held-out episodes, beside its expert and a random policy."""
+    """Score a run's policy on the held-out episodes, with its expert and a random policy for comparison.
+
+    The scores of expert and random policy come from the folder `baselines` beside the run's, or are measured and kept there.
+
+    Args:
+        path: the run's folder.
+        episodes: number of episodes; None: `evaluation.episodes` of the run, or 50.
+        video: record the first episode to `video.mp4` in the run's folder.
+        progress: told of episodes as they end.
+
+    Raises:
+        InputError: there is no run, no policy or no environment, or the environment cannot be shown in a video.
+        RunError: the environment, the expert or a worker failed.
+    """
     run = open_run(path)
-    config, policy = run.config, run.policy()
+    config, policy = run.config.model_copy(update={"runs": str(run.path.parent)}), run.policy()
     if config.env is None:
         raise InputError(f"{path}: the run has no environment: evaluate it in Python, distil.evaluate(policy, env=...)")
     if video:
@@ -191,10 +206,24 @@ def _references(session: Session, num: int) -> dict[str, EvalResult]:
 
 
 def evaluate_expert(recipe: str | Path, overrides: Overrides | None = None, *, progress: Progress = silent) -> Outcome:
-    """Score a recipe's expert on the held-out episodes, beside a random policy."""
+    """Score a recipe's expert on the held-out episodes, with a random policy for comparison.
+
+    Scores come from `<runs>/baselines`, or are measured and kept there.
+
+    Args:
+        recipe: the name of a shipped recipe, a file, or a run's folder.
+        overrides: dotted key -> value.
+        progress: told of episodes as they end.
+
+    Raises:
+        InputError: the configuration is wrong, there is no expert, or each of its answers costs (`expert.paid`).
+        RunError: the environment, the expert or a worker failed.
+    """
     config = load_config(recipe, overrides)
     if config.expert is None:
         raise InputError(f"{recipe}: no expert to evaluate: set expert.kind")
+    if config.is_paid:
+        raise InputError(f"{recipe}: expert.paid=true, so it is not asked for scores: set expert.paid=false to evaluate it")
     with Session(config, progress) as session:
         num = config.evaluation.episodes or _EPISODES
         results = _references(session, num)

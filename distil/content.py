@@ -26,12 +26,17 @@ class Content:
 
     files: Mapping[str, str] = field(default_factory=dict)  # path -> of its bytes
     sources: Mapping[str, str] = field(default_factory=dict)  # module -> of its source
+    unknown: frozenset[str] = frozenset()  # parts without a digest, such as a class that was typed into an interpreter
 
     def __or__(self, other: Content) -> Content:
-        return Content(files={**self.files, **other.files}, sources={**self.sources, **other.sources})
+        return Content(
+            files={**self.files, **other.files},
+            sources={**self.sources, **other.sources},
+            unknown=self.unknown | other.unknown,
+        )
 
     def to_json(self) -> dict[str, dict[str, str]]:
-        """Return a JSON object."""
+        """Return the digests as a JSON object."""
         return {"files": dict(self.files), "sources": dict(self.sources)}
 
 
@@ -55,10 +60,11 @@ def of_target(target: str, what: str) -> Content:
 
 
 def of_modules(*names: str) -> Content:
-    """Return the content of modules that are imported; those without a file, and Python's own, have none."""
-    files = {name: getattr(sys.modules.get(name), "__file__", None) for name in names}
-    own = {name: Path(file) for name, file in files.items() if file and name.partition(".")[0] not in sys.stdlib_module_names}
-    return Content(sources={name: _source(path) for name, path in own.items() if path.is_file()})
+    """Return the content of imported modules. Those without a file have no digest; Python's own need none beside others."""
+    own = [name for name in names if name and name.partition(".")[0] not in sys.stdlib_module_names]
+    files = {name: getattr(sys.modules.get(name), "__file__", None) for name in own}
+    sources = {name: _source(Path(file)) for name, file in files.items() if file and Path(file).is_file()}
+    return Content(sources=sources, unknown=frozenset(own or names).difference(sources))
 
 
 def module_of(value: Any) -> str:

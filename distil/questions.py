@@ -18,13 +18,13 @@ class Questions:
 
     @contextmanager
     def counted(self, what: str, round_index: int) -> Iterator[None]:
-        """Count the steps that experts are asked about meanwhile as asked for `what`, also if the work fails."""
-        before = self._session.num_queries
-        try:
+        """Count the steps that experts are asked about meanwhile as asked for `what`, also if the work fails later."""
+
+        def note(num: int) -> None:
+            self._rundir.append("asked", round=round_index, what=what, num_queries=num)
+
+        with self._session.counting(note):
             yield
-        finally:
-            if (num := self._session.num_queries - before) > 0:
-                self._rundir.append("asked", round=round_index, what=what, num_queries=num)
 
     def totals(self) -> dict[str, int]:
         """Return the numbers of steps so far, by what they were asked for."""

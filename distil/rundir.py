@@ -213,13 +213,18 @@ def _is_of(file: Path, name: str, begins: str) -> bool:
 
 def versions() -> dict[str, Any]:
     """Return what a run depends on besides its configuration: Python, packages, and the current folder's git state."""
-    packages = {}
+    return {"python": sys.version.split()[0], "machine": platform.machine(), "packages": packages(), "git": _git_state()}
+
+
+def packages() -> dict[str, str]:
+    """Return the versions of the installed packages that results depend on, by name."""
+    found = {}
     for name in _PACKAGES:
         try:
-            packages[name] = metadata.version(name)
+            found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return {"python": sys.version.split()[0], "machine": platform.machine(), "packages": packages, "git": _git_state()}
+    return found
 
 
 def _git_state() -> dict[str, Any] | None:

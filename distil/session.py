@@ -1,85 +1,83 @@
-"""Session: what the runs of one environment and expert share."""
+"""Session: what the runs of one environment and expert share: the checked setting, the fleet, and the baselines."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from distil.cluster import ensure_ray
 from distil.content import Content, changed
-from distil.envs import EnvSpec, content_of, describe, reset_infos
+from distil.envs import EnvSpec, reset_infos
 from distil.errors import InputError, RunError
-from distil.experts.common import identity
-from distil.experts.gates.config import HumanGateConfig
-from distil.experts.team import Team
 from distil.plans import CheckPlan, Who
 from distil.policies.checkpoint import require_spaces
 from distil.policies.spec import PolicyRef
-from distil.rollouts import Baselines, Collector, EvalResult, Fleet, evaluate
+from distil.rollouts import BaselineCache, Baselines, Collector, EvalResult, Fleet, evaluate
 from distil.runconfig import RunConfig
 from distil.seeding import Purpose, episode_seeds
-from distil.store import MixtureConfig, Snapshot, Store, StoreSpec
-from distil.store.location import location
+from distil.setting import Setting
+from distil.store import MixtureConfig, Snapshot, Store
 from distil.store.schema import environment
 from distil.types import Progress, say, silent
+from distil.validation import adds_episodes, check_data, check_parts, store_spec
 
 
 class Session:
-    """What the runs of one environment and expert share: the fleet of workers, and the baselines measured with it.
+    """What the runs of one environment and expert share.
+
+    It composes three things: the `Setting` (environment and expert, checked), the fleet of workers (started when it first
+    runs episodes), and the cache of baselines in `<runs>/baselines`.
+
+    Args:
+        config: a run's configuration; further runs may differ in all but `env` and `expert`. The workers are `rollouts`'.
+        progress: told of episodes as they end, and shown notes.
 
     Raises:
-        InputError: the environment or the expert can't be made, or they don't fit each other. Nothing has started then.
+        InputError: a part cannot be made, or the parts do not fit each other. Nothing has started then.
     """
 
     def __init__(self, config: RunConfig, progress: Progress = silent) -> None:
-        self.spec = describe(config.env) if config.env is not None else _stored(config)
-        config.algorithm.build(config.budget(self.spec.max_episode_steps))  # refused before anything starts
-        team = Team.of(config.expert, config.env, self.spec) if config.expert and config.env else None
-        config.policy.resolve(self.spec.observation, self.spec.action)
-        if isinstance(config.gate, HumanGateConfig):
-            config.gate.check(self.spec.action.leaf)
-        for augmentation in config.learner.augment:
-            augmentation.check(self.spec.observation)
-        if config.learner.num_learners:  # a session of Ray started for the workers alone would have no room for the learners
-            ensure_ray(config.rollouts.address, config.rollouts.num_cpus + config.learner.num_learners)
-        self._fleet: Fleet | None = None
-        self.content = _content(config)
-        if config.env is not None:
-            ledger = Path(config.runs).resolve() / "labels" / _digest(self._identity(config))
-            self._fleet = Fleet(env=config.env, spec=self.spec, config=config.rollouts, team=team, ledger=ledger)
         self.progress = progress
-        self._name_dropped_infos(config)
-        self.num_queries = 0  # steps of the experts' own episodes so far: what the check and the scores have asked
+        self.setting = Setting.of(config)
+        check_parts(config, self.spec)
+        if config.learner.num_learners:  # a Ray session started for the workers alone would have no room for the learners
+            ensure_ray(config.rollouts.address, config.rollouts.num_cpus + config.learner.num_learners)
+        self._fleet = _fleet(config, self.setting)
+        self._cache = BaselineCache(Path(config.runs) / "baselines", progress)
         self._scores: dict[tuple[Who, int, Purpose, str], EvalResult] = {}
+        self.num_queries = 0  # steps of the experts' own episodes that this session has run; a cached result costs none
+        self._note: Callable[[int], None] | None = None
+        self._name_dropped_infos(config)
+
+    @property
+    def spec(self) -> EnvSpec:
+        """The environment's spaces, or those of the stored demonstrations."""
+        return self.setting.spec
+
+    @property
+    def content(self) -> Content:
+        """What the environment and the experts are made of."""
+        return self.setting.content
 
     @property
     def fleet(self) -> Fleet:
-        """Who runs episodes; InputError without an environment."""
+        """The workers that run episodes; InputError without an environment."""
         if self._fleet is None:
             raise InputError(f"{self.spec.name}: the configuration has no environment to run episodes in: set env.id")
         return self._fleet
 
-    def score(self, who: Who, num_episodes: int, purpose: Purpose = Purpose.EVALUATE, expert: str = "") -> EvalResult:
-        """Return how `who` ("expert" or "random") does on the episodes of a purpose; measured once.
+    def check(self, config: RunConfig) -> None:
+        """Check another run that is to share this session.
 
-        Args:
-            who: of them.
-            num_episodes: how many.
-            purpose: of the episodes.
-            expert: which one of several, by name; the first unless given.
+        Raises:
+            InputError: it has another environment or expert, or its algorithm, policy or augmentations do not fit.
         """
-        key = (who, num_episodes, purpose, expert)
-        if key not in self._scores:
-            self._scores[key] = self.evaluate(who, num_episodes, purpose=purpose, expert=expert)
-        return self._scores[key]
-
-    def scores(self, num_episodes: int, purpose: Purpose = Purpose.EVALUATE) -> dict[str, EvalResult]:
-        """Return how each expert does, by name."""
-        return {name: self.score("expert", num_episodes, purpose, name) for name in self.fleet.experts}
+        self.setting.require_same(config)
+        check_parts(config, self.spec)
 
     def evaluate(
         self,
@@ -89,17 +87,71 @@ class Session:
         purpose: Purpose = Purpose.EVALUATE,
         expert: str = "",
     ) -> EvalResult:
-        """Return how `who` does on the first `num_episodes` episodes; InputError if the policy is for other spaces."""
+        """Run the first `num_episodes` episodes of a purpose and return the outcome.
+
+        Args:
+            who: who acts: "policy", "expert" or "random".
+            num_episodes: number of episodes; their seeds are the same for all.
+            policy: the policy, if one acts.
+            purpose: which of the disjoint sets of seeds.
+            expert: the name of one of several experts; the first unless given.
+
+        Raises:
+            InputError: the policy is for other spaces, or there is no environment.
+            RunError: the environment, the expert or a worker failed.
+        """
         if policy is not None:
             require_spaces(policy, self.spec.observation, self.spec.action, self.spec.name)
         seeds = episode_seeds(purpose, num_episodes)
         what = f"evaluate {expert or who}"
         result = evaluate(self.fleet, who, seeds, policy=policy, expert=expert, progress=self.progress, what=what)
-        self.num_queries += int(result.lengths.sum()) if who == "expert" else 0
+        if who == "expert":
+            num = int(result.lengths.sum())
+            self.num_queries += num
+            if self._note is not None:
+                self._note(num)
         return result
 
+    @contextmanager
+    def counting(self, note: Callable[[int], None]) -> Iterator[None]:
+        """Meanwhile, call `note` with the number of steps each time that an expert was asked, before its result is kept.
+
+        A process that is killed between the two asks again and notes it again: no question goes uncounted.
+        """
+        self._note = note
+        try:
+            yield
+        finally:
+            self._note = None
+
+    def score(self, who: Who, num_episodes: int, purpose: Purpose = Purpose.EVALUATE, expert: str = "") -> EvalResult:
+        """Return how an expert or the random policy does: from the cache, or measured and put there.
+
+        Args:
+            who: "expert" or "random".
+            num_episodes: number of episodes.
+            purpose: which of the disjoint sets of seeds.
+            expert: the name of one of several experts; the first unless given.
+
+        Raises:
+            InputError: there is no environment.
+            RunError: as for `evaluate`.
+        """
+        known = (who, num_episodes, purpose, expert)
+        if known not in self._scores:
+            fleet, measure = self.fleet, partial(self.evaluate, who, num_episodes, purpose=purpose, expert=expert)
+            name = expert or next(iter(fleet.experts), "") if who == "expert" else ""
+            key = self.setting.baseline_key(who, name, episode_seeds(purpose, num_episodes), fleet.config.num_envs)
+            title = f"{f'expert {name}' if name else who} on {num_episodes} episodes of {self.spec.name}"
+            self._scores[known] = measure() if key is None else self._cache.get(key, title, measure)
+        return self._scores[known]
+
+    def scores(self, num_episodes: int, purpose: Purpose = Purpose.EVALUATE) -> dict[str, EvalResult]:
+        """Return how each expert does, by name."""
+        return {name: self.score("expert", num_episodes, purpose, name) for name in self.fleet.experts}
+
     def baselines(self, num_episodes: int, purpose: Purpose = Purpose.EVALUATE) -> Baselines | None:
-        """Return what `eval/normalised` is measured against: chance, and the best expert; None without an expert."""
+        """Return the references of `eval/normalised`: the random policy and the best expert; None without an expert."""
         if not self.fleet.experts:
             return None
         best = max(result.mean for result in self.scores(num_episodes, purpose).values())
@@ -125,69 +177,28 @@ class Session:
         return {"expert/return_mean": baselines.expert, "expert/random_return_mean": baselines.random}
 
     def check_data(self, config: RunConfig) -> None:
-        """Raise InputError if the run's stores are missing, or not for it; see `store` and `mixture`. Nothing is made."""
-        mixture, path = config.data.mixture, config.store_path
-        if mixture is not None:
-            part = mixture.resolve()[0]
-            part.spec.require_spaces(self.spec.observation, self.spec.action, str(part.path))
-        elif Store.exists(path):
-            self._check_spec(Store.open(path).spec, config)
-        elif config.budget().num_demonstrations is None:
-            raise InputError(f"{path}: no store there, and no expert to fill it: set data.path or expert.kind")
-        elif isinstance(path, Path):
-            _require_place(path)
+        """Raise InputError if the run's stores are missing or do not fit it; see `validation.check_data`."""
+        check_data(config, self.spec)
 
     def store(self, config: RunConfig) -> Store:
-        """Open the run's store, or make it where there is an expert to fill it.
-
-        Raises:
-            InputError: there is none, its spaces aren't the environment's, or the run would add episodes of another environment
-                or without the infos that it wants.
-        """
+        """Open the run's store, or create it where there is an expert to fill it; InputError as for `check_data`."""
         self.check_data(config)
-        if _adds(config):
-            return Store.open_or_create(config.store_path, self._wanted(config))
+        if adds_episodes(config):
+            return Store.open_or_create(config.store_path, store_spec(config, self.spec))
         store = Store.open(config.store_path)
-        env = config.env.model_dump(mode="json") if config.env is not None else {}
-        self._name_environments([store.spec], environment(env))
+        self._name_environments([store.spec.env])
         return store
 
-    def _wanted(self, config: RunConfig) -> StoreSpec:
-        """Return what the run's store must be like. Where demonstrations may be there already, the collector asks for infos."""
-        env = config.env.model_dump(mode="json") if config.env is not None else {}
-        certain = config.algorithm.needs.collects or not Store.exists(config.store_path)
-        infos = config.rollouts.infos if certain else ()
-        return StoreSpec(observation=self.spec.observation, action=self.spec.action, infos=infos, env=env)
-
-    def _check_spec(self, spec: StoreSpec, config: RunConfig) -> None:
-        if _adds(config):
-            spec.require_equal(self._wanted(config), str(config.store_path))
-        else:
-            spec.require_spaces(self.spec.observation, self.spec.action, str(config.store_path))
-
     def mixture(self, mixture: MixtureConfig) -> list[Snapshot]:
-        """Return the parts of a mixture; InputError if the environment has other spaces than they."""
+        """Return the parts of a mixture; InputError if their spaces are not the environment's."""
         parts = mixture.resolve()
         parts[0].spec.require_spaces(self.spec.observation, self.spec.action, str(parts[0].path))
-        self._name_environments(
-            [part.spec for part in parts], environment(self._fleet.env.model_dump(mode="json") if self._fleet else {})
-        )
+        self._name_environments([part.spec.env for part in parts])
         return parts
-
-    def _name_dropped_infos(self, config: RunConfig) -> None:
-        wanted = set(config.rollouts.infos)
-        if config.env is not None and wanted and (found := sorted(wanted & reset_infos(config.env))):
-            say(self.progress, f"rollouts.infos: {', '.join(found)} of a reset is not stored, only what steps return")
-
-    def _name_environments(self, specs: Sequence[StoreSpec], own: str) -> None:
-        """Say so where the data are of another environment than the run's; to learn from them may be what is wanted."""
-        others = sorted({environment(spec.env) for spec in specs} - {own, ""})
-        if own and others:
-            say(self.progress, f"the data are of {', '.join(others)}, the run's environment is {own}")
 
     def collector(self, config: RunConfig, store: Store) -> Collector:
         """Return the collector of the run's demonstrations."""
-        noise, progress, identity = config.data.noise, self.progress, self._identity(config)
+        noise, progress, identity = config.data.noise, self.progress, self.setting.identity
         return Collector(self.fleet, store, seed=config.seed, noise=noise, identity=identity, progress=progress)
 
     def require_content(self, earlier: Mapping[str, Mapping[str, str]], where: str) -> None:
@@ -196,23 +207,26 @@ class Session:
         Edited code is reported, not refused: the edit may be the fix that lets the run continue.
 
         Raises:
-            InputError: a file is another one, so the run's labels would be those of two experts.
+            InputError: a file has changed, so the run's labels would be those of two experts.
         """
         if files := changed(self.content.files, earlier["files"]):
             raise InputError(
                 f"{where}: {', '.join(files)} changed since the run began: restore it, or start a new run (without --resume)"
             )
         if sources := changed(self.content.sources, earlier["sources"]):
-            say(
-                self.progress,
-                f"{', '.join(sources)} changed since {where} began; later episodes are made with what is there now",
-            )
+            say(self.progress, f"{', '.join(sources)} changed since {where} began; later episodes use the current code")
 
-    def _identity(self, config: RunConfig) -> dict[str, Any]:
-        """Return what tells the episodes and labels of an environment and an expert from those of others, as JSON data."""
-        env = config.env.model_dump(mode="json") if config.env else None
-        expert = identity(config.expert) if config.expert else None
-        return {"env": env, "expert": expert, "content": self.content.to_json()}
+    def _name_dropped_infos(self, config: RunConfig) -> None:
+        wanted = set(config.rollouts.infos)
+        if config.env is not None and wanted and (found := sorted(wanted & reset_infos(config.env))):
+            say(self.progress, f"rollouts.infos: {', '.join(found)} of a reset is not stored, only what steps return")
+
+    def _name_environments(self, envs: Sequence[Mapping[str, object]]) -> None:
+        """Note where the data are of another environment than the run's: to learn from them may be intended."""
+        own = environment(self.setting.env.model_dump(mode="json")) if self.setting.env is not None else ""
+        others = sorted({environment(env) for env in envs} - {own, ""})
+        if own and others:
+            say(self.progress, f"the data are of {', '.join(others)}, the run's environment is {own}")
 
     def __enter__(self) -> Session:
         return self
@@ -222,38 +236,10 @@ class Session:
             self._fleet.close()
 
 
-def _require_place(path: Path) -> None:
-    """Raise InputError where no folder can be made."""
-    absolute = path.absolute()
-    there = next(folder for folder in (absolute, *absolute.parents) if os.path.lexists(folder))
-    if not there.is_dir():
-        raise InputError(f"{path}: {there} is a file; choose another folder with data.path")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"{path}: {there} is not writable; choose another folder with data.path")
-
-
-def _adds(config: RunConfig) -> bool:
-    """Return whether the run adds episodes to its store."""
-    return config.budget().num_demonstrations is not None or config.algorithm.needs.collects
-
-
-def _stored(config: RunConfig) -> EnvSpec:
-    """Return the spaces of the demonstrations, in place of those of an environment."""
-    path = config.store_path if config.data.mixture is None else location(config.data.mixture.parts[0].path)
-    if not Store.exists(path):
-        raise InputError(f"{path}: no store there, and no environment to collect in: set data.path, or env.id and expert.kind")
-    spec = Store.open(path).spec
-    return EnvSpec(
-        name=str(path), observation=spec.observation, action=spec.action, max_episode_steps=None, reward_threshold=None
-    )
-
-
-def _content(config: RunConfig) -> Content:
-    if config.env is None:
-        return Content()
-    return content_of(config.env) | (config.expert.content(config.env) if config.expert else Content())
-
-
-def _digest(identity: Mapping[str, Any]) -> str:
-    """Return the name of the folder of an expert's labels."""
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+def _fleet(config: RunConfig, setting: Setting) -> Fleet | None:
+    """Return the workers; they start when they are first needed. The labels of a served expert are kept in `<runs>/labels`."""
+    if setting.env is None:
+        return None
+    digest = hashlib.sha256(json.dumps(setting.identity, sort_keys=True).encode()).hexdigest()[:16]
+    ledger = Path(config.runs).resolve() / "labels" / digest
+    return Fleet(env=setting.env, spec=setting.spec, config=config.rollouts, team=setting.team, ledger=ledger)

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,44 @@ def test_the_expert_is_scored_beside_a_random_policy(overrides: dict[str, Any]) 
     outcome = api.evaluate_expert("cartpole-bc", overrides)
     figures = outcome.to_json()
     assert (figures["expert"]["eval/normalised"], figures["random"]["eval/normalised"]) == (1, 0)
+
+
+def test_the_scores_of_runs_experts_and_later_evaluations_are_measured_once(
+    overrides: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the run is looked at from another folder."""
+    told: list[str] = []
+
+    def listen(what: str, done: int, total: int, /, **figures: float) -> None:
+        told.append(what)
+
+    run = api.train("cartpole-bc", overrides)
+    api.evaluate_expert("cartpole-bc", overrides, progress=listen)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    outcome = api.evaluate_run(tmp_path / run.path, progress=listen)
+    assert list(outcome.results) == ["policy", "expert", "random"]
+    assert set(told) == {"evaluate policy"}
+    assert not list((tmp_path / "elsewhere").iterdir())
+    shutil.rmtree(tmp_path / "runs" / "baselines")  # measured again
+    api.evaluate_run(tmp_path / run.path, progress=listen)
+    assert {"evaluate expert", "evaluate random"} < {what.replace("scripted cartpole", "expert") for what in told}
+
+
+def test_a_paid_expert_is_not_evaluated(overrides: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"expert\.paid=true, so it is not asked for scores: set expert\.paid=false"):
+        api.evaluate_expert("cartpole-bc", overrides | {"expert.paid": True})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_of_another_environment_does_not_share_a_session(overrides: dict[str, Any], tmp_path: Path) -> None:
+    """It ran in the session's environment and was scored against that one's expert."""
+    with (
+        Session(load_config("cartpole-bc", overrides)) as session,
+        pytest.raises(InputError, match="session: made for another env than the run's"),
+    ):
+        api.train("cartpole-bc", overrides | {"env.max_episode_steps": 30}, session=session)
+    assert not list(tmp_path.iterdir())
 
 
 def test_before_its_first_report_a_run_has_no_metrics(tmp_path: Path) -> None:

@@ -56,8 +56,16 @@ def test_the_module_that_defines_the_object_counts_too(package):
 
 
 def test_pythons_own_modules_and_those_without_a_file_have_none():
-    assert content.of_target("json:loads", "expert") == content.Content()
-    assert content.of_modules("sys", "nowhere", "") == content.Content()
+    assert content.of_target("json:loads", "expert") == content.Content(unknown=frozenset({"json"}))
+    assert content.of_modules("sys", "nowhere", "") == content.Content(unknown=frozenset({"nowhere"}))
+
+
+def test_what_has_no_digest_is_named(package):
+    assert package(__init__="", expert=EXPERT, model="gain = 2\n").unknown == frozenset()
+    partial = package(expert="import functools\nact = functools.partial(int, base=2)\n")
+    assert partial.unknown == frozenset()  # Python's own class of what the user's module makes
+    assert (partial | content.of_modules("nowhere")).unknown == {"nowhere"}
+    assert partial.to_json().keys() == {"files", "sources"}  # part of the identity of stored episodes
     with pytest.raises(InputError, match=r"no module named 'nowhere'"):
         content.of_target("nowhere:act", "expert")
 

@@ -230,11 +230,14 @@ def test_every_question_to_an_expert_is_counted_by_what_it_was_for(tmp_path: Pat
     before = results(rundir)
     journal = rundir.path / "journal.jsonl"
     lines = journal.read_text().splitlines(True)
-    journal.write_text("".join(lines[:-1]))  # killed before the last report; the final score is asked for once more
+    journal.write_text("".join(lines[:-1]))  # killed before the last report
     assert '"reported"' in lines[-1]
     again = train(settings, RunDir(rundir.path))
     assert results(again) == before
-    assert again.reports()[-1].metrics["budget/expert_queries"] == sum(kinds.values()) + kinds["eval"]
+    assert again.reports()[-1].metrics["budget/expert_queries"] == sum(kinds.values())  # the score was kept
+    metrics = train(settings).reports()[-1].metrics  # another run on the same demonstrations is given all scores
+    assert {what: metrics.get(f"expert/queries_{what}", 0) for what in kinds} == {**kinds, "check": 0, "tune": 0, "eval": 0}
+    assert metrics["eval/expert_return_mean"] == before["eval/expert_return_mean"]
 
 
 def test_demonstrations_of_others_have_cost_no_question(tmp_path: Path) -> None:

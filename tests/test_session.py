@@ -1,12 +1,15 @@
 import io
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 from gymnasium.envs.classic_control import CartPoleEnv
+from testbed import Balancer
 
 from distil.config import validate
 from distil.console import Console
@@ -75,6 +78,68 @@ def test_scores_are_measured_once_on_the_episodes_of_their_purpose() -> None:
         assert list(expert.seeds) == episode_seeds(Purpose.EVALUATE, 3)
         tuning = session.score("expert", 3, Purpose.TUNE)
         assert not set(tuning.seeds) & set(expert.seeds)
+
+
+def test_sessions_share_scores_and_a_kept_one_costs_no_question() -> None:
+    """CORRECTNESS 16."""
+    found = []
+    for _ in range(2):
+        with Session(config(**SCRIPTED)) as session:
+            scores = [session.score(who, 3, purpose) for who in ("expert", "random") for purpose in Purpose if purpose]  # type: ignore[arg-type]
+            found.append(([score.to_json() for score in scores], session.num_queries))
+    assert found[0][0] == found[1][0]
+    assert [num for _, num in found] == [2 * 3 * 60, 0]
+    assert len(list(Path("runs/baselines").glob("*.json"))) == 4
+
+
+def test_another_process_is_given_the_scores() -> None:
+    """One measures and ends; this one asks nothing."""
+    code = (
+        "from distil.config import validate; from distil.runconfig import RunConfig; from distil.session import Session\n"
+        f"with Session(validate(RunConfig, {BASE | SCRIPTED!r})) as session: print(session.score('expert', 3).mean)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert float(ended.stdout) == 60
+    with Session(config(**SCRIPTED)) as session:
+        assert session.score("expert", 3).mean == 60
+        assert session.num_queries == 0
+
+
+def test_other_episodes_experts_and_environments_are_measured_themselves(tmp_path: Path) -> None:
+    expert = {"expert": {"kind": "policy", "path": str(tmp_path / "expert")}}
+    changes: list[dict[str, Any]] = [{}, {"rollouts": {"num_workers": 0, "num_envs": 2}}, {"env": {"id": "CartPole-v1"}}, {}]
+    for shift, change in zip((0, 0, 0, 1), changes, strict=True):
+        write_policy(tmp_path / "expert", shift)
+        with Session(config(**expert | change)) as session:
+            session.score("expert", 2)
+            assert session.num_queries > 0, change
+            session.score("expert", 3)
+            asked = session.num_queries
+        with Session(config(**expert | change)) as session:
+            session.score("expert", 3)
+            assert session.num_queries == 0 < asked
+
+
+def test_the_scores_of_an_expert_that_is_not_known_by_its_content_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Typed into an interpreter, it may be another one in the next process."""
+    module = ModuleType("typed_in")
+    module.Typed = type("Typed", (Balancer,), {"__module__": "typed_in"})  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "typed_in", module)
+    for _ in range(2):
+        with Session(config(expert={"kind": "import", "target": "typed_in:Typed", "kwargs": {"num_envs": 4}})) as session:
+            assert session.score("expert", 2) is session.score("expert", 2)
+            assert session.num_queries == 2 * 60
+            session.score("random", 2)
+    assert len(list(Path("runs/baselines").glob("*.json"))) == 1
+
+
+def test_a_run_of_another_expert_cannot_share_the_session() -> None:
+    with Session(config(**SCRIPTED)) as session:
+        session.check(config(**SCRIPTED, seed=5))
+        with pytest.raises(InputError, match="made for another expert than the run's"):
+            session.check(config(expert={"kind": "random"}))
+        with pytest.raises(InputError, match="discrete"):
+            session.check(config(**SCRIPTED, policy={"head": {"kind": "gaussian"}}))
 
 
 def test_baselines_are_the_means_of_random_and_expert() -> None:

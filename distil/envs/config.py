@@ -139,8 +139,8 @@ def content_of(config: GymEnvConfig | ImportEnvConfig) -> Content:
     if isinstance(config, ImportEnvConfig):
         found = content.of_target(config.target, "environment")
     else:
-        found = Content()
         entry = gym.registry.get(config.id.rpartition(":")[2])
+        found = Content() if entry is not None else Content(unknown=frozenset({config.id}))
         if entry is not None:
             point = entry.entry_point
             found |= (

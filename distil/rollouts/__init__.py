@@ -1,6 +1,7 @@
 """Rollouts: seeded episodes on a fleet of workers, collected into the store or scored."""
 
 from distil.rollouts.agents import AgentSpec
+from distil.rollouts.baselines import BaselineCache
 from distil.rollouts.collector import Collector
 from distil.rollouts.config import NoiseConfig, RolloutConfig
 from distil.rollouts.evaluation import Baselines, EvalResult, evaluate
@@ -10,6 +11,7 @@ from distil.rollouts.selection import Collected, asked, demonstrations, given_de
 
 __all__ = [
     "AgentSpec",
+    "BaselineCache",
     "Baselines",
     "Collected",
     "Collector",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -68,6 +69,27 @@ class EvalResult:
         if self.successes is not None:
             out["success_rate"] = float(self.successes.mean())
         return {f"{prefix}/{name}": value for name, value in out.items()}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON data, exact: `from_json` gives the same result."""
+        successes = None if self.successes is None else self.successes.tolist()
+        return {
+            "seeds": list(self.seeds),
+            "returns": self.returns.tolist(),
+            "lengths": self.lengths.tolist(),
+            "successes": successes,
+        }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> EvalResult:
+        """Return what `to_json` wrote; KeyError, TypeError or ValueError if `data` is something else."""
+        successes = data["successes"]
+        return EvalResult(
+            seeds=tuple(data["seeds"]),
+            returns=np.array(data["returns"], np.float64),
+            lengths=np.array(data["lengths"], np.int64),
+            successes=None if successes is None else np.array(successes, np.bool_),
+        )
 
     def table(self, baselines: Baselines | None = None) -> str:
         """Return the metrics as a text table."""

@@ -1,0 +1,70 @@
+"""What is refused before anything starts; nothing is written meanwhile. More in test_session.py and test_api.py."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distil.config import validate
+from distil.errors import InputError
+from distil.runconfig import RunConfig
+from distil.setting import Setting
+from distil.store import Store
+from distil.validation import adds_episodes, check_data, check_parts, store_spec
+
+BASE = {"env": {"id": "CartPole-v1"}, "expert": {"kind": "scripted"}}
+
+
+def config(**keys: Any) -> RunConfig:
+    return validate(RunConfig, BASE | keys)
+
+
+@pytest.mark.parametrize(
+    ("keys", "text"),
+    [
+        ({"policy": {"head": {"kind": "gaussian"}}}, "discrete"),
+        ({"learner": {"augment": [{"kind": "shift"}]}}, "shift is for images"),
+        ({"algorithm": {"kind": "dagger", "stop": {"env_steps": 499}}}, "below one episode, which may take 500"),
+    ],
+)
+def test_parts_that_do_not_fit_the_environment(keys: dict[str, Any], text: str) -> None:
+    spec = Setting.of(config()).spec
+    check_parts(config(), spec)
+    with pytest.raises(InputError, match=text):
+        check_parts(config(**keys), spec)
+
+
+def test_a_store_must_be_there_or_an_expert_to_fill_it(tmp_path: Path) -> None:
+    spec = Setting.of(config()).spec
+    missing = {"data": {"path": str(tmp_path / "demos")}}
+    check_data(config(**missing), spec)
+    with pytest.raises(InputError, match="no store there, and no expert to fill it"):
+        check_data(config(**missing, expert=None), spec)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("taken", ["file", "file/below"])
+def test_a_place_where_no_store_can_be_made(tmp_path: Path, taken: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file is a file; choose another folder with data\.path"):
+        check_data(config(data={"path": str(tmp_path / taken)}), Setting.of(config()).spec)
+
+
+def test_who_adds_episodes_needs_a_store_of_the_same_environment_and_infos(tmp_path: Path) -> None:
+    data = {"data": {"path": str(tmp_path / "demos")}}
+    spec = Setting.of(config()).spec
+    Store.open_or_create(tmp_path / "demos", store_spec(config(**data), spec))
+    other = {**data, "env": {"id": "CartPole-v0"}}
+    with pytest.raises(InputError, match="CartPole"):
+        check_data(config(**other), spec)
+    check_data(config(**other, expert=None), spec)  # it only reads; the spaces fit
+    check_data(config(**data, rollouts={"infos": ["x"]}), spec)  # what is there may suffice
+    with pytest.raises(InputError, match="infos"):
+        check_data(config(**data, rollouts={"infos": ["x"]}, algorithm={"kind": "dagger"}), spec)
+
+
+def test_who_adds_episodes() -> None:
+    assert adds_episodes(config())
+    assert not adds_episodes(config(expert=None))
+    human = {"kind": "human", "intervener": {"kind": "import", "target": "m:t"}}
+    assert adds_episodes(config(expert=None, algorithm={"kind": "dagger", "gate": human}))
