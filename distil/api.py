@@ -33,18 +33,18 @@ _EPISODES = 50
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """Scores on the same held-out episodes, by who acted."""
+    """Scores on the same held-out episodes, by the name of who acted."""
 
     results: Mapping[str, EvalResult]
     baselines: Baselines | None
     video: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the metrics of each, as JSON data."""
+        """Return the metrics of each result as JSON data."""
         return {who: result.metrics(self.baselines) for who, result in self.results.items()}
 
     def text(self) -> str:
-        """Return a table."""
+        """Return the scores as a table."""
         scores = [score_of(who, result, self.baselines) for who, result in self.results.items()]
         film = f"\nvideo: {self.video}" if self.video else ""
         return text(score_table(scores, f"{len(next(iter(self.results.values())).seeds)} held-out episodes")) + film
@@ -80,7 +80,7 @@ class Run:
         return reports[-1].metrics if reports else {}
 
     def policy(self) -> Predictor:
-        """The policy of the last finished round."""
+        """Return the policy of the last finished round; InputError if there is none yet."""
         return load_policy(self.path)
 
 
@@ -93,10 +93,10 @@ def open_run(path: Path | str) -> Run:
 
 
 def load_policy(path: Path | str) -> Predictor:
-    """Return the policy of a run's folder, or of a policy folder, ready to `predict`.
+    """Return the policy in a run's folder or in a policy folder, ready to `predict`.
 
     Raises:
-        InputError: there is none, or its files don't fit each other.
+        InputError: there is none, or its files do not fit each other.
     """
     path = Path(path)
     return Predictor(load_policy_ref(path / "policy" if (path / "policy").is_dir() else path))
@@ -105,7 +105,7 @@ def load_policy(path: Path | str) -> Predictor:
 def collect_with_report(
     recipe: str | Path, overrides: Overrides | None = None, *, progress: Progress = silent
 ) -> tuple[Store, CollectReport]:
-    """Collect a recipe's demonstrations; return the store and what is new in it."""
+    """Collect a recipe's demonstrations; return the store and a report on the new episodes. See `collect`."""
     config = load_config(recipe, overrides)
     num_episodes = config.budget().num_demonstrations
     if num_episodes is None:
@@ -117,10 +117,15 @@ def collect_with_report(
 
 
 def collect(recipe: str | Path, overrides: Overrides | None = None, *, progress: Progress = silent) -> Store:
-    """Collect a recipe's demonstrations into its store and return it; what the store has isn't collected again.
+    """Collect the missing demonstrations of a recipe into its store, and return the store.
+
+    Args:
+        recipe: the name of a shipped recipe, a file, or a run's folder.
+        overrides: dotted key -> value.
+        progress: called as episodes end.
 
     Raises:
-        InputError: the configuration, the environment, the expert and the store don't fit.
+        InputError: the configuration, the environment, the expert and the store do not fit each other.
         RunError: the environment, the expert, a worker or the disk failed. Complete episodes are kept.
     """
     return collect_with_report(recipe, overrides, progress=progress)[0]
@@ -135,19 +140,19 @@ def train(
     progress: Progress = silent,
     session: Session | None = None,
 ) -> Run:
-    """Train a policy: collect what is missing, learn, evaluate.
+    """Train a policy: collect missing demonstrations, learn, evaluate.
 
     Args:
-        recipe: the name of a shipped one, a file, or a run's folder.
+        recipe: the name of a shipped recipe, a file, or a run's folder.
         overrides: dotted key -> value.
-        resume: continue a run: that in the folder `recipe`, that named `run` (started if it does not exist), or the unfinished
-            one with the same configuration.
+        resume: continue a run: the one in the folder `recipe`, the one named `run` (started if it does not exist), or the
+            unfinished one with the same configuration.
         run: name of the run's folder in `runs`; None: the recipe's name and the next free number.
-        progress: told of the work's progress.
-        session: workers to share with other runs of the same environment and expert; it stays open.
+        progress: called as the work proceeds.
+        session: workers and baselines to share with other runs of the same environment and expert; it stays open.
 
     Raises:
-        InputError: the configuration, the environment, the expert and the store don't fit.
+        InputError: the configuration, the environment, the expert, the store and the session do not fit each other.
         RunError: the environment, the expert, a worker or the disk failed. `resume=True` continues from there.
     """
     config = load_config(recipe, overrides)
@@ -170,13 +175,14 @@ def train(
 def evaluate_run(path: Path | str, *, episodes: int | None = None, video: bool = False, progress: Progress = silent) -> Outcome:
     """Score a run's policy on the held-out episodes, with its expert and a random policy for comparison.
 
-    The scores of expert and random policy come from the folder `baselines` beside the run's, or are measured and kept there.
+    The scores of expert and random policy are read from `baselines/` in the folder that contains the run, or measured and kept
+    there. Delete it to measure them again.
 
     Args:
         path: the run's folder.
         episodes: number of episodes; None: `evaluation.episodes` of the run, or 50.
         video: record the first episode to `video.mp4` in the run's folder.
-        progress: told of episodes as they end.
+        progress: called as episodes end.
 
     Raises:
         InputError: there is no run, no policy or no environment, or the environment cannot be shown in a video.
@@ -199,7 +205,7 @@ def evaluate_run(path: Path | str, *, episodes: int | None = None, video: bool =
 
 
 def _references(session: Session, num: int) -> dict[str, EvalResult]:
-    """Return how experts and chance do; several experts by name."""
+    """Return the results of the experts and of the random policy; several experts by name."""
     found = session.scores(num)
     experts = {f"expert {name}" if len(found) > 1 else "expert": result for name, result in found.items()}
     return {**experts, "random": session.score("random", num)}
@@ -208,12 +214,12 @@ def _references(session: Session, num: int) -> dict[str, EvalResult]:
 def evaluate_expert(recipe: str | Path, overrides: Overrides | None = None, *, progress: Progress = silent) -> Outcome:
     """Score a recipe's expert on the held-out episodes, with a random policy for comparison.
 
-    Scores come from `<runs>/baselines`, or are measured and kept there.
+    The scores are read from `<runs>/baselines`, or measured and kept there. Delete that folder to measure them again.
 
     Args:
         recipe: the name of a shipped recipe, a file, or a run's folder.
         overrides: dotted key -> value.
-        progress: told of episodes as they end.
+        progress: called as episodes end.
 
     Raises:
         InputError: the configuration is wrong, there is no expert, or each of its answers costs (`expert.paid`).
@@ -238,12 +244,16 @@ def evaluate(
     Args:
         policy: from `load_policy` or `Run.policy`.
         env: a Gymnasium id, or an environment's configuration.
-        episodes: how many; the seeds are the same for every policy.
-        num_workers: Ray actors; 0 runs them in this process.
-        progress: told of episodes as they end.
+        episodes: number of episodes; their seeds are the same for every policy.
+        num_workers: number of Ray actors; 0: in this process.
+        progress: called as episodes end.
+
+    Returns:
+        The returns [E], lengths [E] and successes [E] of E episodes.
 
     Raises:
-        InputError: the environment can't be made, or its spaces aren't the policy's.
+        InputError: the environment cannot be made, or its spaces are not the policy's.
+        RunError: the environment or a worker failed.
     """
     described = {"id": env} if isinstance(env, str) else dict(env)
     config = validate(RunConfig, {"env": described, "rollouts": {"num_workers": num_workers}})
@@ -266,15 +276,15 @@ def label(
     Args:
         path: the store's folder, or URL.
         expert: an expert's configuration, such as `{"kind": "sb3", "path": "X.zip"}`.
-        select: which episodes, as `data.select` has it; None: all.
-        again: about all steps, whose labels are replaced.
-        num_workers: Ray actors; 0: in this process.
-        service: how to ask a heavy or unreliable expert in actors of its own, as `rollouts.service` has it; None: directly.
-        progress: told of episodes as they are done.
+        select: which episodes, with the keys of `data.select`; None: all.
+        again: ask about all steps and replace their labels.
+        num_workers: number of Ray actors; 0: in this process.
+        service: how to ask a slow or unreliable expert in separate actors, with the keys of `rollouts.service`; None: directly.
+        progress: called as episodes are done.
 
     Raises:
         InputError: there is no such store, expert or episode, or the expert is for other spaces.
-        RunError: the expert or the disk failed. What was answered is kept, and the same call continues from there.
+        RunError: the expert or the disk failed. Its answers so far are kept, and the same call continues from there.
     """
     settings = {"expert": dict(expert), "select": dict(select or {}), "again": again, "num_workers": num_workers}
     settings["service"] = None if service is None else dict(service)

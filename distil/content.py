@@ -1,7 +1,7 @@
-"""What a configuration refers to, known by its content: files by their bytes, modules by their source.
+"""What a configuration refers to, identified by its content: files by their bytes, modules by their source.
 
-A path or a name may stand for something else tomorrow. Episodes and labels are told apart by what stood there when they were
-made: another expert file at the same path, or another environment behind the same name, give other episodes.
+A path or a name may refer to something else tomorrow. Episodes, labels and scores are therefore identified by what was there
+when they were made: another expert file at the same path, or another environment of the same name, gives other episodes.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """Digests of what an environment or an expert is made of, besides its configuration."""
+    """Digests of what an environment or an expert is made of, in addition to its configuration."""
 
-    files: Mapping[str, str] = field(default_factory=dict)  # path -> of its bytes
-    sources: Mapping[str, str] = field(default_factory=dict)  # module -> of its source
+    files: Mapping[str, str] = field(default_factory=dict)  # path -> digest of the bytes
+    sources: Mapping[str, str] = field(default_factory=dict)  # module -> digest of the source
     unknown: frozenset[str] = frozenset()  # parts without a digest, such as a class that was typed into an interpreter
 
     def __or__(self, other: Content) -> Content:
@@ -41,26 +41,26 @@ class Content:
 
 
 def changed(now: Mapping[str, str], earlier: Mapping[str, str]) -> list[str]:
-    """Return the names that had another digest, or none, or that are gone."""
+    """Return the names whose digests differ, or that only one of the two has."""
     return sorted(name for name in now.keys() | earlier.keys() if now.get(name) != earlier.get(name))
 
 
 def of_files(*paths: Path | None) -> Content:
-    """Return the content of files; None stands for a file that isn't there."""
+    """Return the content of files; None is a file that does not exist."""
     return Content(files={str(path): _digest(path) for path in paths if path is not None})
 
 
 def of_target(target: str, what: str) -> Content:
-    """Return the content of the user's own `what`, named `package.module:name`; InputError if it can't be imported.
+    """Return the content of a user's object `package.module:name`; InputError, with `what` it is, if it cannot be imported.
 
-    It is the source of that module, of the one that defines the object, and of what these import from their own folders.
+    The content is the source of that module, of the module that defines the object, and of what both import from their folders.
     """
     value = import_target(target, what)
     return of_modules(target.partition(":")[0], module_of(value))
 
 
 def of_modules(*names: str) -> Content:
-    """Return the content of imported modules. Those without a file have no digest; Python's own need none beside others."""
+    """Return the content of imported modules. Those without a file are `unknown`; so are Python's own if there is no other."""
     own = [name for name in names if name and name.partition(".")[0] not in sys.stdlib_module_names]
     files = {name: getattr(sys.modules.get(name), "__file__", None) for name in own}
     sources = {name: _source(Path(file)) for name, file in files.items() if file and Path(file).is_file()}
@@ -68,7 +68,7 @@ def of_modules(*names: str) -> Content:
 
 
 def module_of(value: Any) -> str:
-    """Return the name of the module that defines an object; empty if it doesn't say."""
+    """Return the name of the module that defines an object; empty if the object does not have it."""
     name = getattr(value, "__module__", None)
     return name if isinstance(name, str) else ""
 
@@ -82,7 +82,7 @@ def _digest(path: Path) -> str:
 
 
 def _source(path: Path) -> str:
-    """Return the digest of a module's file and of those that it imports from its folder."""
+    """Return the digest of a module's file and of the files that it imports from its folder."""
     todo, found = [path], dict[str, str]()
     while todo:
         file = todo.pop()
@@ -94,10 +94,10 @@ def _source(path: Path) -> str:
 
 
 def _imported(file: Path, folder: Path) -> Iterator[Path]:
-    """Yield the files in or below `folder` that the module imports, by any of their names."""
+    """Yield the files in or below `folder` that the module imports, under any of their names."""
     try:
         tree = ast.parse(file.read_bytes())
-    except (SyntaxError, ValueError, RecursionError):  # not for this Python: it is known by its bytes alone
+    except (SyntaxError, ValueError, RecursionError):  # not valid for this Python: the bytes alone identify it
         return
     for node in ast.walk(tree):
         names: list[str] = []

@@ -1,8 +1,8 @@
 """The main job, end to end, on LunarLander: how the score grows with the number of labels that the expert gives.
 
-One scripted expert fills one store. Clones learn from nested subsets of its demonstrations; DAgger gets as many episodes'
-labels, but after the first ones the learner flies and the expert only says what it would have done. Expert, random and
-learned policies are measured on the same held-out episodes; table, plot and video show what came out.
+One scripted expert fills one store. Clones learn from nested subsets of its demonstrations. DAgger gets labels for the same
+number of episodes, but after the first round the learner acts and the expert only labels. Expert, random and learned policies
+are scored on the same held-out episodes. The results are a table, a plot and a video.
 """
 
 from __future__ import annotations
@@ -64,11 +64,15 @@ def run_demo(
     """Run the demo into the folder `out`.
 
     Args:
-        out: gets the store, the runs, the plot and the video.
+        out: the folder for the store, the runs, the plot and the video.
         seed: root seed of episodes and learning.
-        episodes: how many each clone, and each run of DAgger, gets labels for.
-        overrides: of the recipe's keys.
-        progress: told of the work's progress.
+        episodes: numbers of labelled episodes; each gives one clone and one run of DAgger.
+        overrides: dotted key of the recipe -> value.
+        progress: called as the work proceeds.
+
+    Raises:
+        InputError: an override is wrong.
+        RunError: the environment, a worker or the disk failed.
     """
     started = time.perf_counter()
     common = _common(out, seed, max(episodes)) | dict(overrides or {})
@@ -113,7 +117,7 @@ def _common(out: Path, seed: int, num_episodes: int) -> dict[str, Any]:
 
 
 def _train(episodes: Sequence[int], common: Mapping[str, Any], num_steps: int, session: Session) -> dict[str, list[api.Run]]:
-    """Return the runs of both methods, one a number of episodes."""
+    """Return the runs of both methods, one for each number of episodes."""
     runs: dict[str, list[api.Run]] = {"BC": [], "DAgger": []}
     for number in episodes:
         clone = {**common, "name": f"lunarlander-bc-{number}", "data.episodes": number}
@@ -124,7 +128,7 @@ def _train(episodes: Sequence[int], common: Mapping[str, Any], num_steps: int, s
 
 
 def _dagger(num_episodes: int, num_steps: int) -> dict[str, Any]:
-    """Return the settings of a DAgger run with as many episodes and gradient steps as a clone has, over equal rounds."""
+    """Return the settings of a DAgger run with the episodes and gradient steps of a clone, divided into equal rounds."""
     rounds = min(ROUNDS, num_episodes)
     each = num_episodes // rounds
     return {
@@ -138,7 +142,7 @@ def _dagger(num_episodes: int, num_steps: int) -> dict[str, Any]:
 
 
 def _track(config: RunConfig, plot: Path, video: Path, methods: Mapping[str, Sequence[Score]]) -> None:
-    """Put the comparison into MLflow, beside the runs that it compares."""
+    """Put the comparison into the MLflow experiment of the compared runs."""
     for name, scores in methods.items():
         tracker = config.tracking.build(config.name)
         tracker.start(f"comparison: {name}", {"recipe": RECIPE, "seed": config.seed})

@@ -1,4 +1,4 @@
-"""RunConfig: a whole run as configuration, composed of the components' own; what a recipe holds."""
+"""RunConfig: the configuration of a run, composed of its components' configurations; a recipe holds one."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ def _with_default(data: Mapping[str, Any], group: str, key: str, value: Any) -> 
 
 
 class DataConfig(Config):
-    """`data:` where the demonstrations are, and how many."""
+    """`data:` where the demonstrations are, and how many to use."""
 
     path: str | None = None  # the store's folder, or a URL such as s3://bucket/folder; None: data/<name>
-    mixture: MixtureConfig | None = None  # several stores instead of one; they stay as they are
+    mixture: MixtureConfig | None = None  # several stores in place of one; they are only read
     episodes: int | None = Field(default_factory=_num_episodes, ge=1, json_schema_extra={"default": _NUM_EPISODES})
-    """How many demonstrations: the first ones in the store that the filters of `select` take; an expert adds those that are
-    missing. None: the store as it is. 200, but without an expert, or with a mixture, None."""
+    """Number of demonstrations: the first ones in the store that the filters of `select` take; an expert adds missing ones.
+    None: the store as it is. Default: 200; without an expert or with a mixture: None."""
     noise: NoiseConfig = NoiseConfig()
-    select: SelectionConfig = SelectionConfig()  # which of them to train on
+    select: SelectionConfig = SelectionConfig()  # which demonstrations to train on
 
     @model_validator(mode="after")
     def _consistent(self) -> DataConfig:
@@ -57,7 +57,7 @@ class DataConfig(Config):
         for name, is_set, instead in (
             ("path", self.path is not None, "set data.path=null: the parts have their own"),
             ("episodes", self.episodes is not None, "set data.episodes=null: nothing is collected, the parts' select chooses"),
-            ("select", not self.select.is_everything, "take it out: the parts have their own select"),
+            ("select", not self.select.is_everything, "remove it: the parts have their own select"),
         ):
             if is_set:
                 raise ValueError(f"{name} cannot be combined with mixture; {instead}")
@@ -65,19 +65,19 @@ class DataConfig(Config):
 
 
 class EvaluationConfig(Config):
-    """`evaluation:` the held-out episodes; their seeds are the same for every run."""
+    """`evaluation:` held-out episodes; their seeds are the same for every run."""
 
     episodes: int = Field(default=50, ge=0)
-    baselines: bool = True  # measure expert and random on the same episodes, for eval/normalised
+    baselines: bool = True  # score expert and random policy on the same episodes, for eval/normalised
     video: bool = False  # of the first held-out episode, to RUN/video.mp4
 
 
 class RunConfig(Config):
-    """A whole run; what a recipe holds."""
+    """The configuration of a run."""
 
     name: str = Field(default="run", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     seed: int = Field(default=0, ge=0)
-    env: EnvConfig | None = None  # None: only stored demonstrations are used, and nothing is evaluated in an environment
+    env: EnvConfig | None = None  # None: train on stored demonstrations, without evaluation in an environment
     expert: ExpertConfig | None = None
     data: DataConfig = DataConfig()
     rollouts: RolloutConfig = RolloutConfig()
@@ -86,11 +86,11 @@ class RunConfig(Config):
     learner: LearnerConfig = LearnerConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     tracking: TrackingConfig = TrackingConfig()
-    runs: str = "runs"  # where run folders go
+    runs: str = "runs"  # folder of the runs' folders, and of the scores and labels that they share
 
     @classmethod
     def completed(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return raw `data` with the defaults that depend on other parts: what nobody can collect or evaluate is off."""
+        """Return raw `data` with the defaults that depend on other parts: no expert, no collection; no env, no evaluation."""
         if data.get("expert") is None:
             data = _with_default(data, "data", "episodes", None)
         return _with_default(data, "evaluation", "episodes", 0) if data.get("env") is None else data
@@ -109,14 +109,14 @@ class RunConfig(Config):
             raise ValueError(f"algorithm.gate.kind={gate.kind} {need}")
         watched = isinstance(gate, HumanGateConfig) and gate.intervener.kind == "keyboard"
         if watched and (self.rollouts.num_workers or self.rollouts.num_envs != 1):
-            raise ValueError("the keyboard watches one environment in this process: set rollouts.num_workers=0, num_envs=1")
+            raise ValueError("the keyboard controls one environment in this process: set rollouts.num_workers=0, num_envs=1")
         if watched and isinstance(self.env, GymEnvConfig) and self.env.kwargs.get("render_mode") != "human":
             raise ValueError("the keyboard is read in the environment's window: set env.kwargs.render_mode=human")
         return self
 
     def _check_without_env(self) -> None:
         for what, is_set, instead in (
-            (f"expert.kind={self.expert.kind if self.expert else None}", self.expert is not None, "take expert out"),
+            (f"expert.kind={self.expert.kind if self.expert else None}", self.expert is not None, "remove expert"),
             (f"algorithm.kind={self.algorithm.kind}", self.algorithm.needs.collects, "algorithm.kind=bc"),
             (f"evaluation.episodes={self.evaluation.episodes}", self.evaluation.episodes > 0, "evaluation.episodes=0"),
             ("evaluation.video=true", self.evaluation.video, "evaluation.video=false"),
@@ -131,7 +131,7 @@ class RunConfig(Config):
 
     @property
     def is_paid(self) -> bool:
-        """Whether answers of the expert cost, so that it is asked for demonstrations and labels alone."""
+        """Whether each answer of the expert costs: then it is asked for demonstrations and labels only."""
         return self.expert is not None and self.expert.paid
 
     @property
@@ -141,11 +141,11 @@ class RunConfig(Config):
 
     @property
     def store_path(self) -> Location:
-        """The demonstrations' folder, or URL in an object store."""
+        """Where the demonstrations are: a folder, or a URL in an object store."""
         return location(self.data.path or f"data/{self.name}")
 
     def budget(self, max_episode_steps: int | None = None) -> Budget:
-        """What the algorithm may use, where an episode takes at most `max_episode_steps`."""
+        """Return what the algorithm may use, where an episode takes at most `max_episode_steps` (None: no known limit)."""
         collects = self.expert is not None and self.data.episodes is not None
         return Budget(
             num_demonstrations=self.data.episodes if collects else None,
@@ -161,10 +161,10 @@ class RunConfig(Config):
 def load_config(recipe: str | Path, overrides: Mapping[str, Any] | None = None) -> RunConfig:
     """Return the validated configuration of a recipe (shipped name or file) with dotted overrides.
 
-    Where they change the recipe's environment, its default folder of demonstrations changes too.
+    An override of the recipe's environment also changes the default folder of demonstrations.
 
     Raises:
-        InputError: names every unknown key, with the nearest right one, and every wrong value.
+        InputError: it names every unknown key, with the nearest known one, and every wrong value.
     """
     raw = load_recipe(recipe)
     config = validate(RunConfig, apply_overrides(raw, overrides or {}, RunConfig), where=str(recipe))
@@ -178,7 +178,7 @@ def load_config(recipe: str | Path, overrides: Mapping[str, Any] | None = None) 
 
 
 def _slug(name: str) -> str:
-    """Return an environment's name as a folder's; what it is made with is in it as a hash."""
+    """Return an environment's name as a folder name, with a hash of its arguments."""
     first, _, rest = name.partition(" ")
     digest = f"-{hashlib.sha256(rest.encode()).hexdigest()[:6]}" if rest else ""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", first) + digest

@@ -38,6 +38,7 @@ from distil.store.files import os_fault
 
 _PACKAGES = ("distil", "ray", "torch", "gymnasium", "pyarrow", "numpy", "mlflow", "mujoco", "metaworld", "box2d")
 
+BASELINES, LABELS = "baselines", "labels"  # folders that runs share: scores of experts, and labels of served ones
 _FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -84,7 +85,9 @@ class RunDir:
         return cls(root / folder)
 
     def require_new(self) -> None:
-        """Raise InputError if the folder exists, unless it is empty."""
+        """Raise InputError if the folder exists and is not empty, or has the name of one that runs share."""
+        if self.name in (BASELINES, LABELS):
+            raise InputError(f"--run {self.name}: the folder of that name holds what runs share; choose another name")
         if self.config.is_file():
             raise InputError(f"{self.path}: exists already; continue it with --resume, or choose another --run")
         if os.path.lexists(self.path) and not (self.path.is_dir() and not any(self.path.iterdir())):

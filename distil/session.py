@@ -18,6 +18,7 @@ from distil.policies.checkpoint import require_spaces
 from distil.policies.spec import PolicyRef
 from distil.rollouts import BaselineCache, Baselines, Collector, EvalResult, Fleet, evaluate
 from distil.runconfig import RunConfig
+from distil.rundir import BASELINES, LABELS
 from distil.seeding import Purpose, episode_seeds
 from distil.setting import Setting
 from distil.store import MixtureConfig, Snapshot, Store
@@ -47,7 +48,7 @@ class Session:
         if config.learner.num_learners:  # a Ray session started for the workers alone would have no room for the learners
             ensure_ray(config.rollouts.address, config.rollouts.num_cpus + config.learner.num_learners)
         self._fleet = _fleet(config, self.setting)
-        self._cache = BaselineCache(Path(config.runs) / "baselines", progress)
+        self._cache = BaselineCache(Path(config.runs) / BASELINES, progress)
         self._scores: dict[tuple[Who, int, Purpose, str], EvalResult] = {}
         self.num_queries = 0  # steps of the experts' own episodes that this session has run; a cached result costs none
         self._note: Callable[[int], None] | None = None
@@ -241,5 +242,5 @@ def _fleet(config: RunConfig, setting: Setting) -> Fleet | None:
     if setting.env is None:
         return None
     digest = hashlib.sha256(json.dumps(setting.identity, sort_keys=True).encode()).hexdigest()[:16]
-    ledger = Path(config.runs).resolve() / "labels" / digest
+    ledger = Path(config.runs).resolve() / LABELS / digest
     return Fleet(env=setting.env, spec=setting.spec, config=config.rollouts, team=setting.team, ledger=ledger)

@@ -138,7 +138,7 @@ def test_a_gate_that_cannot_work_is_refused(gate: dict[str, Any], keys: dict[str
 PARTS = [{"path": "a", "weight": 2}, {"path": "b"}]
 
 
-def test_a_mixture_stands_in_the_place_of_a_store(tmp_path: Path) -> None:
+def test_a_mixture_replaces_the_store(tmp_path: Path) -> None:
     """From a recipe, from the command line's words, and read back from what a run writes."""
     (tmp_path / "mine.yaml").write_text("env: {id: CartPole-v1}\nexpert: {kind: scripted}\n")
     overrides = dict([parse_override("data.mixture.parts=[{path: a, weight: 2}, {path: b}]")])
@@ -165,7 +165,7 @@ def test_a_mixture_stands_in_the_place_of_a_store(tmp_path: Path) -> None:
     ],
     ids=["path", "episodes", "select", "dagger", "empty", "misspelt"],
 )
-def test_what_cannot_stand_beside_a_mixture(keys: dict[str, Any], text: str) -> None:
+def test_what_cannot_be_combined_with_a_mixture(keys: dict[str, Any], text: str) -> None:
     data = {"mixture": {"parts": PARTS}} | keys.get("data", {})
     with pytest.raises(InputError, match=text) as error:
         config(**keys | {"data": data})
@@ -193,7 +193,7 @@ def test_an_environment_that_is_not_the_recipes_has_a_folder_of_its_own(tmp_path
 @pytest.mark.parametrize(
     ("keys", "text"),
     [
-        (EXPERT, "expert.kind=scripted needs one: set env.id, or take expert out"),
+        (EXPERT, "expert.kind=scripted needs one: set env.id, or remove expert"),
         ({"algorithm": {"kind": "dagger"}}, "algorithm.kind=dagger needs one: set env.id, or algorithm.kind=bc"),
         ({"evaluation": {"episodes": 20}}, "evaluation.episodes=20 needs one: set env.id, or evaluation.episodes=0"),
         ({"evaluation": {"video": True}}, "evaluation.video=true needs one"),

@@ -132,3 +132,10 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(RunError, match=r"a-001: no disk space left"):
         RunDir.create(tmp_path, "a", "")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["baselines", "labels"])
+def test_a_folder_that_runs_share_is_no_new_run(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=f"--run {name}: the folder of that name holds what runs share; choose another name"):
+        RunDir.named(tmp_path, name).require_new()
+    assert RunDir.named(tmp_path, name).path == tmp_path / name  # one of an earlier version is still found

@@ -1,4 +1,4 @@
-"""Scores on fixed held-out episodes, in the one vocabulary of metrics that all algorithms share."""
+"""Scores on fixed episodes, in the vocabulary of metrics that all algorithms share."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ class Baselines:
     expert: float
 
     def normalise(self, value: float) -> float | None:
-        """Return where `value` lies between the two; None where they are equal."""
+        """Return `value` on the scale where random is 0 and expert is 1; None if both are equal."""
         span = self.expert - self.random
         return (value - self.random) / span if span else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvalResult:
-    """The outcome of held-out episodes, in the order of their seeds. E episodes."""
+    """The outcome of E episodes, in the order of their seeds."""
 
     seeds: tuple[int, ...]
     returns: Array  # [E] float64, undiscounted
     lengths: Array  # [E] int64
-    successes: Array | None  # [E] bool; None: the environment has no such notion
+    successes: Array | None  # [E] bool; None: the environment does not report success
 
     @property
     def mean(self) -> float:
@@ -58,7 +58,12 @@ class EvalResult:
         return mean_interval(self.returns)
 
     def metrics(self, baselines: Baselines | None = None, prefix: str = "eval") -> dict[str, float]:
-        """Return `eval/*`; the normalised score only where there are baselines, the interval for two episodes or more."""
+        """Return `eval/*` by name.
+
+        Args:
+            baselines: for the normalised score, which is left out without them.
+            prefix: in place of `eval`.
+        """
         out = {"return_mean": self.mean, "return_iqm": self.iqm}
         if self.interval is not None:
             out["return_ci_low"], out["return_ci_high"] = self.interval
@@ -112,14 +117,18 @@ def evaluate(
     """Run one episode a seed and return the outcome. The same seeds give the same returns with any number of workers.
 
     Args:
-        fleet: who runs them.
-        who: who acts; the expert acts without noise.
-        seeds: of the episodes' resets, `episode_seeds(Purpose.EVALUATE, n)`.
-        policy: who acts, if a policy does.
-        expert: which one of several acts, by name; the first unless given.
+        fleet: the workers.
+        who: who acts: "policy", "expert" (without noise) or "random".
+        seeds: the reset seeds, such as `episode_seeds(Purpose.EVALUATE, n)`.
+        policy: the policy, if one acts.
+        expert: the name of one of several experts; the first unless given.
         deterministic: the policy's mode instead of samples.
-        progress: told of episodes as they end.
+        progress: called as episodes end.
         what: the name of the work for `progress`.
+
+    Raises:
+        RunError: an environment or expert failed, or workers kept dying.
+        InputError: the agent does not fit the environment.
     """
     items = [EpisodeItem(index=i, uid=str(seed), seed=seed) for i, seed in enumerate(seeds)]
     assignment = Assignment(agent=AgentSpec(who=who, deterministic=deterministic), expert=expert)
