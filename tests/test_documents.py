@@ -1,0 +1,160 @@
+"""The documents: every command, key, file and test that they name exists, and their examples run."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import click
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from distil.cli.main import cli
+from distil.config import apply_overrides, load_recipe, recipe_names, validate
+from distil.runconfig import RunConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted(p for p in ROOT.rglob("README.md") if not any(part.startswith(".") for part in p.relative_to(ROOT).parts[:-1]))
+SILENT_FAILURES = range(1, 45)
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Return the fenced blocks of a language; "" for those without one."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def inline(page: Path) -> list[str]:
+    """Return the code within the prose, line breaks as spaces."""
+    prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    return [" ".join(text.split()) for text in re.findall(r"`([^`]+)`", prose)]
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """Yield the words of every `distil ...` command of a page; a comment ends it."""
+    shown = "\n".join(blocks(page, "")).replace("\\\n", " ").splitlines()
+    for text in (*shown, *inline(page)):
+        if re.match(r"distil [a-z]", text):
+            yield shlex.split(text, comments=True)[1:]
+
+
+def models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the configurations that a field may hold."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from models(part)
+
+
+def is_mapping(annotation: Any) -> bool:
+    return get_origin(annotation) is dict or any(is_mapping(part) for part in get_args(annotation))
+
+
+def known(annotation: Any, parts: list[str]) -> bool:
+    """Return whether a dotted path leads to a key of a configuration, or into a mapping of the user's."""
+    if not parts:
+        return True
+    found = [model.model_fields[parts[0]].annotation for model in models(annotation) if parts[0] in model.model_fields]
+    return any(known(field, parts[1:]) for field in found) or (is_mapping(annotation) and known(annotation, parts[1:]))
+
+
+def unknown(annotation: Any, data: Any, path: str = "") -> Iterator[str]:
+    """Yield the dotted paths in data that are no keys."""
+    for key, value in data.items() if isinstance(data, dict) else ():
+        here = f"{path}.{key}".lstrip(".")
+        if not known(annotation, here.split(".")):
+            yield here
+        yield from unknown(annotation, value, here)
+
+
+def resolve(words: list[str]) -> tuple[click.Command, list[str]]:
+    """Return the command and the words after its name."""
+    command: click.Command = cli
+    while isinstance(command, click.Group) and words:
+        assert words[0] in command.commands, f"no command {words[0]!r}"
+        command, words = command.commands[words[0]], words[1:]
+    return command, words
+
+
+def check(words: list[str]) -> None:
+    """Fail unless the command, its options, its recipe and its overrides exist."""
+    first, *more = words[:2] if words[0] in ("store", "experts", "recipes") else words[:1]
+    for choice in more[0].split("|") if more else [""]:  # `store info|verify|view PATH`
+        command, rest = resolve([first, *filter(None, [choice]), *words[1 + len(more) :]])
+        options = {option for parameter in command.params for option in parameter.opts}
+        recipe: dict[str, Any] = {}
+        for word in rest:
+            if word.startswith("--"):
+                assert word in options, f"{command.name} has no option {word}"
+            elif word in recipe_names():
+                recipe = load_recipe(word)
+            elif recipe and "=" in word and not word.startswith("["):
+                key, _, value = word.partition("=")
+                recipe = apply_overrides(recipe, {key: yaml.safe_load(value)}, model=RunConfig)
+        if recipe:
+            missing = {"expert.path": "X.zip"} if recipe["expert"] == {"kind": "sb3"} else {}
+            validate(RunConfig, apply_overrides(recipe, missing, model=RunConfig))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_command_exists(page: Path) -> None:
+    """With its options, its recipe and the keys that it overrides."""
+    for words in commands(page):
+        try:
+            check(words)
+        except Exception as error:
+            raise AssertionError(f"{name(page)}: distil {' '.join(words)}: {error}") from error
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_key_exists(page: Path) -> None:
+    """Those of YAML blocks, and dotted ones in the prose."""
+    for text in blocks(page, "yaml"):
+        assert list(unknown(RunConfig, yaml.safe_load(text))) == [], name(page)
+    for text in inline(page):
+        key = re.match(r"'?([a-z_]+(?:\.[a-z_]+)+)(?:=|: |'|$)", text)
+        if key and not key[1].endswith((".py", ".yaml")) and key[1].split(".")[0] in RunConfig.model_fields:
+            assert known(RunConfig, key[1].split(".")), f"{name(page)}: {text}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_file_exists(page: Path) -> None:
+    """Links are relative to the page; files of the repository are named from its root, or from the page's folder."""
+    for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+        assert link.startswith("https://") or (page.parent / link).exists(), f"{name(page)}: {link}"
+    for text in inline(page):
+        if re.fullmatch(r"(benchmarks|scripts|distil|tests|clusters)/[\w./-]+", text):
+            assert (ROOT / text).exists(), f"{name(page)}: {text}"
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().split()) <= 900
+
+
+def test_every_silent_failure_has_its_tests() -> None:
+    """Each number is in the list once, in order, with a test that exists, or says that there is none and why."""
+    page = ROOT / "tests/README.md"
+    entries = re.findall(r"^(\d+)\. (.*?)(?=^\d+\. |^#|\Z)", page.read_text(), re.MULTILINE | re.DOTALL)
+    assert [int(number) for number, _ in entries] == list(SILENT_FAILURES)
+    for number, text in entries:
+        tests = re.findall(r"`([\w/]+\.py)::(\w+)`", text)
+        assert tests or "(no code yet)" in text or "Not a test:" in text, f"{number} has no test"
+        for file, test in tests:
+            tree = ast.parse((page.parent / file).read_text())
+            assert test in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}, (
+                f"{number}: {file}::{test}"
+            )
+
+
+def test_every_number_that_a_test_cites_is_in_the_list() -> None:
+    for file in ROOT.glob("tests/**/*.py"):
+        for cited in re.findall(r"CORRECTNESS (\d+(?:(?:, | and |, and )\d+)*)", file.read_text()):
+            assert all(int(number) in SILENT_FAILURES for number in re.findall(r"\d+", cited)), f"{file}: {cited}"
