@@ -1,4 +1,4 @@
-"""What a learner is to the run: it holds a policy, and a plan makes the next version of it."""
+"""The interface of learners: an update plan turns a learner's policy into the next version."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ if TYPE_CHECKING:
 
 
 class Learner(Protocol):
-    """Makes the next version of a policy from a plan and a snapshot."""
+    """Trains a policy, one update plan after another."""
 
     @property
     def policy(self) -> PolicyRef:
         """The policy after the last finished update; version 0 is the untrained one."""
 
     def update(self, plan: UpdatePlan, streams: Streams) -> Metrics:
-        """Carry out `plan`; return `train/*` and `time/*` figures. A plan that is done already isn't repeated.
+        """Carry out `plan`; return metrics `train/*` and `time/*`. An update that a checkpoint holds the end of isn't repeated.
 
         Args:
-            plan: what to do.
-            streams: what to train on, by the names that `plan.streams` has.
+            plan: number of steps, streams, weights.
+            streams: the pinned data of each stream in `plan.streams`.
         """
 
     def close(self) -> None:
-        """Free processes and memory; the checkpoints stay."""
+        """Free processes and memory; checkpoints are kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LearnerSetup:
-    """All that a rank needs to build itself, in this process or another one."""
+    """Everything that a rank is built from, in this process or another."""
 
     config: LearnerConfig
     policy: PolicyConfig
     spec: StoreSpec
-    folder: Path  # of the checkpoints; every rank must see it
+    folder: Path  # of the checkpoints; shared by all ranks
     seed: int
     resume: bool
     objective: ObjectiveConfig = field(default_factory=SupervisedConfig)

@@ -1,7 +1,7 @@
 """Learner checkpoints: one safetensors file each, with its JSON in the header, written atomically and verified when read.
 
-A checkpoint is either of a point inside an update, or of its end (`done`). The newest two stay, and the newest done one: it
-is where an update starts from if the one inside turns out to belong to another plan.
+A checkpoint is taken inside an update, or at its end (`done`). The newest two are kept, and the newest `done` one: an update
+starts from it if the newer ones belong to another plan.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Checkpoint:
 
     @property
     def done(self) -> bool:
-        """Whether it is of the end of an update."""
+        """Whether it was taken at the end of an update."""
         return bool(self.state["done"])
 
 
@@ -43,16 +43,16 @@ class Checkpoints:
     """The checkpoints of one run, in one folder."""
 
     def __init__(self, folder: Path) -> None:
-        """Use `folder`, which is made when the first one is saved."""
+        """Use `folder`, which is created with the first checkpoint."""
         self._folder = folder
 
     def clear(self) -> None:
-        """Remove them all: the run starts from nothing."""
+        """Remove all checkpoints: a new run starts."""
         for path in self._paths():
             path.unlink()
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write `checkpoint` durably, then remove what is older and not needed; RunError if the disk refuses."""
+        """Write `checkpoint` durably, then remove older ones; RunError if the disk refuses."""
         tensors = {name: value.detach().cpu().contiguous() for name, value in checkpoint.tensors.items()}
         header = {"distil": json.dumps(dict(checkpoint.state)), "digest": _digest(tensors)}
         end = "-done" if checkpoint.done else ""
@@ -61,11 +61,13 @@ class Checkpoints:
             make_folders(self._folder)
             replace_durably(path, save(tensors, metadata=header))
         except OSError as error:
-            raise RunError(f"{path}: can't write the checkpoint: {error.strerror}; free some space, then --resume") from None
+            raise RunError(
+                f"{path}: can't write the checkpoint: {error.strerror}; free some space, then rerun with --resume"
+            ) from None
         self._prune()
 
     def newest_first(self) -> Iterator[Checkpoint]:
-        """Yield the intact ones, newest first; torn or altered files are passed over."""
+        """Yield the intact checkpoints, newest first; damaged files are skipped."""
         for path in reversed(self._paths()):
             checkpoint = _read(path)
             if checkpoint is not None:

@@ -12,18 +12,20 @@ from distil.store.reading import ReadConfig
 
 
 class LearnerConfig(OptimiserConfig):
-    """A learner's settings. Steps count gradient steps of an update, whose batch is the global one."""
+    """A learner's settings. Steps are gradient steps of one update; batch_size is that of all ranks together."""
 
-    num_learners: int = Field(default=0, ge=0)  # ranks on Ray Train; 0: in this process
+    num_learners: int = Field(default=0, ge=0)  # number of ranks on Ray Train; 0: train in this process
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: int = Field(default=1, ge=1)  # of torch, each rank
+    threads: int = Field(default=1, ge=1)  # of torch, per rank
     num_steps: int = Field(default=5000, ge=1)
     batch_size: int = Field(default=256, ge=1)
-    validation_fraction: float = Field(default=0.0, ge=0, lt=1)  # of the episodes, about; held out for good
+    validation_fraction: float = Field(
+        default=0.0, ge=0, lt=1
+    )  # approximate fraction of the episodes that is held out, always the same ones
     validate_every: int = Field(default=500, ge=1)
-    patience: int | None = Field(default=None, ge=1)  # validations without a new best before it stops; the best is restored
+    patience: int | None = Field(default=None, ge=1)  # stop after N validations without a new best, and restore the best
     checkpoint_every: int = Field(default=2000, ge=1)
-    augment: tuple[AugmentConfig, ...] = ()  # of training batches, one after another, on the learner's device
+    augment: tuple[AugmentConfig, ...] = ()  # changes of training batches, in this order, on the learner's device
     read: ReadConfig = ReadConfig()  # in memory if the demonstrations fit its budget, streamed otherwise
 
     @model_validator(mode="after")

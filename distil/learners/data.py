@@ -1,4 +1,4 @@
-"""What a stream of an update draws from: the episodes of one store, or of several in proportion to shares."""
+"""The data of an update's streams: for each, the episodes of one store, or of several in proportion to shares."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingData:
-    """Pinned episodes. Several parts are a mixture; they may be of one store, and overlap."""
+    """Pinned episodes of a stream. Several parts are a mixture; parts may come from the same store and overlap."""
 
     parts: tuple[Snapshot, ...]
-    shares: tuple[float, ...] | None = None  # of a mixture: each part's, of the samples; None: there is one part
+    shares: tuple[float, ...] | None = None  # of a mixture: each part's share of the samples; None: there is one part
 
     def weighted(self, weights: WeightConfig) -> TrainingData:
-        """Return the same episodes with the weights of samples that a plan wants."""
+        """Return the same episodes with a plan's sample weights."""
         return replace(self, parts=weights.apply(*self.parts))
 
     @property
     def digest(self) -> str:
-        """Identity of what is learned, in hex: the content, its weights and, of a mixture, the parts' shares."""
+        """Digest of the training data, in hex: content, weights and, of a mixture, the parts' shares."""
         if self.shares is None:
             return self.parts[0].digest
         facts = [[part.digest, share] for part, share in zip(self.parts, self.shares, strict=True)]
@@ -61,21 +61,21 @@ Streams = Mapping[str, TrainingData]
 
 
 def demos(*parts: Snapshot, shares: Sequence[float] | None = None) -> Streams:
-    """Return the streams of an update that learns from demonstrations alone: one snapshot, or several in given shares."""
+    """Return the streams of an update on demonstrations only: one snapshot, or several with the given shares."""
     return {DEMOS: TrainingData(parts=parts, shares=None if shares is None else tuple(shares))}
 
 
 def digest_of(streams: Streams) -> str:
-    """Return the identity, in hex, of what all streams of an update are learned from."""
+    """Return the digest, in hex, of the training data of all streams."""
     if len(streams) == 1 and DEMOS in streams:
-        return streams[DEMOS].digest  # as checkpoints have it that were written before there were several streams
+        return streams[DEMOS].digest  # as in checkpoints of versions that had one stream only
     facts = sorted((name, data.digest) for name, data in streams.items())
     return xxhash.xxh3_128_hexdigest(json.dumps(facts).encode())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """What an update draws from."""
+    """The sources of samples of an update."""
 
     training: Mapping[str, SampleSource]  # by stream
     held_out: SampleSource | None  # of the main stream; None: nothing is held out. Without weights
@@ -138,7 +138,7 @@ def _has_samples(snapshot: Snapshot, every: bool) -> bool:
 def _nothing(part: Snapshot, every: bool) -> str:
     if _has_samples(part, every):
         return (
-            f"{part.path}: all labelled episodes of this part are held out; choose more, or set learner.validation_fraction=0"
+            f"{part.path}: all labelled episodes of this part are held out; select more, or set learner.validation_fraction=0"
         )
     what = "episode" if every else "labelled transition"
     return f"{part.path}: no {what} to train on; collect demonstrations first (distil collect)"

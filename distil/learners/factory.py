@@ -1,4 +1,4 @@
-"""Chooses the learner that the configuration asks for; torch and Ray are imported only then."""
+"""Builds the learner of a configuration; torch and Ray are imported only then."""
 
 from __future__ import annotations
 
@@ -48,17 +48,17 @@ def make_learner(
     Args:
         config: the learner's settings.
         policy: what to train.
-        spec: spaces of the store that it will be trained on.
-        folder: where checkpoints go; with several nodes, a shared one. Without `resume`, older ones in it are removed.
+        spec: spaces of the stores that it is trained on.
+        folder: of the checkpoints; with several nodes, a shared one. Without `resume`, checkpoints in it are removed.
         objective: what to minimise.
         seed: the run's root seed.
         resume: continue from the newest checkpoint in `folder`, if there is one.
-        progress: told of the steps.
-        note: told what a user should know about the data.
-        start_timeout_s: that ranks on Ray Train may wait for room in the cluster.
+        progress: receives the number of steps taken.
+        note: receives what a user should know about the data.
+        start_timeout_s: how long ranks on Ray Train may wait for free resources.
 
     Raises:
-        InputError: a checkpoint to resume from has other shapes; the device doesn't exist; or Ray has no room for the ranks.
+        InputError: a checkpoint to resume from has other shapes; the device doesn't exist; or the cluster is too small.
     """
     setup = LearnerSetup(
         config=config, policy=policy, objective=objective, spec=spec, folder=folder.resolve(), seed=seed, resume=resume

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class LocalLearner:
-    """One rank in this process: the default, for small models, DAgger's rounds and Tune's trials."""
+    """One rank in this process: the default, for small models, DAgger rounds and Tune trials."""
 
     def __init__(self, setup: LearnerSetup, progress: Progress = silent, note: Note = unheard) -> None:
-        """Build the policy, or continue from the newest checkpoint if `setup.resume`; InputError if there is no such device."""
+        """Build the policy, or load the newest checkpoint if `setup.resume`; InputError if the device doesn't exist."""
         self._rank = Rank(setup, ranks=Ranks(device=choose_device(setup.config.device)), progress=progress, note=note)
 
     @property
@@ -28,9 +28,9 @@ class LocalLearner:
         return self._rank.policy
 
     def update(self, plan: UpdatePlan, streams: Streams) -> Metrics:
-        """Carry out `plan`; a plan that a checkpoint holds the end of isn't repeated."""
+        """Carry out `plan`; an update that a checkpoint holds the end of isn't repeated."""
         return self._rank.update(plan, streams)
 
     def close(self) -> None:
-        """Give the data's memory back."""
+        """Free the memory of the data."""
         self._rank.close()

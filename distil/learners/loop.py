@@ -1,6 +1,6 @@
-"""The loop of one update on one rank: batches to steps, with validation, early stopping and checkpoints at fixed steps.
+"""The training loop of one update on one rank, with validation, early stopping and checkpoints at fixed steps.
 
-Nothing in it waits for a device or reads a scalar between two of those steps, except for a progress report twice a second.
+Between those steps, nothing waits for a device or reads a scalar from it, except for a progress report twice a second.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _VALIDATION_BATCH = 4096
 
 @dataclass(kw_only=True)
 class FitState:
-    """Where an update stands, besides the objective's own state. Mutable; goes into each checkpoint."""
+    """Progress of an update, besides the objective's own state. Mutable; part of each checkpoint."""
 
     step: int = 0
     validation_loss: float | None = None  # the last one
@@ -69,9 +69,9 @@ class FitState:
 
 
 def to_torch(batch: Batch, device: torch.device) -> Batch:
-    """Return a numpy batch, with all fields of its class, as tensors on `device`.
+    """Return a numpy batch, with its class and all its fields, as tensors on `device`.
 
-    Without a copy on the CPU, through pinned memory on a GPU.
+    On a CPU the tensors share memory with the arrays; copies to a GPU go through pinned memory.
     """
 
     def move(value: Any) -> Any:
@@ -87,7 +87,7 @@ def to_torch(batch: Batch, device: torch.device) -> Batch:
 
 @dataclass(kw_only=True)
 class Fit:
-    """One update. A pure function of (objective's state, data, seed, `state.step`), up to the time it takes."""
+    """One update: a deterministic function of the objective's state, the data, the seed and `state.step`; timings aside."""
 
     objective: Objective
     config: LearnerConfig
@@ -101,11 +101,11 @@ class Fit:
     progress: Progress
     augment: Augmenter
     data_wait_s: float = 0.0
-    steps_here: int = 0  # taken by this process, not by one before a resume
+    steps_here: int = 0  # steps of this process: those before a resume don't count
     _reported: float = 0.0
 
     def run(self) -> dict[str, float]:
-        """Take the steps that are left; return the update's metrics. The objective ends with the weights to keep."""
+        """Take the remaining steps; return the update's metrics. Afterwards the objective has the weights to keep."""
         start_s = time.perf_counter()
         stop = False
         with ExitStack() as stack:
@@ -129,7 +129,7 @@ class Fit:
         return next(iter(self.train))
 
     def _batches(self, name: str) -> Generator[Batch, None, None]:
-        """Return the batches of a stream from the current step on. Each stream has an order of its own."""
+        """Return the batches of a stream from the current step on. Each stream has its own order."""
         source, size = self.train[name], self.config.batch_size
         num_samples = source.num_samples
         return source.batches(
@@ -158,14 +158,14 @@ class Fit:
             self.data_wait_s += after_s - before_s
             figures = step({name: augment(batch) for name, batch in drawn.items()})
             state.record(figures)
-            # The end of the update is told once, by `_metrics`.
+            # `_metrics` reports the end of the update.
             if after_s - self._reported > _REPORT_EVERY_S and state.step < self.num_steps:
                 self._reported = after_s
                 self.progress("update", state.step, self.num_steps, **_first(figures))
         self.steps_here += num
 
     def _validate(self, validation: SampleSource) -> bool:
-        """Measure the held-out loss, the plain mean over windows, unweighted; return whether to stop early."""
+        """Measure the held-out loss, an unweighted mean over windows; return whether to stop early."""
         policy, state, total, count = self.objective.evaluation_policy(), self.state, 0.0, 0
         generator = torch.Generator(self.ranks.device).manual_seed(integer(self.seed, "validation"))
         with torch.inference_mode():

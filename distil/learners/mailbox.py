@@ -1,7 +1,7 @@
-"""Where plans and results change hands between the run and its ranks: a plain class that `ray_train` makes an actor of.
+"""Exchange of plans and results between the run and its ranks: a plain class that `ray_train` turns into a Ray actor.
 
-The run posts a plan; each rank asks for the plan that comes after its last one; rank 0 reports it done. A group that was
-restarted asks the same question, and gets the plan that has not been reported yet.
+The run posts a plan; each rank asks for the first plan after its last one; rank 0 reports the result. A restarted group asks
+the same, and gets the plan that has no result yet.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from distil.store.weights import Weights
 
 @dataclass(frozen=True, kw_only=True)
 class PartRef:
-    """Episodes by name: ranks map the data themselves."""
+    """Reference to episodes: ranks map the data themselves."""
 
     store: str  # folder or URL
     version: int
     selection: tuple[int, ...]  # episodes of that version
-    weights: Weights | None = None  # of these episodes, besides the plan's
+    weights: Weights | None = None  # of these episodes, in addition to the plan's
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamRef:
-    """What a stream draws from, by name; see `TrainingData`."""
+    """Reference to the data of a stream; see `TrainingData`."""
 
     parts: tuple[PartRef, ...]
     shares: tuple[float, ...] | None
@@ -44,7 +44,7 @@ class Order:
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """What rank 0 reports."""
+    """The result of an order, as rank 0 reports it."""
 
     metrics: Metrics
     policy: PolicyRef
@@ -52,12 +52,12 @@ class Done:
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """How the current plan stands."""
+    """Progress of the current order."""
 
     result: Done | None
     error: Exception | None  # ends the run
-    num_starts: int  # of a group, since the last plan was reported
-    fault: str  # the last one that a rank met, for the message
+    num_starts: int  # of the group, since the last result
+    fault: str  # the last one that ended a rank, for the message
     progress: tuple[int, int, Mapping[str, float]] | None
     pids: Mapping[int, int]  # of the ranks' processes, by rank
     notes: tuple[str, ...]  # since the last status
@@ -65,7 +65,7 @@ class Status:
 
 @dataclass(kw_only=True)
 class Mailbox:
-    """The actor's state. Its methods never block for more than `timeout_s`."""
+    """The state of the Ray actor. No method blocks for longer than its `timeout_s`."""
 
     orders: list[Order] = field(default_factory=list)
     results: dict[int, Done] = field(default_factory=dict)
@@ -85,12 +85,12 @@ class Mailbox:
         self._wake()
 
     async def started(self, rank: int, pid: int) -> None:
-        """A rank: it begins, in process `pid`."""
+        """A rank: it has started, in process `pid`."""
         self.pids[rank] = pid
         self.num_starts += rank == 0
 
     async def next_order(self, after: int, timeout_s: float) -> Order | bool:
-        """A rank: return the first order after number `after` that isn't done; True: none yet, ask again; False: stop."""
+        """A rank: return the first order after number `after` without a result; True: none yet, ask again; False: stop."""
         for waited in (False, True):
             if self.closed:
                 return False
@@ -102,34 +102,34 @@ class Mailbox:
         return True
 
     async def tell(self, done: int, total: int, figures: Mapping[str, float]) -> bool:
-        """Rank 0: how far the update has come; return whether to continue."""
+        """Rank 0: steps taken so far; return whether to continue."""
         self.progress = (done, total, figures)
         self._wake()
         return not self.closed
 
     async def note(self, text: str) -> None:
-        """Rank 0: what a user should know."""
+        """Rank 0: a line for the user."""
         self.notes.append(text)
         self._wake()
 
     async def report(self, index: int, result: Done) -> None:
-        """Rank 0: order `index` is done, and durable."""
+        """Rank 0: order `index` is done, and its checkpoint durable."""
         self.results = {index: result}
         self.orders = [order for order in self.orders if order.index > index]
         self.num_starts = 0
         self._wake()
 
     async def fail(self, error: Exception) -> None:
-        """A rank: the run can't continue on any rank."""
+        """A rank: the run cannot continue, on any rank."""
         self.error = self.error or error
         self._wake()
 
     async def stumble(self, fault: str) -> None:
-        """A rank: it ends with `fault`; Train will start the group again."""
+        """A rank: it ends with `fault`; Ray Train will restart the group."""
         self.fault = fault
 
     async def status(self, index: int, timeout_s: float) -> Status:
-        """The run: how order `index` stands; waits for news up to `timeout_s`."""
+        """The run: return the progress of order `index`; wait up to `timeout_s` for a change."""
         if index not in self.results and self.error is None:
             await self._wait(timeout_s)
         progress, self.progress = self.progress, None
@@ -145,7 +145,7 @@ class Mailbox:
         )
 
     async def close(self) -> None:
-        """The run: ranks are to end."""
+        """The run: the ranks must end."""
         self.closed = True
         self._wake()
 

@@ -1,4 +1,4 @@
-"""One rank of a learner: it owns an objective, carries out plans, writes and resumes checkpoints."""
+"""One rank of a learner: it owns an objective, carries out update plans, saves and resumes checkpoints."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def choose_device(name: str) -> torch.device:
 
 
 class Rank:
-    """One rank. Of a group, rank 0 alone writes; the others read the same folder."""
+    """One rank. Only rank 0 of a group writes checkpoints; the others read the same folder."""
 
     def __init__(self, setup: LearnerSetup, *, ranks: Ranks = ALONE, progress: Progress = silent, note: Note = unheard) -> None:
-        """Build the policy from the seed, or take over the newest checkpoint if `setup.resume`."""
+        """Build the policy from the seed, or load the newest checkpoint if `setup.resume`."""
         torch.set_num_threads(setup.config.threads)
         self._setup, self._ranks = setup, ranks
         self._progress, self._note = progress, note
@@ -60,11 +60,11 @@ class Rank:
         return self._ref
 
     def update(self, plan: UpdatePlan, streams: Streams) -> Metrics:
-        """Carry out `plan` on `streams`, from the newest checkpoint of it if there is one.
+        """Carry out `plan` on `streams`, from its newest checkpoint if there is one.
 
         Raises:
-            InputError: the data have nothing to train on; a checkpoint has other shapes.
-            RunError: the disk is full; the ranks don't share the folder.
+            InputError: there is nothing to train on; a checkpoint has other shapes.
+            RunError: the disk is full; the ranks don't share the folder; the user's objective failed.
         """
         streams = {name: _weighted(name, data, plan) for name, data in streams.items()}
         names = ("round", "num_steps", "from_scratch")
@@ -134,9 +134,9 @@ class Rank:
         return sources
 
     def _decide_budget(self, found: Checkpoint | None) -> None:
-        """Let all ranks read within one budget, rank 0's, since the order of streamed samples depends on it.
+        """Set the memory budget of all ranks to that of rank 0: the order of streamed samples depends on it.
 
-        An update that is resumed reads as it did before, unless the configuration sets a budget.
+        A resumed update keeps its budget, unless the configuration sets one.
         """
         budget = self._reader.budget_bytes
         if found is not None and self._setup.config.read.memory_budget is None and "budget_bytes" in found.state:
@@ -163,11 +163,11 @@ class Rank:
         return reading
 
     def close(self) -> None:
-        """Give the data's memory back."""
+        """Free the memory of the data."""
         self._reader.close()
 
     def _save(self, identity: Mapping[str, Any], fit: FitState, metrics: Metrics | None) -> None:
-        """Write a checkpoint: inside the update if `metrics` is None, otherwise of its end."""
+        """Save a checkpoint: inside the update if `metrics` is None, otherwise at its end."""
         if self._ranks.rank != 0:
             return
         state = self._objective.state_dict()
@@ -198,7 +198,7 @@ class Rank:
 
 
 def _weighted(name: str, data: TrainingData, plan: UpdatePlan) -> TrainingData:
-    """Return a stream's data with the plan's weights, which are of demonstrations."""
+    """Return a stream's data; demonstrations have the plan's weights."""
     return data.weighted(plan.weights) if plan.streams[name].source == "demos" else data
 
 

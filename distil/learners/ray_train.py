@@ -1,7 +1,7 @@
-"""The learner on Ray Train: one worker group for the whole run, fed with plans through a mailbox.
+"""The learner on Ray Train: one worker group for the whole run, which gets its plans from a mailbox.
 
-A new group costs 20-30 s, a plan through the mailbox some milliseconds. A killed rank makes Train restart the group, which
-asks for the plan that was not reported done and continues from its newest checkpoint.
+A new group takes 20-30 s to start, a plan from the mailbox some milliseconds. If a rank dies, Train restarts the group, which
+takes the plan without a result from the mailbox and continues from its newest checkpoint.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _ABORT_TIMEOUT_S = 1.0
 
 
 class _Closed(BaseException):
-    """The run closed the mailbox while a rank was inside an update."""
+    """The run has closed the mailbox during an update of this rank."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class _RankSetup:
 
 
 class RayLearner:
-    """`num_learners` ranks with DistributedDataParallel: NCCL where Ray has GPUs, otherwise gloo."""
+    """`num_learners` ranks with DistributedDataParallel: NCCL on GPUs, otherwise gloo."""
 
     def __init__(
         self,
@@ -61,10 +61,10 @@ class RayLearner:
         *,
         start_timeout_s: float = START_TIMEOUT_S,
     ) -> None:
-        """Start the group in the background; Ray must be running, with a CPU (or GPU) a rank to spare.
+        """Start the group in the background; Ray must be running, with a free CPU (or GPU) per rank.
 
         Raises:
-            InputError: there can never be room for the group.
+            InputError: the cluster is too small for the group.
         """
         self._progress, self._note, self._start_timeout_s = progress, note, start_timeout_s
         gpu = use_gpu(setup.config)
@@ -75,7 +75,7 @@ class RayLearner:
             fix="lower learner.num_learners or rollouts.num_workers",
         )
         self._room.require_possible(ray)
-        self._ref = Rank(setup).policy  # removes old checkpoints, or checks those to resume from, before anything starts
+        self._ref = Rank(setup).policy  # before anything starts: removes old checkpoints, or checks those to resume from
         self._index, self._idle = -1, True
         self._mailbox: Any = ray.remote(num_cpus=0, max_concurrency=64)(Mailbox).remote()
         self._fault: BaseException | None = None
@@ -104,8 +104,8 @@ class RayLearner:
         """Have the group carry out `plan`.
 
         Raises:
-            InputError: what a rank found wrong with the data, the checkpoints or the device.
-            RunError: the group didn't start, or died again and again.
+            InputError: a rank refused the data, the checkpoints or the device.
+            RunError: the group didn't start, or died repeatedly.
         """
         self._index += 1
         order = Order(index=self._index, plan=plan, streams={name: _ref(data) for name, data in streams.items()})
@@ -129,7 +129,7 @@ class RayLearner:
         return dict(ray.get(self._mailbox.status.remote(self._index, 0)).pids)
 
     def close(self) -> None:
-        """End the group. One that is inside an update is told to stop, and not waited for longer than a second."""
+        """End the group. During an update it is told to stop, and waited for one second at most."""
         if self._closed:
             return
         self._closed = True
@@ -141,9 +141,9 @@ class RayLearner:
     def _run_group(self) -> None:
         try:
             self._trainer.fit()
-        except Exception as error:  # handed to the thread that waits for the result
+        except Exception as error:  # `_check` raises it in the thread that waits for the result
             self._fault = error
-        if self._closed and ray.is_initialized():  # nobody asks it any more; handles that Ray has passed on would keep it alive
+        if self._closed and ray.is_initialized():  # no longer used; handles that Ray has passed on would keep it alive
             ray.kill(self._mailbox)
 
     def _check(self, status: Status, waited_s: float) -> None:
@@ -159,7 +159,7 @@ class RayLearner:
 
 
 def use_gpu(config: LearnerConfig) -> bool:
-    """Return whether the learners get a GPU each; InputError if they must and the cluster has too few."""
+    """Return whether each learner gets a GPU; InputError if `device` is cuda and the cluster has too few."""
     if config.device == "cpu":
         return False
     available = bool(ray.cluster_resources().get("GPU", 0) >= config.num_learners)
@@ -169,7 +169,7 @@ def use_gpu(config: LearnerConfig) -> bool:
 
 
 def _rank_main(config: dict[str, _RankSetup]) -> None:
-    """One rank's life: build, then plan after plan until the mailbox closes."""
+    """Run one rank: build it, then carry out plan after plan until the mailbox closes."""
     setup, mailbox = config["rank"].setup, config["rank"].mailbox
     context = ray.train.get_context()
     number = context.get_world_rank()
@@ -183,7 +183,7 @@ def _rank_main(config: dict[str, _RankSetup]) -> None:
     except (InputError, RunError) as error:
         ray.get(mailbox.fail.remote(type(error)(str(error))))
     except _Closed:
-        os._exit(1)  # the other ranks wait inside a collective: only a closed connection tells them
+        os._exit(1)  # the other ranks wait in a collective, which only a closed connection ends
     except Exception as error:
         ray.get(mailbox.stumble.remote(f"{type(error).__name__}: {error}"))
         raise
@@ -221,7 +221,7 @@ def _data(ref: StreamRef) -> TrainingData:
 
 
 def _teller(mailbox: Any, number: int) -> Progress:
-    """Return the progress of rank 0, which also notices (one report late, so that nothing waits) that the run has closed."""
+    """Return the progress of rank 0. It also notices, one report late so that nothing waits, that the run has closed."""
     replies: list[Any] = []
 
     def tell(what: str, done: int, total: int, /, **figures: float) -> None:

@@ -15,7 +15,7 @@ _BETA1, _BETA2, _EPS = 0.9, 0.999, 1e-8
 
 
 class AdamW:
-    """The moments of named float32 weights, all on one device."""
+    """AdamW on named float32 weights, all on one device."""
 
     def __init__(self, weights: Mapping[str, nn.Parameter], *, weight_decay: float, max_norm: float | None) -> None:
         """Start with zero moments.
@@ -76,6 +76,6 @@ class AdamW:
 
     @torch.no_grad()
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over what `tensors` returned."""
+        """Load what `tensors` returned."""
         for name, value in self.tensors().items():
             value.copy_(tensors[name])

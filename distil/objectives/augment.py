@@ -1,6 +1,6 @@
-"""Augmentations: random changes of training batches, on the learner's device, that leave the labels true.
+"""Augmentations: random changes of training batches, on the learner's device, that keep the labels correct.
 
-What is drawn belongs to a sample's place in the global batch, so it doesn't depend on the number of ranks.
+Random numbers belong to a sample's position in the global batch, so they don't depend on the number of ranks.
 
 Legend: B batch (this rank's), H observation horizon, L frames (and leading channels), Y height, X width, C trailing channels.
 """
@@ -21,10 +21,10 @@ from distil.types import Batch
 
 
 class Draws:
-    """Random numbers for this rank's slice of a global batch: they are drawn for all of it, alike on all ranks."""
+    """Random numbers for this rank's slice of a global batch: each rank draws the same ones for the whole batch."""
 
     def __init__(self, generator: torch.Generator, *, rank: int = 0, world_size: int = 1) -> None:
-        """Draw from `generator`, which is at the same state on all ranks, on its device."""
+        """Draw from `generator`, whose state is the same on all ranks, on its device."""
         self._generator, self._rank, self._world_size = generator, rank, world_size
 
     def uniform(self, num: int, *shape: int) -> Tensor:
@@ -45,14 +45,14 @@ class Draws:
 
 
 class Augmentation(Protocol):
-    """A random change of a batch. It reads no scalar off the device, and writes into none of the batch's tensors."""
+    """A random change of a batch. It reads no scalar from the device, and doesn't modify the batch's tensors."""
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
         """Return the changed batch."""
 
 
 class Augmenter:
-    """Augmentations one after another, with the generator that they draw from."""
+    """Applies augmentations in order, with the generator that they draw from."""
 
     def __init__(
         self, augmentations: Sequence[Augmentation], device: torch.device, *, rank: int = 0, world_size: int = 1
@@ -140,14 +140,14 @@ class ObservationNoise:
 
 
 class ImportedAugmentation:
-    """The user's own augmentation; what it returns is checked."""
+    """The user's own augmentation; its results are checked."""
 
     def __init__(self, target: str, function: Callable[..., Any]) -> None:
         """Call `function(batch, draws)`, which the configuration names `target`."""
         self._target, self._function = target, function
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
-        """Return what the function returns; RunError if it raises, or if that is no batch of the same shapes."""
+        """Return the function's result; RunError if it raises, or doesn't return a batch of the same shapes."""
         try:
             out = self._function(batch, draws)
         except (InputError, RunError):
@@ -155,7 +155,7 @@ class ImportedAugmentation:
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise RunError(
-                f"augmentation {self._target} failed: {reason}; fix it, or leave it out of learner.augment"
+                f"augmentation {self._target} failed: {reason}; fix it, or remove it from learner.augment"
             ) from error
         have, want = _shapes(out) if isinstance(out, type(batch)) else type(out).__name__, _shapes(batch)
         if have != want:

@@ -1,4 +1,4 @@
-"""`learner.augment:` random changes of training batches that leave their labels true. Imports no torch."""
+"""`learner.augment:` random changes of training batches that keep the labels correct. Imports no torch."""
 
 from __future__ import annotations
 
@@ -74,9 +74,9 @@ class ObservationNoiseConfig(Config):
 
 
 class ImportAugmentConfig(Config):
-    """An augmentation of the user's own: a function `augment(batch, draws) -> Batch`, or a class to make one from `kwargs`.
+    """The user's own augmentation: a function `augment(batch, draws) -> Batch`, or a class whose instance is one.
 
-    It gets tensors on the learner's device, must not write into them, and takes random numbers from `draws`
+    It gets tensors on the learner's device, must not modify them, and takes random numbers from `draws`
     (`distil.objectives.augment.Draws`), so that a resumed run draws the same ones.
     """
 
@@ -99,8 +99,11 @@ class ImportAugmentConfig(Config):
         if isinstance(target, type):
             try:
                 target = target(**self.kwargs)
-            except TypeError as error:
-                raise InputError(f"augmentation {self.target}: {error}; fix its kwargs in learner.augment") from None
+            except InputError:
+                raise
+            except Exception as error:  # the user's own code
+                reason = " ".join(f"{type(error).__name__}: {error}".split())
+                raise InputError(f"augmentation {self.target}: {reason}; fix the class, or its kwargs") from error
         elif self.kwargs and callable(target):
             target = functools.partial(target, **self.kwargs)
         if not callable(target):

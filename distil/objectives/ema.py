@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Average:
-    """The averaged copy of named weights; `num_updates` belongs to its state, since the decay depends on it."""
+    """The averaged copy of named weights. `num_updates` is part of its state, since the decay depends on it."""
 
     def __init__(self, weights: Mapping[str, Tensor], decay: float) -> None:
         """Start at a copy of `weights`; `decay` is the limit of the decay, in (0, 1)."""
@@ -23,7 +23,7 @@ class Average:
         return self._weights
 
     def decay(self) -> float:
-        """Return the decay of the next update, min(decay, (1 + n) / (10 + n)), so that early weights are soon forgotten."""
+        """Return the decay of the next update, min(decay, (1 + n) / (10 + n)), so that early weights are forgotten soon."""
         return min(self._decay, (1 + self.num_updates) / (10 + self.num_updates))
 
     @torch.no_grad()
@@ -34,7 +34,7 @@ class Average:
 
     @torch.no_grad()
     def load(self, tensors: Mapping[str, Tensor], num_updates: int) -> None:
-        """Take over saved averages and their counter."""
+        """Load saved averages and their counter."""
         for name, value in self._weights.items():
             value.copy_(tensors[name])
         self.num_updates = num_updates

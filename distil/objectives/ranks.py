@@ -1,4 +1,4 @@
-"""This process's place among the ranks of a group, and the two collectives that a learner needs."""
+"""The rank of this process in its group, and the two collectives that a learner needs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Ranks:
     device: torch.device = _CPU
 
     def total(self, values: Sequence[float]) -> list[float]:
-        """Return the sums of `values` over the ranks: bit for bit the same on each, so that all decide alike."""
+        """Return the sums of `values` over the ranks: bit for bit the same on each, so that all ranks decide alike."""
         if self.world_size == 1:
             return list(values)
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)

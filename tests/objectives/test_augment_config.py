@@ -58,7 +58,12 @@ def test_what_is_wrong_is_named(augment: dict[str, Any], text: str) -> None:
         ({"kind": "shift", "pixels": 6}, IMAGE, "a shift by 6 pixels, obs has only 6; lower pixels"),
         ({"kind": "import", "target": "test_augment_config:not_callable"}, IMAGE, "can't be called"),
         ({"kind": "import", "target": "test_augment_config:no_callable"}, IMAGE, "did you mean not_callable"),
-        ({"kind": "import", "target": "fractions:Fraction", "kwargs": {"x": 1}}, IMAGE, "fix its kwargs"),
+        ({"kind": "import", "target": "fractions:Fraction", "kwargs": {"x": 1}}, IMAGE, "TypeError: .*or its kwargs"),
+        (
+            {"kind": "import", "target": "fractions:Fraction", "kwargs": {"numerator": "x"}},
+            IMAGE,
+            "^augmentation .*: ValueError: ",
+        ),
     ],
 )
 def test_what_does_not_fit_the_observation_is_refused(augment: dict[str, Any], observation: Any, text: str) -> None:
