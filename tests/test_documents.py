@@ -121,7 +121,7 @@ def test_every_key_exists(page: Path) -> None:
         assert list(unknown(RunConfig, yaml.safe_load(text))) == [], name(page)
     for text in inline(page):
         key = re.match(r"'?([a-z_]+(?:\.[a-z_]+)+)(?:=|: |'|$)", text)
-        if key and not key[1].endswith((".py", ".yaml")) and key[1].split(".")[0] in RunConfig.model_fields:
+        if key and not key[1].endswith((".py", ".yaml", ".json")) and key[1].split(".")[0] in RunConfig.model_fields:
             assert known(RunConfig, key[1].split(".")), f"{name(page)}: {text}"
 
 
@@ -133,6 +133,23 @@ def test_every_file_exists(page: Path) -> None:
     for text in inline(page):
         if re.fullmatch(r"(benchmarks|scripts|distil|tests|clusters)/[\w./-]+", text):
             assert (ROOT / text).exists(), f"{name(page)}: {text}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_script_has_its_options(page: Path) -> None:
+    """`python FILE --option`: the file is there and its source names the option."""
+    for text in inline(page):
+        if match := re.match(r"python (\S+\.py)(.*)", text):
+            source = (ROOT / match[1]).read_text()
+            assert all(f'"{option}"' in source for option in re.findall(r"--[a-z-]+", match[2])), f"{name(page)}: {text}"
+
+
+def test_each_benchmark_has_its_command() -> None:
+    page = (ROOT / "benchmarks/README.md").read_text()
+    scripts = [p for p in (ROOT / "benchmarks").glob("*.py") if "__main__" in p.read_text()]
+    assert [p.name for p in scripts if f"`python benchmarks/{p.name}" not in page] == []
+    results = [p.name for p in (ROOT / "benchmarks/results").glob("*.json")]
+    assert [result for result in results if result not in page] == []
 
 
 def test_the_readme_is_short() -> None:
