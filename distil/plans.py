@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from distil.objectives.base import DEMOS
-from distil.store.weights import WeightConfig
+from distil.store.weighting import WeightConfig
 
 if TYPE_CHECKING:
     from distil.experts.gates.config import GateConfig

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from distil.store import Snapshot, Store, StoreSpec
 from distil.store.windows import TransitionBatch, Windows
 from distil.types import Batch, Episode
+
+
+def write(path: Path, spec: StoreSpec, episodes: list[Episode]) -> Snapshot:
+    """Make a store at `path` with one shard of `episodes`."""
+    store = Store.create(path, spec)
+    writer = store.writer("w")
+    for episode in episodes:
+        writer.add(episode)
+    entry = writer.seal()
+    assert entry
+    return store.commit([entry])
 
 
 def starts(batch: Batch) -> list[float]:

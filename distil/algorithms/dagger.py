@@ -19,7 +19,7 @@ from distil.errors import InputError
 from distil.experts.gates.config import GateConfig, HumanGateConfig
 from distil.objectives.config import ObjectiveConfig, SupervisedConfig
 from distil.plans import DEMOS, CheckPlan, CollectPlan, EvaluatePlan, Round, RoundReport, Spent, StreamPlan, Unit, UpdatePlan
-from distil.store.weights import WeightConfig
+from distil.store.weighting import WeightConfig
 
 
 class FirstBeta(Config):

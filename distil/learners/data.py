@@ -19,7 +19,7 @@ from distil.store.reading import Reader
 
 if TYPE_CHECKING:
     from distil.store.snapshot import Snapshot
-    from distil.store.weights import WeightConfig
+    from distil.store.weighting import WeightConfig
     from distil.store.windows import WindowOptions
 
 

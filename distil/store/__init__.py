@@ -12,7 +12,7 @@ from distil.store.shard import ShardEntry
 from distil.store.snapshot import Snapshot
 from distil.store.store import Store
 from distil.store.stream import StreamSampler
-from distil.store.weights import WeightConfig
+from distil.store.weighting import WeightConfig
 from distil.store.windows import TransitionBatch, Windows
 from distil.store.writer import ShardWriter
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from distil.errors import RunError
 from distil.store.backend import backend
 from distil.store.manifest import Manifest
 from distil.store.merge import merge_shards
 from distil.store.shard import ShardEntry
-
-if TYPE_CHECKING:
-    from distil.store.store import Store
+from distil.store.store import Store
 
 TARGET_BYTES = 128 << 20
 

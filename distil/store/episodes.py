@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +12,10 @@ from distil.errors import InputError
 from distil.seeding import generator
 from distil.store.order import SampleSource, Stream
 from distil.store.rows import RowReader, Runs
+from distil.store.schema import StoreSpec
+from distil.store.snapshot import Snapshot
 from distil.types import Array, Batch
 
-if TYPE_CHECKING:
-    from distil.store.schema import StoreSpec
-    from distil.store.snapshot import Snapshot
 _BLOCK_BYTES = 1 << 26
 
 

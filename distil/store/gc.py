@@ -7,17 +7,14 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from distil.store.backend import backend
 from distil.store.manifest import read_manifest
 from distil.store.pins import PINS, forget_stale_pins
 from distil.store.segments import SEGMENTS, Segment, segment_name
 from distil.store.storage import StoredFile
+from distil.store.store import Store
 from distil.store.versions import FOLDER, bury_manifest, dropped_versions
-
-if TYPE_CHECKING:
-    from distil.store.store import Store
 
 GRACE_S = 7 * 86_400.0
 _SHARD = re.compile(r"data/[^./][^/]*\.arrow")

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from distil.errors import InputError
 from distil.store.manifest import read_manifest
 from distil.store.pins import list_pins
+from distil.store.store import Store
 from distil.store.tags import list_tags
 from distil.store.versions import bury_manifest, drop_manifest, restore_manifest
-
-if TYPE_CHECKING:
-    from distil.store.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)

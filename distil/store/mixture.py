@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +21,11 @@ from distil.config import Config
 from distil.errors import InputError
 from distil.seeding import generator, integer
 from distil.store.order import SampleSource, Stream
+from distil.store.schema import StoreSpec
 from distil.store.selection import SelectionConfig
+from distil.store.snapshot import Snapshot
+from distil.store.store import Store
 from distil.types import Array, Batch
-
-if TYPE_CHECKING:
-    from distil.store.schema import StoreSpec
-    from distil.store.snapshot import Snapshot
 
 _CYCLE = 1000
 
@@ -57,8 +56,6 @@ class MixtureConfig(Config):
 
     def resolve(self) -> list[Snapshot]:
         """Return each part's chosen episodes; InputError, naming both spaces, if they differ."""
-        from distil.store.store import Store
-
         stores = [Store.open(part.path) for part in self.parts]
         for store, part in zip(stores[1:], self.parts[1:], strict=True):
             store.spec.require_spaces(stores[0].spec.observation, stores[0].spec.action, part.path, "first part")
@@ -70,8 +67,6 @@ class MixtureConfig(Config):
         Args:
             versions: of the parts, from an earlier `pin`; None: those that the parts name now.
         """
-        from distil.store.store import Store
-
         stores = [Store.open(part.path) for part in self.parts]
         if versions is None:
             versions = [store.snapshot(part.version).version for store, part in zip(stores, self.parts, strict=True)]

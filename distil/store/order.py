@@ -5,14 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from distil.errors import InputError
 from distil.store.moments import Moments, block_rows, gather
+from distil.store.schema import StoreSpec
 from distil.types import Array, Batch
-
-if TYPE_CHECKING:
-    from distil.store.schema import StoreSpec
 
 _AHEAD, _AHEAD_BYTES = 32, 1 << 20  # batches fetched in one go: at most this many, while they fit a core's cache
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from distil.errors import RunError
 from distil.store.backend import backend
@@ -19,10 +18,8 @@ from distil.store.relabel import is_being_rewritten, is_rewritten
 from distil.store.shard import ShardEntry
 from distil.store.shards import ClashError
 from distil.store.storage import StoredFile
+from distil.store.store import Store
 from distil.store.verify import check_shard, check_steps, digest_of
-
-if TYPE_CHECKING:
-    from distil.store.store import Store
 
 _OPEN, _SHARD = ".open", ".arrow"
 

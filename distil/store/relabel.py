@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,15 +21,13 @@ import xxhash
 from distil.errors import RunError
 from distil.store.backend import backend
 from distil.store.location import Location
+from distil.store.manifest import Manifest
 from distil.store.schema import INDEX_SCHEMA, MAX_UID_LENGTH, StoreSpec
 from distil.store.shard import ShardEntry, open_shard, read_index, seal_shard
 from distil.store.storage import StoredFile
+from distil.store.store import Store
 from distil.store.verify import digest_of, episode_digest
 from distil.types import Array
-
-if TYPE_CHECKING:
-    from distil.store.manifest import Manifest
-    from distil.store.store import Store
 
 _FILE = re.compile(r"data/(relabel-[0-9a-f]{32})-([0-9a-f]{32})(?:-r[0-9a-f]{8})?\.arrow")  # -r: renewed in an object store
 _OPEN = re.compile(r"\.relabel-[0-9a-f]{32}-[0-9a-f]{16}\.open")

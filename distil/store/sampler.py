@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Unpack
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,14 +13,11 @@ from distil.errors import InputError
 from distil.seeding import generator
 from distil.store.order import Cursor, SampleSource, Stream
 from distil.store.rows import RowReader
+from distil.store.schema import StoreSpec
 from distil.store.table import Gather, Table
-from distil.store.weights import window_weights
+from distil.store.weights import WeightedEpisodes, window_weights
 from distil.store.windows import LABEL, Layout, Pieces, WindowOptions, Windows, place
 from distil.types import Array, Batch
-
-if TYPE_CHECKING:
-    from distil.store.schema import StoreSpec
-    from distil.store.snapshot import Snapshot
 
 __all__ = ["Cursor", "Sampler"]
 
@@ -30,7 +27,7 @@ class Sampler(SampleSource):
 
     tier = 1
 
-    def __init__(self, snapshot: Snapshot, **windows: Unpack[WindowOptions]) -> None:
+    def __init__(self, snapshot: WeightedEpisodes, **windows: Unpack[WindowOptions]) -> None:
         """Read what samples of `snapshot` need into memory of this process; a `Reader` shares and keeps it.
 
         Args:
@@ -135,13 +132,11 @@ def cut(weights: Array | None, begin: int, end: int) -> Array | None:
     return None if weights is None else weights[begin:end].copy()
 
 
-def whole_episodes(snapshot: Snapshot, windows: Windows) -> Pieces:
+def whole_episodes(snapshot: WeightedEpisodes, windows: Windows) -> Pieces:
     """Return all episodes of a snapshot as pieces, in its order; InputError unless there is something to learn from."""
     episodes = snapshot.episodes
     if not episodes.num_labelled.any() and not (windows.every and len(episodes)):
-        raise InputError(
-            f"{snapshot.path}: no labelled transition among {snapshot.num_episodes} episodes; collect demonstrations"
-        )
+        raise InputError(f"{snapshot.path}: no labelled transition among {len(episodes)} episodes; collect demonstrations")
     if snapshot.weights is not None and not snapshot.weights.episode[(episodes.num_labelled > 0) | windows.every].any():
         raise InputError(f"{snapshot.path}: all episodes with labels weigh 0; give one of them a weight above 0")
     return Pieces(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +11,8 @@ from pydantic import Field, model_validator
 from distil.config import Config
 from distil.errors import InputError
 from distil.seeding import generator
-
-if TYPE_CHECKING:
-    from distil.store.index import EpisodeIndex
-    from distil.store.snapshot import Snapshot
+from distil.store.index import EpisodeIndex
+from distil.store.snapshot import Snapshot
 
 
 class SelectionConfig(Config):

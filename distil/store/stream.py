@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,14 +23,12 @@ from distil.seeding import generator
 from distil.store.order import SampleSource, Stream
 from distil.store.rows import RowReader, Runs
 from distil.store.sampler import cut, permuted, whole_episodes
+from distil.store.schema import StoreSpec
+from distil.store.snapshot import Snapshot
 from distil.store.table import Gather, Table
 from distil.store.weights import WEIGHT_BYTES, window_weights
 from distil.store.windows import LABEL, LABELLED, Layout, Pieces, WindowOptions, Windows, place
 from distil.types import Array, Batch
-
-if TYPE_CHECKING:
-    from distil.store.schema import StoreSpec
-    from distil.store.snapshot import Snapshot
 
 _MAX_BLOCK = 4096  # transitions: larger ones aren't faster to read
 _BLOCKS_IN_GROUP = 64  # at least, where blocks needn't get too small for it

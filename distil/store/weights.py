@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import Field
 
-from distil.config import Config
 from distil.errors import InputError
+from distil.store.entry import ShardEntry
+from distil.store.index import EpisodeIndex
+from distil.store.location import Location
 from distil.store.rows import RowReader, Runs
+from distil.store.schema import StoreSpec
 from distil.store.windows import Pieces
-
-if TYPE_CHECKING:
-    from distil.store.snapshot import Snapshot
 
 WEIGHT_BYTES = 12  # of a sample: its weight, and those of two orders
 _ACTED = "acted_by_expert"
@@ -60,38 +59,32 @@ class Weights:
         return self.episode.tobytes() + np.float64(self.intervention).tobytes()
 
 
-class WeightConfig(Config):
-    """`weights:` how much the episodes of a round, and the expert's interventions, count in the loss.
-
-    Only ratios matter: the loss is the weighted mean. The held-out loss and the observations' statistics know no weights.
-    """
-
-    round_decay: float = Field(default=1.0, gt=0, le=1)  # an episode of k rounds before the newest one weighs decay^k
-    intervention: float = Field(default=1.0, gt=0, le=1e6)  # factor of steps at which the expert took over from the policy
+class WeightedEpisodes(Protocol):
+    """Episodes that samples are taken from, and their weights: a `Snapshot`, which has samplers of its own."""
 
     @property
-    def is_even(self) -> bool:
-        """Whether everything counts alike."""
-        return self.round_decay == self.intervention == 1
+    def path(self) -> Location:
+        """The store's folder or URL."""
 
-    def apply(self, *parts: Snapshot) -> tuple[Snapshot, ...]:
-        """Return views of all `parts` that carry these weights, times those that they have; the parts as they are if even.
+    @property
+    def entries(self) -> Sequence[ShardEntry]:
+        """The shards that `episodes.shard` counts."""
 
-        The newest round is that of all parts together: rounds of several stores are taken to count the same run.
-        """
-        if self.is_even:
-            return parts
-        newest = max((int(part.episodes.round.max(initial=0)) for part in parts), default=0)
-        return tuple(self._apply(part, newest) for part in parts)
+    @property
+    def spec(self) -> StoreSpec:
+        """The store's spec."""
 
-    def _apply(self, part: Snapshot, newest: int) -> Snapshot:
-        known = part.weights or Weights(episode=np.ones(part.num_episodes, np.float32))
-        decayed = np.float64(self.round_decay) ** (newest - part.episodes.round)
-        return part.weighted(known.episode * decayed, known.intervention * self.intervention)
+    @property
+    def episodes(self) -> EpisodeIndex:
+        """The episodes, in their order."""
+
+    @property
+    def weights(self) -> Weights | None:
+        """Their weights; None: all episodes and steps count alike."""
 
 
 def window_weights(
-    snapshot: Snapshot, pieces: Pieces, episode: NDArray[np.int64], reader: RowReader
+    snapshot: WeightedEpisodes, pieces: Pieces, episode: NDArray[np.int64], reader: RowReader
 ) -> NDArray[np.float32] | None:
     """Return the weight of the window that starts at each transition of `pieces`, in their order; None without weights.
 
@@ -122,10 +115,10 @@ def window_weights(
     return out
 
 
-def join_weights(parts: Sequence[Snapshot]) -> Weights | None:
+def join_weights(parts: Sequence[WeightedEpisodes]) -> Weights | None:
     """Return the weights of all episodes of `parts`, of which some may have none; None if none has any."""
     given = [part.weights for part in parts if part.weights is not None]
     if not given:
         return None
-    ones = [np.ones(part.num_episodes, np.float32) if part.weights is None else part.weights.episode for part in parts]
+    ones = [np.ones(len(part.episodes), np.float32) if part.weights is None else part.weights.episode for part in parts]
     return Weights(episode=np.concatenate(ones), intervention=given[0].intervention)

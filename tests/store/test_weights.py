@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from storebed import starts
+from storebed import starts, write
 
-from distil.config import validate
 from distil.errors import InputError
-from distil.store import Cursor, Sampler, SampleSource, Snapshot, Store, StoreSpec, WeightConfig
+from distil.store import Cursor, Sampler, SampleSource, Snapshot, StoreSpec, WeightConfig
 from distil.store.cache import HeldTable
 from distil.store.rows import RowReader, Runs
 from distil.store.stream import StreamSampler
@@ -29,16 +28,6 @@ WINDOWS: list[dict[str, Any]] = [
     {"n_step": 3, "goal": "end"},
     {"every": True},
 ]
-
-
-def write(path: Path, spec: StoreSpec, episodes: list[Episode]) -> Snapshot:
-    store = Store.create(path, spec)
-    writer = store.writer("w")
-    for episode in episodes:
-        writer.add(episode)
-    entry = writer.seal()
-    assert entry
-    return store.commit([entry])
 
 
 def rounds(make_episode: MakeEpisode, lengths: list[int]) -> list[Episode]:
@@ -163,27 +152,6 @@ def test_equal_episodes_may_differ_in_weight(tmp_path: Path, spec: StoreSpec, ma
     (batch,) = HeldTable(Layout(spec, Windows())).sampler(weighted).scan(99)
     assert starts(batch) == [3000, 3001, 3002, 3003] * 2
     assert batch.weights.tolist() == [0.5] * 4 + [1.0] * 4
-
-
-def test_a_configuration_weighs_by_round(tmp_path: Path, spec: StoreSpec, make_episode: MakeEpisode) -> None:
-    snapshot = write(tmp_path / "some", spec, [make_episode(i, 3, round=i) for i in range(4)])
-    assert WeightConfig().apply(snapshot) == (snapshot,)
-    assert WeightConfig().is_even
-    config = validate(WeightConfig, {"round_decay": 0.5, "intervention": 3})
-    (whole,) = config.apply(snapshot)
-    assert whole.weights is not None
-    assert whole.weights.episode.tolist() == [0.125, 0.25, 0.5, 1.0]
-    assert whole.weights.intervention == 3.0
-    early, late = config.apply(snapshot.first(2), snapshot.select([3]))  # the newest round is that of both
-    assert (early.weights.episode.tolist(), late.weights.episode.tolist()) == ([0.125, 0.25], [1.0])  # type: ignore[union-attr]
-    (both,) = config.apply(snapshot.weighted([1, 0, 2, 3], intervention=2.0))  # on top of what there is
-    assert both.weights is not None
-    assert (both.weights.episode.tolist(), both.weights.intervention) == ([0.125, 0.0, 1.0, 3.0], 6.0)
-    (nothing,) = config.apply(snapshot.first(0))
-    assert nothing.num_episodes == 0
-    for bad in ({"round_decay": 0}, {"round_decay": 1.1}, {"intervention": 0}):
-        with pytest.raises(InputError, match="should be"):
-            validate(WeightConfig, bad)
 
 
 @pytest.mark.parametrize(
