@@ -18,7 +18,7 @@ from distil.plans import StreamPlan, UpdatePlan
 from distil.policies.config import MlpConfig, PolicyConfig
 from distil.policies.policy import Policy
 from distil.store.reading import ReadConfig
-from distil.store.weights import WeightConfig
+from distil.store.weighting import WeightConfig
 
 
 class Killed(BaseException):
