@@ -1,5 +1,8 @@
 """Objectives as users write them, that tests train with."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
@@ -8,6 +11,9 @@ from torch.nn.functional import mse_loss
 from distil.objectives.adamw import AdamW
 from distil.objectives.base import ObjectiveState
 from distil.objectives.gradient import GradientObjective
+from distil.objectives.supervised import Supervised
+from distil.store.order import SampleSource
+from distil.types import Batch
 
 DISCOUNT = 0.9
 
@@ -68,3 +74,54 @@ class Critics(GradientObjective):
         self.critics.load_state_dict({name: state.tensors[f"critics.{name}"] for name in self.critics.state_dict()})
         own = {name: state.tensors[f"critics_adamw.{name}"] for name in self._critics_adamw.tensors()}
         self._critics_adamw.load(own)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredBatch(Batch):
+    """A batch with a number for each sample."""
+
+    scores: Any  # [B]
+
+
+class Scores(SampleSource):
+    """The samples of another source, with scores: the sums of their actions."""
+
+    def __init__(self, source):
+        self.source = source
+        self.tier, self.is_weighted, self.rows_are_alike = source.tier, source.is_weighted, source.rows_are_alike
+
+    num_samples = property(lambda self: self.source.num_samples)
+    spec = property(lambda self: self.source.spec)
+
+    def transitions(self, names, num_rows):
+        return self.source.transitions(names, num_rows)
+
+    def stream(self, seed):
+        return _ScoredStream(self.source.stream(seed))
+
+    def scan(self, batch_size):
+        return map(_scored, self.source.scan(batch_size))
+
+
+class _ScoredStream:
+    def __init__(self, stream):
+        self._stream, self.close = stream, stream.close
+
+    def take(self, position, num):
+        return _scored(self._stream.take(position, num))
+
+
+def _scored(batch):
+    return ScoredBatch(**batch.__dict__, scores=batch.actions.reshape(len(batch), -1).sum(1))
+
+
+class Prepared(Supervised):
+    """Adds scores to the batches once an update, and reports how far they are from the batch's actions."""
+
+    def prepare(self, sources):
+        return {name: Scores(source) for name, source in sources.items()}
+
+    def step(self, batches):
+        batch = batches["demos"]
+        error = (batch.scores - batch.actions.flatten(1).sum(1)).abs().max()
+        return {**super().step(batches), "score_error": error, "score": batch.scores.abs().mean()}

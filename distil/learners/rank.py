@@ -92,11 +92,12 @@ class Rank:
             for note in objective.fit_statistics(sources.training):
                 self._note_once(note)
             objective.begin(plan.num_steps)
+        prepared = objective.prepare(sources.training)
         state = FitState.load(found.tensors, found.state["fit"]) if found else FitState()
         fit = Fit(
             objective=objective,
             config=config,
-            train=objective.prepare(sources.training),
+            train={name: prepared[name] for name in sources.training},  # the main stream first
             validation=sources.held_out,
             num_steps=plan.num_steps,
             seed=integer(self._setup.seed, "update", plan.round),

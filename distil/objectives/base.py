@@ -69,6 +69,8 @@ class Objective(Protocol):
     def prepare(self, sources: Mapping[str, SampleSource]) -> Mapping[str, SampleSource]:
         """Return the sources to draw batches from: those given, or ones that add fields to their batches.
 
+        Held-out episodes aren't among them: `validate` gets their batches as they are stored.
+
         A resumed update calls it again: what it computes must depend on nothing that `step` changes, unless it is kept in
         `state_dict`.
         """

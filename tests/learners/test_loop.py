@@ -136,6 +136,21 @@ def test_held_out_batches_are_left_as_they_are(bed, monkeypatch):
     assert seen == [16] * 10
 
 
+def test_what_an_objective_prepares_is_drawn_from_and_whatever_it_returns_is_a_metric(bed):
+    """Fields that it adds to the batches reach `step`; the weights are those of the same batches without them."""
+    plan, policies = UpdatePlan(num_steps=20), []
+    for name in ("Prepared", None):
+        objective = {"objective": f"objectivebed:{name}"} if name else {}
+        learner = bed.learner(str(name), validation_fraction=0.2, validate_every=10, **objective)
+        metrics = learner.update(plan, demos(bed.snapshot))
+        policies.append(learner.policy.arrays)
+        assert ("train/score" in metrics) == bool(name)
+        if name:
+            assert metrics["train/score"] > 0.01
+            assert metrics["train/score_error"] < 1e-6
+    assert all(np.array_equal(policies[0][name], policies[1][name]) for name in policies[0])
+
+
 def test_the_state_round_trips():
     state = FitState(step=4, validation_loss=2.0, best_loss=1.0, num_worse=1, best={"w": torch.ones(2)})
     for i in range(3):
