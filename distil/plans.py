@@ -34,6 +34,8 @@ class CollectPlan:
     """Complete episodes to put into the store. Episodes that it already holds (by uid) are not collected again."""
 
     num_episodes: int
+    into: Source = "demos"  # the run's demonstrations, or the store of what its own policies do
+    keep_rounds: int | None = None  # into "agent": remove the episodes of all but the N newest rounds, this one included
     max_new: int | None = None  # how many of them may be collected, where stored demonstrations count; None: all
     round: int = 0
     agent: Who = "expert"  # who acts; the expert's own episodes are always labelled
@@ -49,7 +51,7 @@ class StreamPlan:
     """What one stream of an update draws from."""
 
     source: Source = "demos"  # the run's demonstrations, or what its own policies have done
-    num_rounds: int | None = None  # episodes of the last N rounds only; None: all
+    num_rounds: int | None = None  # episodes of the last N rounds that collected there; None: all that are kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,10 @@ class UpdatePlan:
     from_scratch: bool = False  # new weights, moments and statistics; otherwise those that the last update ended with
     streams: Mapping[str, StreamPlan] = field(default_factory=lambda: {DEMOS: StreamPlan()})
     weights: WeightConfig = field(default_factory=WeightConfig)  # how much rounds, and interventions, count in the loss
+
+    def reads(self, source: Source) -> bool:
+        """Return whether one of its streams draws from `source`."""
+        return any(stream.source == source for stream in self.streams.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,19 +106,22 @@ class CollectReport:
 class Spent:
     """What a run has spent so far, over all of its rounds. Budgets are kept by these numbers."""
 
-    demonstrations: int = 0  # episodes without a learned policy, stored ones included
-    env_steps: int = 0  # of all episodes that the run has used
+    demonstrations: int = 0  # episodes among the demonstrations in which no learned policy acted, stored ones included
+    env_steps: int = 0  # of all episodes that the run has collected or was given, whatever store they are in
     expert_labels: int = 0  # of these steps, how many have a label
-    unlabelled_steps: int = 0  # and how many have none
+    unlabelled_steps: int = 0  # of the demonstrations' steps, how many have none
     given_env_steps: int = 0  # of `env_steps`: in stored demonstrations, which have cost this run nothing
     given_expert_labels: int = 0  # of `expert_labels`: the same
+    agent_episodes: int = 0  # collected into the agent's store
+    agent_steps: int = 0  # of `env_steps`: in these episodes
     expert_queries: int = 0  # steps that an expert was asked about, for whatever purpose
     gradient_steps: int = 0
     wall_s: float = 0.0
 
     def metrics(self) -> dict[str, float]:
-        """Return `budget/*`, without stored demonstrations if there are none."""
-        return {f"budget/{name}": value for name, value in asdict(self).items() if value or not name.startswith("given_")}
+        """Return `budget/*`; what only some runs have is left out where it is 0."""
+        some = ("given_", "agent_")
+        return {f"budget/{name}": value for name, value in asdict(self).items() if value or not name.startswith(some)}
 
     @classmethod
     def of_metrics(cls, metrics: Metrics) -> Spent:

@@ -20,13 +20,13 @@ from distil.algorithms.base import Algorithm
 from distil.config import public
 from distil.learners import Learner, check_device, make_learner
 from distil.losscurve import LossCurve
-from distil.plans import CheckPlan, EvaluatePlan, Round, RoundReport, UpdatePlan
+from distil.plans import CheckPlan, EvaluatePlan, Round, RoundReport, Spent, UpdatePlan
 from distil.policies.checkpoint import load_policy_ref, save_policy
 from distil.policies.spec import PolicyRef
 from distil.questions import Questions
 from distil.rollouts.video import record_video
 from distil.runconfig import RunConfig
-from distil.rundata import Gathered, RunData, as_it_is, open_data
+from distil.rundata import RunData, as_it_is, describe, open_data
 from distil.rundir import RunDir
 from distil.seeding import Purpose, episode_seeds
 from distil.session import Session
@@ -95,30 +95,23 @@ def carry_out(todo: Round, parts: Parts, started: float) -> RoundReport:
     metrics, score = dict[str, float](), None
     if todo.check is not None:
         metrics |= _check(todo, todo.check, parts)
-    data = parts.data.gather(todo, _last_policy(todo, parts))
-    metrics |= data.metrics
+    metrics |= parts.data.collect(todo, _last_policy(todo, parts))
+    ahead = parts.data.num_ahead
     if todo.update is not None:
-        metrics |= _update(todo, todo.update, data, parts)
+        metrics |= _update(todo, todo.update, parts)
     if todo.evaluate is not None:
         figures, score = _evaluate(todo, todo.evaluate, parts)
         metrics |= figures
-    queries = parts.questions.totals() | {"collect": data.num_queries}
-    metrics |= {f"expert/queries_{what}": float(num) for what, num in queries.items() if num}
-    spent = replace(
-        data.spent,
-        expert_queries=sum(queries.values()),
-        gradient_steps=parts.losses.num_steps,
-        wall_s=time.perf_counter() - started,
-    )
+    spent, kinds = _spent(parts, started)
     return RoundReport(
         index=todo.index,
-        snapshot=data.version,
+        snapshot=parts.data.version,
         policy_version=parts.learner.policy.version,
         spent=spent,
-        ahead=data.ahead,
+        ahead=ahead,
         is_final=todo.evaluate is not None and todo.evaluate.held_out,
         score=score,
-        metrics=metrics | spent.metrics(),
+        metrics=metrics | kinds | spent.metrics() | ({"collect/ahead": ahead} if ahead else {}),
     )
 
 
@@ -139,16 +132,18 @@ def _last_policy(todo: Round, parts: Parts) -> PolicyRef:
     return load_policy_ref(kept) if todo.ahead and kept.is_dir() else parts.learner.policy
 
 
-def _update(todo: Round, plan: UpdatePlan, data: Gathered, parts: Parts) -> dict[str, float]:
-    for dataset in data.datasets():
+def _update(todo: Round, plan: UpdatePlan, parts: Parts) -> dict[str, float]:
+    streams = parts.data.streams(plan)
+    datasets, num_episodes = describe(streams)
+    for dataset in datasets:
         parts.tracker.log({}, plan.round, dataset=dataset)
-    metrics = parts.learner.update(plan, data.streams)
+    metrics = parts.learner.update(plan, streams)
     parts.losses.finish_update(metrics)
     save_policy(parts.learner.policy, parts.rundir.policy)
     if parts.config.overlap:
         save_policy(parts.learner.policy, parts.rundir.policy_after(todo.index))
         parts.rundir.forget_policies(before=todo.index - 1 - parts.config.overlap)
-    return {**metrics, "train/episodes": data.num_episodes}
+    return {**metrics, "train/episodes": num_episodes}
 
 
 def _evaluate(todo: Round, plan: EvaluatePlan, parts: Parts) -> tuple[dict[str, float], float | None]:
@@ -164,6 +159,15 @@ def _evaluate(todo: Round, plan: EvaluatePlan, parts: Parts) -> tuple[dict[str, 
         return metrics, None
     metrics |= {f"{prefix}/random_return_mean": baselines.random, f"{prefix}/expert_return_mean": baselines.expert}
     return metrics, None if plan.held_out else baselines.normalise(result.mean)
+
+
+def _spent(parts: Parts, started: float) -> tuple[Spent, dict[str, float]]:
+    """Return what the run has spent so far, and what it has asked experts for."""
+    spent = parts.data.spent()
+    queries = {"collect": spent.expert_queries} | parts.questions.totals()
+    total, wall_s = sum(queries.values()), time.perf_counter() - started
+    spent = replace(spent, expert_queries=total, gradient_steps=parts.losses.num_steps, wall_s=wall_s)
+    return spent, {f"expert/queries_{what}": float(num) for what, num in queries.items() if num}
 
 
 def _log(report: RoundReport, parts: Parts) -> None:

@@ -7,6 +7,7 @@ runs/<name>-001/
   checkpoints/     of the learner, inside a round
   policy/          the policy of the last reported round
   policies/        those that rounds collected ahead are still played with
+  agent/           a store: what the run's own policies did in the newest rounds, for algorithms that learn from it
   results.json     the last report's metrics, once the run is finished
 """
 
@@ -152,6 +153,11 @@ class RunDir:
         for folder in (self.path / "policies").iterdir():
             if int(folder.name) < before:
                 shutil.rmtree(folder)
+
+    @property
+    def agent(self) -> Path:
+        """The folder of the store of what the run's own policies do."""
+        return self.path / "agent"
 
     @property
     def checkpoints(self) -> Path:

@@ -28,6 +28,12 @@ class Collected:
     uids: tuple[str, ...] = ()  # episodes that were in the store before, and count as this round's
 
 
+def uids_of(entry: Collected) -> list[str]:
+    """Return the uids of the episodes that a round brought, in a run that collects."""
+    collected = episode_uids(entry.stream, entry.round, entry.num_episodes) if entry.stream is not None else []
+    return [*entry.uids, *collected]
+
+
 def demonstrations(snapshot: Snapshot) -> Snapshot:
     """Return the episodes that have labels and in which no learned policy acted."""
     episodes = snapshot.episodes
@@ -60,11 +66,8 @@ def select(store: Store, collected: Sequence[Collected], num_rounds: int | None 
     """
     snapshot, wanted = store.snapshot(collected[-1].snapshot), set[str]()
     for part in collected[-num_rounds:] if num_rounds else collected:
-        wanted.update(part.uids)
-        if part.stream is None and not part.uids:
-            wanted.update(store.snapshot(part.snapshot).episodes.uid.tolist())
-        elif part.stream is not None:
-            wanted.update(episode_uids(part.stream, part.round, part.num_episodes))
+        is_whole = part.stream is None and not part.uids
+        wanted.update(store.snapshot(part.snapshot).episodes.uid.tolist() if is_whole else uids_of(part))
     found = np.flatnonzero(np.isin(snapshot.episodes.uid, list(wanted)))
     if len(found) < len(wanted):
         raise RunError(

@@ -7,156 +7,19 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from rundatabed import Listening, config, fill, own, train
 
 from distil import api
 from distil import run as loop
 from distil.cli.main import cli
 from distil.config import to_yaml, validate
 from distil.errors import InputError
-from distil.plans import CollectPlan
-from distil.policies.checkpoint import load_policy_ref
 from distil.rollouts.collector import episode_uids
 from distil.runconfig import RunConfig
-from distil.rundata import Mixture, open_data
+from distil.rundata import open_data
 from distil.rundir import RunDir
 from distil.session import Session
 from distil.store import MixtureConfig, Store
-from distil.store.gc import collect_garbage
-from distil.store.history import drop, droppable
-from distil.tracking import DatasetInfo, NullTracker
-
-
-def config(folder: Path, **keys: Any) -> RunConfig:
-    base = {
-        "env": {"id": "CartPole-v1", "max_episode_steps": 40},
-        "expert": {"kind": "scripted"},
-        "data": {"mixture": {"parts": [{"path": str(folder / "a"), "weight": 2}, {"path": str(folder / "b")}]}},
-        "rollouts": {"num_workers": 0, "num_envs": 4},
-        "policy": {"encoder": {"kind": "mlp", "hidden": [8]}},
-        "learner": {"num_steps": 10, "batch_size": 16, "validation_fraction": 0.3, "validate_every": 5},
-        "evaluation": {"episodes": 2, "baselines": False},
-        "tracking": {"enabled": False},
-        "runs": str(folder / "runs"),
-    }
-    return validate(RunConfig, base | keys)
-
-
-def fill(folder: Path, name: str, episodes: int, seed: int = 0, **keys: Any) -> None:
-    own = config(folder, data={"path": str(folder / name), "episodes": episodes}, seed=seed, **keys)
-    with Session(own) as session:
-        session.collector(own, session.store(own)).collect(CollectPlan(num_episodes=episodes))
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Two stores: 4 episodes, and 3 others."""
-    fill(tmp_path, "a", 4)
-    fill(tmp_path, "b", 3, seed=1)
-    return tmp_path
-
-
-def train(settings: RunConfig, rundir: RunDir | None = None) -> RunDir:
-    rundir = rundir or RunDir.create(Path(settings.runs), settings.name, to_yaml(settings))
-    with Session(settings) as session:
-        loop.train(settings, rundir, session)
-    return rundir
-
-
-def weights(rundir: RunDir) -> dict[str, np.ndarray]:
-    return dict(load_policy_ref(rundir.policy).arrays)
-
-
-class Watching(NullTracker):
-    def __init__(self) -> None:
-        self.datasets: list[DatasetInfo] = []
-
-    def log(self, metrics: Any, step: int, *, dataset: DatasetInfo | None = None) -> None:
-        self.datasets += [dataset] if dataset else []
-
-
-def test_a_run_on_a_mixture_counts_all_parts_and_collects_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tracker = Watching()
-    monkeypatch.setattr("distil.tracking.TrackingConfig.build", lambda self, experiment: tracker)
-    rundir = train(config(folder))
-    (report,) = rundir.reports()
-    assert report.snapshot is None
-    assert [entry["kind"] for entry in rundir.journal()] == ["tracked", "content", "pinned", "reported"]
-    metrics = report.metrics
-    assert (metrics["train/episodes"], metrics["budget/demonstrations"]) == (7, 7)
-    assert metrics["budget/env_steps"] == metrics["budget/expert_labels"] == 7 * 40
-    assert metrics["train/epochs"] == 10 * 16 / ((4 - 1 + 3 - 1) * 40)
-    assert "train/validation_loss" in metrics
-    assert [(Path(d.path).name, d.profile["episodes"]) for d in tracker.datasets] == [("a", 4), ("b", 3)]
-    assert len({d.digest for d in tracker.datasets}) == 2
-    assert Store.open(folder / "a").versions() == [1]
-
-
-def test_a_resumed_run_reads_the_versions_of_its_start(folder: Path) -> None:
-    """CORRECTNESS 14: its report and checkpoints are lost, both stores have grown meanwhile."""
-    settings = config(folder)
-    rundir = train(settings)
-    before = weights(rundir)
-    journal = rundir.path / "journal.jsonl"
-    journal.write_text("".join(line for line in journal.read_text().splitlines(True) if '"reported"' not in line))
-    for path in rundir.checkpoints.iterdir():
-        path.unlink()
-    fill(folder, "a", 9)
-    fill(folder, "b", 9, seed=1)
-    train(settings, rundir)
-    after = weights(rundir)
-    assert all(np.array_equal(values, after[name]) for name, values in before.items())
-    (pin,) = [entry for entry in rundir.journal() if entry["kind"] == "pinned"]
-    assert pin["versions"] == [1, 1]
-    fresh = weights(train(settings))
-    assert any(not np.array_equal(values, fresh[name]) for name, values in before.items())
-
-
-@pytest.mark.parametrize("data", [None, {"path": "a", "episodes": 5}, {"path": "a"}], ids=["mixture", "collected", "as it is"])
-def test_nobody_can_drop_what_an_unfinished_run_needs(
-    folder: Path, data: dict[str, Any] | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Issue 8, number 16: killed in its first update; meanwhile the store grows, and its old versions are dropped."""
-    own = {"data": data | {"path": str(folder / "a")}} if data else {}
-    settings = config(folder, **own, expert={"kind": "scripted"} if data != {"path": "a"} else None)
-    store = Store.open(folder / "a")
-    rundir = RunDir.create(Path(settings.runs), settings.name, to_yaml(settings))
-    with monkeypatch.context() as context:
-        context.setattr(loop, "_update", _killed)
-        with pytest.raises(KeyboardInterrupt):
-            train(settings, rundir)
-    needed = store.versions()[-1]
-    fill(folder, "a", 9)
-    assert needed not in droppable(store, 1)
-    with pytest.raises(InputError, match=f"version {needed} is needed by the unfinished run {rundir.path}"):
-        drop(store, [needed])
-    drop(store, droppable(store, 1))
-    collect_garbage(store, grace_s=0)
-    train(settings, rundir)
-    assert rundir.reports()[-1].snapshot == (needed if data else None)
-    assert needed in droppable(store, 1)
-
-
-def _killed(*_: Any) -> None:
-    raise KeyboardInterrupt
-
-
-def test_a_store_that_may_only_be_read_is_used_all_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (folder / "a" / "pins").write_text("in the way")
-    assert train(config(folder)).is_finished
-
-
-def test_an_episode_of_two_parts_is_paid_for_once(folder: Path) -> None:
-    twice = [{"path": str(folder / "a")}, {"path": str(folder / "a"), "weight": 3, "select": {"episodes": 2}}]
-    settings = config(folder, data={"mixture": {"parts": twice}})
-    rundir = RunDir.create(folder / "runs", "x", "")
-    with Session(settings) as session:
-        data = open_data(settings, rundir, session)
-        todo = settings.algorithm.build(settings.budget()).next_round(None)
-        assert todo is not None
-        gathered = data.gather(todo, None)  # type: ignore[arg-type]
-    assert gathered.spent.demonstrations == gathered.num_episodes == 4
-    assert isinstance(data, Mixture)
-    assert gathered.streams["demos"].shares == data.mixture.weights == (1.0, 3.0)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +73,7 @@ def test_a_resumed_round_reports_what_it_had_collected(tmp_path: Path) -> None:
     todo = own.algorithm.build(own.budget()).next_round(None)
     assert todo is not None
     with Session(own) as session:
-        first, again = (open_data(own, rundir, session).gather(todo, None).metrics for _ in range(2))  # type: ignore[arg-type]
+        first, again = (open_data(own, rundir, session).collect(todo, None) for _ in range(2))  # type: ignore[arg-type]
     assert first["collect/return_mean"] == 40  # CartPole pays 1 a step
     assert dict(again) == dict(first)
 
@@ -226,10 +89,6 @@ def bring(folder: Path, name: str, episodes: int, **facts: Any) -> None:
     entry = writer.seal()
     assert entry is not None
     store.commit([entry])
-
-
-def own(folder: Path, **keys: Any) -> RunConfig:
-    return config(folder, **{**keys, "data": {"path": str(folder / "own"), **keys.get("data", {})}})
 
 
 def used(rundir: RunDir) -> list[str]:
@@ -327,18 +186,6 @@ def test_later_rounds_add_to_the_demonstrations_that_were_there(tmp_path: Path) 
     assert used(rundir)[:2] == ["mine-0", "mine-1"]
     last = train(own(tmp_path, algorithm={**dagger, "last_rounds": 1}, data={"episodes": 3}))
     assert [report.metrics.get("train/episodes") for report in last.reports()] == [3, 2, 2, None]
-
-
-class Listening:
-    """A progress that keeps the lines that it is to show."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def __call__(self, what: str, done: int, total: int, /, **figures: float) -> None: ...
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
 
 
 def test_the_best_are_chosen_among_a_runs_demonstrations(tmp_path: Path) -> None:

@@ -1,0 +1,141 @@
+"""The data of a run: which store a round collects into, what the streams of its update draw from, and what it all has cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+
+from distil.errors import InputError
+from distil.learners.data import Streams
+from distil.plans import Metrics, Round, Spent, UpdatePlan
+from distil.policies.spec import PolicyRef
+from distil.runconfig import RunConfig
+from distil.rundata.agent import AgentEpisodes
+from distil.rundata.demos import Demos, Mixture, OwnStore
+from distil.rundata.pinning import pin
+from distil.rundir import RunDir
+from distil.session import Session
+from distil.store import Snapshot, Store, StoreSpec
+from distil.store.mixture import distinct
+from distil.tracking import DatasetInfo
+
+
+class RunData:
+    """Where the episodes of a run come from. All that an update reads is pinned: a resumed round reads what it read before."""
+
+    def __init__(self, demos: Demos, agent: AgentEpisodes | None) -> None:
+        """Use the demonstrations, and what the run's own policies did; without an environment they do nothing."""
+        self._demos, self._agent = demos, agent
+
+    @property
+    def spec(self) -> StoreSpec:
+        """The demonstrations' spaces."""
+        return self._demos.spec
+
+    @property
+    def version(self) -> int | None:
+        """Version of the demonstrations' store; None: there are several, or nothing is collected yet."""
+        return self._demos.version
+
+    @property
+    def num_ahead(self) -> int:
+        """Number of later rounds whose collection has begun."""
+        return self._demos.num_ahead
+
+    def collect(self, todo: Round, policy: PolicyRef) -> Metrics:
+        """Collect what the round wants, unless the journal says that it is there, then begin to collect ahead.
+
+        Args:
+            todo: the round.
+            policy: the one that the round before ended with.
+        """
+        if todo.collect is None or todo.collect.into == "demos":
+            return self._demos.collect(todo, policy)
+        assert self._agent is not None  # who plans to collect has an environment
+        own = self._agent.collect(todo.collect, policy)
+        return {**self._demos.collect(replace(todo, collect=None), policy), **own}
+
+    def streams(self, plan: UpdatePlan) -> Streams:
+        """Return what the update draws from, by the names in its plan.
+
+        Raises:
+            InputError: nothing is collected yet for one of them.
+            RunError: episodes that it needs are gone.
+        """
+        sources: Mapping[str, Demos | AgentEpisodes | None] = {"demos": self._demos, "agent": self._agent}
+        found = {}
+        for name, stream in plan.streams.items():
+            source = sources[stream.source]
+            if source is None:
+                raise InputError(f"the update's stream {name!r} reads the agent's episodes, and there is no env: set env.id")
+            found[name] = source.training(stream, plan.round)
+        return found
+
+    def spent(self) -> Spent:
+        """Return what the run's episodes have cost, demonstrations and the agent's together."""
+        parts = [self._demos.spent(), *([self._agent.spent()] if self._agent is not None else [])]
+        return Spent(**{field.name: sum(getattr(part, field.name) for part in parts) for field in fields(Spent)})
+
+    def release(self) -> None:
+        """Release the versions that the run has pinned: it is finished."""
+        self._demos.release()
+        if self._agent is not None:
+            self._agent.release()
+
+    def close(self) -> None:
+        """End what is still running in the background."""
+        self._demos.close()
+
+
+def describe(streams: Streams) -> tuple[list[DatasetInfo], int]:
+    """Return the parts of all streams as the tracker shows them, and the number of their episodes; copies count once."""
+    parts = [part for data in streams.values() for part in data.parts]
+    return [_dataset(part) for part in parts], sum(part.num_episodes for part in distinct(parts))
+
+
+def open_data(config: RunConfig, rundir: RunDir, session: Session) -> RunData:
+    """Return the data of the run in `rundir`; the versions of a mixture are those of the run's start.
+
+    Raises:
+        InputError: a store is missing, or of other spaces than the environment; or an expert's file isn't the one of the start.
+    """
+    demos = _open_mixture(config, rundir, session) if config.data.mixture is not None else _open_store(config, rundir, session)
+    if config.env is None:
+        return RunData(demos, None)
+    spaces, env = session.spec, config.env.model_dump(mode="json")
+    spec = StoreSpec(observation=spaces.observation, action=spaces.action, infos=config.rollouts.infos, env=env)
+    return RunData(demos, AgentEpisodes(rundir, spec, lambda store: session.collector(config, store), session.progress))
+
+
+def _open_store(config: RunConfig, rundir: RunDir, session: Session) -> Demos:
+    store = session.store(config)
+    collector = session.collector(config, store) if config.env is not None else None
+    _note_content(rundir, session)
+    return OwnStore(store, collector, rundir, config.data, session.progress)
+
+
+def _open_mixture(config: RunConfig, rundir: RunDir, session: Session) -> Demos:
+    assert config.data.mixture is not None
+    known = rundir.find("pinned", 0)
+    mixture = config.data.mixture.pin(known["versions"] if known else None)
+    parts = session.mixture(mixture)
+    _note_content(rundir, session)
+    for part in parts:
+        pin(Store.open(part.path), part.version, rundir, session.progress)
+    if known is None:
+        rundir.append("pinned", round=0, versions=[part.version for part in mixture.parts])
+    return Mixture(mixture=mixture, parts=tuple(parts), rundir=rundir)
+
+
+def _note_content(rundir: RunDir, session: Session) -> None:
+    """Compare what the expert and the environment are made of with the journal's; runs of distil 0.1.0 didn't note it."""
+    known, now = rundir.find("content", 0), session.content.to_json()
+    if known is not None:
+        session.require_content(known, str(rundir.path))
+    if known is None or any(known[name] != now[name] for name in now):
+        rundir.append("content", round=0, **now)
+
+
+def _dataset(part: Snapshot) -> DatasetInfo:
+    facts = {"episodes": part.num_episodes, "transitions": part.num_transitions, "version": part.version}
+    return DatasetInfo(name=part.path.name, path=str(part.path.resolve()), digest=part.digest, profile=facts)

@@ -1,0 +1,34 @@
+"""Forgetting: whole shards of episodes that are not needed any more leave a store, and the disk, for good."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from typing import TYPE_CHECKING
+
+from distil.errors import RunError
+from distil.store.gc import collect_garbage
+from distil.store.history import drop, droppable
+
+if TYPE_CHECKING:
+    from distil.store.store import Store
+
+
+def forget_episodes(store: Store, uids: Set[str]) -> None:
+    """Remove the shards whose episodes are all among `uids`, and all versions that are neither newest, tagged nor pinned.
+
+    What another version still lists stays on the disk. Readers that have a shard mapped keep it. To call it again after a kill
+    finishes what was begun.
+
+    Args:
+        store: whose; nobody else may write to it at the time.
+        uids: of the episodes; those in one shard with other episodes stay.
+
+    Raises:
+        RunError: another process wrote to the store.
+    """
+    head = store.manifest()
+    kept = [entry for entry in head.entries if not uids >= set(store.index(entry).column("uid").to_pylist())]
+    if len(kept) < len(head.entries) and store.publish(head.listing(kept, "older episodes forgotten")) is None:
+        raise RunError(f"{store.path}: another process writes to this store; stop it, and rerun the command to continue")
+    drop(store, droppable(store, keep=1))
+    collect_garbage(store, grace_s=0)
