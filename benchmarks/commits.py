@@ -1,6 +1,6 @@
-"""Many commits into one store: milliseconds a commit early and late, what the manifests take, and what reading them costs.
+"""Many commits into one store: milliseconds per commit early and late, the size of the manifests, and the cost of reading them.
 
-Each commit brings one sealed shard of one short episode; only `Store.commit` is timed, with its flushes to disk.
+Each commit adds one sealed shard of one short episode; only `Store.commit` is timed, including its flushes to disk.
 
     python benchmarks/commits.py [--quick]
 """
@@ -63,7 +63,7 @@ def commit_times(store: Store, num: int) -> list[float]:
 
 
 def folder_bytes(*folders: Path) -> int:
-    """Return the sizes of the files in some folders, added up."""
+    """Return the total size of the files in some folders."""
     return sum(file.stat().st_size for folder in folders if folder.is_dir() for file in folder.iterdir())
 
 

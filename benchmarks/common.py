@@ -1,4 +1,4 @@
-"""What benchmarks share: the command, versions and machine beside the figures, MLflow runs, and slopes."""
+"""Shared by the benchmarks: results with command, versions and machine; MLflow runs; slopes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def machine() -> dict[str, Any]:
 
 
 def write_result(path: Path, data: dict[str, Any]) -> None:
-    """Write `data` as JSON, with command, date and versions in front."""
+    """Write `data` as JSON, preceded by command, date and versions."""
     path.parent.mkdir(parents=True, exist_ok=True)
     program = Path(sys.argv[0]).resolve()
     shown = program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program.name
@@ -48,11 +48,11 @@ def write_result(path: Path, data: dict[str, Any]) -> None:
 
 @contextmanager
 def tracked(experiment: str, name: str, params: Mapping[str, Any], uri: str | None = None) -> Iterator[Tracker]:
-    """Open an MLflow run, and close it as what it came to.
+    """Open an MLflow run, and close it with its final status.
 
     Args:
-        experiment: its name in MLflow.
-        name: the run's.
+        experiment: the name of the experiment.
+        name: the name of the run.
         params: the settings.
         uri: MLflow's tracking URI; None: sqlite in ./mlflow.db.
     """
@@ -67,7 +67,7 @@ def tracked(experiment: str, name: str, params: Mapping[str, Any], uri: str | No
 
 
 def interval(values: Array) -> tuple[float, float]:
-    """Return the 95 % interval of the mean of two values or more."""
+    """Return the 95 % interval of the mean of at least two values."""
     found = mean_interval(values)
     assert found is not None, "an interval needs two seeds or more"
     return found

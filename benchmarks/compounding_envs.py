@@ -1,10 +1,10 @@
-"""Two environments in which one mistake can cost the rest of the episode, and their experts, who never make one.
+"""Two environments in which one mistake can cost the rest of the episode, and their experts, which make none.
 
-In both, what the expert sees (the simulator's state) reaches the learner through a noisy sensor, whose noise is drawn anew at
-each step. So the learner errs at a rate on the expert's own path that no amount of data removes and that doesn't depend on the
+In both, the learner observes the expert's input (the simulator's state) through a sensor with independent noise at each step. On
+the expert's own path, the learner therefore errs at a rate that no amount of data removes and that does not depend on the
 horizon: the premise of Ross and Bagnell (2010), theorem 2.1. A step off the path costs 1, the reward is minus the cost, an
-episode always takes `horizon` steps, and the expert's cost is 0. How to come back is something that only the expert knows, and
-that its demonstrations never show.
+episode always takes `horizon` steps, and the expert's cost is 0. Only the expert knows how to return to the path, and its
+demonstrations never show it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ Step = tuple[Array, float, bool, bool, dict[str, Any]]
 
 
 class Cliff(gym.Env[Array, np.int64]):  # type: ignore[misc]
-    """A path along a cliff: at each step the right side must be named (0 or 1); a wrong action is a fall.
+    """A path along a cliff: each step requires the correct side (0 or 1); a wrong action is a fall.
 
-    Below the cliff each step costs 1, and the sides mean nothing; only action 2 (climb) leads back to the path, at once. On the
-    path climbing is wrong too. Observation: the sensor's reading (-1 or 1, plus noise), and whether the learner has fallen.
-    An uncorrected error at rate eps costs T - sum_t (1 - eps)^t, about eps T^2 / 2; one corrected at once costs eps T.
+    Below the cliff each step costs 1 and the sides have no meaning; only action 2 (climb) leads back to the path, immediately. On
+    the path, climbing is wrong too. Observation: the sensor's reading (-1 or 1, plus noise), and whether the learner has fallen.
+    Errors at rate eps cost T - sum_t (1 - eps)^t, about eps T^2 / 2, without correction, and eps T if corrected immediately.
     """
 
     NOISE = 0.375  # the best guess from a reading errs with chance Phi(-1 / 0.375) = 0.0038
@@ -38,7 +38,7 @@ class Cliff(gym.Env[Array, np.int64]):  # type: ignore[misc]
 
     @property
     def right_action(self) -> int:
-        """What the expert does: climb, or name the side."""
+        """Return the expert's action: climb, or the correct side."""
         return 2 if self._fallen else self._sides[self._t]
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
@@ -73,7 +73,7 @@ class Lane(gym.Env[Array, Array]):  # type: ignore[misc]
     SLOPE, CLIMB, LIMIT = 4.0, 7.0, 12.0  # accelerations: of the ditch, of the expert in it, the largest possible
     STIFFNESS, DAMPING = 1.0, 1.4  # of the expert's steering in the lane
     CURVE, NOISE, WIND = 1.0, 0.577, 1.0  # deviations of curve and sensor; the wind is uniform within +-WIND
-    START = 0.5  # y and v begin uniformly within +-START: about as far out as a learner comes
+    START = 0.5  # y and v start uniformly within +-START, about the range that a learner visits
 
     def __init__(self, horizon: int) -> None:
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (3,), np.float32)
@@ -83,7 +83,7 @@ class Lane(gym.Env[Array, Array]):  # type: ignore[misc]
 
     @property
     def right_action(self) -> tuple[float]:
-        """What the expert does: cancel the curve, and steer to the middle; hard, if in the ditch."""
+        """Return the expert's action: cancel the curve and steer to the middle; hard, if in the ditch."""
         if abs(self._y) > self.EDGE:
             return (-self._curve[self._t] - float(np.sign(self._y)) * self.CLIMB,)
         return (-self._curve[self._t] - self.STIFFNESS * self._y - self.DAMPING * self._v,)
@@ -100,7 +100,7 @@ class Lane(gym.Env[Array, Array]):  # type: ignore[misc]
         return self._observe(), {}
 
     def step(self, action: Array) -> Step:
-        """Drive on."""
+        """Drive one step."""
         force = float(action[0]) + self._curve[self._t] + self._wind[self._t]
         if abs(self._y) > self.EDGE:
             force += self.SLOPE if self._y > 0 else -self.SLOPE
@@ -126,7 +126,7 @@ class RightAction:
 
 
 def expert_steps(env: Cliff | Lane, num_episodes: int) -> tuple[Array, Array]:
-    """Return what the expert sees on its own path, as the learner sees it, and does: the ground truth of supervised errors."""
+    """Return the learner's observations and the expert's actions on the expert's path: the ground truth of supervised errors."""
     observations, actions = [], []
     for seed in range(num_episodes):
         observation, _ = env.reset(seed=seed)

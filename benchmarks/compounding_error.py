@@ -1,21 +1,21 @@
-"""Do the mistakes of behavioural cloning compound, and DAgger's not? Cost against the horizon T, on two environments.
+"""Compounding errors of behavioural cloning and DAgger: cost against the horizon T, on two environments.
 
     python benchmarks/compounding_error.py [--quick] [--seeds 0 1 2 3 4] [--jobs 2]
 
-Cliff is the tight example of Ross and Bagnell (2010): one wrong action leaves the expert's path for good, each step off it
-costs 1, so cloning costs about eps T^2 / 2. An expert that is asked shows the way back, so DAgger costs about eps T (Ross,
-Gordon and Bagnell, 2011). Lane is a continuous one. See compounding_envs.py. Both algorithms get the same number of labels and
-gradient steps at every horizon, the expert's cost is 0, and the learner's error on the expert's path is its sensor's. A seed
-changes the demonstrations, the initial weights and the order of the batches.
+Cliff is the tight example of Ross and Bagnell (2010): one wrong action leaves the expert's path permanently and each step off it
+costs 1, so cloning costs about eps T^2 / 2. An expert that is queried shows the way back, so DAgger costs about eps T (Ross,
+Gordon and Bagnell, 2011). Lane is a continuous environment. See compounding_envs.py. Both algorithms get the same number of
+labels and gradient steps at every horizon, the expert's cost is 0, and the learner's error on the expert's path comes only from
+its sensor. A seed changes the demonstrations, the initial weights and the order of the batches.
 
-Cost = exp(a) T^b is fitted by least squares of log mean cost on log T. The spread of each figure is that of a bootstrap over
-seeds and evaluation episodes; all seeds share the episodes, so these are resampled for all of them together. The intervals are
-Student's t with as many degrees of freedom as there are seeds, less one: percentiles of a bootstrap over five seeds are too
+Cost = exp(a) T^b is fitted by least squares of log mean cost on log T. The spread of each figure is from a bootstrap over seeds
+and evaluation episodes; all seeds share the episodes, so episodes are resampled for all seeds together. The intervals are
+Student's t with one degree of freedom less than there are seeds, because percentiles of a bootstrap over five seeds are too
 narrow. Writes compounding_error.json and .png to benchmarks/results, and an MLflow run for each environment and algorithm.
 
-At finite T the exponents needn't be 2 and 1. Cliff: `expected` is the exact cost at the measured error; its slope for BC is a
-little below 2, since nobody can lose more than T steps, and T (T + 1) / 2 is well above T^2 / 2 where T is small. Lane: a car
-needs a few steps to come near the edge, so short episodes are a little safer than their share and the slopes a little steeper.
+At finite T the exponents differ from 2 and 1. Cliff: `expected` is the exact cost at the measured error; its slope for BC is a
+little below 2, because no episode can cost more than T and T (T + 1) / 2 is well above T^2 / 2 for small T. Lane: a car needs a
+few steps to reach the edge, so short episodes are disproportionately safe and the slopes a little steeper.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How much is spent on each policy; all horizons and algorithms get the same."""
+    """The budget of each policy, equal for all horizons and algorithms."""
 
     labels: int
     gradient_steps: int

@@ -1,16 +1,16 @@
-"""What DAgger costs beside its learning: labels, the expert service, rounds collected ahead, an expert that is slow and fails.
+"""Costs of DAgger other than learning: labels, the expert service, rounds collected ahead, a slow and unreliable expert.
 
     python benchmarks/dagger.py --experts FOLDER [--only labelling service overlap unreliable]
 
-FOLDER holds the Stable-Baselines3 experts as <algo>-<env>/<env>.zip (the RL Baselines3 Zoo's layout). All ratios are of
-figures from this one run. Writes benchmarks/results/dagger.json.
+FOLDER holds the Stable-Baselines3 experts as <algo>-<env>/<env>.zip (the RL Baselines3 Zoo's layout). All ratios are
+within one run. Writes benchmarks/results/dagger.json.
 
-- labelling: labels per CPU-second of the HalfCheetah expert for whole episodes, against calls of one row and of 32.
-- service: the wall time of labels that 4 processes ask a service for, against the expert's own time for the same batches.
-- overlap: the wall time of the same DAgger run with `overlap` 0 and 1, with as many episodes a round as make collecting
-  and learning cost about the same; and what part of the first is neither collecting, learning nor evaluating.
-- unreliable: an expert with 200 ms a call and 5 % failures, asked by 2 workers: labels per second against what the latency
-  allows (a full batch each 200 ms), whether all labels are there, and whether each was paid for once.
+- labelling: labels per CPU-second of the HalfCheetah expert for whole episodes, relative to calls of 1 and of 32 rows.
+- service: the wall time of labels that 4 processes request from a service, relative to the expert's own time for the batches.
+- overlap: the wall time of the same DAgger run with `overlap` 0 and 1, where the number of episodes per round makes collecting
+  and learning about equally long; and the share of the first run that is neither collecting, learning nor evaluating.
+- unreliable: an expert with 200 ms per call and 5 % failures, queried by 2 workers: labels per second relative to the limit of
+  the latency (a full batch every 200 ms), whether all labels are stored, and whether each was paid for once.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ DELAY_S, FAILURES, BATCH = 0.2, 0.05, 256
 
 
 class Heavy(Stateless):
-    """A network of four layers of 1024 with random weights: an expert that is worth a service."""
+    """A network of four layers of 1024 with random weights: an expert slow enough to justify a service."""
 
     name = "4x1024"
 
@@ -65,7 +65,7 @@ class Heavy(Stateless):
 
 
 class Unreliable:
-    """Balances CartPole, takes its time, fails at times; what it answered is in the file `paid`."""
+    """Balances CartPole, but slowly and unreliably; the file `paid` records its answers."""
 
     def __init__(self, paid: str) -> None:
         self._paid, self._rng = Path(paid), random.Random(0)
@@ -88,7 +88,7 @@ def halfcheetah(experts: Path) -> tuple[Any, Any]:
 
 
 def labelling(experts: Path) -> dict[str, float]:
-    """Labels per CPU-second by rows a call."""
+    """Return labels per CPU-second by rows per call."""
     expert, _ = halfcheetah(experts)
     rng = np.random.default_rng(0)
     observations = rng.normal(size=(20 * EPISODE, 17))
@@ -106,7 +106,7 @@ def labelling(experts: Path) -> dict[str, float]:
 
 
 def service(experts: Path) -> dict[str, dict[str, float]]:
-    """Overhead of the service, by expert and by batch."""
+    """Return the overhead of the service, by expert and batch size."""
     ray = ensure_ray(None, ASKERS + 1)
     light, spec = halfcheetah(experts)
     results = {}
@@ -159,7 +159,7 @@ def _overhead(ray: Any, expert: Any, spec: Any, batch: int) -> dict[str, float]:
 
 
 def overlap(experts: Path) -> dict[str, float]:
-    """Wall time of a run by overlap."""
+    """Return the wall time of a run by overlap."""
     results: dict[str, float] = {}
     for ahead in (0, 1, 0, 1):
         with tempfile.TemporaryDirectory() as folder:
@@ -194,7 +194,7 @@ def overlap(experts: Path) -> dict[str, float]:
 
 
 def unreliable() -> dict[str, float]:
-    """A run with an expert that takes 200 ms a call and fails at 5 % of them."""
+    """Return the figures of a run with an expert that takes 200 ms per call and fails in 5 % of the calls."""
     with tempfile.TemporaryDirectory() as folder:
         paid = f"{folder}/paid"
         settings = {

@@ -1,10 +1,10 @@
-"""What gates save, and what they cost: labels asked, steps that the expert flew, how the flights went meanwhile, the score.
+"""What gates save and cost: labels, the expert's share of the steps, returns while collecting, scores.
 
     python benchmarks/gates.py [--demonstrations 10] [--seeds 0 1 2]          about six minutes
 
-LunarLander with the scripted expert, the same rounds and episodes for all, gates as they ship (no threshold was tuned). Cloning
-has the demonstrations of round 0 alone, and as many gradient steps. Scores are of 50 held-out episodes a seed. Writes
-benchmarks/results/gates.json, or to --out.
+LunarLander with the scripted expert, the same rounds and episodes for all, gates with their default thresholds (none was tuned).
+Cloning has only the demonstrations of round 0, and equally many gradient steps. Scores are over 50 held-out episodes per seed.
+Writes benchmarks/results/gates.json, or the file of --out.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ SETTINGS: dict[str, Any] = {
 
 
 def measure(gate: dict[str, Any], demonstrations: int, seed: int) -> dict[str, float]:
-    """Train with one gate and seed; return what it took, and the score."""
+    """Train with one gate and seed; return its costs and score."""
     with tempfile.TemporaryDirectory() as folder:
         own = {"seed": seed, "data.episodes": demonstrations, "runs": f"{folder}/runs", "data.path": f"{folder}/data"}
         run = distil.train("lunarlander-dagger", SETTINGS | gate | own)
@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "gates.json")
     args = parser.parse_args()
-    table = Table("gate", "labels", "expert flies", "return meanwhile", "normalised (seeds)", "seconds")
+    table = Table("gate", "labels", "expert acts", "collected return", "normalised (seeds)", "seconds")
     results: dict[str, Any] = {}
     for name, gate in GATES.items():
         runs = [{"seed": seed} | measure(gate, args.demonstrations, seed) for seed in args.seeds]

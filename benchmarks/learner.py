@@ -1,8 +1,8 @@
-"""Behavioural cloning in this process against a bare torch loop: samples/s, as the median of interleaved ratios.
+"""Behavioural cloning in this process relative to a bare torch loop: samples/s, as the median of interleaved ratios.
 
-The bare loop is what one would write by hand and nothing more: preloaded tensors, random `index_select` batches, the same
-network, mean squared error, fused AdamW; no normalisation, clipping, schedule, metrics or checkpoints, all of which distil's
-loop has on (its defaults). Both use the same number of threads.
+The bare loop is a minimal hand-written one: preloaded tensors, random `index_select` batches, the same network, mean squared
+error, fused AdamW; no normalisation, clipping, schedule, metrics or checkpoints, all of which are on in distil (its defaults).
+Both use the same number of threads.
 
     python benchmarks/learner.py
 """
@@ -69,7 +69,7 @@ def make_snapshot(folder: Path, num_episodes: int, length: int = 1000) -> Snapsh
 
 
 class Bare:
-    """The loop by hand."""
+    """The hand-written loop."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         columns = snapshot.columns(["obs", "expert_action", "labelled"], {"obs": np.float32})

@@ -1,4 +1,4 @@
-"""Environment steps per CPU-second and per second: distil's fleet beside what a user would use instead, in one run.
+"""Environment steps per CPU-second and per second: distil's fleet and the alternatives, in one run.
 
 The limit of one environment at a time is the bare loop: `gym.make`, actions sampled beforehand, no policy, nothing kept. distil
 runs an MLP policy, records every step, and writes and commits the store; CPU time is that of its workers (Ray's constant
@@ -62,7 +62,7 @@ def timed(steps: int, work: Callable[[], Any], cpu: Callable[[], float]) -> Meas
 
 
 def own_cpu() -> float:
-    """CPU seconds of this process and its children (not Ray's, which isn't running beside the peers)."""
+    """Return the CPU seconds of this process and its children (not Ray's, which does not run while peers are measured)."""
     me = psutil.Process()
     return sum(sum(p.cpu_times()[:2]) for p in [me, *me.children(recursive=True)] if not p.name().startswith(("ray", "gcs")))
 
@@ -92,7 +92,7 @@ def bare(name: str, steps: int) -> Measured:
 
 
 def bare_gain(name: str, steps: int) -> float:
-    """What a second process brings the bare loop, in steps per second: what the machine, as busy as it is, has to give."""
+    """Return the gain in steps per second from a second bare loop: what the machine can give under its current load."""
     speeds = []
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         pool.starmap(bare, [(name, 100)] * 2)
@@ -162,7 +162,7 @@ class Distil:
         self._seed = 0
 
     def collect(self, policy: PolicyRef, episodes: int) -> Measured:
-        """Collect into a store of its own, committed."""
+        """Collect into a new store and commit."""
         self._seed += 1
         with tempfile.TemporaryDirectory() as folder:
             store = Store.create(Path(folder) / "s", StoreSpec(observation=self._spec.observation, action=self._spec.action))
@@ -172,12 +172,12 @@ class Distil:
             return Measured(report.env_steps, worker_cpu() - cpu, time.perf_counter() - wall)
 
     def close(self) -> None:
-        """End the workers."""
+        """Stop the workers."""
         self._fleet.close()
 
 
 def measure(name: str, repeats: int, scale: float, num_envs: int) -> tuple[dict[str, list[Measured]], float, float]:
-    """Return the turns of every row, the wall-clock gain of a second worker (2x256), and that of a second bare loop."""
+    """Return the repetitions of every row, the wall-clock gain of a second worker (2x256), and that of a second bare loop."""
     episodes, steps = max(num_envs, int(EPISODES[name] * scale)), int(BARE_STEPS[name] * scale)
     policies = {f"2x{hidden}": policy_for(name, hidden) for hidden in (64, 256)}
     if name == "CartPole-v1":
@@ -218,7 +218,7 @@ def measure(name: str, repeats: int, scale: float, num_envs: int) -> tuple[dict[
 
 
 def summarise(rows: dict[str, list[Measured]]) -> list[dict[str, Any]]:
-    """Return a row's medians, and its ratio to the bare loop of the same turn."""
+    """Return a row's medians and its ratio to the bare loop of the same repetition."""
     base = [m.steps / m.cpu_s for m in rows["bare loop, no policy"]]
     out = []
     for row, turns in sorted(rows.items(), key=lambda item: item[0].startswith("distil")):

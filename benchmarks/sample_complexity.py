@@ -1,29 +1,29 @@
-"""How many demonstrations does cloning need, and how many expert labels DAgger, for a task that is larger in one respect?
+"""How many demonstrations cloning needs, and how many expert labels DAgger needs, as a task grows in one respect.
 
     python benchmarks/sample_complexity.py [--quick] [--seeds 5 6 7 8 9] [--jobs 2] [--tracking-uri URI]
 
-State dimension, complexity of the expert's action and horizon are turned one at a time around a base point (sample_envs.py).
-At each point, for each seed, the budget of labels is doubled until the policy's score on 200 held-out episodes, the same for
-all, reaches 0.9 (0: random policy, 1: expert); every budget is a training of its own. The smallest budget that reached it
-counts. A demonstration is `horizon` labels. DAgger spends them in 8 rounds of whole episodes, or in one round an episode where
-there are fewer; both algorithms take the same number of gradient steps whatever the budget. A seed changes the demonstrations,
-the initial weights and the order of the batches.
+State dimension, complexity of the expert's action and horizon vary one at a time around a base point (sample_envs.py). At each
+point, for each seed, the budget of labels is doubled until the policy's score on 200 held-out episodes, the same for all,
+reaches 0.9 (0: random policy, 1: expert); every budget is a separate training. The result is the smallest budget that reached
+it. A demonstration is `horizon` labels. DAgger spends them in 8 rounds of whole episodes, or in one round per episode if there
+are fewer; both algorithms take the same number of gradient steps for every budget. A seed changes the demonstrations, the
+initial weights and the order of the batches.
 
-labels = exp(a) knob^b is fitted for each seed, by least squares of log labels; the figures are the seeds' means, with
-Student's t intervals over the seeds. A seed for which the largest budget didn't suffice is censored: it counts as twice that
-budget, so that b is a lower bound, and the tables say how many there are. Budgets are a factor of 2 apart; no figure is more
-precise than that for one seed.
+labels = exp(a) knob^b is fitted for each seed, by least squares of log labels; the figures are means over seeds, with Student's
+t intervals. A seed for which the largest budget was not enough is censored: it counts as twice that budget, so that b is a
+lower bound, and the tables give the number of such seeds. Budgets are a factor of 2 apart; for one seed, no figure is more
+precise than that.
 
 The environment's constants, the network and the ranges of the knobs were chosen by trial with seeds 100 and 101, so that the
-base is neither trivial nor out of reach: where everything takes one demonstration, or nothing is ever enough, no growth is
-seen. A first run, on seeds 0 to 4, had 1600 gradient steps, too few for cloning at the longest horizon, so they were doubled
-and other seeds taken. They still have a part in it: with seeds 100 and 101 and 2048 labels, cloning at T = 128 scored 0.83
-after 1600 steps, 0.90 after 3200 and 0.95 after 9600. At the far ends of the other knobs 1600 and 3200 differed by less than
-0.06; 9600 gained up to 0.2 (d = 24, 2048 labels).
+base is neither trivial nor infeasible: no growth is visible if one demonstration is always enough, or if none ever is. A first
+run, on seeds 0 to 4, had 1600 gradient steps, too few for cloning at the longest horizon, so the number was doubled and other
+seeds were used. It still matters: with seeds 100 and 101 and 2048 labels, cloning at T = 128 scored 0.83 after 1600 steps, 0.90
+after 3200 and 0.95 after 9600. At the extremes of the other knobs, 1600 and 3200 differed by less than 0.06; 9600 gained up to
+0.2 (d = 24, 2048 labels).
 
-What theory expects of the horizon: at a rate eps of mistakes after which nothing leads back, cloning loses about eps T / 2 of
-its score (Ross and Bagnell, 2010), so eps must fall as 1 / T; DAgger learns to come back and loses about eps, whatever T (Ross,
-Gordon and Bagnell, 2011). There is no such expectation for the other two.
+Theory for the horizon: if mistakes at rate eps are never corrected, cloning loses about eps T / 2 of its score (Ross and
+Bagnell, 2010), so eps must fall as 1 / T; DAgger learns to recover and loses about eps, whatever T (Ross, Gordon and Bagnell,
+2011). There is no such prediction for the other two.
 
 Writes sample_complexity.json and .png to benchmarks/results, and one MLflow run.
 """
@@ -62,7 +62,7 @@ ROUNDS = 8  # of DAgger, round 0 (demonstrations) included
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """A task: where the three knobs stand."""
+    """A task: the values of the three knobs."""
 
     dimension: int = 6
     complexity: int = 2
@@ -76,7 +76,7 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """What is spent on each policy, and the budgets that are tried."""
+    """The cost of each policy and the budgets to try."""
 
     budgets: tuple[int, ...] = tuple(2**i for i in range(5, 15))  # labels
     gradient_steps: int = 3200
@@ -95,10 +95,10 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What a search brought."""
+    """The result of a search."""
 
-    labels: int | None  # None: the largest budget didn't suffice
-    scores: Mapping[int, float]  # of the budgets that were tried
+    labels: int | None  # None: the largest budget was not enough
+    scores: Mapping[int, float]  # budget -> score, for the budgets that were tried
     cpu_s: float
 
 
@@ -143,7 +143,7 @@ def score(case: Case, labels: int) -> float:
 
 @functools.cache
 def baselines(point: Point, episodes: int) -> Baselines:
-    """Return what the expert and a random policy get in a point's held-out episodes."""
+    """Return the scores of the expert and a random policy on a point's held-out episodes."""
     with tempfile.TemporaryDirectory() as name:
         case = Case(point=point, algorithm="bc", seed=0, size=Size())
         path = Path(name) / "recipe.yaml"
@@ -277,7 +277,7 @@ def _range(point: Mapping[str, Any], largest: int) -> str:
 
 
 def plot(results: Mapping[str, Any], path: Path, size: Size, seeds: int) -> Path:
-    """Draw a panel an axis: the median, the seeds' range, and censored medians as open triangles."""
+    """Draw one panel per axis: the median, the range over seeds, and censored medians as open triangles."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,7 +1,7 @@
-"""A family of control tasks with three knobs that can be turned one at a time: state dimension, complexity, horizon.
+"""A family of control tasks with three knobs that vary one at a time: state dimension, complexity, horizon.
 
 A car drives along a track with a ditch on either side. Its position y across the track is unstable, and a force that depends on
-the rest of the state pushes it about:
+the rest of the state acts on it:
 
     y' = GROWTH y + u + force(s) + wind,        s' = MEMORY s + noise, normalised to unit variance, s in R^(d - 1)
 
@@ -9,7 +9,7 @@ force(s) = sin(complexity * q . s), q = (1, .., 1) / sqrt(d - 1). The observatio
 d entries is needed. The law of y and of q . s is the same for every d: more dimensions change what must be learned, not how
 hard it is to stay on the track. The expert cancels the force and steers to the middle; in the ditch, |y| > 1, where each step
 costs 1 and the slope pulls outwards to a wall, it steers hard. The wind alone never takes it there, so its cost is 0, and its
-demonstrations never show how to come back. The reward is minus the cost; an episode always takes `horizon` steps.
+demonstrations never show how to recover. The reward is minus the cost; an episode always takes `horizon` steps.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Track(gym.Env[Array, Array]):  # type: ignore[misc]
     """
 
     GROWTH, STEERING = 1.2, 0.7  # y' is 0.5 y where the expert drives
-    EDGE, WALL, SLOPE, CLIMB = 1.0, 1.5, 1.5, 3.0  # who steers as on the track stays in the ditch; the expert doesn't
+    EDGE, WALL, SLOPE, CLIMB = 1.0, 1.5, 1.5, 3.0  # normal steering cannot leave the ditch; the expert's can
     MEMORY, WIND = 0.5, 0.3  # of s from step to step; the wind is uniform within +-WIND
     LIMIT = 5.0  # of u
 
@@ -52,7 +52,7 @@ class Track(gym.Env[Array, Array]):  # type: ignore[misc]
 
     @property
     def right_action(self) -> tuple[float]:
-        """What the expert does: cancel the force, and steer to the middle; hard, if in the ditch."""
+        """Return the expert's action: cancel the force and steer to the middle; hard, if in the ditch."""
         if abs(self._y) > self.EDGE:
             return (-self._force[self._t] - math.copysign(self.CLIMB, self._y),)
         return (-self._force[self._t] - self.STEERING * self._y,)
@@ -75,7 +75,7 @@ class Track(gym.Env[Array, Array]):  # type: ignore[misc]
         return self._observe(), {}
 
     def step(self, action: Array) -> Step:
-        """Drive on."""
+        """Drive one step."""
         y = self._y
         slope = math.copysign(self.SLOPE, y) if abs(y) > self.EDGE else 0.0
         y = self.GROWTH * y + float(action[0]) + self._force[self._t] + self._wind[self._t] + slope

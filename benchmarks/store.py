@@ -1,11 +1,11 @@
 """Reading and writing demonstrations: samples per CPU second, as ratios to `np.take` on arrays in memory, in one run.
 
-Three ways of access, batches of 256: a scan, shuffled transitions, shuffled windows (2 observations, 16 actions). Every figure
-is the median of interleaved rounds; in each, the CPU time of all threads (and of Ray's processes) counts. The limit is
-`np.take(out=, mode="clip")` with indices that are computed beforehand. Next to it: what one would use instead, where it is
-installed (benchmarks/store_others.py), images raw and compressed, the writer against a plain write with fsync, and a store
-of 8 times the memory budget, in a process whose memory is limited. `transitions` in the result is the unit of size: the
-shards hold 2 of it, other formats 1/5, images 1/100, the large store 5.
+Three access patterns, batches of 256: a scan, shuffled transitions, shuffled windows (2 observations, 16 actions). Every figure
+is the median of interleaved rounds and counts the CPU time of all threads (and of Ray's processes). The limit is
+`np.take(out=, mode="clip")` with precomputed indices. Also measured: the alternatives that are installed
+(benchmarks/store_others.py), images raw and compressed, the writer relative to a plain write with fsync, and a store of 8 times
+the memory budget in a process with limited memory. `transitions` in the result is the unit of size: the shards hold 2 of it,
+other formats 1/5, images 1/100, the large store 5.
 
     python benchmarks/store.py [--quick]
 """
@@ -70,7 +70,7 @@ def observations(spec: StoreSpec, number: int, length: int) -> Array:
 
 
 def make(folder: Path, spec: StoreSpec, num: int, shards: int, length: int = LENGTH) -> Snapshot:
-    """Write a store of `num` transitions, episodes going to the shards in turn."""
+    """Write a store of `num` transitions, distributing episodes over the shards in turn."""
     store = Store.create(folder, spec)
     writers = [store.writer(f"w{i}") for i in range(shards)]
     for number in range(num // length):
@@ -92,7 +92,7 @@ def make(folder: Path, spec: StoreSpec, num: int, shards: int, length: int = LEN
 
 
 def in_memory(snapshot: Snapshot) -> tuple[Array, Array]:
-    """Return observations and labels, contiguous, as a policy takes them."""
+    """Return contiguous observations and labels, as a policy takes them."""
     (leaf,) = snapshot.spec.observation.leaves
     dtype = np.uint8 if leaf.dtype == "uint8" else np.float32
     columns = snapshot.columns(["obs", "expert_action", "labelled"], {"obs": dtype})
@@ -193,7 +193,7 @@ def measure_shards(root: Path, num: int, limit_s: float, rounds: int) -> dict[st
 
 
 def measure_others(root: Path, num: int, limit_s: float, rounds: int, *, with_ray: bool) -> dict[str, Any]:
-    """Return the ratios of what one would use instead, and of distil next to it."""
+    """Return the ratios of the alternatives, and of distil in the same run."""
     snapshot = make(root / "others", state_spec(), num, 1)
     obs, actions = in_memory(snapshot)
     limit, mine = limits(obs, actions), ours(snapshot)
@@ -307,7 +307,7 @@ def measure_limited(root: Path, num: int) -> dict[str, Any]:
         environ = os.environ | {
             "ARROW_DEFAULT_MEMORY_POOL": "system",
             "MALLOC_ARENA_MAX": "1",
-        }  # they reserve what they don't use
+        }  # they reserve more than they use
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
         peak = int(done.stdout) if done.returncode == 0 else -1
         out[name] = "out of memory" if peak < 0 else round(peak / budget, 3)

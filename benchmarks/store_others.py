@@ -1,6 +1,6 @@
-"""What one would use instead of distil's store, each as its users do: readers of the same transitions for benchmarks/store.py.
+"""Alternatives to distil's store, each used as its users do: readers of the same transitions for benchmarks/store.py.
 
-Libraries that aren't installed are left out.
+Libraries that are not installed are left out.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def contestants(
     order = orders.get(access, np.random.default_rng(0).permutation(len(obs)))
 
     def by_batch(gather: Callable[[Array, Array], Any]) -> Batches:
-        """For what takes many rows at once."""
+        """Batches of a reader that takes many rows at once."""
 
         def batches() -> Iterator[Any]:
             while True:
@@ -41,7 +41,7 @@ def contestants(
         return batches
 
     def by_sample(sample: Sample) -> Batches:
-        """For what takes one at a time: then stacked, as a collate function does."""
+        """Batches of a reader that takes one row at a time, stacked as a collate function does."""
 
         def batches() -> Iterator[Any]:
             while True:
@@ -152,7 +152,7 @@ def _datasets(folder: Path, obs: Array, actions: Array, length: int, sizes: tupl
     import datasets
 
     datasets.disable_progress_bars()
-    part = slice(0, min(len(obs), 50_000))  # of what it takes minutes to write
+    part = slice(0, min(len(obs), 50_000))  # the whole would take minutes to write
     whole = datasets.Dataset.from_dict({"obs": list(obs[part]), "action": list(actions[part])})
     whole.save_to_disk(folder / "hf")
     loaded = datasets.load_from_disk(str(folder / "hf")).with_format("numpy")

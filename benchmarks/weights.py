@@ -1,7 +1,7 @@
-"""Batches whose samples have weights against batches without: samples per CPU second, as ratios, in one run.
+"""Batches with sample weights relative to batches without: samples per CPU second, as ratios, in one run.
 
-A million transitions in memory and streamed through an eighth of what they need, shuffled; a third of the episodes has
-interventions, so that who acted has been read. The median of interleaved rounds, as in benchmarks/store.py.
+A million transitions, shuffled, in memory and streamed through an eighth of the memory that they need. A third of the episodes
+has interventions, so the column that says who acted must be read. The median of interleaved rounds, as in benchmarks/store.py.
 
     python benchmarks/weights.py
 """

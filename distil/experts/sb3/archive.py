@@ -74,7 +74,7 @@ def find_archive(path: Path) -> Path:
     return path
 
 
-def beside(path: Path, *names: str) -> Path | None:
+def next_to(path: Path, *names: str) -> Path | None:
     """Return the first existing file of `names` in the zip's folder, or in the folder where the zoo keeps them.
 
     For `Ant-v3_1/Ant-v3.zip` and `Ant-v3_1/best_model.zip` that is `Ant-v3_1/Ant-v3`.
@@ -101,7 +101,7 @@ def _version(archive: zipfile.ZipFile, path: Path) -> str:
 
 
 def _training(path: Path) -> dict[str, Any]:
-    file = beside(path, "config.yml")
+    file = next_to(path, "config.yml")
     if file is None:
         return {}
     content = parse_yaml(read_text(file), str(file), pairs=True)

@@ -14,7 +14,7 @@ from distil.errors import InputError
 from distil.experts.base import Checked, Expert
 from distil.experts.common import OneExpertConfig
 from distil.experts.sb3.architecture import Algo, read_architecture
-from distil.experts.sb3.archive import Archive, beside, find_archive, read_archive
+from distil.experts.sb3.archive import Archive, find_archive, next_to, read_archive
 from distil.experts.sb3.expert import Sb3Expert
 from distil.experts.sb3.fit import fit
 from distil.experts.sb3.settings import FIX
@@ -41,8 +41,8 @@ class Sb3ExpertConfig(OneExpertConfig):
         """Return its content: the zip, the file of statistics, and the zoo's config.yml."""
         path = find_archive(Path(self.path))
         given = Path(self.vecnormalize) if self.vecnormalize not in ("auto", "none") else None
-        statistics = beside(path, *_STATISTICS) if self.vecnormalize == "auto" else given
-        return content.of_files(path, statistics, beside(path, "config.yml"))
+        statistics = next_to(path, *_STATISTICS) if self.vecnormalize == "auto" else given
+        return content.of_files(path, statistics, next_to(path, "config.yml"))
 
     def build(self, env: EnvConfig, spec: EnvSpec) -> Expert:
         """Return the expert.
@@ -71,7 +71,7 @@ class Sb3ExpertConfig(OneExpertConfig):
             return None
         if self.vecnormalize != "auto":
             return read_statistics(Path(self.vecnormalize))
-        path = beside(archive.path, *_STATISTICS)
+        path = next_to(archive.path, *_STATISTICS)
         if path is None and _was_normalised(archive):
             raise InputError(
                 f"expert {archive.path}: config.yml says that observations were normalised, but there is no {_STATISTICS[0]}; "

@@ -57,7 +57,7 @@ def test_observations_that_were_not_normalised(tmp_path):
     assert read_statistics(tmp_path / "v.pkl") is None
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="the folder of trained experts isn't beside the repository")
+@pytest.mark.skipif(not REAL.exists(), reason="the folder of trained experts is missing")
 def test_a_real_file_of_old_gym():
     statistics = read_statistics(REAL)
     assert statistics.mean["obs"].shape == (11,)
