@@ -1,7 +1,7 @@
 """Two environments in which one mistake can cost the rest of the episode, and their experts, which make none.
 
-In both, the learner observes the expert's input (the simulator's state) through a sensor with independent noise at each step. On
-the expert's own path, the learner therefore errs at a rate that no amount of data removes and that does not depend on the
+In both, the learner observes the expert's input (the simulator's state) through a sensor with independent noise at each step.
+On the expert's own path, the learner therefore errs at a rate that no amount of data removes and that does not depend on the
 horizon: the premise of Ross and Bagnell (2010), theorem 2.1. A step off the path costs 1, the reward is minus the cost, an
 episode always takes `horizon` steps, and the expert's cost is 0. Only the expert knows how to return to the path, and its
 demonstrations never show it.
@@ -23,9 +23,10 @@ Step = tuple[Array, float, bool, bool, dict[str, Any]]
 class Cliff(gym.Env[Array, np.int64]):  # type: ignore[misc]
     """A path along a cliff: each step requires the correct side (0 or 1); a wrong action is a fall.
 
-    Below the cliff each step costs 1 and the sides have no meaning; only action 2 (climb) leads back to the path, immediately. On
-    the path, climbing is wrong too. Observation: the sensor's reading (-1 or 1, plus noise), and whether the learner has fallen.
-    Errors at rate eps cost T - sum_t (1 - eps)^t, about eps T^2 / 2, without correction, and eps T if corrected immediately.
+    Below the cliff each step costs 1 and the sides have no meaning; only action 2 (climb) leads back to the path, immediately.
+    On the path, climbing is wrong too. Observation: the sensor's reading (-1 or 1, plus noise), and whether the learner has
+    fallen. Errors at rate eps cost T - sum_t (1 - eps)^t, about eps T^2 / 2, without correction, and eps T if corrected
+    immediately.
     """
 
     NOISE = 0.375  # the best guess from a reading errs with chance Phi(-1 / 0.375) = 0.0038
@@ -126,7 +127,7 @@ class RightAction:
 
 
 def expert_steps(env: Cliff | Lane, num_episodes: int) -> tuple[Array, Array]:
-    """Return the learner's observations and the expert's actions on the expert's path: the ground truth of supervised errors."""
+    """Return the learner's observations and the expert's actions on the expert's path: the truth for supervised errors."""
     observations, actions = [], []
     for seed in range(num_episodes):
         observation, _ = env.reset(seed=seed)

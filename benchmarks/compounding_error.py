@@ -2,11 +2,11 @@
 
     python benchmarks/compounding_error.py [--quick] [--seeds 0 1 2 3 4] [--jobs 2]
 
-Cliff is the tight example of Ross and Bagnell (2010): one wrong action leaves the expert's path permanently and each step off it
-costs 1, so cloning costs about eps T^2 / 2. An expert that is queried shows the way back, so DAgger costs about eps T (Ross,
-Gordon and Bagnell, 2011). Lane is a continuous environment. See compounding_envs.py. Both algorithms get the same number of
-labels and gradient steps at every horizon, the expert's cost is 0, and the learner's error on the expert's path comes only from
-its sensor. A seed changes the demonstrations, the initial weights and the order of the batches.
+Cliff is the tight example of Ross and Bagnell (2010): one wrong action leaves the expert's path permanently and each step off
+it costs 1, so cloning costs about eps T^2 / 2. An expert that is queried shows the way back, so DAgger costs about eps T
+(Ross, Gordon and Bagnell, 2011). Lane is a continuous environment. See compounding_envs.py. Both algorithms get the same
+number of labels and gradient steps at every horizon, the expert's cost is 0, and the learner's error on the expert's path
+comes only from its sensor. A seed changes the demonstrations, the initial weights and the order of the batches.
 
 Cost = exp(a) T^b is fitted by least squares of log mean cost on log T. The spread of each figure is from a bootstrap over seeds
 and evaluation episodes; all seeds share the episodes, so episodes are resampled for all seeds together. The intervals are

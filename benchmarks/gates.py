@@ -2,9 +2,9 @@
 
     python benchmarks/gates.py [--demonstrations 10] [--seeds 0 1 2]          about six minutes
 
-LunarLander with the scripted expert, the same rounds and episodes for all, gates with their default thresholds (none was tuned).
-Cloning has only the demonstrations of round 0, and equally many gradient steps. Scores are over 50 held-out episodes per seed.
-Writes benchmarks/results/gates.json, or the file of --out.
+LunarLander with the scripted expert, the same rounds and episodes for all, gates with their default thresholds (none was
+tuned). Cloning has only the demonstrations of round 0, and equally many gradient steps. Scores are over 50 held-out episodes
+per seed. Writes benchmarks/results/gates.json, or the file of --out.
 """
 
 from __future__ import annotations

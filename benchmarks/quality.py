@@ -6,10 +6,10 @@
 
 FOLDER holds the Stable-Baselines3 experts as <algo>-<env>/<env>.zip (the RL Baselines3 Zoo's layout). A seed changes the
 demonstrations, the initial weights and the order of the batches; the evaluation episodes are the same for all. Settings were
-chosen on other episodes (`Purpose.TUNE`), with one exception: a first run of this file showed that pendulum-bc failed (0.73 with
-undisturbed demonstrations), so its recipe was changed, on other root seeds. DAgger's defaults were chosen with root seeds 0 and
-1, which are among those reported; MetaWorld's settings with root seeds 10 and 11. MetaWorld's recipes need an extra, so they are
-measured only when they are named. Writes benchmarks/results/quality.json.
+chosen on other episodes (`Purpose.TUNE`), with one exception: a first run of this file showed that pendulum-bc failed (0.73
+with undisturbed demonstrations), so its recipe was changed, on other root seeds. DAgger's defaults were chosen with root seeds
+0 and 1, which are among those reported; MetaWorld's settings with root seeds 10 and 11. MetaWorld's recipes need an extra, so
+they are measured only when they are named. Writes benchmarks/results/quality.json.
 """
 
 from __future__ import annotations
