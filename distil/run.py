@@ -24,6 +24,7 @@ from distil.plans import CheckPlan, EvaluatePlan, Round, RoundReport, Spent, Upd
 from distil.policies.checkpoint import load_policy_ref, save_policy
 from distil.policies.spec import PolicyRef
 from distil.questions import Questions
+from distil.rehearsal import rehearse
 from distil.rollouts.video import record_video
 from distil.runconfig import RunConfig
 from distil.rundata import RunData, as_it_is, describe, open_data
@@ -37,6 +38,7 @@ from distil.types import Progress, say
 
 def check(config: RunConfig, session: Session) -> None:
     """Raise InputError for what a new run would be refused for, before it has a folder, a store or an MLflow run."""
+    rehearse(config, session.spec)
     session.check_data(config)
     if config.data.mixture is None and config.budget().num_demonstrations is None:
         as_it_is(Store.open(config.store_path), config.data)

@@ -1,7 +1,9 @@
 """A user's own parts, in a package outside the repository, run by `distil train`; broken ones are refused before the start."""
 
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +11,20 @@ from pathlib import Path
 import pytest
 
 import distil
+from distil.cli.main import main
 
 HERE = Path(__file__).parent
+FAULTS = {
+    "algorithm.objective": {
+        "ObjectiveWithoutLoss": "has no method 'loss'",
+        "ObjectiveWithoutBase": "has no 'needs'",
+        "ObjectiveThatRaises": "loss failed on random data: KeyError: 'states'",
+        "ObjectiveOfOtherShape": r"loss returned the shape \[\], required: \[B\] = \[3\]",
+        "ObjectiveOfOtherArguments": "TypeError: .*takes 2 positional arguments but 4 were given",
+        "objective": "is no class",
+        "Objective": "broken has no 'Objective'",
+    },
+}
 
 
 @pytest.fixture
@@ -41,3 +55,20 @@ def test_a_run_of_the_users_own_parts(package: Path) -> None:
     assert done.returncode == 0, done.stderr
     run = distil.open_run(package.with_name("here") / "runs/recipe-001")
     assert run.metrics["eval/normalised"] > 0.9
+
+
+@pytest.mark.parametrize(("part", "name"), [(part, name) for part, names in FAULTS.items() for name in names])
+def test_a_broken_part_is_named_in_one_line_before_anything_starts(
+    part: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(HERE)
+    overrides = [f"{part}.kind=import", f"{part}.target=broken:{name}", f"{part}.kwargs={{}}"]
+    monkeypatch.setattr(sys, "argv", ["distil", "train", str(HERE / "recipe.yaml"), *overrides])
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as caught:
+        main()
+    signal.signal(signal.SIGTERM, before)
+    assert caught.value.code == 2
+    shown = capsys.readouterr().err
+    assert re.fullmatch(rf"distil: [^\n]*broken:{name}[^\n]*{FAULTS[part][name]}[^\n]*\n", shown), shown
+    assert list(tmp_path.iterdir()) == []  # neither a run nor a store

@@ -1,0 +1,176 @@
+"""A user's own objective, tried on made-up data before a run starts.
+
+What is wrong with an imported class is named here, in one line, and not after hours of collecting. A run without imported
+parts skips it.
+
+Legend: B batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+import numpy as np
+
+from distil.envs import EnvSpec
+from distil.errors import InputError
+from distil.learners.data import Streams, TrainingData, open_sources
+from distil.objectives.base import Objective, ObjectiveState
+from distil.plans import UpdatePlan
+from distil.runconfig import RunConfig
+from distil.spaces import Leaf
+from distil.store import Snapshot, Store, StoreSpec
+from distil.store.order import SampleSource
+from distil.store.reading import Reader
+from distil.types import Array, Batch, Episode
+
+T = TypeVar("T")
+_EPISODES, _STEPS, _BATCH = 4, 6, 3
+_WIDTH = 10.0  # of random values, on each side of 0
+
+
+def rehearse(config: RunConfig, spec: EnvSpec) -> None:
+    """Try the imported parts of `config` on random observations and actions.
+
+    Raises:
+        InputError: a part raises, or returns what has another type or shape than the interface says.
+    """
+    objective = config.algorithm.objective
+    if objective.kind != "import":
+        return
+    import torch
+
+    with torch.random.fork_rng(devices=[]), TemporaryDirectory(prefix="distil-rehearsal-") as folder:
+        _try_objective(config, spec, objective.target, Path(folder))
+
+
+def _try_objective(config: RunConfig, spec: EnvSpec, target: str, folder: Path) -> None:
+    """Call each method of the objective as a learner does, in the order of an update, on the streams of the first plan."""
+    from distil.objectives.ranks import ALONE
+    from distil.policies.policy import Policy
+
+    name = f"algorithm.objective {target}"
+    policy = Policy(config.policy, spec.observation, spec.action)
+    objective = config.algorithm.objective.build(policy, config.learner.model_copy(update={"compile": False}), ALONE)
+    call = partial(_call, name)
+    streams = _streams(config, spec, folder)
+    with closing(Reader(config.learner.read)) as reader:
+        needs = _mapping(name, "needs", call("needs", lambda: objective.needs))
+        opened = call("needs", lambda: open_sources(streams, needs, reader, validation_fraction=0, seed=0))
+        sources = opened.training
+        call("fit_statistics", lambda: objective.fit_statistics(sources))
+        prepared = _mapping(name, "prepare", call("prepare", lambda: objective.prepare(sources)), required=needs)
+        batches = call("prepare", lambda: {key: _batch(source) for key, source in prepared.items()})
+    _try_steps(objective, batches, name)
+
+
+def _try_steps(objective: Objective, batches: Mapping[str, Batch], name: str) -> None:
+    """Validate, which shows the shape of the loss, take a step, and put the state back."""
+    import torch
+
+    from distil.objectives.gradient import GradientObjective
+    from distil.policies.policy import Policy
+
+    call = partial(_call, name)
+    call("begin", lambda: objective.begin(1))
+    call("reseed", lambda: objective.reseed(0))
+    evaluated = call("evaluation_policy", objective.evaluation_policy)
+    _require(f"{name}: evaluation_policy", evaluated, Policy)
+    generator, method = torch.Generator(), "loss" if isinstance(objective, GradientObjective) else "validate"
+    with torch.inference_mode():
+        loss_B = call(method, lambda: objective.validate(evaluated, next(iter(batches.values())), generator))
+    _require_shape(f"{name}: {method} returned", loss_B, (_BATCH,), "[B] =")
+    for key, value in _mapping(name, "step", call("step", lambda: objective.step(batches))).items():
+        _require_shape(f"{name}: step returned as {key!r}", value, (), "a scalar tensor,")
+    _mapping(name, "figures", call("figures", objective.figures))
+    state = call("state_dict", objective.state_dict)
+    _require(f"{name}: state_dict", state, ObjectiveState)
+    call("load_state_dict", lambda: objective.load_state_dict(state))
+    call("restore_policy", lambda: objective.restore_policy(evaluated.state_dict()))
+
+
+def _batch(source: SampleSource) -> Batch:
+    from distil.learners.loop import to_torch
+    from distil.objectives.ranks import ALONE
+
+    return to_torch(next(source.batches(batch_size=_BATCH, seed=0)), ALONE.device)
+
+
+def _streams(config: RunConfig, spec: EnvSpec, folder: Path) -> Streams:
+    """Return random episodes for each stream of the algorithm's first update."""
+    first = config.algorithm.build(config.budget(spec.max_episode_steps)).next_round(None)
+    plan = first.update if first is not None and first.update is not None else UpdatePlan(num_steps=1)
+    data = TrainingData(parts=(_store(folder / "store", spec),))
+    return dict.fromkeys(plan.streams, data)
+
+
+def _store(path: Path, spec: EnvSpec) -> Snapshot:
+    """Return a store of random episodes."""
+    rng = np.random.default_rng(0)
+    store = Store.create(path, StoreSpec(observation=spec.observation, action=spec.action))
+    writer = store.writer("rehearsal")
+    for number in range(_EPISODES):
+        actions = _values(spec.action.leaf, _STEPS, rng)
+        writer.add(
+            Episode(
+                observations={leaf.name: _values(leaf, _STEPS + 1, rng) for leaf in spec.observation.leaves},
+                actions=actions,
+                rewards=rng.normal(size=_STEPS),
+                terminated=number % 2 == 0,
+                truncated=number % 2 == 1,
+                expert_actions=actions,
+                labelled=np.ones(_STEPS, np.uint8),
+                acted_by_expert=np.ones(_STEPS, np.uint8),
+                uid=f"rehearsal-{number}",
+            )
+        )
+    entry = writer.seal()
+    assert entry is not None
+    return store.commit([entry])
+
+
+def _values(leaf: Leaf, num: int, rng: np.random.Generator) -> Array:
+    """Return random elements of a leaf's space, [num, ...]."""
+    shape = (num, *leaf.shape)
+    if leaf.kind != "box":
+        return (leaf.start + rng.integers(0, np.reshape(leaf.nvec, leaf.shape), shape)).astype(leaf.dtype)
+    low, high = leaf.bounds()
+    middle = np.clip(0, low, high)
+    values = rng.uniform(np.maximum(low, middle - _WIDTH), np.minimum(high, middle + _WIDTH), shape)
+    return (values if np.dtype(leaf.dtype).kind == "f" else np.floor(values)).astype(leaf.dtype)
+
+
+def _call(name: str, method: str, call: Callable[[], T]) -> T:
+    """Return what `call` returns; whatever it raises becomes one line."""
+    try:
+        return call()
+    except InputError:
+        raise
+    except Exception as error:  # the user's own code
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"{name}: {method} failed on random data: {reason}; fix the class") from error
+
+
+def _require(what: str, value: object, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise InputError(f"{what} returned {type(value).__name__}, required: {kind.__module__}.{kind.__name__}; fix the class")
+
+
+def _mapping(name: str, method: str, value: Any, required: Iterable[str] = ()) -> Mapping[str, Any]:
+    """Return `value` if it is a mapping that has the keys `required`."""
+    _require(f"{name}: {method}", value, Mapping)
+    if missing := [key for key in required if key not in value]:
+        raise InputError(f"{name}: {method} returned no {missing[0]!r}; fix the class")
+    return value  # type: ignore[no-any-return]
+
+
+def _require_shape(what: str, value: object, expected: tuple[int, ...], axes: str) -> None:
+    found = getattr(value, "shape", None)
+    if found is None or tuple(found) != expected:
+        shown = type(value).__name__ if found is None else f"the shape {list(found)}"
+        raise InputError(f"{what} {shown}, required: {axes} {list(expected)}; fix the class")
