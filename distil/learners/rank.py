@@ -187,14 +187,14 @@ class Rank:
     def _load(self, checkpoint: Checkpoint | None) -> None:
         if checkpoint is None:
             return
-        try:
-            self._objective.load_state_dict(
-                ObjectiveState(tensors=checkpoint.tensors, counters=checkpoint.state["objective"]),
-            )
-        except ValueError as error:
-            raise InputError(
-                f"{self._setup.folder}: the checkpoint is of another policy: {error}; resume with its configuration"
-            ) from None
+        state = ObjectiveState(tensors=checkpoint.tensors, counters=checkpoint.state["objective"])
+        with self._setup.objective.naming_faults():
+            try:
+                self._objective.load_state_dict(state)
+            except ValueError as error:
+                raise InputError(
+                    f"{self._setup.folder}: the checkpoint is of another policy: {error}; resume with its configuration"
+                ) from None
         self._version = int(checkpoint.state["version"])
 
 

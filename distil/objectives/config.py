@@ -54,14 +54,14 @@ class ImportObjectiveConfig(Config):
 
     @contextmanager
     def naming_faults(self) -> Iterator[None]:
-        """Turn an exception of an update into a RunError that names the class."""
+        """Turn an exception into a RunError that names the class."""
         try:
             yield
         except (InputError, RunError):
             raise
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise RunError(f"the update with objective {self.target} failed: {reason}; fix the class") from error
+            raise RunError(f"objective {self.target} failed: {reason}; fix the class") from error
 
 
 ObjectiveConfig = Annotated[SupervisedConfig | ImportObjectiveConfig, Field(discriminator="kind")]

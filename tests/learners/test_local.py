@@ -122,10 +122,11 @@ def test_a_user_s_objective_that_raises_is_named(bed, monkeypatch):
     monkeypatch.setattr("objectivebed.DISCOUNT", "much")
     plan = UpdatePlan(num_steps=4, streams=TWO)
     streams = demos(bed.snapshot) | {"agent": TrainingData(parts=(bed.empty(num_episodes=1),))}
-    with pytest.raises(
-        RunError, match=r"^the update with objective objectivebed:Critics failed: TypeError: [^\n]*; fix the class$"
-    ):
+    with pytest.raises(RunError, match=r"^objective objectivebed:Critics failed: TypeError: [^\n]*; fix the class$"):
         bed.learner(objective="objectivebed:Critics").update(plan, streams)
+    bed.learner().update(UpdatePlan(num_steps=2), demos(bed.snapshot))
+    with pytest.raises(RunError, match=r"^objective objectivebed:Critics failed: KeyError: 'critics.*; fix the class$"):
+        bed.learner(objective="objectivebed:Critics", resume=True)
 
 
 def test_killed_in_the_second_round(bed, monkeypatch):

@@ -22,7 +22,7 @@ def test_the_configuration_chooses_the_objective(make_policy):
 
 def test_a_fault_of_an_update_names_the_user_s_class():
     with (
-        pytest.raises(RunError, match=r"^the update with objective mine:Own failed: ValueError: no such thing; fix the class$"),
+        pytest.raises(RunError, match=r"^objective mine:Own failed: ValueError: no such thing; fix the class$"),
         IMPORTED.naming_faults(),
     ):
         raise ValueError("no\nsuch thing")
