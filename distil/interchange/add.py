@@ -12,6 +12,7 @@ from gymnasium import Env, Space
 from distil.errors import InputError
 from distil.interchange.base import Contents
 from distil.interchange.flat import Final, FlatSteps, divide
+from distil.interchange.spaces import spec_of
 from distil.interchange.transfer import Notes, add_contents
 from distil.store import store as base
 from distil.store.location import Location, location
@@ -36,15 +37,15 @@ class Store(base.Store):
         """Make a new, empty store; InputError if there is one already.
 
         Args:
-            path: where it shall lie.
-            spec: its spaces and more; or give the next ones, or nothing: then the first arrays that `add` gets say its spaces.
-            env: a Gymnasium environment, or the id of one, whose spaces it has.
+            path: its folder or URL.
+            spec: its spaces and more. Without any of these arguments the first `add` makes the store, with the arrays' spaces.
+            env: a Gymnasium environment with its spaces, or the id of one.
             observation_space: Gymnasium's; with `action_space`.
             action_space: Gymnasium's.
         """
-        if spec is not None or env is not None or observation_space is not None or action_space is not None:
-            spaces = {"env": env, "observation_space": observation_space, "action_space": action_space}
-            return super().create(path, spec, **spaces)
+        spec = spec or spec_of(env, observation_space, action_space)
+        if spec is not None:
+            return super().create(path, spec)
         if cls.exists(path):
             raise InputError(f"{path}: a store is there already; open it, or choose another folder")
         return _Unmade(location(path))  # type: ignore[return-value]

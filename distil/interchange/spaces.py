@@ -1,15 +1,17 @@
-"""Spaces for data that names none, and Gymnasium's spaces for formats that want them."""
+"""Spaces for data that names none, and conversion from and to Gymnasium's spaces."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import gymnasium
 import numpy as np
 from gymnasium import spaces
 
 from distil.errors import InputError
-from distil.spaces import Leaf, SpaceSpec
+from distil.spaces import Leaf, SpaceSpec, action_spec, observation_spec
+from distil.store.schema import StoreSpec
 from distil.types import Array
 
 _MOST_CHOICES = 10_000
@@ -87,3 +89,24 @@ def _choices(shape: tuple[int, ...], most: Array) -> Leaf:
     if len(nvec) == 1:
         return Leaf(name="action", kind="discrete", shape=(), dtype="int64", nvec=(max(nvec[0], 2),))
     return Leaf(name="action", kind="multi_discrete", shape=shape, dtype="int64", nvec=tuple(max(n, 2) for n in nvec))
+
+
+def spec_of(
+    env: str | gymnasium.Env[Any, Any] | None, observation: spaces.Space[Any] | None, action: spaces.Space[Any] | None
+) -> StoreSpec | None:
+    """Return the spec of an environment or of two spaces, None for neither; InputError for both or for half of it."""
+    if env is None and observation is None and action is None:
+        return None
+    if env is None and observation is not None and action is not None:
+        return StoreSpec(observation=observation_spec(observation), action=action_spec(action))
+    if env is None or observation is not None or action is not None:
+        raise InputError("give `env`, or both `observation_space` and `action_space`")
+    try:
+        made = gymnasium.make(env) if isinstance(env, str) else env
+    except (gymnasium.error.Error, ImportError) as error:
+        raise InputError(f"env {env!r}: {error}") from None
+    about = {"kind": "gym", "id": made.spec.id, "kwargs": dict(made.spec.kwargs)} if made.spec else {}
+    spec = StoreSpec(observation=observation_spec(made.observation_space), action=action_spec(made.action_space), env=about)
+    if isinstance(env, str):
+        made.close()
+    return spec

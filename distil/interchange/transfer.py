@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -202,9 +202,3 @@ def _write(
 
 def _find(snapshot: Snapshot, uid: str) -> Episode:
     return snapshot.episode(int(np.searchsorted(snapshot.episodes.uid, uid)))
-
-
-def episodes_of(snapshot: Snapshot) -> Iterator[Episode]:
-    """Yield a snapshot's episodes in its order, one at a time."""
-    for index in range(snapshot.num_episodes):
-        yield snapshot.episode(index)

@@ -15,13 +15,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import gymnasium
 import numpy as np
 import pyarrow as pa
-from gymnasium import spaces
 
 from distil.errors import InputError
-from distil.spaces import Leaf, SpaceSpec, action_spec, difference, observation_spec, space_from_json
+from distil.spaces import Leaf, SpaceSpec, difference, space_from_json
 from distil.store import codec
 from distil.types import Array
 
@@ -244,27 +242,6 @@ def environment(env: Mapping[str, Any]) -> str:
     kwargs = {key: value for key, value in kwargs.items() if key != "render_mode"} if isinstance(kwargs, Mapping) else None
     parts = [json.dumps(part, sort_keys=True, default=str) for part in (kwargs, wrappers) if part]
     return " ".join([name, *parts]) if name else ""
-
-
-def spec_of(
-    env: str | gymnasium.Env[Any, Any] | None, observation: spaces.Space[Any] | None, action: spaces.Space[Any] | None
-) -> StoreSpec | None:
-    """Return the spec of an environment or of two spaces, None for neither; InputError for both or for half of it."""
-    if env is None and observation is None and action is None:
-        return None
-    if env is None and observation is not None and action is not None:
-        return StoreSpec(observation=observation_spec(observation), action=action_spec(action))
-    if env is None or observation is not None or action is not None:
-        raise InputError("give `env`, or both `observation_space` and `action_space`")
-    try:
-        made = gymnasium.make(env) if isinstance(env, str) else env
-    except (gymnasium.error.Error, ImportError) as error:
-        raise InputError(f"env {env!r}: {error}") from None
-    about = {"kind": "gym", "id": made.spec.id, "kwargs": dict(made.spec.kwargs)} if made.spec else {}
-    spec = StoreSpec(observation=observation_spec(made.observation_space), action=action_spec(made.action_space), env=about)
-    if isinstance(env, str):
-        made.close()
-    return spec
 
 
 def spec_from_json(data: Mapping[str, Any], where: str) -> StoreSpec:

@@ -6,11 +6,10 @@ import uuid
 from collections.abc import KeysView, Sequence
 from dataclasses import replace
 from threading import RLock
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
-from gymnasium import Env, Space
 from numpy.typing import NDArray
 
 from distil.errors import InputError, RunError
@@ -21,7 +20,7 @@ from distil.store.location import Location, location
 from distil.store.manifest import Manifest, read_manifest, write_manifest
 from distil.store.merge import merge_shards
 from distil.store.pins import release_pins, set_pin
-from distil.store.schema import FORMAT, StoreSpec, check_format, spec_from_json, spec_of
+from distil.store.schema import FORMAT, StoreSpec, check_format, spec_from_json
 from distil.store.shard import ShardEntry
 from distil.store.shards import Shards
 from distil.store.snapshot import Content, Snapshot
@@ -46,28 +45,9 @@ class Store:
         self._newest = Manifest(version=0, store=store_uuid)  # of those that were read
 
     @classmethod
-    def create(
-        cls,
-        path: str | Location,
-        spec: StoreSpec | None = None,
-        *,
-        env: str | Env[Any, Any] | None = None,
-        observation_space: Space[Any] | None = None,
-        action_space: Space[Any] | None = None,
-    ) -> Self:
-        """Make a new, empty store; InputError if there is one already.
-
-        Args:
-            path: where it shall lie.
-            spec: its spaces and more; or give the next ones.
-            env: a Gymnasium environment, or the id of one, whose spaces it has.
-            observation_space: Gymnasium's; with `action_space`.
-            action_space: Gymnasium's.
-        """
+    def create(cls, path: str | Location, spec: StoreSpec) -> Self:
+        """Make a new, empty store at `path` for episodes of `spec`; InputError if there is one already."""
         root = location(path)
-        spec = spec or spec_of(env, observation_space, action_space)
-        if spec is None:
-            raise InputError(f"{root}: give the new store's spaces: `spec`, `env`, or `observation_space` and `action_space`")
         spec.check()
         header = dump_json({"format": FORMAT, "uuid": uuid.uuid4().hex, **spec.to_json()})
         try:

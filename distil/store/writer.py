@@ -37,11 +37,6 @@ class ShardWriter:
         self._buffer = EpisodeBuffer(spec, target_bytes)
 
     @property
-    def buffered_bytes(self) -> int:
-        """Bytes that wait for `seal`."""
-        return self._buffer.num_bytes
-
-    @property
     def is_full(self) -> bool:
         """Whether the target size is reached, so that it's time to seal."""
         return self._buffer.num_bytes >= self._target_bytes

@@ -11,8 +11,8 @@ from gymnasium import spaces
 import distil
 from distil.errors import InputError, RunError
 from distil.interchange.add import Store
+from distil.interchange.spaces import spec_of
 from distil.store import StoreSpec
-from distil.store.schema import spec_of
 
 OBS, ACTS = np.arange(8.0).reshape(4, 2), [0, 1, 1]
 

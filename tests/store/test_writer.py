@@ -74,14 +74,14 @@ def test_a_fault_names_the_episode_and_the_leaf(store: Store, make_episode: Any,
 
 def test_sealing_empties_the_buffer_and_names_never_collide(store: Store, make_episode: Any) -> None:
     first, second = store.writer("w", target_bytes=100), store.writer("w")
-    assert first.buffered_bytes == 0
+    assert not first.is_full
     first.add(make_episode(1, 3))
     assert first.is_full
     with pytest.raises(RunError, match="added twice"):
         first.add(make_episode(1, 3))
     second.add(make_episode(2, 3))
     entries = [first.seal(), second.seal()]
-    assert first.buffered_bytes == 0
+    assert not first.is_full
     assert first.seal() is None
     first.add(make_episode(3, 3))
     entries.append(first.seal())
