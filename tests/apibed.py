@@ -1,4 +1,4 @@
-"""Environments of other APIs than Gymnasium's, and what is no environment."""
+"""Environments with other APIs than Gymnasium's, and objects that are not environments."""
 
 import gymnasium as gym
 import numpy as np

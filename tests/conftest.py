@@ -21,13 +21,13 @@ settings.load_profile("no deadline")
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path, monkeypatch):
-    """Each test runs in a folder of its own: what it writes under a relative path never reaches the repository."""
+    """Each test runs in its own folder: files that it writes under relative paths never reach the repository."""
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
 def power_cut(monkeypatch):
-    """What would be lost if the power failed: `powercut.PowerCut`."""
+    """A simulated power cut: `powercut.PowerCut`."""
     from powercut import PowerCut
 
     return PowerCut(monkeypatch)
@@ -35,7 +35,7 @@ def power_cut(monkeypatch):
 
 @pytest.fixture
 def interruptible():
-    """Ctrl-C raises KeyboardInterrupt, also where the tests were started by something that ignores it."""
+    """Ctrl-C raises KeyboardInterrupt, even if the parent process of the tests ignores it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

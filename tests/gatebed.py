@@ -1,4 +1,4 @@
-"""What gates are tested with: policies, stores of known steps, somebody who intervenes. Ray actors import this module too."""
+"""Shared by the tests of gates: policies, stores of known steps, an intervener. Ray actors import this module too."""
 
 import gymnasium as gym
 import numpy as np

@@ -1,4 +1,4 @@
-"""Stores of raw episodes, and experts that are asked about them. Ray actors import this module too."""
+"""Stores of raw episodes, and experts that label them. Ray actors import this module too."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""One rank of a group, as a process of its own: which samples does it train on?"""
+"""One rank of a group in a separate process, which records the samples that it trains on."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Samples computed the slow way, to compare batches with; the observations of `conftest` say where they come from."""
+"""Reference samples, computed slowly, to compare batches with; the observations of `conftest` encode their origin."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def write(path: Path, spec: StoreSpec, episodes: list[Episode]) -> Snapshot:
 
 
 def starts(batch: Batch) -> list[float]:
-    """Return which transition each window starts at: the current observation's number."""
+    """Return the number of the transition at which each window starts."""
     return np.asarray(batch.observations["obs"])[:, -1, 0].tolist()  # type: ignore[no-any-return]
 
 
@@ -33,7 +33,7 @@ def transitions(lengths: list[int]) -> list[float]:
 
 
 def check(batch: Batch, episodes: dict[int, Episode], windows: Windows) -> None:
-    """Assert that every sample is what its episode says, CORRECTNESS 1, 2 and 6."""
+    """Assert that every sample matches its episode, CORRECTNESS 1, 2 and 6."""
     for row, start in enumerate(starts(batch)):
         number, step = divmod(int(start), 1000)
         episode = episodes[number]

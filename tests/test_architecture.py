@@ -28,8 +28,8 @@ TOP_LEVEL = {
 }
 
 
-def test_the_top_level_holds_what_it_should_and_no_more() -> None:
-    """What a test or an experiment leaves behind, and somebody commits, shows here."""
+def test_the_top_level_has_only_the_expected_entries() -> None:
+    """Catches committed leftovers of tests and experiments."""
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode:
         pytest.skip(f"not a git checkout: {listed.stderr.strip()}")
@@ -38,8 +38,8 @@ def test_the_top_level_holds_what_it_should_and_no_more() -> None:
 
 
 @pytest.mark.parametrize("module", ["aiohttp_cors", "opencensus", "prometheus_client", "smart_open", "virtualenv"])
-def test_what_the_server_of_rays_jobs_needs_is_installed(module: str) -> None:
-    """It comes with `ray[default]`; without it the dashboard starts, but no job can be submitted."""
+def test_the_dependencies_of_rays_job_server_are_installed(module: str) -> None:
+    """They come with `ray[default]`; without them the dashboard starts but accepts no jobs."""
     assert importlib.util.find_spec(module) is not None
 
 

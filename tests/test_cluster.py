@@ -1,4 +1,4 @@
-"""Ray itself is started and joined; the rest is in a process of its own, which has no session yet."""
+"""Ray sessions: started and joined here; the other tests run in separate processes without a session."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ except RunError as error:
 
 
 @pytest.mark.ray
-def test_a_session_that_runs_is_taken_as_it_is(ray_session: Any) -> None:
+def test_a_running_session_is_used(ray_session: Any) -> None:
     node = ray_session.get_runtime_context().get_node_id()
     assert ensure_ray(None, 99) is ray_session
     assert ensure_ray("192.0.2.1:6379", 1) is ray_session  # an address is for who has none yet
@@ -32,7 +32,7 @@ def test_a_session_that_runs_is_taken_as_it_is(ray_session: Any) -> None:
 
 
 @pytest.mark.parametrize("how", ["argument", "environment"])
-def test_a_cluster_that_cannot_be_joined_is_one_line_with_a_way_out(how: str) -> None:
+def test_an_unreachable_cluster_is_one_line_with_a_fix(how: str) -> None:
     env = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     if how == "environment":
         env["RAY_ADDRESS"] = "nonsense"
@@ -44,13 +44,13 @@ def test_a_cluster_that_cannot_be_joined_is_one_line_with_a_way_out(how: str) ->
     assert "Traceback" not in done.stderr
 
 
-def test_an_address_where_nobody_listens_is_told_at_once() -> None:
+def test_an_address_without_a_listener_fails_immediately() -> None:
     done = subprocess.run([sys.executable, "-c", ALONE, "127.0.0.1:1"], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.startswith("Ray: the cluster at 127.0.0.1:1 cannot be used: [Errno 111]")
 
 
 @pytest.mark.ray
-def test_a_session_of_our_own_has_the_room_that_was_asked_for(ray_session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_session_has_the_requested_cpus(ray_session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict[str, Any]] = []
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr("distil.cluster._own", set())
@@ -78,7 +78,7 @@ for num, each in [(3, {"CPU": 1}), (2, {"CPU": 1.5}), (1, {}), (10000, {"CPU": 1
 """
 
 
-def test_what_a_session_of_our_own_can_never_hold_is_refused_at_once() -> None:
+def test_actors_that_never_fit_our_own_session_are_refused_immediately() -> None:
     env = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | {"CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run([sys.executable, "-c", SMALL], env=env, capture_output=True, text=True, timeout=120, check=True)
     cpus = max(3, os.cpu_count() or 1)
@@ -91,7 +91,7 @@ def test_what_a_session_of_our_own_can_never_hold_is_refused_at_once() -> None:
 
 
 @pytest.mark.ray
-def test_elsewhere_nodes_may_be_added_so_it_is_waited_for(ray_session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_another_cluster_actors_wait_for_new_nodes(ray_session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("distil.cluster._own", set())
     request = Request(what="things", num=1, each={"CPU": 99}, fix="want less")
     request.require_possible(ray_session)
@@ -100,7 +100,7 @@ def test_elsewhere_nodes_may_be_added_so_it_is_waited_for(ray_session: Any, monk
     assert text.endswith(" free): wait for it, or want less")
 
 
-def test_the_reason_of_a_death_is_what_ray_knows_of_the_process() -> None:
+def test_the_reason_of_a_death_is_rays_record_of_the_process() -> None:
     told = (
         "The actor died unexpectedly before finishing this task.\n\tclass_name: W\n\tpid: 7\nThe actor is dead because its "
         "worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: Killed by\nthe OOM killer."

@@ -93,7 +93,7 @@ def fault(data: Any) -> str:
         ),
     ],
 )
-def test_unknown_keys_name_the_nearest_right_one(data: Any, message: str) -> None:
+def test_unknown_keys_name_the_nearest_valid_key(data: Any, message: str) -> None:
     assert fault(data) == message
 
 
@@ -141,7 +141,7 @@ def test_nothing_is_converted_silently(data: Any) -> None:
     assert "should be" in fault(data)
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_faults_are_reported_at_once() -> None:
     message = fault({"seed": "1", "learner": {"num_stps": 3}, "encoder": {"kind": "x"}})
     assert message.count("; ") >= 2
     assert all(key in message for key in ("seed", "learner.num_stps", "encoder.kind"))
@@ -156,7 +156,7 @@ def test_configs_are_immutable() -> None:
         Recipe().seed = 1  # type: ignore[misc]
 
 
-def test_whole_numbers_serve_as_floats_and_lists_as_tuples() -> None:
+def test_integers_are_accepted_as_floats_and_lists_as_tuples() -> None:
     recipe = validate(Recipe, {"learner": {"learning_rate": 1, "folder": "/x"}, "encoder": {"kind": "mlp", "hidden": [64]}})
     assert recipe.learner == Learner(learning_rate=1.0, folder=Path("/x"))
     assert recipe.encoder == Mlp(hidden=(64,))
@@ -197,7 +197,7 @@ def test_a_broken_override_is_one_line(text: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_overrides_reach_into_groups_that_were_not_there() -> None:
+def test_overrides_create_missing_groups() -> None:
     base = {"learner": {"num_steps": 1}, "store": None}
     got = apply_overrides(base, {"learner.num_steps": 2, "policy.head.loss": "l1", "store.path": "x"})
     assert got == {"learner": {"num_steps": 2}, "policy": {"head": {"loss": "l1"}}, "store": {"path": "x"}}
@@ -215,7 +215,7 @@ def test_a_change_of_kind_drops_the_old_variants_keys(order: int) -> None:
     assert validate(Recipe, apply_overrides(base, overrides)).encoder == Cnn(channels=8)
 
 
-def test_a_kind_that_was_left_out_changes_too() -> None:
+def test_an_omitted_kind_changes_too() -> None:
     assert apply_overrides({"env": {"id": "X"}}, {"env.kind": "import", "env.target": "a:b"}) == {
         "env": {"kind": "import", "target": "a:b"}
     }
@@ -227,7 +227,7 @@ def test_the_same_kind_keeps_its_keys() -> None:
 
 
 @pytest.mark.parametrize("group", ["wrapper.kwargs", "wrapper.kwargs.inner", "named.a.kwargs"])
-def test_a_key_named_kind_in_a_mapping_of_the_users_own_drops_nothing(group: str) -> None:
+def test_a_key_named_kind_in_a_users_mapping_drops_nothing(group: str) -> None:
     class Own(Recipe):
         wrapper: Wrapper
         named: dict[str, Wrapper | Mlp]
@@ -285,7 +285,7 @@ def test_recipes_load_by_name_and_by_path(tmp_path: Path) -> None:
         ("runs/nowhere-001", "^runs/nowhere-001: no such file or folder; give a run's folder"),
     ],
 )
-def test_a_missing_recipe_says_what_there_is(recipe: str, message: str) -> None:
+def test_a_missing_recipe_names_alternatives(recipe: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         load_recipe(recipe)
 
@@ -308,7 +308,7 @@ def test_a_broken_recipe_says_where(tmp_path: Path, text: str, message: str) -> 
     assert str(path) in str(caught.value)
 
 
-def test_yaml_makes_no_objects() -> None:
+def test_yaml_creates_no_objects() -> None:
     with pytest.raises(InputError, match="constructor"):
         parse_yaml("a: !!python/object/apply:os.getcwd []", "x")
 
@@ -332,20 +332,20 @@ def test_import_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("no_such_module:x", "no module named 'no_such_module'"),
     ],
 )
-def test_an_import_target_that_is_not_there(target: str, message: str) -> None:
+def test_a_missing_import_target(target: str, message: str) -> None:
     with pytest.raises(InputError, match="expert target ") as caught:
         import_target(target, "expert")
     assert message in str(caught.value)
 
 
-def test_a_file_that_is_no_text_is_one_line(tmp_path: Path) -> None:
+def test_a_binary_file_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "policy.safetensors"
     path.write_bytes(bytes(range(256)))
     with pytest.raises(InputError, match=r"policy\.safetensors: can't be read"):
         load_recipe(path)
 
 
-def test_a_module_that_fails_while_imported_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_that_fails_on_import_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_broken_expert.py").write_text("1 / 0\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(InputError, match="importing my_broken_expert failed: ZeroDivisionError"):
@@ -359,12 +359,12 @@ def test_a_count_may_be_written_with_an_exponent(text: str, value: float) -> Non
     assert type(parsed) is type(value)
 
 
-def test_what_is_wrong_with_a_whole_part_is_named_without_its_kind():
+def test_faults_of_a_whole_group_are_named_without_its_kind():
     with pytest.raises(InputError, match=r"algorithm: a gate decides who acts"):
         load_config("cartpole-dagger", {"algorithm.gate.kind": "safe", "algorithm.beta.kind": "linear"})
 
 
-def test_what_is_shown_of_a_configuration_has_no_password() -> None:
+def test_a_shown_configuration_has_no_password() -> None:
     class Tracked(Config):
         uri: str
         number: int = 1

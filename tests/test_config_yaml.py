@@ -1,4 +1,4 @@
-"""YAML: what is read, and that a short text cannot ask for much memory or time."""
+"""YAML: supported syntax, and limits on memory and time."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ LETTERS = "abcdefghi"
     ],
     ids=itertools.count(),
 )
-def test_a_short_yaml_cannot_ask_for_much(text: str, fault: str) -> None:
+def test_a_short_yaml_uses_little_memory_and_time(text: str, fault: str) -> None:
     with pytest.raises(InputError, match=fault) as caught:
         parse_yaml(text, "x.yaml")
     assert "\n" not in str(caught.value)
@@ -52,7 +52,7 @@ def test_aliases_are_read() -> None:
     assert parse_yaml("a: &a {x: 1}\nb: *a\nc: {<<: *a, y: 2}", "x") == {"a": {"x": 1}, "b": {"x": 1}, "c": {"x": 1, "y": 2}}
 
 
-def test_an_ordered_dictionary_is_read_where_it_is_asked_for() -> None:
+def test_an_ordered_dictionary_is_read_on_request() -> None:
     text = "!!python/object/apply:collections.OrderedDict\n- - - a\n    - 1\n  - - b\n    - x\n"
     assert parse_yaml(text, "x", pairs=True) == {"a": 1, "b": "x"}
     with pytest.raises(InputError, match="constructor"):
@@ -62,7 +62,7 @@ def test_an_ordered_dictionary_is_read_where_it_is_asked_for() -> None:
             parse_yaml(f"!!python/object/apply:{other}", "x", pairs=True)
 
 
-def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+def test_a_file_over_the_limit_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     with path.open("wb") as file:
         file.truncate(1 << 40)  # sparse: nobody has the memory to read it

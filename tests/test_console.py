@@ -30,7 +30,7 @@ def test_is_a_progress() -> None:
     assert out.getvalue().startswith("collect    1/1 in ")
 
 
-def test_log_lines_are_plain_and_get_rarer() -> None:
+def test_log_lines_are_plain_and_at_growing_intervals() -> None:
     out, clock = io.StringIO(), Clock()
     with Console(out, clock=clock) as console:
         for second in range(3601):
@@ -52,7 +52,7 @@ def test_short_work_in_a_log_is_one_line() -> None:
     assert out.getvalue() == "evaluate   4/4 in 0.4 s\n"
 
 
-def test_a_name_that_starts_over_is_new_work() -> None:
+def test_a_decreasing_count_starts_a_new_task() -> None:
     out, clock = io.StringIO(), Clock()
     console = Console(out, clock=clock)
     for _ in range(2):
@@ -93,7 +93,7 @@ def test_terminal_shows_a_bar_and_leaves_one_line() -> None:
     assert "collect    200/200 in 12 s  return_mean=260\n" in text
 
 
-def test_closing_with_work_under_way_gives_the_cursor_back() -> None:
+def test_closing_during_work_restores_the_cursor() -> None:
     out = Terminal()
     console = Console(out)
 
@@ -118,5 +118,5 @@ def test_numbers_are_short(value: float, text: str) -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.44, "0.4 s"), (9.97, "10 s"), (59.97, "1 min 0 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")]
 )
-def test_durations_read_as_spoken(seconds: float, text: str) -> None:
+def test_durations_are_readable(seconds: float, text: str) -> None:
     assert duration(seconds) == text

@@ -8,7 +8,7 @@ from distil.errors import InputError
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A package of the user's, written anew and imported afresh by each call."""
+    """A user's package, rewritten and reimported by each call."""
     monkeypatch.syspath_prepend(str(tmp_path))
 
     def write(**files):

@@ -8,7 +8,7 @@ from powercut import PowerCut
 from distil.durable import create_durably, discard, discard_temporaries, make_folders, new_folder, replace_durably, write_all
 
 
-def test_replacing_is_whole_durable_and_leaves_nothing_else(tmp_path: Path, power_cut: PowerCut) -> None:
+def test_replacing_is_atomic_durable_and_leaves_no_temporary_file(tmp_path: Path, power_cut: PowerCut) -> None:
     path = tmp_path / "a"
     for content in (b"first", b"second, longer", b""):
         replace_durably(path, content)
@@ -17,7 +17,7 @@ def test_replacing_is_whole_durable_and_leaves_nothing_else(tmp_path: Path, powe
     assert os.listdir(tmp_path) == ["a"]
 
 
-def test_creation_is_exclusive_durable_and_leaves_nothing_else(tmp_path: Path, power_cut: PowerCut) -> None:
+def test_creation_is_exclusive_durable_and_leaves_no_temporary_file(tmp_path: Path, power_cut: PowerCut) -> None:
     path = tmp_path / "a"
     create_durably(path, b"first")
     assert power_cut.lost(tmp_path) == []
@@ -28,7 +28,7 @@ def test_creation_is_exclusive_durable_and_leaves_nothing_else(tmp_path: Path, p
 
 
 @pytest.mark.parametrize("call", ["write", "fsync", "replace"])
-def test_a_disk_that_refuses_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+def test_a_failing_disk_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     replace_durably(tmp_path / "a", b"old")
 
     def refuse(*_: object) -> None:
@@ -42,7 +42,7 @@ def test_a_disk_that_refuses_leaves_the_old_content(tmp_path: Path, monkeypatch:
     assert os.listdir(tmp_path) == ["a"]
 
 
-def test_what_one_write_does_not_take_is_written_next(tmp_path: Path, power_cut: PowerCut) -> None:
+def test_short_writes_are_completed(tmp_path: Path, power_cut: PowerCut) -> None:
     power_cut.short = 3
     replace_durably(tmp_path / "a", b"0123456789")
     create_durably(tmp_path / "b", b"0123456789")
@@ -80,7 +80,7 @@ def test_a_folder_appears_with_its_files(tmp_path: Path, power_cut: PowerCut) ->
     assert sorted(os.listdir(tmp_path / "deep")) == ["a", "file"]
 
 
-def test_file_systems_that_flush_no_folders_are_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_systems_that_cannot_flush_folders_are_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.fsync
 
     def fsync(descriptor: int) -> None:
@@ -93,7 +93,7 @@ def test_file_systems_that_flush_no_folders_are_accepted(tmp_path: Path, monkeyp
     assert (tmp_path / "a").read_bytes() == b"x"
 
 
-def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
+def test_partial_files_of_killed_processes_are_removed(tmp_path: Path) -> None:
     make_folders(tmp_path / "deep" / ".a.0123456789abcdef.tmp")
     (tmp_path / "deep" / ".a.0123456789abcdef.tmp" / "file").touch()
     (tmp_path / ".b.fedcba9876543210.tmp").touch()

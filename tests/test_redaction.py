@@ -28,7 +28,7 @@ ADDRESSES = {
 
 
 @pytest.mark.parametrize(("address", "shown"), ADDRESSES.items())
-def test_a_password_is_taken_out_of_an_address_and_of_a_text(address: str, shown: str) -> None:
+def test_a_password_is_removed_from_an_address_and_from_a_text(address: str, shown: str) -> None:
     assert redact_address(address) == shown
     assert redact(f"MLflow at {address} 'refused'") == f"MLflow at {shown} 'refused'"
     assert redact_all({"a": [address, 1], "b": {"c": address, "d": None}}) == {"a": [shown, 1], "b": {"c": shown, "d": None}}
@@ -37,11 +37,11 @@ def test_a_password_is_taken_out_of_an_address_and_of_a_text(address: str, shown
 
 
 @pytest.mark.parametrize("password", ["hun ter22", "hun'ter22", 'hun"ter22', "hunter22\n"])
-def test_odd_characters_hide_no_password(password: str) -> None:
+def test_unusual_characters_hide_no_password(password: str) -> None:
     assert redact_address(f"postgresql://me:{password}@host/db") == "postgresql://me:***@host/db"
 
 
-def test_a_password_that_an_error_repeats_alone_is_taken_out() -> None:
+def test_a_password_repeated_outside_its_address_is_removed() -> None:
     remember("postgresql://me:hunter%2022@host/db?token=abcdefgh")
     assert redact("login 'hunter 22' (hunter%2022) of me, abcdefgh: no") == "login '***' (***) of me, ***: no"
     remember("postgresql://me:db@host/db")  # too short to be replaced everywhere

@@ -117,7 +117,7 @@ def test_video_can_be_read_back(tmp_path: Path) -> None:
         ([np.zeros((8, 8, 3), np.uint8), np.zeros((8, 10, 3), np.uint8)], r"frame 1 is \(8, 10, 3\)"),
     ],
 )
-def test_a_video_that_cannot_be_made_says_why_and_leaves_nothing(tmp_path: Path, frames: list[np.ndarray], fault: str) -> None:
+def test_a_failed_video_says_why_and_leaves_no_file(tmp_path: Path, frames: list[np.ndarray], fault: str) -> None:
     with pytest.raises(RunError, match=fault) as caught:
         video(frames, tmp_path / "x.mp4", 30)
     assert "\n" not in str(caught.value)

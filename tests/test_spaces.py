@@ -72,12 +72,12 @@ def test_names_follow_the_tree():
         ((3,), np.float32, False),
     ],
 )
-def test_images_of_floats_are_recognised(shape, dtype, wanted):
+def test_float_images_are_recognised(shape, dtype, wanted):
     assert observation_spec(spaces.Box(0, 1 if dtype != np.uint8 else 255, shape, dtype)).leaf.looks_like_float_image is wanted
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, [1, 2]), ([-2, -1], 5), ([0, 1], [2, 3]), (-1, 1)])
-def test_one_bound_may_be_equal_for_all_and_the_other_not(low, high):
+def test_one_bound_may_be_uniform_and_the_other_not(low, high):
     box = spaces.Box(np.broadcast_to(np.float32(low), 2), np.broadcast_to(np.float32(high), 2))
     bounds = space_from_json(json.loads(json.dumps(action_spec(box).to_json()))).leaf.bounds()
     np.testing.assert_array_equal(bounds, [box.low, box.high])

@@ -1,4 +1,4 @@
-"""CORRECTNESS 41: intervals cover what they say."""
+"""CORRECTNESS 41: intervals have their nominal coverage."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_the_interval_covers_95_percent(num: int) -> None:
 
 
 def test_crashes_among_good_episodes_are_covered_at_50() -> None:
-    """What returns often look like: a tenth of the episodes fails. Skewed, so a little below 95 %."""
+    """A common distribution of returns: a tenth of the episodes fails. It is skewed, so coverage is slightly below 95 %."""
     rng = np.random.default_rng(0)
     values = np.where(rng.random((NUM_TRIALS, 50)) < 0.1, -100.0, 250.0) + rng.normal(0, 20, (NUM_TRIALS, 50))
     covered = [low <= 215.0 <= high for low, high in map(mean_interval, values)]
@@ -38,5 +38,5 @@ def test_no_interval_of_one_value() -> None:
     assert mean_interval([]) is None
 
 
-def test_equal_values_have_a_point() -> None:
+def test_equal_values_have_an_interval_of_zero_width() -> None:
     assert mean_interval([500.0] * 5) == (500.0, 500.0)

@@ -23,8 +23,8 @@ from distil.success import flag, success_of
         ([{"success": "yes"}, {"success": [1, 1]}], None),
     ],
 )
-def test_each_producer_s_rule(infos: Any, success: bool | None) -> None:
-    """CORRECTNESS 37: success as its producer means it."""
+def test_the_rule_of_each_producer(infos: Any, success: bool | None) -> None:
+    """CORRECTNESS 37: success as its producer defines it."""
     assert success_of(infos) is success
 
 

@@ -1,4 +1,4 @@
-"""Environments and experts made for tests: they count, fail and die on request. Ray actors import this module too."""
+"""Environments and experts for tests: they count, fail and die on request. Ray actors import this module too."""
 
 import os
 import signal
@@ -76,7 +76,7 @@ class Toy(gym.Env):
 
 
 class Odd(gym.Env):
-    """Two steps of uint8 observations; the second one has `changes`, by name: obs, reward, terminated, truncated, info."""
+    """Two steps of uint8 observations; the second step has `changes`, by name: obs, reward, terminated, truncated, info."""
 
     observation_space = gym.spaces.Box(0, 255, (2,), np.uint8)
     action_space = gym.spaces.Discrete(2)
@@ -94,7 +94,7 @@ class Odd(gym.Env):
 
 
 class InPlace(gym.Env):
-    """Scales its action in place; three steps whose observation is the action as it came."""
+    """Scales its action in place; three steps whose observation is the action as received."""
 
     observation_space = gym.spaces.Box(-9, 9, (1,), np.float32)
     action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
@@ -111,7 +111,7 @@ class InPlace(gym.Env):
 
 
 def in_place(observations):
-    """An expert that changes what it was given."""
+    """An expert that modifies its input."""
     actions = observations / 2 + 0.5
     observations[:] = 7
     return actions
@@ -148,12 +148,12 @@ class Nested(gym.Env):
 
 
 def team_of(*experts):
-    """A team of experts by their names; None of none."""
+    """A team of experts by their names; None without names."""
     return Team(members={expert.name: expert for expert in experts}) if experts[0] is not None else None
 
 
 class ColumnVector(gym.vector.VectorWrapper):
-    """A vector environment whose rewards have the shape (N, 1)."""
+    """A vector environment whose rewards have shape (N, 1)."""
 
     def step(self, actions):
         obs, rewards, *rest = self.env.step(actions)
@@ -176,7 +176,7 @@ class Unsupported(gym.Env):
 
 
 class PlainVector(gym.vector.VectorEnv):
-    """A vector environment of somebody's own: no partial reset, autoresets as it likes."""
+    """A user's vector environment: no partial reset, automatic resets at any time."""
 
     def __init__(self, num_envs, mode, **kwargs):
         self.inner = vector(num_envs, mode, **kwargs)
@@ -248,7 +248,7 @@ class PeekingExpert(CountingExpert):
 
 
 class Alive:
-    """Reads `Toy`'s simulator, and stumbles over one that was never reset or has ended its episode."""
+    """Reads `Toy`'s simulator, and fails on one that was never reset or has ended its episode."""
 
     needs_env = True
 
@@ -373,7 +373,7 @@ class Unreliable:
 
 
 class Shapeless:
-    """Answers in a shape that no action has."""
+    """Returns arrays of a shape that no action has."""
 
     name, needs_env, stateful = "shapeless", False, False
 
@@ -385,7 +385,7 @@ class Shapeless:
 
 
 class Clumsy(Balancer):
-    """Balances for a while: it sees where the pole leans, not how it moves."""
+    """Balances only for a while: it observes the pole's angle but not its velocity."""
 
     def act(self, observations):
         return super().act(observations * np.array([0, 0, 1, 0]))

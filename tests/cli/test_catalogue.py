@@ -20,7 +20,7 @@ def test_recipes_are_listed_shown_and_described() -> None:
     assert "RunConfig" in json.loads(runner.invoke(cli, ["recipes", "schema"]).output)["title"]
 
 
-def test_a_recipe_is_shown_with_marks_on_what_is_to_be_set(tmp_path: Path) -> None:
+def test_a_shown_recipe_marks_missing_required_keys(tmp_path: Path) -> None:
     shown = CliRunner().invoke(cli, ["recipes", "show", "halfcheetah-bc"], catch_exceptions=False).output
     assert "  path: null  # required: set expert.path=...\n" in shown
     assert yaml.safe_load(shown)["learner"]["num_steps"] == 20000
@@ -42,7 +42,7 @@ def test_every_shipped_recipe_is_shown(name: str) -> None:
     assert yaml.safe_load(shown)["name"] == name
 
 
-def test_a_wrong_recipe_is_not_shown() -> None:
+def test_an_invalid_recipe_is_not_shown() -> None:
     result = CliRunner().invoke(cli, ["recipes", "show", "halfcheetah-bc", "learner.num_step=3"])
     assert "did you mean num_steps" in str(result.exception)
 

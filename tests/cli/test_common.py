@@ -4,7 +4,7 @@ import pytest
 from distil.cli.common import Finite, pairs, parse_version, read_overrides
 
 
-def test_words_become_overrides() -> None:
+def test_arguments_become_overrides() -> None:
     assert read_overrides(("learner.num_steps=5", "data.path=x/y")) == {"learner.num_steps": 5, "data.path": "x/y"}
     with pytest.raises(ValueError, match=r"key\.path=value"):
         read_overrides(("nonsense",))

@@ -40,7 +40,7 @@ def run(command: object, *words: object) -> Result:
     return result
 
 
-def test_out_and_in_again(tmp_path: Path, store: Path) -> None:
+def test_export_and_import_round_trip(tmp_path: Path, store: Path) -> None:
     out = run(store_export, "robomimic", store, tmp_path / "demos.hdf5", "--json")
     assert json.loads(out.stdout)["episodes"] == 2
     assert "continuous actions only" in json.loads(out.stdout)["findings"][0]
@@ -84,7 +84,7 @@ def test_foreign_data_with_an_environments_spaces(tmp_path: Path) -> None:
 
 
 def test_a_recipes_environment_gives_the_spaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kind import, kwargs and wrappers: what no Gymnasium id says."""
+    """Kind import, kwargs and wrappers, which a Gymnasium id cannot express."""
     pq.write_table(pa.table({"episode": [0] * 3, "obs": [[1.0, 0.0]] * 3, "action": [[0.5]] * 3}), tmp_path / "d.parquet")
     (tmp_path / "mine_spaces.py").write_text(
         "import gymnasium as gym, numpy as np\n"

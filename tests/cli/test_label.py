@@ -28,7 +28,7 @@ def answer(*words: object) -> Any:
     return json.loads(run(*words, "--json"))
 
 
-def test_a_raw_store_gets_labels_from_the_expert_for_its_environment(store: Store) -> None:
+def test_a_raw_store_is_labelled_by_the_expert_for_its_environment(store: Store) -> None:
     text = run(store.path, "--expert", "scripted")
     assert [line.split() for line in text.splitlines()[-4:]] == [
         ["snapshot", "3"],
@@ -79,7 +79,7 @@ def test_bad_input_is_named(store: Store, words: list[str], expected: str) -> No
     assert store.versions() == [1, 2]
 
 
-def test_a_store_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_store_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no store there"):
         run(tmp_path / "nothing", "--expert", "random")
 
@@ -91,7 +91,7 @@ def test_the_same_in_python(store: Store) -> None:
 
 
 @pytest.mark.ray
-def test_an_expert_that_fails_at_times_is_asked_through_a_service(
+def test_an_unreliable_expert_is_asked_through_a_service(
     store: Store, ray_session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -16,7 +16,7 @@ from distil.errors import InputError, RunError
     "command",
     ["", "train", "store", "store view", "experts evaluate", "recipes", "ui", "demo", "collect", "evaluate"],
 )
-def test_every_command_explains_itself(command: str) -> None:
+def test_every_command_has_help(command: str) -> None:
     result = CliRunner().invoke(cli, [*command.split(), "--help"])
     assert result.exit_code == 0
     assert "Usage" in result.output
@@ -53,7 +53,7 @@ EXITS = {
 
 @pytest.mark.parametrize("debug", [False, True])
 @pytest.mark.parametrize("message", EXITS)
-def test_every_end_is_one_line_and_with_debug_a_traceback(
+def test_every_failure_is_one_line_and_with_debug_a_traceback(
     message: str, debug: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], signals: None
 ) -> None:
     """Issue 8, number 38: --debug printed `NoneType: None`."""
@@ -84,14 +84,14 @@ def test_debug_shows_where_a_real_command_failed(tmp_path: Path) -> None:
     assert done.stderr.splitlines()[-1] == "distil: nothing.yaml: no such recipe file"
 
 
-def test_nobody_reading_the_output_is_no_fault(tmp_path: Path) -> None:
+def test_a_closed_pipe_is_not_an_error(tmp_path: Path) -> None:
     command = f"{sys.executable} -m distil recipes schema | head -c 10"
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stderr == ""
 
 
 def test_a_stopped_server_leaves_no_worker(tmp_path: Path) -> None:
-    """`distil ui` is stopped by SIGTERM or Ctrl-C: what its server started ends too."""
+    """SIGTERM or Ctrl-C to `distil ui` also ends the processes that its server started."""
     server = "import os, sys, time; print(os.getpid(), os.fork(), flush=True); time.sleep(600)"
     code = (
         "import sys; from distil.cli.main import _serve, _stop_on_sigterm\n"

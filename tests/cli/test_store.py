@@ -31,13 +31,13 @@ def test_info_and_verify(store: Path) -> None:
     assert "no faults" in run("verify", str(store))
 
 
-def test_the_spread_is_printed_and_drawn(store: Path, tmp_path: Path) -> None:
+def test_the_distribution_is_printed_and_plotted(store: Path, tmp_path: Path) -> None:
     shown = run("view", str(store), "--plot", str(tmp_path / "spread.png"), "--version", "1")
     assert "return: mean 500" in shown
     assert (tmp_path / "spread.png").stat().st_size > 5000
 
 
-def test_images_are_filmed(tmp_path: Path) -> None:
+def test_images_become_a_video(tmp_path: Path) -> None:
     image = spaces.Box(0, 255, (20, 31, 3), np.uint8)
     spec = StoreSpec(observation=observation_spec(image), action=action_spec(spaces.Discrete(2)))
     made = Store.create(tmp_path / "images", spec)
@@ -66,7 +66,7 @@ def test_images_are_filmed(tmp_path: Path) -> None:
     assert [round(frame[0, 0, 0] / 30) for frame in shown] == list(range(7))
 
 
-def test_an_episode_is_printed_and_drawn(store: Path, tmp_path: Path) -> None:
+def test_an_episode_is_printed_and_plotted(store: Path, tmp_path: Path) -> None:
     shown = run("view", str(store), "--episode", "1", "--steps", "5", "--plot", str(tmp_path / "episode.png"))
     assert "reward" in shown
     assert (tmp_path / "episode.png").stat().st_size > 5000

@@ -1,4 +1,4 @@
-"""Versions, tags and housekeeping from the command line."""
+"""Versions, tags and clean-up from the command line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from distil.types import Episode
 
 @pytest.fixture
 def path(tmp_path: Path) -> str:
-    """A store of three versions, and a sealed shard that nobody committed."""
+    """A store of three versions, and a sealed shard that was never committed."""
     spec = StoreSpec(observation=observation_spec(spaces.Box(-1, 1, (2,), np.float32)), action=action_spec(spaces.Discrete(2)))
     store = Store.create(tmp_path / "demos", spec)
     for number in range(4):

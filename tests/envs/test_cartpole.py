@@ -5,7 +5,7 @@ from distil.envs import GymEnvConfig, WrapperConfig, slots
 from distil.envs.cartpole import CartPoleSlots
 
 
-def test_it_serves_plain_cartpoles_only():
+def test_only_plain_cartpoles_are_supported():
     assert CartPoleSlots.serves(GymEnvConfig(id="CartPole-v1", max_episode_steps=9))
     assert not CartPoleSlots.serves(GymEnvConfig(id="CartPole-v1", kwargs={"sutton_barto_reward": True}))
     assert not CartPoleSlots.serves(GymEnvConfig(id="CartPole-v1", wrappers=(WrapperConfig(target="a:b"),)))
@@ -14,7 +14,7 @@ def test_it_serves_plain_cartpoles_only():
 
 @pytest.mark.parametrize("config", [GymEnvConfig(id="CartPole-v1"), GymEnvConfig(id="CartPole-v1", max_episode_steps=15)])
 def test_episodes_are_those_of_single_environments(config):
-    """CORRECTNESS 1, 2: also the flags and the last observation."""
+    """CORRECTNESS 1, 2: including the flags and the last observation."""
     seeds, num = [11, 12, 13], 3
     native, single = slots(config, num), slots(config, num, native=False)
     assert isinstance(native, CartPoleSlots)

@@ -13,7 +13,7 @@ class Recipe(Config):
     env: EnvConfig
 
 
-def test_kind_may_be_left_out():
+def test_kind_may_be_omitted():
     assert validate(Recipe, {"env": {"id": "CartPole-v1"}}).env == GymEnvConfig(id="CartPole-v1")
     assert validate(Recipe, {"env": {"kind": "import", "target": "a:b"}}).env == ImportEnvConfig(target="a:b")
 
@@ -61,7 +61,7 @@ def test_configuration_errors_are_readable(data, words):
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*out of date")
-def test_a_bad_environment_is_one_line_with_its_mend(config, words):
+def test_a_bad_environment_is_one_line_with_its_fix(config, words):
     with pytest.raises(InputError) as error:
         describe(config)
     assert words in str(error.value)
@@ -133,13 +133,13 @@ def test_render_mode_reaches_the_environment():
         ({"spec": True, "inner": 5}, 7, 5),
     ],
 )
-def test_the_first_time_limit_is_the_environments(kwargs, limit, expected):
+def test_the_smallest_time_limit_is_the_environments(kwargs, limit, expected):
     env = ImportEnvConfig(target="testbed:limited", kwargs=kwargs, max_episode_steps=limit)
     assert describe(env).max_episode_steps == expected
     assert describe(GymEnvConfig(id="CartPole-v1", max_episode_steps=limit)).max_episode_steps == (limit or 500)
 
 
-def test_an_environment_is_known_by_the_source_of_its_class_and_wrappers(tmp_path, monkeypatch):
+def test_an_environment_is_identified_by_the_source_of_its_class_and_wrappers(tmp_path, monkeypatch):
     """CORRECTNESS 35."""
     monkeypatch.syspath_prepend(str(tmp_path))
 
@@ -164,7 +164,7 @@ def test_an_environment_is_known_by_the_source_of_its_class_and_wrappers(tmp_pat
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
-def test_an_id_is_known_by_what_is_registered_under_it(monkeypatch):
+def test_an_id_is_identified_by_its_registry_entry(monkeypatch):
     """CORRECTNESS 35."""
     found = []
     for entry, kwargs in (("testbed:Toy", {}), ("testbed:Toy", {"a": 1}), ("apibed:NotAnEnv", {}), (Config, {"o": object()})):

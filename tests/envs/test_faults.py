@@ -6,7 +6,7 @@ from distil.envs.faults import close_quietly, told
 
 
 @pytest.mark.parametrize("error", [RuntimeError("the socket is gone"), SystemExit(3)])
-def test_a_fault_of_closing_is_of_no_interest(error, monkeypatch):
+def test_exceptions_while_closing_are_ignored(error, monkeypatch):
     def close(self):
         raise error
 
@@ -24,7 +24,7 @@ def test_an_interrupt_is_not_swallowed(monkeypatch):
         close_quietly(Toy())
 
 
-def test_an_error_without_a_text_tells_its_line_of_code():
+def test_an_error_without_a_message_gives_its_line_of_code():
     with pytest.raises(AssertionError) as caught:
         raise AssertionError
     assert told(caught.value) == "at `raise AssertionError`"

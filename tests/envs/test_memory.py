@@ -9,7 +9,7 @@ from distil.errors import InputError
 
 
 class RunningMeanStd:
-    """Somebody else's copy."""
+    """A copy in another library."""
 
 
 class Own(gym.Wrapper):
@@ -36,18 +36,18 @@ def test_running_statistics_are_refused_with_the_fix(name):
 
 
 @pytest.mark.parametrize("wrapper", [NormalizeObservation, NormalizeReward, Own, OwnOfKeys])
-def test_they_are_found_inside(wrapper):
+def test_statistics_inside_objects_are_found(wrapper):
     with pytest.raises(InputError, match=f"{wrapper.__name__} keeps"):
         require_forgetful(RecordEpisodeStatistics(TimeLimit(wrapper(Toy()), 5)))
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_they_are_found_inside_a_vector_environment(kind):
+def test_statistics_inside_a_vector_environment_are_found(kind):
     with pytest.raises(InputError, match="testbed:vector: Normalised keeps"):
         describe(ImportEnvConfig(target="testbed:vector", vectorised=True, kwargs={"kind": kind, "env": "Normalised"}))
 
 
-def test_frozen_statistics_and_harmless_wrappers_are_taken():
+def test_frozen_statistics_and_harmless_wrappers_are_accepted():
     frozen = NormalizeObservation(Toy())
     frozen.update_running_mean = False
     require_forgetful(RecordEpisodeStatistics(frozen))

@@ -33,7 +33,7 @@ def env(tmp_path, monkeypatch):
 
 
 def play(env, seed, num_steps):
-    """Return the first observation and what random actions, the same for each seed, lead to."""
+    """Return the first observation and the results of random actions, the same for each seed."""
     rng = np.random.default_rng(seed)
     first, _ = env.reset(seed=seed)
     steps = [env.step(rng.uniform(-1, 1, 4).astype(np.float32)) for _ in range(num_steps)]
@@ -41,7 +41,7 @@ def play(env, seed, num_steps):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_an_episode_follows_from_its_seed_alone(env):
+def test_an_episode_depends_only_on_its_seed(env):
     first, steps = play(env, 7, 40)
     play(env, 8, 25)  # whatever was done in between
     again, same = play(env, 7, 40)
@@ -53,7 +53,7 @@ def test_an_episode_follows_from_its_seed_alone(env):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_object_and_goal_vary_and_are_seen(env):
+def test_object_and_goal_vary_and_are_observed(env):
     firsts = np.array([env.reset(seed=seed)[0] for seed in range(8)])
     assert len({tuple(row) for row in firsts[:, 4:6]}) == 8
     goals = firsts[:, -3:]
@@ -77,6 +77,6 @@ def test_the_time_limit_truncates(env):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_wrong_task_is_told(env):
+def test_an_unknown_task_is_named(env):
     with pytest.raises(InputError, match=r"MetaWorld has no task 'pick-plce-v3'; did you mean pick-place-v3"):
         make(GymEnvConfig(id=CONFIG.id, kwargs={"env_name": "pick-plce-v3"}))

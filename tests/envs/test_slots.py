@@ -26,7 +26,7 @@ def test_final_observation_is_kept_and_nothing_resets_by_itself():
     places.close()
 
 
-def test_results_are_the_callers():
+def test_the_caller_owns_the_results():
     places = make(1, lengths=[9])
     places.reset([0], [0])
     first = places.step(np.array([1]), np.ones(1, np.bool_))
@@ -59,7 +59,7 @@ def test_nested_observations_keep_their_types():
     assert result.rewards.tolist() == [0.5, 0.5]
 
 
-def test_infos_come_through_where_there_are_any():
+def test_infos_are_passed_on():
     places = make(2, lengths=[9], success=True)
     places.reset([0, 1], [0, 1])
     result = places.step(np.array([1, 1]), np.ones(2, np.bool_))
@@ -100,7 +100,7 @@ def test_known_environments_use_their_native_form():
 
 @pytest.mark.parametrize("name", ["LunarLander-v3", "Pendulum-v1"])
 def test_an_episode_depends_on_its_seed_only(name):
-    """CORRECTNESS 5: neither on the slot nor on what ran there before."""
+    """CORRECTNESS 5: neither on the slot nor on earlier episodes in it."""
     config = GymEnvConfig(id=name)
     space = describe(config).action.leaf
     places = slots(config, 2)
@@ -156,7 +156,7 @@ def test_rewards_may_be_any_number(fault):
     assert places.step(np.array([1]), np.ones(1, np.bool_)).rewards.tolist() == [1.0]
 
 
-def test_a_limit_truncates_an_environment_of_ones_own():
+def test_a_limit_truncates_an_imported_environment():
     places = slots(ImportEnvConfig(target="testbed:limited", kwargs={"spec": False}, max_episode_steps=3), 1)
     places.reset([0], [0])
     ends = [places.step(np.array([1]), np.ones(1, np.bool_)) for _ in range(3)]
@@ -176,8 +176,8 @@ def test_a_limit_truncates_an_environment_of_ones_own():
     ],
     ids=str,
 )
-def test_a_step_of_another_kind_than_the_first_observation_is_refused(changes, words, monkeypatch):
-    """Nothing is cast in silence: 2.9 is no 2, and -3 no 253."""
+def test_a_step_that_contradicts_its_space_is_refused(changes, words, monkeypatch):
+    """Nothing is cast silently: 2.9 does not become 2, nor -3 253."""
     monkeypatch.setattr(Odd, "changes", changes)
     places = slots(ImportEnvConfig(target="testbed:Odd"), 2)
     places.reset([0, 1], [0, 1])
@@ -200,7 +200,7 @@ def test_a_step_of_another_kind_than_the_first_observation_is_refused(changes, w
     ],
     ids=str,
 )
-def test_what_means_the_same_is_taken(changes, monkeypatch):
+def test_equivalent_types_are_accepted(changes, monkeypatch):
     monkeypatch.setattr(Odd, "changes", changes)
     places = slots(ImportEnvConfig(target="testbed:Odd"), 1)
     places.reset([0], [0])

@@ -14,7 +14,7 @@ def make(num, target="vector", **kwargs):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_final_observation_is_kept_under_autoreset(mode):
-    """CORRECTNESS 2: the step counter shows which observation it is; a reset's would be 0."""
+    """CORRECTNESS 2: the step counter identifies the observation; after a reset it would be 0."""
     places = make(3, mode=mode, lengths=[2, 4, 3])
     places.reset([0, 1, 2], [0, 1, 2])
     active, finals = np.ones(3, np.bool_), {}
@@ -41,7 +41,7 @@ def test_a_slot_restarts_from_its_own_seed(mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_idle_slots_may_be_stepped_on(mode):
+def test_idle_slots_may_be_stepped(mode):
     places = make(2, mode=mode, lengths=[1, 9])
     places.reset([0, 1], [0, 1])
     for step in range(1, 9):
@@ -50,7 +50,7 @@ def test_idle_slots_may_be_stepped_on(mode):
 
 
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
-def test_environments_without_partial_reset_restart_together(mode):
+def test_environments_without_partial_reset_are_reset_together(mode):
     places = make(2, "PlainVector", mode=mode, lengths=[2, 3])
     assert places.resets_together
     for seeds in ([0, 1], [10, 11]):
@@ -65,7 +65,7 @@ def test_environments_without_partial_reset_restart_together(mode):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("started", [[0], [2], [1, 2]])
 def test_the_first_reset_may_start_some_slots_only(mode, kind, started):
-    """The others are stepped on and end again and again; they never touch the episodes that were asked for."""
+    """The others continue and end repeatedly; they never affect the requested episodes."""
     places = make(4, mode=mode, kind=kind, lengths=[5, 5, 5, 5])
     try:
         for wave in (started, [3]):  # another slot starts for the first time after the others' episodes
@@ -117,7 +117,7 @@ def test_processes_work_too():
         places.close()
 
 
-def test_a_reset_that_cannot_be_trusted_is_refused():
+def test_an_unreliable_reset_is_refused():
     with pytest.raises(InputError, match="DISABLED"):
         make(1, kind="async", shared_memory=False)
 
@@ -136,14 +136,14 @@ def test_rewards_of_another_shape_are_named():
         places.step(np.array([1, 1, 1]), np.ones(3, np.bool_))
 
 
-def test_an_info_for_all_is_each_ones():
+def test_a_shared_info_is_given_to_every_slot():
     found = _split(
         {"lr": 0.1, "name": "ab", "own": np.array([1, 2]), "part": np.array([3, 0]), "_part": np.array([True, False])}, 2
     )
     assert found == [{"lr": 0.1, "name": "ab", "own": 1, "part": 3}, {"lr": 0.1, "name": "ab", "own": 2}]
 
 
-def test_one_seed_for_all_is_not_enough():
+def test_a_reset_with_a_single_seed_is_refused():
     places = make(2, "OneSeed", mode="NextStep")
     with pytest.raises(InputError, match=r"testbed:OneSeed: reset takes one seed for all its environments.* list of seeds"):
         places.reset([0, 1], [4, 5])

@@ -29,7 +29,7 @@ def test_clips_and_casts_to_the_action_space():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_not_finite_names_expert_row_and_want(value):
+def test_a_non_finite_action_names_the_expert_and_the_row(value):
     with pytest.raises(
         RunError, match=r"expert fixed: returned \[0.0, (nan|inf)\] in row 2, expected finite numbers for Box\(2\)"
     ):
@@ -52,13 +52,13 @@ def test_wrong_types():
         Checked(Fixed([[0.0, 0]] * 3, mask=every(2)), BOX).act(OBS)
 
 
-def test_choices_start_where_the_space_does():
+def test_choices_start_at_the_start_of_the_space():
     np.testing.assert_array_equal(Checked(Fixed([1, 2, 4]), FOUR).act(OBS).actions, [1, 2, 4])
     with pytest.raises(RunError, match=r"returned 0 in row 0, expected 1 to 4"):
         Checked(Fixed([0, 1, 2]), FOUR).act(OBS)
 
 
-def test_answers_that_the_mask_drops_may_be_anything():
+def test_masked_actions_may_be_anything():
     mask = np.array([True, False, True])
     labels = Checked(Fixed([[0.5, 1], [np.nan, 1], [0, 0]], mask), BOX).act(OBS)
     np.testing.assert_array_equal(labels.actions, [[0.5, 1], [0, 0], [0, 0]])
@@ -74,7 +74,7 @@ def test_spaces_that_do_not_fit_are_both_named():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_as_a_label_what_is_no_action_counts_as_none(value):
+def test_an_invalid_action_is_masked_out_as_a_label(value):
     labels = label(Checked(Fixed([[0, 0], [9, value], [9, 1]]), BOX), OBS)
     assert labels.mask.tolist() == [True, False, True]
     np.testing.assert_array_equal(labels.actions, [[0, 0], [0, 0], [1, 1]])
@@ -120,7 +120,7 @@ def test_a_choice_with_a_fraction_is_refused(space):
 
 
 @pytest.mark.parametrize("space", [spaces.Discrete(5), spaces.Box(0, 5, (), np.int64)], ids=str)
-def test_a_float_that_is_no_number_is_no_label_of_integers_either(space):
+def test_nan_is_not_a_label_of_an_integer_space(space):
     checked = Checked(Fixed([np.nan, 1.0, np.inf]), action_spec(space))
     labels = checked.label(OBS)
     assert labels.mask.tolist() == [False, True, False]
@@ -130,7 +130,7 @@ def test_a_float_that_is_no_number_is_no_label_of_integers_either(space):
 
 
 class Seen:
-    """Answers with its row's observation, and keeps what it was given."""
+    """Returns its row's observation, and records its input."""
 
     name, needs_env = "seen", True
 
@@ -157,7 +157,7 @@ class Seen:
     ],
 )
 def test_only_live_rows_are_asked(by_row, live, wanted, rows):
-    """CORRECTNESS 39: idle rows aren't shown; one whose row is its slot gets a live one in their place."""
+    """CORRECTNESS 39: idle rows are never passed; an expert whose rows are slots gets copies of a live row instead."""
     expert, obs = Seen(by_row), {"obs": np.repeat(np.arange(4.0), 2).reshape(4, 2)}
     live, wanted = (None if rows is None else np.array(rows, bool) for rows in (live, wanted))
     labels = label(expert, obs, envs="abcd", live=live, rows=wanted)

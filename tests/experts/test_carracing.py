@@ -46,8 +46,8 @@ def test_it_reads_the_simulator_row_by_row(driver) -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_it_keeps_to_the_road(driver, seed: int) -> None:
-    """In its first 2 s the view zooms in and the car starts; each tile of the road is worth about 3.5, standing still -10."""
+def test_it_stays_on_the_road(driver, seed: int) -> None:
+    """During the first 2 s the view zooms in and the car starts; each road tile gives about 3.5, not moving gives -10."""
     assert ride(driver, seed) > 40
 
 

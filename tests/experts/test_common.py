@@ -7,7 +7,7 @@ class Holder(Config):
     expert: ExpertConfig
 
 
-def test_what_an_expert_costs_is_no_part_of_its_identity() -> None:
+def test_the_cost_of_an_expert_is_not_part_of_its_identity() -> None:
     def of(**keys: object) -> dict[str, object]:
         return identity(validate(Holder, {"expert": keys}).expert)
 

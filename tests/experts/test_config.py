@@ -16,14 +16,14 @@ class Holder(Config):
 
 
 @pytest.mark.parametrize("kind", ["scripted", "sb3", "policy", "import", "random"])
-def test_kind_picks_the_variant(kind):
+def test_kind_selects_the_variant(kind):
     needed = {"sb3": {"path": "x"}, "policy": {"path": "x"}, "import": {"target": "a:b"}}.get(kind, {})
     config = validate(Holder, {"expert": {"kind": kind, **needed}})
     assert config.expert.kind == kind
     assert validate(Holder, config.model_dump(mode="json")) == config
 
 
-def test_errors_name_the_right_key():
+def test_errors_name_the_key():
     with pytest.raises(InputError, match=r"unknown key expert.vecnormalise; did you mean vecnormalize\?"):
         validate(Holder, {"expert": {"kind": "sb3", "path": "x", "vecnormalise": "none"}})
     with pytest.raises(InputError, match="no kind 'script'; did you mean scripted"):
@@ -46,8 +46,8 @@ def test_the_catalogue_lists_kinds_and_scripts():
     assert all(text.endswith(".") for text in listed.values())
 
 
-def test_experts_are_known_by_their_content(tmp_path, monkeypatch):
-    """CORRECTNESS 35: files by their bytes, code by its source, members by theirs."""
+def test_experts_are_identified_by_their_content(tmp_path, monkeypatch):
+    """CORRECTNESS 35: files by their bytes, code by its source, teams by their members."""
     env = GymEnvConfig(id="CartPole-v1")
     folder = tmp_path / "run/policy"
     folder.mkdir(parents=True)

@@ -17,7 +17,7 @@ def states():
 
 
 @pytest.mark.parametrize("continuous", [False, True])
-def test_lunarlander_decides_as_gymnasium_does(states, continuous):
+def test_lunarlander_equals_gymnasiums_heuristic(states, continuous):
     env = SimpleNamespace(unwrapped=SimpleNamespace(continuous=continuous))
     theirs = np.array([heuristic(env, state) for state in states])
     ours = (controllers.lunarlander_continuous if continuous else controllers.lunarlander_discrete)(states)

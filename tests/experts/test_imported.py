@@ -55,7 +55,7 @@ def test_a_function_gets_the_environments_own_structure(build):
     np.testing.assert_allclose(build("f", gain=2.0).act(OBS).actions, np.full((4, 1), 0.5))
 
 
-def test_a_class_is_made_and_told_of_episodes(build):
+def test_a_class_is_constructed_and_begin_is_called(build):
     expert = build("Remembers", bias=-3.5)
     assert expert.stateful
     assert expert.needs_env
@@ -96,14 +96,14 @@ def test_the_pair_that_predict_returns_is_named(build, state):
         build("pair").act(OBS)
 
 
-def test_a_tuple_of_rows_is_no_pair(build):
+def test_a_tuple_of_rows_is_not_taken_for_a_pair(build):
     vars(sys.modules["my_experts"])["rows"] = lambda _: (np.zeros(1), np.ones(1))
     two = {name: values[:2] for name, values in OBS.items()}
     assert build("rows").act(two).actions.tolist() == [[0], [1]]
 
 
 @pytest.mark.parametrize(("answer", "came"), [("up", "a str"), ({"action": 1}, "a dict"), ([[1], [1, 2]], "rows of different")])
-def test_what_is_no_array_is_named(build, answer, came):
+def test_a_result_that_is_not_an_array_is_named(build, answer, came):
     vars(sys.modules["my_experts"])["wrong"] = lambda _: answer
     with pytest.raises(RunError, match=f"expert my_experts:wrong: returned {came}.*, expected one array of actions"):
         build("wrong").act(OBS)

@@ -40,7 +40,7 @@ def test_without_the_extra_it_says_how_to_install(monkeypatch):
 
 
 @pytest.mark.usefixtures("fake")
-def test_rows_are_asked_one_by_one_and_clipped():
+def test_rows_are_passed_one_by_one_and_clipped():
     expert = ScriptedExpertConfig().build(REACH, SPEC)
     assert expert.name == "scripted metaworld reach-v3"
     obs = np.arange(78, dtype=np.float64).reshape(2, 39) / 20
@@ -48,7 +48,7 @@ def test_rows_are_asked_one_by_one_and_clipped():
 
 
 @pytest.mark.usefixtures("fake")
-def test_which_task():
+def test_the_task_must_be_named():
     with pytest.raises(InputError, match=r"no task 'reach-v2'; did you mean reach-v3"):
         ScriptedExpertConfig().build(GymEnvConfig(id="Meta-World/MT1", kwargs={"env_name": "reach-v2"}), SPEC)
     with pytest.raises(InputError, match=r"the task is missing; set it, for example env.kwargs.env_name"):

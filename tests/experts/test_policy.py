@@ -39,7 +39,7 @@ def test_acts_as_the_policy_does(make, ensemble):
         np.testing.assert_allclose(expert.act({"obs": obs}).actions, Predictor(ref).predict(obs), atol=1e-5)
 
 
-def test_a_chunking_policy_is_stateful_and_begins_anew(make):
+def test_a_chunking_policy_is_stateful_and_resets_on_begin(make):
     """CORRECTNESS 7."""
     _, expert = make(chunk=4)
     assert expert.stateful
@@ -55,7 +55,7 @@ def test_a_chunking_policy_is_stateful_and_begins_anew(make):
     assert not np.allclose(third[1], first[1])
 
 
-def test_no_policy_and_other_spaces(make, tmp_path):
+def test_a_missing_policy_and_other_spaces(make, tmp_path):
     with pytest.raises(InputError, match=r"holds no policy \(policy.safetensors\)"):
         PolicyExpertConfig(path=str(tmp_path)).build(PENDULUM, describe(PENDULUM))
     make()

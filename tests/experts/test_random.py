@@ -43,6 +43,6 @@ def test_an_episode_depends_on_its_seed_alone():
         np.testing.assert_array_equal(one.act(obs(1)).actions[0], many.act(obs(3)).actions[1])
 
 
-def test_slots_without_an_episode_get_a_legal_action():
+def test_slots_without_an_episode_get_a_valid_action():
     expert = RandomExpert(action_spec(spaces.Discrete(3, start=5)).leaf)
     np.testing.assert_array_equal(expert.act(obs(2)).actions, [5, 5])

@@ -24,7 +24,7 @@ def build(env_id, name="auto", **kwargs):
         ("MountainCarContinuous-v0", {}, "scripted mountaincar-continuous", (5, 1), "float32"),
     ],
 )
-def test_auto_picks_by_the_environment(env_id, kwargs, name, shape, dtype):
+def test_auto_selects_by_the_environment(env_id, kwargs, name, shape, dtype):
     env = GymEnvConfig(id=env_id, kwargs=kwargs)
     spec = describe(env)
     expert = ScriptedExpertConfig().build(env, spec)

@@ -12,7 +12,7 @@ class Holder(Config):
     expert: single.SingleExpertConfig
 
 
-def test_the_kind_picks_one_of_all_there_are():
+def test_every_kind_can_be_selected():
     union = typing.get_args(typing.get_args(single.SingleExpertConfig)[0])
     assert set(union) == set(single.KINDS)
     needs = {"sb3": {"path": "x.zip"}, "policy": {"path": "run"}, "import": {"target": "a:b"}}
@@ -22,8 +22,8 @@ def test_the_kind_picks_one_of_all_there_are():
     assert validate(Holder, {"expert": {"kind": "scripted"}}).expert == ScriptedExpertConfig()
 
 
-def test_several_are_none_of_them():
-    """A team has no teams."""
+def test_a_team_is_not_a_single_expert():
+    """A team cannot contain teams."""
     with pytest.raises(InputError, match="no kind 'several'"):
         validate(Holder, {"expert": {"kind": "several", "members": {}}})
     with pytest.raises(InputError, match="did you mean scripted"):

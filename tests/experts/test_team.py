@@ -40,14 +40,14 @@ def test_one_expert_is_a_team_of_one():
     assert list(Team.of(several(), ENV, describe(ENV)).members) == ["a", "b", "c"]
 
 
-def test_they_take_turns():
+def test_experts_take_turns():
     made = team()
     assert [made.pick(index, 0) for index in range(7)] == list("abcabca")
     assert [made.pick(5, seed) for seed in range(20)] == ["c"] * 20  # whatever the seed
 
 
 def test_weights_are_shares_of_the_episodes():
-    """Within the binomial bound; who isn't named has weight 1."""
+    """Within the binomial bound; a member without a weight has weight 1."""
     made, num = team(choose="weight", weights={"b": 6.0}), 4000
     picked = [made.pick(0, seed) for seed in episode_seeds(Purpose.COLLECT, num)]
     for name, share in (("a", 1 / 8), ("b", 6 / 8), ("c", 1 / 8)):
@@ -56,8 +56,8 @@ def test_weights_are_shares_of_the_episodes():
     assert abs(even.count("a") / num - 1 / 3) < 4 * np.sqrt(2 / 9 / num)
 
 
-def test_who_is_drawn_depends_on_the_episodes_seed_alone():
-    """CORRECTNESS 4 and 5: a retried item, by whatever worker and of whatever number, has the same expert."""
+def test_the_drawn_expert_depends_only_on_the_episodes_seed():
+    """CORRECTNESS 4 and 5: a retried item has the same expert, whichever worker runs it."""
     made, again = team(choose="weight"), team(choose="weight")
     for seed in episode_seeds(Purpose.COLLECT, 50):
         assert made.pick(0, seed) == again.pick(99, seed)
@@ -78,7 +78,7 @@ def test_who_is_drawn_depends_on_the_episodes_seed_alone():
         ({"choose": "weight", "weights": {"a": 0.0}}, r"expert\.weights\.a: should be greater than 0"),
     ],
 )
-def test_what_is_wrong_is_named(keys, words):
+def test_faults_of_a_team_are_named(keys, words):
     with pytest.raises(InputError, match=words) as error:
         several(**keys)
     assert "\n" not in str(error.value)

@@ -56,7 +56,7 @@ def test_every_parameter_of_the_actor_is_used_or_the_zip_is_refused(made, read, 
             read(state, policy)
 
 
-def test_layers_that_are_no_plain_mlp(made, read):
+def test_layers_other_than_a_plain_mlp(made, read):
     with pytest.raises(InputError, match=r"action_net.\{0,3\} aren't layers of a plain MLP"):  # such as a LayerNorm between
         read(made.linear(RNG, 3, 4, "action_net.0") | made.linear(RNG, 4, 2, "action_net.3"))
     state = made.linear(RNG, 3, 4, "action_net.0") | made.linear(RNG, 4, 2, "action_net.2")
@@ -82,7 +82,7 @@ def test_damaged_networks(made, read):
             read(made.linear(RNG, 3, 10, "quantile_net.quantile_net.0"), "qrdqn", policy_kwargs={"n_quantiles": num})
 
 
-def test_settings_that_tell_algorithms_apart(read, ppo, sac):
+def test_settings_that_distinguish_algorithms(read, ppo, sac):
     assert read(sac, "sac").algos == ("sac",)
     assert read(sac, "tqc").algos == ("tqc",)
     assert read(ppo, "ppo").algos[0] == "a2c"

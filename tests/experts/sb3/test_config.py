@@ -1,4 +1,4 @@
-"""The five experts trained by others, and what the configuration says of files."""
+"""The five downloaded experts, and the configuration of their files."""
 
 import shutil
 from pathlib import Path

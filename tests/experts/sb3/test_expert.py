@@ -1,4 +1,4 @@
-"""Our actions against Stable-Baselines3's own predict(), or, where that needs sb3-contrib, against torch on weights by hand."""
+"""Actions compared with Stable-Baselines3's predict(), or, where that needs sb3-contrib, with torch on hand-made weights."""
 
 import itertools
 import subprocess
@@ -25,7 +25,7 @@ nn = torch.nn
 
 
 class Env(gym.Env):
-    """Spaces to try: observations are drawn from their own space."""
+    """Spaces to test: observations are drawn from their own space."""
 
     def __init__(self, observation, action):
         self.observation_space, self.action_space = observation, action
@@ -254,7 +254,7 @@ def goals(extra=0):
 
 
 def test_her_before_dict_observations(made, tmp_path):
-    """Its network takes the observation and the desired goal, 13 of 16 numbers; its statistics are for all keys."""
+    """The network takes the observation and the desired goal, 13 of 16 numbers; the statistics cover all keys."""
     state = hidden(made, RNG, "actor.latent_pi", [13, 8]) | made.linear(RNG, 8, 2, "actor.mu")
     seen = Env(spaces.Box(-9, 9, (13,), np.float32), BOX)
     path = made.write_zip(tmp_path / "m.zip", made.settings(seen, "sac", model_class="SAC"), state)
@@ -311,7 +311,7 @@ def test_time_feature_counts_each_slots_own_steps(made, tmp_path):
     ids=["registered", "the run's", "the wrapper's", "default"],
 )
 def test_the_time_feature_counts_the_steps_of_the_training(made, tmp_path, env_id, steps, setting, limit):
-    """An episode that the run cuts off earlier doesn't make the clock go faster."""
+    """A shorter time limit of the run does not change the rate of the time feature."""
     state = {"action_net.0.weight": np.array([[0, 0, 0, 1], [0, 0, 1, 0]], np.float32)}
     seen = Env(spaces.Box(-9, 9, (4,), np.float32), BOX)
     path = made.write_zip(tmp_path / "m.zip", made.settings(seen, "linear ars"), state)

@@ -37,7 +37,7 @@ def fit(made, tmp_path):
     return fit
 
 
-def test_what_fits(fit):
+def test_matching_spaces_are_accepted(fit):
     fit(VECTOR, BOX)
     fit(VECTOR, BOX, mean=np.zeros(3), squashed=True)
     fit(VECTOR, spaces.Discrete(2), trained=(VECTOR, spaces.Discrete(2)))
@@ -45,7 +45,7 @@ def test_what_fits(fit):
     fit(spaces.Box(-5, 5, (3,), np.float64), BOX)  # bounds and width of observations may differ
 
 
-def test_the_order_is_that_of_the_training(fit):
+def test_the_order_is_the_one_used_in_training(fit):
     one, two = spaces.Box(-1, 1, (1,), np.float32), spaces.Box(-1, 1, (2,), np.float32)
     trained, has = spaces.Dict([("z", one), ("a", two)]), spaces.Dict([("a", two), ("z", one)])
     assert fit(has, BOX, (trained, BOX)) == ["obs/z", "obs/a"]

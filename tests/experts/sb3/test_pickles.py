@@ -51,7 +51,7 @@ def test_a_malicious_pickle_executes_nothing(tmp_path, protocol):
         b"ccollections\nOrderedDict\n(}S'__init__'\nS'touch %s'\nstR.",
     ],
 )
-def test_allowed_names_stay_inert(tmp_path, program):
+def test_allowed_names_become_inert_records(tmp_path, program):
     marker = tmp_path / "executed"
     try:
         pickles.read(program.replace(b"%s", str(marker).encode()), "x")
@@ -102,12 +102,12 @@ def test_arrays_are_read(protocol, value):
 
 
 @pytest.mark.parametrize("value", [np.array([{}, None]), np.zeros(2, [("a", "f8")]), np.array(["abc"]), "text", None, {}])
-def test_what_is_no_array_of_numbers_is_refused(value):
+def test_anything_but_an_array_of_numbers_is_refused(value):
     with pytest.raises(InputError, match=r"only numbers are read|in place of an array"):
         pickles.array(pickles.read(pickle.dumps(value, 4), "x"))
 
 
-def test_an_array_that_lies_about_its_size():
+def test_an_array_with_a_false_size_is_refused():
     data = pickle.dumps(np.zeros(3), 4).replace(b"K\x03\x85", b"J\xff\xff\xff\x7f\x85")
     with pytest.raises(InputError, match=r"a damaged array"):
         pickles.array(pickles.read(data, "x"))
@@ -132,7 +132,7 @@ def test_ordered_dictionaries_are_plain_ones():
     ],
     ids=["copies", "memo key", "set", "bytearray", "bytes", "frame", "digits", "instructions", "an argument"],
 )
-def test_a_short_pickle_cannot_ask_for_much(data):
+def test_a_short_pickle_uses_little_memory_and_time(data):
     tracemalloc.start()
     try:
         with contextlib.suppress(InputError):
@@ -142,7 +142,7 @@ def test_a_short_pickle_cannot_ask_for_much(data):
         tracemalloc.stop()
 
 
-def test_what_sets_hold_is_left_out():
+def test_the_contents_of_sets_are_ignored():
     for protocol in (2, 3, 4):
         value = pickles.read(pickle.dumps({"a": {1, 2}, "b": frozenset("x"), "c": 3}, protocol), "x")
         assert value["c"] == 3

@@ -1,4 +1,4 @@
-"""What is on no list is refused: policy classes, feature extractors, activations and keyword arguments."""
+"""Unknown policy classes, feature extractors, activations and keyword arguments are refused."""
 
 import sys
 from types import SimpleNamespace
@@ -42,7 +42,7 @@ def test_other_policy_classes(settings, policy, what):
         settings(policy)
 
 
-def test_a_class_that_is_not_what_it_says(made, settings):
+def test_a_class_with_a_false_name_is_refused(made, settings):
     entry = made.class_entry("own.OwnPolicy") | {"__module__": "stable_baselines3.common.policies"}
     with pytest.raises(InputError, match=r"stable_baselines3.common.policies \(saved with its code\) isn't supported"):
         settings(policy_class=entry)
@@ -53,7 +53,7 @@ def test_a_class_that_is_not_what_it_says(made, settings):
             settings(policy_class=missing)
 
 
-def test_what_the_policy_was_made_with(settings):
+def test_the_policys_keyword_arguments_are_checked(settings):
     own = "<class 'own.Scaled'>"
     with pytest.raises(InputError, match=r"its feature extractor <class 'own.Scaled'> isn't supported, only FlattenExtractor"):
         settings(policy_kwargs={"features_extractor_class": own})
@@ -123,7 +123,7 @@ class ReLU(nn.Module):
 
 @pytest.mark.parametrize("by", ["name", "value"])
 @pytest.mark.filterwarnings("ignore:You are trying to run")
-def test_what_stable_baselines3_saves_of_a_users_own(tmp_path, monkeypatch, by):
+def test_user_classes_saved_by_stable_baselines3_are_refused(tmp_path, monkeypatch, by):
     sb3 = pytest.importorskip("stable_baselines3", reason="the sb3 extra isn't installed")
     (tmp_path / "owns.py").write_text(OWN)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -157,7 +157,7 @@ def test_what_stable_baselines3_saves_of_a_users_own(tmp_path, monkeypatch, by):
 @pytest.mark.parametrize("algo", ["CrossQ", "RecurrentPPO", "MaskablePPO"])
 @pytest.mark.filterwarnings("ignore:You are trying to run")
 @pytest.mark.filterwarnings("ignore:.*replay buffer.*")
-def test_what_sb3_contrib_saves_of_other_networks(tmp_path, algo):
+def test_other_networks_of_sb3_contrib_are_refused(tmp_path, algo):
     contrib = pytest.importorskip("sb3_contrib", reason="sb3_contrib isn't installed")
     policy = "MlpLstmPolicy" if algo == "RecurrentPPO" else "MlpPolicy"
     env = "CartPole-v1" if algo == "MaskablePPO" else "Pendulum-v1"

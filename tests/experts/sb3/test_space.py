@@ -30,7 +30,7 @@ def entry(data):
     ids=repr,
 )
 @pytest.mark.parametrize("protocol", [2, 4, 5])
-def test_reads_what_gymnasium_pickles(space, protocol):
+def test_spaces_pickled_by_gymnasium_are_read(space, protocol):
     for seeded in (False, True):
         if seeded:
             space.seed(0)  # the random generator is pickled too
@@ -40,7 +40,7 @@ def test_reads_what_gymnasium_pickles(space, protocol):
             assert list(read.spaces) == ["z", "a"]
 
 
-def test_what_is_no_space_of_gymnasium():
+def test_other_spaces_are_refused():
     for value, fault in (
         (1, "a space of kind int, which isn't one of Gymnasium's"),
         (spaces.Text(3), "a space of kind Text, which isn't supported"),
@@ -56,7 +56,7 @@ def test_what_is_no_space_of_gymnasium():
         read_space({":serialized:": "?"}, "x")
 
 
-def test_sizes_are_checked_before_anything_is_made():
+def test_sizes_are_checked_before_anything_is_allocated():
     program = b"cgymnasium.spaces.multi_binary\nMultiBinary\n)\x81}(S'n'\nI10000000000\nub."
     with pytest.raises(InputError, match=r"a MultiBinary of \(?\[?10000000000"):
         read_space(entry(program), "x")

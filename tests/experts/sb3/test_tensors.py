@@ -38,7 +38,7 @@ def test_equals_torch(zipped):
         np.testing.assert_array_equal(got[name], value.detach().float().numpy(), err_msg=name)
 
 
-def test_what_was_read_is_known():
+def test_the_names_that_were_read_are_recorded():
     got = read_tensors(saved(torch.nn.Linear(2, 3).state_dict()), "x")
     assert "weight" in got
     assert "other" not in got
@@ -70,7 +70,7 @@ def test_a_tensor_larger_than_its_bytes_is_refused(zipped):
     [torch.zeros(2), {"a": 1}, {"a": {"b": torch.zeros(2)}}, [torch.zeros(2)], {"a": torch.zeros(2).to_sparse()}],
     ids=repr,
 )
-def test_what_is_no_dictionary_of_tensors_is_refused(zipped, value):
+def test_anything_but_a_dictionary_of_tensors_is_refused(zipped, value):
     with pytest.raises(
         InputError, match=r"x refused, not plain weights: (it is not a dictionary of tensors|refused, it asks for)"
     ):
@@ -91,7 +91,7 @@ def test_members_that_unpack_to_more_than_they_hold_are_refused():
         read_tensors(inner.getvalue(), "x")
 
 
-def test_a_stream_cut_off_or_of_another_kind():
+def test_a_truncated_or_foreign_stream_is_refused():
     data = saved({"a": torch.arange(6.0)}, zipped=False)
     for size in range(0, len(data), 7):
         with pytest.raises(InputError, match=r"x refused, not plain weights"):

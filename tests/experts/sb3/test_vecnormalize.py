@@ -66,7 +66,7 @@ def test_a_real_file_of_old_gym():
 
 
 def test_a_set_among_the_attributes(tmp_path):
-    """Versions before 1.3 kept the keys to be normalised as a set."""
+    """Versions before 1.3 stored the keys to normalise as a set."""
     vec = saved(tmp_path / "v.pkl", Tree())
     vec.old_keys = set()
     for protocol in (3, 4):
