@@ -13,7 +13,8 @@ from distil.interchange.hdf5 import Hdf5Import
 from distil.interchange.imitation import ImitationExport, ImitationImport
 from distil.interchange.lerobot import LeRobotImport
 from distil.interchange.lerobot_writer import LeRobotExport
-from distil.interchange.minari import MinariExport, MinariImport
+from distil.interchange.minari import MinariImport
+from distil.interchange.minari_writer import MinariExport
 from distil.interchange.npz import NpzImport
 from distil.interchange.parquet import ParquetExport, ParquetImport
 from distil.interchange.rlds import RldsImport

@@ -1,4 +1,4 @@
-"""Minari datasets, through the minari package: read from its HDF5, Arrow and Parquet storage, written to any of them.
+"""Minari datasets, read through the minari package from its HDF5, Arrow and Parquet storage.
 
 What Minari has no field for travels in its infos (labels, who acted) and in metadata (seed, uid, spaces); other readers
 pass over it. Images are written losslessly; Minari's own default, JPEG, comes back as it was decoded.
@@ -7,42 +7,27 @@ pass over it. Images are written losslessly; Minari's own default, JPEG, comes b
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 from gymnasium import spaces
 
 from distil.errors import InputError
 from distil.interchange.arrow_files import open_arrow
-from distil.interchange.base import Contents, Exporter, Importer, fresh, require
+from distil.interchange.base import Contents, Importer, require
 from distil.interchange.columns import require_plausible
-from distil.interchange.episodes import (
-    BadEpisodeError,
-    Finding,
-    Once,
-    Report,
-    demonstration,
-    facts,
-    fit,
-    one_line,
-    read_facts,
-    said_of_joined,
-)
+from distil.interchange.episodes import BadEpisodeError, Finding, Once, Report, one_line, said_of_joined
 from distil.interchange.guard import require_inside
 from distil.interchange.hdf5_files import open_hdf5
 from distil.interchange.minari_actions import Actions, choose_actions
-from distil.interchange.spaces import gym_space
+from distil.interchange.minari_episode import read_episode
+from distil.interchange.minari_writer import ID
 from distil.spaces import SpaceSpec, observation_spec
 from distil.store.schema import StoreSpec, spec_from_json
-from distil.store.snapshot import Snapshot
-from distil.success import SUCCESS_KEYS, success_of
-from distil.types import Array, Episode
+from distil.types import Episode
 
-_ID = re.compile(r"([-_\w]+/)*[-_\w]+-v\d+")
 _FAULTS = (OSError, KeyError, ValueError, TypeError, IndexError, AssertionError, AttributeError, RuntimeError)
 
 
@@ -108,7 +93,7 @@ def _folder(source: Path) -> Path:
     for folder in (source, source / "data"):
         if (folder / "metadata.json").is_file():
             return folder
-    if not source.exists() and _ID.fullmatch(source.as_posix()):
+    if not source.exists() and ID.fullmatch(source.as_posix()):
         root = require("minari.storage.datasets_root_dir", "minari")
         folder = Path(root.get_dataset_path(source.as_posix())) / "data"
         if (folder / "metadata.json").is_file():
@@ -162,6 +147,10 @@ class _EpisodeFiles:
             raise BadEpisodeError("has no data") from None
 
 
+def _load(files: _EpisodeFiles, index: int, **options: Any) -> Episode:
+    return read_episode(*files.read(index), index, **options)
+
+
 def _numbers(space: spaces.Space[Any], path: str, known: dict[str, str]) -> spaces.Space[Any]:
     """Return the space without its Dicts' keys of text and the like; `known` gets each leaf's path, and why it's left out."""
     if isinstance(space, spaces.Dict):
@@ -208,179 +197,3 @@ def _env(raw: Mapping[str, Any]) -> dict[str, Any]:
         return {"kind": "gym", "id": str(data["id"]), "kwargs": dict(data.get("kwargs") or {})}
     except (KeyError, ValueError, TypeError):
         return {}
-
-
-def _load(
-    files: _EpisodeFiles,
-    index: int,
-    *,
-    spec: StoreSpec,
-    actions: Actions,
-    own: bool,
-    source: str,
-    labelled: bool,
-    note: Once,
-) -> Episode:
-    data, about = files.read(index)
-    num = len(data["rewards"])
-    if int(about.get("total_steps", num)) != num:
-        raise BadEpisodeError(f"has {num} steps where its metadata says {int(about['total_steps'])}")
-    ends = {name: np.asarray(data[name]).astype(bool).reshape(-1) for name in ("terminations", "truncations")}
-    for name, flags in ends.items():
-        if len(flags) != num or np.any(flags[:-1]):
-            raise BadEpisodeError(f"{name} is set before the last step", step=int(np.argmax(flags)))
-    try:
-        leaves = spec.observation.flatten(data["observations"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadEpisodeError(f"its observations don't have the space's keys ({error})") from None
-    episode = demonstration(
-        observations={leaf.name: fit(leaves[leaf.name], leaf, num + 1) for leaf in spec.observation.leaves},
-        actions=fit(actions.read(data["actions"]), spec.action.leaf, num),
-        rewards=np.asarray(data["rewards"], np.float64).reshape(-1),
-        terminated=bool(num and ends["terminations"][-1]),
-        truncated=bool(num and ends["truncations"][-1]),
-        labelled=labelled,
-        seed=_seed(about, index, source, note),
-        source=source,
-        success=_success(data.get("infos") or {}, num),
-        infos=_infos(data.get("infos") or {}, spec.infos, num) if spec.infos and not own else None,
-    )
-    return _with_own(episode, data["infos"], about, spec) if own else episode
-
-
-def _seed(about: Mapping[str, Any], index: int, source: str, note: Once) -> int:
-    """Return an episode's seed; 0, and a note, for those of Minari's own that are too large for a store."""
-    seed = int(about.get("seed") or 0)
-    if -(1 << 63) <= seed < 1 << 63:
-        return seed
-    what = f"its seed {seed} is above the largest that a store holds, 2**63 - 1: such seeds are left out"
-    note(Finding(file=source, episode=f"episode_{index}", what=what))
-    return 0
-
-
-def _infos(infos: Mapping[str, Any], names: tuple[str, ...], num: int) -> tuple[str, ...]:
-    """Return each step's chosen infos as JSON."""
-    for name in names:
-        if name not in infos:
-            raise BadEpisodeError(f"has no infos {name!r}; there are {', '.join(sorted(infos)) or 'none'}")
-    rows = {name: _info_rows(infos[name], name, num) for name in names}
-    return tuple(json.dumps({name: _plain(rows[name][t]) for name in names}) for t in range(num))
-
-
-def _info_rows(rows: Any, name: str, num: int) -> Any:
-    """Return an info's row of each step. Minari's first row is the reset's, unless the reset had no such key."""
-    if isinstance(rows, Mapping):
-        raise BadEpisodeError(f"its infos {name!r} are a group ({', '.join(rows)}), not one value a step")
-    if len(rows) not in (num, num + 1):
-        raise BadEpisodeError(f"its infos {name!r} aren't one value a step")
-    return rows[1:] if len(rows) == num + 1 else rows
-
-
-def _success(infos: Mapping[str, Any], num: int) -> bool | None:
-    values = {name: infos[name] for name in SUCCESS_KEYS if name in infos and not isinstance(infos[name], Mapping)}
-    rows = {name: _info_rows(value, name, num) for name, value in values.items() if len(value) in (num, num + 1)}
-    return success_of([{name: row[step] for name, row in rows.items()} for step in range(num)])
-
-
-def _plain(value: Any) -> Any:
-    return value.decode(errors="replace") if isinstance(value, bytes) else np.asarray(value).tolist()
-
-
-def _with_own(episode: Episode, infos: Mapping[str, Any], about: Mapping[str, Any], spec: StoreSpec) -> Episode:
-    """Return the episode with what `MinariExport` put beside Minari's fields."""
-    try:
-        num, texts = episode.length, [_text(text) for text in infos["distil_infos"][:-1]] if spec.infos else None
-        extra = {"infos": tuple(texts)} if texts is not None else {}
-        names = ("actions", "expert_actions") if "distil_actions" in infos else ("expert_actions",)
-        stored = {name: np.asarray(infos[f"distil_{name}"])[:-1] for name in names}
-        marks = {name: np.asarray(infos[f"distil_{name}"], np.uint8)[:-1] for name in ("labelled", "acted_by_expert")}
-        arrays = {name: fit(rows, spec.action.leaf, num) for name, rows in stored.items()}
-        return Episode(**(vars(episode) | arrays | marks | extra | read_facts(json.loads(about["distil"]))))
-    except (KeyError, ValueError, TypeError) as error:
-        raise BadEpisodeError(f"what distil wrote beside it is damaged ({error})") from None
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-class MinariExport(Exporter):
-    """Options to write a Minari dataset folder; `minari.load_dataset(id)` finds it below MINARI_DATASETS_PATH."""
-
-    summary: ClassVar[str] = "Minari dataset folder"
-    kind: Literal["minari"] = "minari"
-    storage: Literal["hdf5", "arrow", "parquet"] = "hdf5"
-    dataset_id: str = ""  # default: the target's name, with -v0 if it has no version
-
-    def write(self, snapshot: Snapshot, target: Path, *, report: Report) -> None:
-        """See `Exporter.write`."""
-        minari = require("minari", "minari")
-        storage_module = require("minari.dataset.minari_storage", "minari")
-        buffer = require("minari.data_collector.episode_buffer", "minari").EpisodeBuffer
-        own = target.absolute().name
-        name = self.dataset_id or (own if _ID.fullmatch(own) else f"{own}-v0")
-        if not _ID.fullmatch(name):
-            raise InputError(f"dataset_id {name!r}: write it as (namespace/)name-v0, of letters, digits, '-' and '_'")
-        spec = snapshot.spec
-        with fresh(target) as part:
-            (part / "data").mkdir(parents=True)
-            storage = storage_module.MinariStorage.new(
-                part / "data",
-                observation_space=gym_space(spec.observation),
-                action_space=gym_space(spec.action),
-                env_spec=_env_spec(spec.env),
-                data_format=self.storage,
-                jpeg_encoding=False,
-            )
-            whole = {"dataset_id": name, "minari_version": minari.__version__, "distil": json.dumps(spec.to_json())}
-            storage.update_metadata(whole)
-            episodes = (snapshot.episode(index) for index in range(snapshot.num_episodes))
-            storage.update_episodes(self._buffer(buffer, spec, episode) for episode in episodes)
-            about = [{"distil": json.dumps(facts(snapshot.episode(i)))} for i in range(snapshot.num_episodes)]
-            storage.update_episode_metadata(about)
-
-    def _buffer(self, make: Callable[..., Any], spec: StoreSpec, episode: Episode) -> Any:
-        num = episode.length
-        last = np.zeros(num, bool)
-        ends = {}
-        for name, flag in (("terminations", episode.terminated), ("truncations", episode.truncated)):
-            ends[name] = last.copy()
-            ends[name][-1] = flag
-        infos: dict[str, Any] = {
-            "distil_expert_actions": _padded(episode.expert_actions),
-            "distil_labelled": [*episode.labelled.tolist(), 0],
-            "distil_acted_by_expert": [*episode.acted_by_expert.tolist(), 0],
-        }
-        if self.actions == "expert":
-            infos["distil_actions"] = _padded(episode.actions)
-        if spec.infos:
-            infos["distil_infos"] = [*(episode.infos or ()), ""]
-        return make(
-            seed=episode.seed,
-            observations=spec.observation.unflatten(episode.observations),
-            actions=self.chosen_actions(episode),
-            rewards=episode.rewards,
-            infos=infos,
-            **ends,
-        )
-
-
-def _padded(actions: Array) -> Any:
-    rows = np.concatenate([actions, np.zeros_like(actions[:1])])
-    return rows if rows.ndim > 1 else rows.tolist()  # minari's Arrow storage can't read arrays of one dimension back
-
-
-def _env_spec(env: Mapping[str, Any]) -> Any:
-    """Return Gymnasium's spec of the environment where its id is registered here, without wrappers of the user's own."""
-    import copy
-
-    import gymnasium
-
-    if not env.get("id") or env.get("wrappers"):
-        return None
-    try:
-        spec = copy.deepcopy(gymnasium.spec(str(env["id"])))
-    except gymnasium.error.Error:
-        return None
-    spec.kwargs.update(env.get("kwargs") or {})
-    return spec

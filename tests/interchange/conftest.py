@@ -104,3 +104,10 @@ def same() -> Same:
 @pytest.fixture
 def all_episodes() -> Callable[[Snapshot], list[Episode]]:
     return lambda snapshot: [snapshot.episode(index) for index in range(snapshot.num_episodes)]
+
+
+@pytest.fixture
+def minari_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of Minari's local datasets."""
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    return tmp_path / "minari"

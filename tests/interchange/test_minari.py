@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,20 +13,12 @@ import pytest
 from gymnasium import spaces
 
 from distil.errors import InputError, RunError
-from distil.interchange.minari import MinariExport, MinariImport
-from distil.interchange.transfer import export_store, import_store
-from distil.store import Snapshot
+from distil.interchange.minari import MinariImport
+from distil.interchange.transfer import import_store
 from distil.types import Episode
 
 minari = pytest.importorskip("minari", reason="needs pip install 'distil[minari]'")
-MakeStore = Callable[..., Snapshot]
 STORAGES = ["hdf5", "arrow", "parquet"]
-
-
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
-    return tmp_path / "minari"
 
 
 def make_dataset(storage: str, buffers: Sequence[Any], observation: Any = None, name: str = "made/pole-v0") -> Any:
@@ -59,7 +51,7 @@ def episode_buffer(seed: int, num: int, **changes: Any) -> Any:
 
 
 @pytest.mark.parametrize("storage", STORAGES)
-def test_what_minari_made_comes_whole(root: Path, tmp_path: Path, storage: str) -> None:
+def test_what_minari_made_comes_whole(minari_root: Path, tmp_path: Path, storage: str) -> None:
     """CORRECTNESS 1 and 2: terminated is not truncated, and the final observation is kept."""
     buffers = [episode_buffer(seed, num) for seed, num in ((3, 5), (4, 1), (5, 9))]
     dataset = make_dataset(storage, buffers)
@@ -78,51 +70,12 @@ def test_what_minari_made_comes_whole(root: Path, tmp_path: Path, storage: str) 
         assert (ours.seed, ours.source, ours.labelled.all()) == (buffer.seed, "minari:made/pole-v0", True)
         assert ours.infos is not None
         assert json.loads(ours.infos[0]) == {"height": 0.5}
-    again = import_store(MinariImport(infos=("height",)), root / "made" / "pole-v0", tmp_path / "store")
+    again = import_store(MinariImport(infos=("height",)), minari_root / "made" / "pole-v0", tmp_path / "store")
     assert (again.num_added, again.num_present, again.snapshot.digest) == (0, 3, snapshot.digest)
 
 
 @pytest.mark.parametrize("storage", STORAGES)
-@pytest.mark.parametrize("mixed", [False, True])
-def test_round_trip(
-    root: Path, tmp_path: Path, make_store: MakeStore, same: Any, all_episodes: Any, storage: str, mixed: bool
-) -> None:
-    nested = spaces.Dict(
-        image=spaces.Box(0, 255, (36, 34, 3), np.uint8),
-        state=spaces.Tuple([spaces.Box(-np.inf, np.inf, (3,), np.float64), spaces.Discrete(5, start=2)]),
-    )
-    snapshot = make_store(nested, spaces.Discrete(3, start=1) if mixed else spaces.MultiDiscrete([3, 4]), mixed=mixed)
-    export_store(MinariExport(storage=storage), snapshot, root / "trip" / "it-v2")
-    back = import_store(MinariImport(), root / "trip" / "it-v2", tmp_path / "back").snapshot
-    assert back.spec == snapshot.spec
-    same(all_episodes(snapshot), all_episodes(back))
-
-
-@pytest.mark.parametrize("storage", STORAGES)
-def test_minari_reads_what_is_exported(root: Path, make_store: MakeStore, all_episodes: Any, storage: str) -> None:
-    snapshot = make_store(mixed=True)
-    export_store(MinariExport(storage=storage, dataset_id="ours/made-v3"), snapshot, root / "ours" / "made-v3")
-    dataset = minari.load_dataset("ours/made-v3")
-    assert (dataset.total_episodes, dataset.total_steps) == (3, 12)
-    for ours, theirs in zip(all_episodes(snapshot), dataset.iterate_episodes(), strict=True):
-        np.testing.assert_array_equal(theirs.observations, ours.observations["obs"])
-        np.testing.assert_array_equal(theirs.actions, ours.actions)
-        np.testing.assert_array_equal(theirs.rewards, ours.rewards)
-        assert (theirs.terminations[-1], theirs.truncations[-1]) == (ours.terminated, ours.truncated)
-        assert not theirs.truncations[:-1].any()
-        assert dataset.action_space == spaces.Box(np.float32([-1, -2.5]), np.float32([1, 2.5]))
-
-
-def test_the_expert_s_actions_need_all_labels(tmp_path: Path, make_store: MakeStore, all_episodes: Any) -> None:
-    with pytest.raises(
-        InputError, match=r"episode stream-000[0-2]: no expert's label at step \d; export with actions=executed"
-    ):
-        export_store(MinariExport(actions="expert"), make_store(mixed=True), tmp_path / "x-v0")
-    assert [path.name for path in tmp_path.iterdir()] == ["store"]
-
-
-@pytest.mark.parametrize("storage", STORAGES)
-def test_bad_episodes_are_named(root: Path, tmp_path: Path, storage: str) -> None:
+def test_bad_episodes_are_named(minari_root: Path, tmp_path: Path, storage: str) -> None:
     poisoned = np.zeros((5, 4), np.float32)
     poisoned[2, 1] = np.nan
     early = np.array([False, True, False])
@@ -134,50 +87,42 @@ def test_bad_episodes_are_named(root: Path, tmp_path: Path, storage: str) -> Non
     ]
     make_dataset(storage, buffers)
     with pytest.raises(RunError, match=r"pole-v0/data: episode episode_1, step 2: obs is NaN or infinite; .*--skip-bad"):
-        import_store(MinariImport(), root / "made" / "pole-v0", tmp_path / "a")
-    result = import_store(MinariImport(), root / "made" / "pole-v0", tmp_path / "b", skip_bad=True)
+        import_store(MinariImport(), minari_root / "made" / "pole-v0", tmp_path / "a")
+    result = import_store(MinariImport(), minari_root / "made" / "pole-v0", tmp_path / "b", skip_bad=True)
     assert (result.num_added, result.num_skipped) == (1, 3)
     assert "step 1: terminations is set before the last step" in str(result.findings[1])
     assert "step 2: action is not one of its 2 choices" in str(result.findings[2])
 
 
-def test_lossy_images_are_reported(root: Path, tmp_path: Path) -> None:
+def test_lossy_images_are_reported(minari_root: Path, tmp_path: Path) -> None:
     space = spaces.Box(0, 255, (40, 40, 3), np.uint8)
     images = np.random.default_rng(0).integers(0, 256, (4, 40, 40, 3)).astype(np.uint8)
     dataset = make_dataset("hdf5", [episode_buffer(1, 3, observations=images)], observation=space)
-    result = import_store(MinariImport(), root / "made" / "pole-v0", tmp_path / "store")
+    result = import_store(MinariImport(), minari_root / "made" / "pole-v0", tmp_path / "store")
     assert "JPEG" in str(result.findings[0])
     np.testing.assert_array_equal(result.snapshot.episode(0).observations["obs"], dataset[0].observations)
 
 
-def test_wrong_sources(root: Path, tmp_path: Path) -> None:
+def test_wrong_sources(minari_root: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder or local dataset"):
         import_store(MinariImport(), Path("none/such-v0"), tmp_path / "store")
     with pytest.raises(InputError, match="no Minari dataset there"):
         import_store(MinariImport(), tmp_path, tmp_path / "store")
     make_dataset("arrow", [episode_buffer(1, 3)])
-    metadata = root / "made" / "pole-v0" / "data" / "metadata.json"
+    metadata = minari_root / "made" / "pole-v0" / "data" / "metadata.json"
     data = json.loads(metadata.read_text())
     del data["observation_space"]
     metadata.write_text(json.dumps(data))
     with pytest.raises(InputError, match="has no observation_space"):
-        import_store(MinariImport(), root / "made" / "pole-v0", tmp_path / "store")
+        import_store(MinariImport(), minari_root / "made" / "pole-v0", tmp_path / "store")
 
 
-def test_no_label_unless_demonstrations(root: Path, tmp_path: Path) -> None:
+def test_no_label_unless_demonstrations(minari_root: Path, tmp_path: Path) -> None:
     make_dataset("hdf5", [episode_buffer(1, 3)])
     episode = import_store(MinariImport(demonstrations=False), Path("made/pole-v0"), tmp_path / "s").snapshot.episode(0)
     assert isinstance(episode, Episode)
     assert not episode.labelled.any()
     assert not episode.acted_by_expert.any()
-
-
-def test_the_experts_actions_as_minaris_own(
-    root: Path, tmp_path: Path, make_store: MakeStore, same: Any, all_episodes: Any
-) -> None:
-    snapshot = make_store(action=spaces.Discrete(4))
-    export_store(MinariExport(actions="expert"), snapshot, root / "labels-v0")
-    same(all_episodes(snapshot), all_episodes(import_store(MinariImport(), Path("labels-v0"), tmp_path / "b").snapshot))
 
 
 def text_dataset() -> Any:
@@ -188,7 +133,7 @@ def text_dataset() -> Any:
     return make_dataset("hdf5", [buffer], space, "made/text-v0"), state
 
 
-def test_a_key_of_text_is_left_out(root: Path, tmp_path: Path) -> None:
+def test_a_key_of_text_is_left_out(minari_root: Path, tmp_path: Path) -> None:
     _, state = text_dataset()
     result = import_store(MinariImport(), Path("made/text-v0"), tmp_path / "store")
     assert "left out, as only numbers are read: mission (text)" in str(result.findings[0])
@@ -196,7 +141,7 @@ def test_a_key_of_text_is_left_out(root: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(result.snapshot.episode(0).observations["obs/state"], state)
 
 
-def test_keys_are_chosen(root: Path, tmp_path: Path) -> None:
+def test_keys_are_chosen(minari_root: Path, tmp_path: Path) -> None:
     parts = spaces.Tuple([spaces.Box(-9, 9, (2,), np.float32), spaces.Discrete(5)])
     space = spaces.Dict(at=spaces.Dict(x=spaces.Discrete(3), y=spaces.Discrete(3)), parts=parts, word=spaces.Text(9))
     rows = {"x": np.arange(6) % 3, "y": np.zeros(6, np.int64)}
@@ -236,14 +181,14 @@ def test_keys_are_chosen(root: Path, tmp_path: Path) -> None:
         ({"success": {"left": [1.0, 1.0, 1.0]}}, None),
     ],
 )
-def test_success_comes_along(root: Path, tmp_path: Path, storage: str, infos: Any, success: Any) -> None:
+def test_success_comes_along(minari_root: Path, tmp_path: Path, storage: str, infos: Any, success: Any) -> None:
     if storage != "hdf5" and len(next(iter(infos.values()))) < 3:
         pytest.skip("minari's Arrow storage takes plain infos with the reset's row only")
     make_dataset(storage, [episode_buffer(1, 2, infos=infos)])
     assert import_store(MinariImport(), Path("made/pole-v0"), tmp_path / "store").snapshot.episode(0).success is success
 
 
-def test_infos_without_the_reset_s_row(root: Path, tmp_path: Path) -> None:
+def test_infos_without_the_reset_s_row(minari_root: Path, tmp_path: Path) -> None:
     make_dataset("hdf5", [episode_buffer(1, 5, infos={"height": [0.5, 1.0, 1.5, 2.0, 2.5]})])
     snapshot = import_store(MinariImport(infos=("height",)), Path("made/pole-v0"), tmp_path / "store").snapshot
     infos = snapshot.episode(0).infos
@@ -253,7 +198,7 @@ def test_infos_without_the_reset_s_row(root: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("storage", STORAGES)
 @pytest.mark.parametrize(("shape", "dtype"), [((40, 36), np.uint16), ((40, 36, 1), np.float32), ((40, 36), np.uint8)])
-def test_depth_maps(root: Path, tmp_path: Path, storage: str, shape: tuple[int, ...], dtype: Any) -> None:
+def test_depth_maps(minari_root: Path, tmp_path: Path, storage: str, shape: tuple[int, ...], dtype: Any) -> None:
     high = np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 10.0
     depth = np.random.default_rng(0).uniform(0, high, (6, *shape)).astype(dtype)
     made = make_dataset(storage, [episode_buffer(1, 5, observations=depth)], spaces.Box(0, high, shape, dtype))
@@ -262,9 +207,9 @@ def test_depth_maps(root: Path, tmp_path: Path, storage: str, shape: tuple[int, 
     np.testing.assert_array_equal(back.observations["obs"], np.reshape(theirs, depth.shape))
 
 
-def test_minari_is_given_sound_files_only(root: Path, tmp_path: Path) -> None:
+def test_minari_is_given_sound_files_only(minari_root: Path, tmp_path: Path) -> None:
     """CORRECTNESS 37: nothing outside the folder is read, and counts are compared with what is there."""
-    folder = root / "made" / "pole-v0" / "data"
+    folder = minari_root / "made" / "pole-v0" / "data"
     make_dataset("hdf5", [episode_buffer(1, 5)])
     metadata = json.loads((folder / "metadata.json").read_text())
     (folder / "metadata.json").write_text(json.dumps(metadata | {"total_episodes": 10**12}))
@@ -282,10 +227,10 @@ def test_minari_is_given_sound_files_only(root: Path, tmp_path: Path) -> None:
         import_store(MinariImport(), folder, tmp_path / "store")
 
 
-def test_compressed_batches_are_bounded(root: Path, tmp_path: Path) -> None:
+def test_compressed_batches_are_bounded(minari_root: Path, tmp_path: Path) -> None:
     """A few bytes of Arrow may claim any size, which Arrow allocates."""
     make_dataset("arrow", [episode_buffer(1, 5)])
-    folder = root / "made" / "pole-v0" / "data" / "0"
+    folder = minari_root / "made" / "pole-v0" / "data" / "0"
     (file,) = (path for path in folder.iterdir() if path.suffix != ".json")
     with pa.ipc.open_file(str(file)) as reader:
         table = reader.read_all()
@@ -299,15 +244,15 @@ def test_compressed_batches_are_bounded(root: Path, tmp_path: Path) -> None:
         import_store(MinariImport(), Path("made/pole-v0"), tmp_path / "bad")
 
 
-def test_a_seed_too_large_for_a_store_is_left_out_and_said(root: Path, tmp_path: Path) -> None:
+def test_a_seed_too_large_for_a_store_is_left_out_and_said(minari_root: Path, tmp_path: Path) -> None:
     """Minari draws seeds of 64 bits without a sign."""
     make_dataset("hdf5", [replace(episode_buffer(1, 3), seed=seed) for seed in ((1 << 63) + 5, (1 << 63) - 1)])
-    result = import_store(MinariImport(), root / "made/pole-v0", tmp_path / "store")
+    result = import_store(MinariImport(), minari_root / "made/pole-v0", tmp_path / "store")
     assert [result.snapshot.episode(i).seed for i in range(2)] == [0, (1 << 63) - 1]
     assert sum("its seed 9223372036854775813 is above the largest" in finding.what for finding in result.findings) == 1
 
 
-def test_actions_of_several_keys_are_joined(root: Path, tmp_path: Path) -> None:
+def test_actions_of_several_keys_are_joined(minari_root: Path, tmp_path: Path) -> None:
     space = spaces.Dict(turn=spaces.Box(-1, 1, (2,), np.float32), grip=spaces.Discrete(2))
     actions = {"turn": np.full((3, 2), 0.5, np.float32), "grip": np.array([0, 1, 1])}
     with warnings.catch_warnings():
@@ -319,13 +264,13 @@ def test_actions_of_several_keys_are_joined(root: Path, tmp_path: Path) -> None:
             action_space=space,
         )
     with pytest.raises(InputError, match=r"its actions are a Dict: choose and join its parts: action=\["):
-        import_store(MinariImport(), root / "made/arm-v0", tmp_path / "a")
-    result = import_store(MinariImport(action=("grip", "turn")), root / "made/arm-v0", tmp_path / "b")
+        import_store(MinariImport(), minari_root / "made/arm-v0", tmp_path / "a")
+    result = import_store(MinariImport(action=("grip", "turn")), minari_root / "made/arm-v0", tmp_path / "b")
     assert result.snapshot.episode(0).actions.tolist() == [[0, 0.5, 0.5], [1, 0.5, 0.5], [1, 0.5, 0.5]]
     assert any("joined in this order: grip (1), turn (2)" in finding.what for finding in result.findings)
 
 
-def test_infos_that_are_a_group_are_named(root: Path, tmp_path: Path) -> None:
+def test_infos_that_are_a_group_are_named(minari_root: Path, tmp_path: Path) -> None:
     make_dataset("hdf5", [replace(episode_buffer(1, 3), infos={"pose": {"x": np.arange(4)}})])
     with pytest.raises(RunError, match=r"its infos 'pose' are a group \(x\), not one value a step"):
-        import_store(MinariImport(infos=("pose",)), root / "made/pole-v0", tmp_path / "store")
+        import_store(MinariImport(infos=("pose",)), minari_root / "made/pole-v0", tmp_path / "store")
