@@ -7,16 +7,14 @@ adds (spaces, uids, that last observation) is in `meta/distil/`, which LeRobot p
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from distil.errors import InputError, RunError
 from distil.interchange.base import Contents, WithoutFinalObservation
 from distil.interchange.columns import Rows, json_rows, parquet_files, readable, runs, to_numpy
 from distil.interchange.episodes import (
@@ -29,11 +27,11 @@ from distil.interchange.episodes import (
     flags,
     join,
     last_flag,
-    one_line,
     read_facts,
     said_of_joined,
     success_in,
 )
+from distil.interchange.lerobot_meta import IMAGES, column, frame_shape, read_episodes, read_info, read_own, why_not
 from distil.interchange.lerobot_video import Films
 from distil.interchange.pictures import decode_images
 from distil.interchange.spaces import action_of, leaf_of, observation_of
@@ -42,7 +40,6 @@ from distil.store.schema import StoreSpec, spec_from_json
 from distil.success import flag
 from distil.types import Array, Episode
 
-IMAGES = ("video", "image")
 _ENDS = ("next.terminated", "next.truncated")
 _REWARDS = ("next.reward", "reward")
 _SUCCESS = ("next.success", "next.is_success", "is_success", "success")  # of frames, or of a row of meta/episodes
@@ -77,12 +74,12 @@ class Dataset:
     def __init__(self, options: LeRobotImport, source: Path, report: Report) -> None:
         """Read the metadata; InputError if this isn't LeRobot's format v3 or a chosen feature isn't there."""
         self._options, self._source, self._report, self._told = options, source, report, set[str]()
-        self.info = _info(source)
+        self.info = read_info(source)
         self.features: dict[str, Any] = self.info["features"]
         self._files = parquet_files(source / "data")
-        self.meta = _episodes(source)
+        self.meta = read_episodes(source)
         self._films = Films(source, self.info, self.meta, report)
-        self.own = _own(source, self.meta)
+        self.own = read_own(source, self.meta)
         if self.own:
             about = json.loads((source / "meta" / "distil" / "spec.json").read_bytes())
             self.spec = spec_from_json(about["spec"], str(source / "meta" / "distil" / "spec.json"))
@@ -130,17 +127,17 @@ class Dataset:
             self._films.close()
 
     def _choose(self, report: Report) -> dict[str, str]:
-        known = {name: _fault(feature) for name, feature in self.features.items()}
+        known = {name: why_not(feature) for name, feature in self.features.items()}
         default = [name for name in known if name.startswith("observation")]
         chosen = self._options.choose(known, default, self._source, report)
         if len(keys := self._options.action_keys) > 1:
-            report(Finding(file=str(self._source), what=said_of_joined({key: _shape(self.features[key]) for key in keys})))
+            report(Finding(file=str(self._source), what=said_of_joined({key: frame_shape(self.features[key]) for key in keys})))
         if len(chosen) == 1:
             return {"obs": chosen[0]}
         return {f"obs/{name.removeprefix('observation.')}": name for name in chosen}
 
     def _guess(self) -> StoreSpec:
-        shapes = {leaf: _shape(self.features[name]) for leaf, name in self.names.items()}
+        shapes = {leaf: frame_shape(self.features[name]) for leaf, name in self.names.items()}
         kinds = {leaf: self._dtype(name) for leaf, name in self.names.items()}
         if list(self.names) == ["obs"]:
             observation = SpaceSpec(tree="obs", leaves=(leaf_of("obs", shapes["obs"], kinds["obs"]),))
@@ -152,7 +149,7 @@ class Dataset:
         return StoreSpec(observation=observation, action=action, infos=self._options.infos, env=env)
 
     def _actions(self, table: pa.Table) -> Array:
-        return join({key: _column(table, key, _shape(self.features[key])) for key in self._options.action_keys})
+        return join({key: column(table, key, frame_shape(self.features[key])) for key in self._options.action_keys})
 
     def _dtype(self, name: str) -> str:
         kind = str(self.features[name]["dtype"])
@@ -179,7 +176,7 @@ class Dataset:
     def _look_at_clock(self, table: pa.Table) -> None:
         """Report time stamps that aren't those of the dataset's rate."""
         if "timestamp" in table.column_names:
-            fps, times = float(self.info["fps"]), _column(table, "timestamp", ())
+            fps, times = float(self.info["fps"]), column(table, "timestamp", ())
             off = np.abs(times - np.arange(len(times)) / fps) > 0.5 / fps
             if np.any(off):
                 step = int(np.argmax(off))
@@ -201,7 +198,7 @@ class Dataset:
     def _observation(self, leaf: Leaf, name: str, table: pa.Table, meta: Mapping[str, Any]) -> Array:
         kind, num = self.features[name]["dtype"], table.num_rows
         if kind not in IMAGES:
-            return fit(_column(table, name, _shape(self.features[name])), leaf, num)
+            return fit(column(table, name, frame_shape(self.features[name])), leaf, num)
         images = self._films.take(name, int(meta["episode_index"])) if kind == "video" else _rgb(table[name], name)
         if leaf.shape[0] == 3 and images.shape[1:] != leaf.shape:  # stored with its channels last, kept with them first
             images = np.moveaxis(images, -1, 1)
@@ -215,7 +212,7 @@ class Dataset:
         action = self.spec.action.leaf
         values = self._actions(table)
         reward = next((name for name in _REWARDS if name in self.features), None)
-        rewards = _column(table, reward, ()) if reward else np.zeros(num)
+        rewards = column(table, reward, ()) if reward else np.zeros(num)
         terminated, truncated = self._ends(table) if kept == num else (False, True)
         return demonstration(
             observations=whole,
@@ -238,11 +235,11 @@ class Dataset:
 
     def _ends(self, table: pa.Table) -> tuple[bool, bool]:
         if all(name in self.features for name in _ENDS):
-            terminated, truncated = (last_flag(_column(table, name, ()), name, "frame") for name in _ENDS)
+            terminated, truncated = (last_flag(column(table, name, ()), name, "frame") for name in _ENDS)
             return terminated, truncated
         over = False
         if "next.done" in self.features:
-            done = flags(_column(table, "next.done", ()), "next.done")
+            done = flags(column(table, "next.done", ()), "next.done")
             over = bool(done[-1])
             if np.any(done[:-1]):
                 self._say_once("next.done before its last frame: the episode is taken whole", table, int(np.argmax(done)))
@@ -265,13 +262,13 @@ class Dataset:
             raise BadEpisodeError("its distil facts are damaged") from None
         return Episode(
             observations={name: np.concatenate([values, finals[name][None]]) for name, values in observations.items()},
-            actions=fit(_column(table, executed, action.shape), action, num),
-            expert_actions=fit(_column(table, "expert_action", action.shape), action, num),
-            labelled=_column(table, "labelled", ()).astype(np.uint8),
-            acted_by_expert=_column(table, "acted_by_expert", ()).astype(np.uint8),
-            rewards=_column(table, "next.reward", ()).astype(np.float64),
-            terminated=bool(_column(table, "next.terminated", ())[-1]),
-            truncated=bool(_column(table, "next.truncated", ())[-1]),
+            actions=fit(column(table, executed, action.shape), action, num),
+            expert_actions=fit(column(table, "expert_action", action.shape), action, num),
+            labelled=column(table, "labelled", ()).astype(np.uint8),
+            acted_by_expert=column(table, "acted_by_expert", ()).astype(np.uint8),
+            rewards=column(table, "next.reward", ()).astype(np.float64),
+            terminated=bool(column(table, "next.terminated", ())[-1]),
+            truncated=bool(column(table, "next.truncated", ())[-1]),
             infos=tuple(table["infos"].to_pylist()) if self.spec.infos else None,
             **facts,
         )
@@ -283,65 +280,17 @@ def _absent(folder: Path) -> Episode:
 
 def _require_order(table: pa.Table) -> None:
     """Raise BadEpisodeError unless the columns that count the frames say that these are in order, none left out."""
-    numbers = _column(table, "frame_index", ())
+    numbers = column(table, "frame_index", ())
     steps = {"frame_index": numbers == np.arange(table.num_rows)}
     if "index" in table.column_names:
-        index = _column(table, "index", ())
+        index = column(table, "index", ())
         steps["index"] = index == index[0] + np.arange(table.num_rows)
     if "timestamp" in table.column_names:
-        times = _column(table, "timestamp", ())
+        times = column(table, "timestamp", ())
         steps["timestamp"] = np.concatenate([[True], np.diff(times) > 0])
     for name, right in steps.items():
         if not np.all(right):
             raise BadEpisodeError(f"its frames aren't in order: {name} is out of step", step=int(np.argmin(right)))
-
-
-def _info(source: Path) -> dict[str, Any]:
-    path = source / "meta" / "info.json"
-    try:
-        info = json.loads(path.read_bytes())
-        version, features = str(info["codebase_version"]), info["features"]
-        broken = [name for name, feature in features.items() if not {"dtype", "shape"} <= set(feature)]
-        if broken or not float(info["fps"]) > 0:
-            raise ValueError(f"feature {broken[0]} has no dtype and shape" if broken else f"fps is {info['fps']}")
-    except FileNotFoundError:
-        raise InputError(f"{source}: no LeRobot dataset there (no meta/info.json); give its folder") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: can't be read: {one_line(error)}; give the folder of a whole LeRobot dataset") from None
-    if not version.startswith("v3."):
-        raise InputError(
-            f"{source}: LeRobot format {version}, only v3 is read; convert it with LeRobot's own converter to v3.0"
-        )
-    return dict(info)
-
-
-def _episodes(source: Path) -> dict[int, dict[str, Any]]:
-    """Return episode number -> its row of meta/episodes, without the statistics."""
-    out: dict[int, dict[str, Any]] = {}
-    for file in parquet_files(source / "meta" / "episodes"):
-        try:
-            names = [name for name in pq.read_schema(file).names if not name.startswith("stats/")]
-            rows = pq.read_table(file, columns=names, use_threads=False, partitioning=None).to_pylist()
-            for row in rows:
-                if int(row["episode_index"]) in out:
-                    raise RunError(f"{file}: lists episode {row['episode_index']} twice; restore it from a copy")
-                out[int(row["episode_index"])] = row
-        except (pa.ArrowException, OSError, KeyError) as error:
-            raise RunError(f"{file}: can't be read ({str(error).splitlines()[0][:200]}); restore it from a copy") from None
-    return out
-
-
-def _own(source: Path, meta: dict[int, dict[str, Any]]) -> bool:
-    """Add what distil wrote beside the format to `meta`; False when there is none, or the dataset was edited since."""
-    folder = source / "meta" / "distil"
-    if not (folder / "spec.json").is_file():
-        return False
-    rows = pq.read_table(folder / "episodes.parquet", use_threads=False, partitioning=None).to_pylist()
-    if {row["episode_index"]: row["length"] for row in rows} != {number: row["length"] for number, row in meta.items()}:
-        return False
-    for row in rows:
-        meta[row["episode_index"]]["distil"] = row
-    return True
 
 
 def _finals(spec: StoreSpec, raw: bytes) -> dict[str, Array]:
@@ -354,33 +303,6 @@ def _finals(spec: StoreSpec, raw: bytes) -> dict[str, Array]:
         out[leaf.name] = np.frombuffer(raw, dtype, size, at).reshape(leaf.shape)
         at += size * dtype.itemsize
     return out
-
-
-def _shape(feature: Mapping[str, Any]) -> tuple[int, ...]:
-    """Return one frame's shape; images are decoded with their channels last, also where the feature lists them first."""
-    shape = tuple(int(size) for size in feature["shape"])
-    names: Any = feature.get("names") or []
-    if feature["dtype"] in IMAGES and isinstance(names, Sequence) and names and str(names[0]).startswith("channel"):
-        return (*shape[1:], shape[0])
-    return shape
-
-
-def _fault(feature: Mapping[str, Any]) -> str:
-    """Return why a feature can't be an observation, or nothing."""
-    kind = str(feature["dtype"])
-    try:
-        return "" if kind in IMAGES or np.dtype(kind).kind in "biuf" else "text" if np.dtype(kind).kind in "US" else kind
-    except TypeError:
-        return "text" if kind == "string" else kind
-
-
-def _column(table: pa.Table, name: str, shape: tuple[int, ...]) -> Array:
-    if name not in table.column_names:
-        raise BadEpisodeError(f"has no column {name!r}")
-    values = to_numpy(table[name], table.schema.field(name))
-    if values.size != len(values) * int(np.prod(shape)):
-        raise BadEpisodeError(f"{name} is {list(values.shape[1:])} a frame, should be {list(shape)}")
-    return values.reshape(len(values), *shape)
 
 
 def _rgb(column: pa.ChunkedArray, name: str) -> Array:

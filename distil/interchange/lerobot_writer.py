@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from distil.errors import InputError
 from distil.interchange.base import Exporter, fresh
 from distil.interchange.episodes import Finding, Report, facts
+from distil.interchange.lerobot_features import Feature, arrow_type, dtype_of, features_of, task_table, to_arrow, video_info
 from distil.interchange.lerobot_stats import Statistics, merged, statistics
 from distil.interchange.mp4 import Codec, Mp4Writer
 from distil.interchange.pictures import png
@@ -56,7 +56,7 @@ class LeRobotExport(Exporter):
 
     def write(self, snapshot: Snapshot, target: Path, *, report: Report) -> None:
         """See `Exporter.write`."""
-        layout = _layout(snapshot.spec, self)
+        layout = features_of(snapshot.spec, self.images)
         if any(item.kind == "video" for item in layout):
             report(Finding(file=str(target), what="images are compressed with loss (crf=...); images=png keeps them exact"))
         report(
@@ -70,48 +70,6 @@ class LeRobotExport(Exporter):
                 writer.finish()
             finally:
                 writer.abort()
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Item:
-    """A feature that holds an observation or an action."""
-
-    name: str
-    leaf: Leaf
-    kind: str  # "video", "image", or the dtype
-    shape: tuple[int, ...]  # of one frame as LeRobot has it
-
-    def rows(self, values: Array) -> Array:
-        """Return [T, *shape]: images with their channels last."""
-        if self.kind in ("video", "image") and values.shape[1:] != self.shape:
-            values = np.moveaxis(values, 1, -1)
-        return values.reshape(len(values), *self.shape)
-
-    def to_json(self, info: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        names = ["height", "width", "channels"] if self.kind in ("video", "image") else None
-        return {"dtype": self.kind, "shape": list(self.shape), "names": names} | ({"info": dict(info)} if info else {})
-
-
-def _layout(spec: StoreSpec, options: LeRobotExport) -> list[_Item]:
-    """Return the observations' features; InputError when two would have one name."""
-    out = []
-    for leaf in spec.observation.leaves:
-        is_rgb = leaf.is_image and len(leaf.shape) == 3 and 3 in (leaf.shape[0], leaf.shape[2])
-        key = leaf.name.removeprefix("obs").removeprefix("/").replace("/", ".")
-        if is_rgb:
-            shape = leaf.shape if leaf.shape[2] == 3 else (*leaf.shape[1:], 3)
-            name = f"observation.images.{key}" if key else "observation.image"
-            out.append(_Item(name=name, leaf=leaf, kind="video" if options.images == "video" else "image", shape=shape))
-        else:
-            out.append(_Item(name=f"observation.{key or 'state'}", leaf=leaf, kind=_dtype(leaf), shape=leaf.shape or (1,)))
-    names = [item.name for item in out]
-    if len(set(names)) != len(names):
-        raise InputError(f"two observations would have one name in LeRobot ({', '.join(names)}); rename the space's keys")
-    return out
-
-
-def _dtype(leaf: Leaf) -> str:
-    return str(np.dtype(leaf.dtype))
 
 
 @dataclass(kw_only=True)
@@ -133,7 +91,7 @@ class _Film:
 class _Writer:
     options: LeRobotExport
     spec: StoreSpec
-    layout: list[_Item]
+    layout: list[Feature]
     folder: Path
     episodes: list[dict[str, Any]] = field(default_factory=list)
     own: list[dict[str, Any]] = field(default_factory=list)
@@ -143,9 +101,9 @@ class _Writer:
 
     def __post_init__(self) -> None:
         action = self.spec.action.leaf
-        shape, dtype = action.shape or (1,), _dtype(action)
+        shape, dtype = action.shape or (1,), dtype_of(action)
         names = ["action", "expert_action"] + ["executed_action"] * (self.options.actions == "expert")
-        self._actions = [_Item(name=name, leaf=action, kind=dtype, shape=shape) for name in names]
+        self._actions = [Feature(name=name, leaf=action, kind=dtype, shape=shape) for name in names]
         self._films = {item.name: _Film() for item in self.layout if item.kind == "video"}
         self._data: pq.ParquetWriter | None = None
         self._data_bytes, self._data_number = 0, 0
@@ -204,7 +162,7 @@ class _Writer:
         for meta in self._meta.values():
             meta.close()
         self._meta.clear()
-        pq.write_table(_tasks([self._task]), self.folder / "meta" / "tasks.parquet")
+        pq.write_table(task_table([self._task]), self.folder / "meta" / "tasks.parquet")
         found = {name: {key: v.tolist() for key, v in stat.items()} for name, stat in merged(self.stats).items()}
         _dump(self.folder / "meta" / "stats.json", found)
         _dump(self.folder / "meta" / "info.json", self._info())
@@ -278,14 +236,14 @@ class _Writer:
                 frames = [{"bytes": png(frame), "path": None} for frame in pictures[item.name]]
                 arrays.append(pa.array(frames, item.type))
             else:
-                arrays.append(_arrow(columns[item.name]))
+                arrays.append(to_arrow(columns[item.name]))
         table = pa.table(arrays, schema=self.schema)
         self._data.write_table(table)
         self._data_bytes += table.nbytes
         return {"data/chunk_index": chunk, "data/file_index": file}
 
     def _schema(self) -> pa.Schema:
-        fields = [pa.field(item.name, _arrow_type(item)) for item in (*self.layout, *self._actions) if item.kind != "video"]
+        fields = [pa.field(item.name, arrow_type(item)) for item in (*self.layout, *self._actions) if item.kind != "video"]
         scalars = _STEP_FEATURES | {"next.success": "bool"} | _COUNTERS
         fields += [pa.field(name, pa.from_numpy_dtype(np.dtype(dtype))) for name, dtype in scalars.items()]
         return pa.schema(fields + ([pa.field("infos", pa.string())] if self.spec.infos else []))
@@ -294,7 +252,9 @@ class _Writer:
         features: dict[str, Any] = {}
         for item in (*self.layout, *self._actions):
             film = self._films.get(item.name)
-            features[item.name] = item.to_json(_video_info(self.options, item.shape, film.pix_fmt) if film else None)
+            codec, fps = self.options.codec, self.options.fps
+            video = video_info(item.shape, codec=codec, pix_fmt=film.pix_fmt, fps=fps) if film else None
+            features[item.name] = item.to_json(video)
         scalars = _STEP_FEATURES | {"next.success": "bool"} | ({"infos": "string"} if self.spec.infos else {}) | _COUNTERS
         features |= {name: {"dtype": dtype, "shape": [1], "names": None} for name, dtype in scalars.items()}
         return {
@@ -312,71 +272,6 @@ class _Writer:
             "video_path": _VIDEO if self._films else None,
             "features": features,
         }
-
-
-def _video_info(options: LeRobotExport, shape: tuple[int, ...], pix_fmt: str) -> dict[str, Any]:
-    return {
-        "video.height": shape[0],
-        "video.width": shape[1],
-        "video.channels": 3,
-        "video.codec": options.codec,
-        "video.pix_fmt": pix_fmt,
-        "video.is_depth_map": False,
-        "video.fps": options.fps,
-        "has_audio": False,
-    }
-
-
-def _arrow_type(item: _Item) -> pa.DataType:
-    if item.kind == "image":
-        return pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    kind = pa.from_numpy_dtype(np.dtype(item.kind))
-    if item.shape == (1,):
-        return kind
-    if len(item.shape) == 1:
-        return pa.list_(kind, item.shape[0])
-    for _ in item.shape:
-        kind = pa.list_(kind)
-    return kind
-
-
-def _arrow(values: Array) -> pa.Array:
-    """Return a number a row, a list of a fixed size, or nested lists."""
-    if values.ndim == 1 or values.shape[1:] == (1,):
-        return pa.array(values.reshape(-1))
-    if values.ndim == 2:
-        return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
-    array = pa.array(values.reshape(-1))
-    for size in reversed(values.shape[1:]):
-        offsets = np.arange(0, len(array) + 1, size, dtype=np.int32)
-        array = pa.ListArray.from_arrays(pa.array(offsets), array)
-    return array
-
-
-def _tasks(tasks: list[str]) -> pa.Table:
-    """Return what pandas reads as a frame of `task_index` whose index is the task's text."""
-    table = pa.table({"task_index": pa.array(range(len(tasks)), pa.int64()), "__index_level_0__": pa.array(tasks)})
-    numbers = {
-        "name": "task_index",
-        "field_name": "task_index",
-        "pandas_type": "int64",
-        "numpy_type": "int64",
-        "metadata": None,
-    }
-    index = {
-        "name": None,
-        "field_name": "__index_level_0__",
-        "pandas_type": "unicode",
-        "numpy_type": "object",
-        "metadata": None,
-    }
-    about = {
-        "index_columns": ["__index_level_0__"],
-        "column_indexes": [],
-        "columns": [numbers, index],
-        "pandas_version": "2.2.0",
-    }
-    return table.replace_schema_metadata({b"pandas": json.dumps(about).encode()})
 
 
 def _dump(path: Path, data: Mapping[str, Any]) -> None:
