@@ -183,7 +183,8 @@ def _keep_results(parts: Parts) -> None:
     """Copy configuration, policy, loss curve and video to the tracker."""
     rundir, tracker = parts.rundir, parts.tracker
     tracker.artifact(rundir.path / "config.yaml")
-    tracker.artifact(rundir.policy, "policy")
+    if rundir.policy.is_dir():  # an algorithm may end without an update
+        tracker.artifact(rundir.policy, "policy")
     plot = parts.losses.plot(rundir.path / "loss.png", rundir.name)
     if plot is not None:
         tracker.artifact(plot)

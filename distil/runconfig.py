@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from distil.algorithms.base import Budget
 from distil.algorithms.bc import BCConfig
 from distil.algorithms.dagger import DaggerConfig
+from distil.algorithms.imported import ImportAlgorithmConfig
 from distil.config import Config, apply_overrides, load_recipe, validate
 from distil.envs import EnvConfig, GymEnvConfig
 from distil.experts.config import ExpertConfig
@@ -26,7 +27,7 @@ from distil.store.schema import environment
 from distil.store.selection import SelectionConfig
 from distil.tracking import TrackingConfig
 
-AnyAlgorithm = Annotated[BCConfig | DaggerConfig, Field(discriminator="kind")]
+AnyAlgorithm = Annotated[BCConfig | DaggerConfig | ImportAlgorithmConfig, Field(discriminator="kind")]
 _NUM_EPISODES = 200
 
 
@@ -152,6 +153,7 @@ class RunConfig(Config):
             num_steps=self.learner.num_steps,
             num_evaluation_episodes=self.evaluation.episodes,
             baselines=self.evaluation.baselines and not self.is_paid,
+            has_env=self.env is not None,
             has_expert=self.expert is not None,
             may_check=not self.is_paid,
             max_episode_steps=max_episode_steps,

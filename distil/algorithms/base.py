@@ -19,6 +19,7 @@ class Budget:
     num_steps: int
     num_evaluation_episodes: int
     baselines: bool = True
+    has_env: bool = True
     has_expert: bool = True
     may_check: bool = True  # whether the expert may be asked for episodes on which it proves itself
     max_episode_steps: int | None = None  # None: an episode has no known limit
