@@ -14,6 +14,7 @@ from distil.store.weighting import WeightConfig
 
 if TYPE_CHECKING:
     from distil.experts.gates.config import GateConfig
+    from distil.policies.config import ActMode
 
 Metrics = Mapping[str, float]
 Who = Literal["expert", "policy", "random"]
@@ -39,6 +40,7 @@ class CollectPlan:
     max_new: int | None = None  # how many of them may be collected, where stored demonstrations count; None: all
     round: int = 0
     agent: Who = "expert"  # who acts; the expert's own episodes are always labelled
+    act: ActMode = "point"  # where a policy acts: its default actions, or samples
     beta: float = 0.0  # where a policy acts: the chance that the expert acts in its place
     beta_unit: Unit = "episode"  # what the chance is drawn for
     gate: GateConfig | None = None  # where a policy acts: decides, instead of chance, who acts and who is asked

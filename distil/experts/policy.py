@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class PolicyExpertConfig(OneExpertConfig):
-    """A policy trained by distil, acting deterministically."""
+    """A policy trained by distil, acting by its default actions."""
 
     kind: Literal["policy"] = "policy"
     path: str  # a run's folder, or the policy's own
@@ -47,7 +47,7 @@ def _folder(path: Path) -> Path:
 
 
 class PolicyExpert:
-    """A policy's deterministic actions.
+    """A policy's default actions.
 
     Args:
         name: for reports and errors.
@@ -77,7 +77,7 @@ class PolicyExpert:
         num = len(next(iter(observations.values())))
         if self._actor is None or num != self._num:
             assert self._actor is None or not self.stateful, "the number of slots is fixed"
-            self._num, self._actor = num, acting(self._ref, num, deterministic=True)
+            self._num, self._actor = num, acting(self._ref, num)
             for slot in range(num):
                 self._actor.begin(slot, self._begun.get(slot, 0))
         return Labels(actions=self._actor.act(observations), mask=every(num))

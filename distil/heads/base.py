@@ -1,24 +1,49 @@
 """What every head is: from a context to actions, and the loss that trains it.
 
+    Features -> Backbone -> Context(pooled_BD, tokens_BLD | None) -> Head
+
 Heads know nothing of environments. A Box action reaches them flattened and normalised to [-1, 1]; the factors of Discrete,
 MultiDiscrete and MultiBinary reach them as integers from 0 on.
 
-Legend: B batch, T action chunk, A action dimension (or factor), D context feature, K noise.
+Legend: B batch, L tokens, T action chunk, A action dimension (or factor), D context feature, K noise, M members.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from distil.heads.combine import Combined, by_kind
+from distil.heads.twins import NumpyHead
+from distil.spaces import Leaf
+from distil.types import Array
+
 NoiseKind = Literal["none", "normal", "uniform"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a backbone makes of the observations."""
+
+    pooled_BD: Tensor  # one vector a sample
+    tokens_BLD: Tensor | None = None  # a sequence, such as one vector a frame or image patch; None: this backbone has none
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadLoss:
+    """The loss of each step, and figures that a user may want to see."""
+
+    loss_BT: Tensor
+    extras: Mapping[str, Tensor] = field(default_factory=dict)  # name -> scalar, or [B, T]: its mean over the valid steps
+
+
 class Head(nn.Module, ABC):
-    """An action distribution given a context.
+    """An action distribution given a context. The constructor takes `(action: Leaf, context_dim, chunk, ...)`.
 
     Attributes:
         noise_kind: what `sample_from` is fed: standard normal, uniform in [0, 1), or nothing.
@@ -29,31 +54,55 @@ class Head(nn.Module, ABC):
     noise_size: int = 0
 
     @abstractmethod
-    def loss(self, context_BD: Tensor, actions_BTA: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Return the loss of each step, [B, T]; `generator` serves heads whose loss is random."""
+    def loss(
+        self, context: Context, actions_BTA: Tensor, is_pad_BT: Tensor, *, generator: torch.Generator | None = None
+    ) -> HeadLoss:
+        """Return the loss of each step.
+
+        Args:
+            context: from the backbone.
+            actions_BTA: labels.
+            is_pad_BT: bool, the steps without a label. Their losses are left out afterwards; a head whose steps see each other
+                must leave them out itself.
+            generator: for heads whose loss is random.
+        """
 
     @abstractmethod
-    def mode(self, context_BD: Tensor) -> Tensor:
-        """Return the deterministic action, [B, T, A]."""
+    def point(self, context: Context) -> Tensor:
+        """Return the default action, [B, T, A]: the mode, median or mean, as the head documents."""
 
     @abstractmethod
-    def sample_from(self, context_BD: Tensor, noise_BK: Tensor) -> Tensor:
+    def sample_from(self, context: Context, noise_BK: Tensor) -> Tensor:
         """Return the sample [B, T, A] that the given noise leads to: a pure function, row by row."""
 
     def rescale(self, slope_A: Tensor, shift_A: Tensor) -> None:
-        """Let tanh's argument u become `slope * u + shift` in each dimension of a Box action: its scaling was widened."""
+        """Adapt to a wider scaling of a Box action: let tanh's argument u become `slope * u + shift` in each dimension."""
         raise NotImplementedError
 
-    def sample(self, context_BD: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+    @classmethod
+    def combine(cls, points_MBTA: Array) -> Combined:
+        """Return the action of an ensemble of this head, and how much its members disagree; numpy.
+
+        Args:
+            points_MBTA: the members' default actions.
+        """
+        return by_kind(points_MBTA)
+
+    @classmethod
+    def numpy_twin(cls, action: Leaf, chunk: int, **kwargs: Any) -> NumpyHead | None:
+        """Return the head in numpy, for rollout workers; None: it acts through torch. `kwargs` are the constructor's."""
+        return None
+
+    def sample(self, context: Context, *, generator: torch.Generator | None = None) -> Tensor:
         """Return one sample a row, [B, T, A]."""
         draw = torch.rand if self.noise_kind == "uniform" else torch.randn
-        shape = (len(context_BD), self.noise_size)
-        return self.sample_from(context_BD, draw(shape, generator=generator, device=context_BD.device))
+        pooled_BD = context.pooled_BD
+        return self.sample_from(context, draw(len(pooled_BD), self.noise_size, generator=generator, device=pooled_BD.device))
 
 
 class DensityHead(Head, ABC):
     """A head with a density (or probability) that can be evaluated."""
 
     @abstractmethod
-    def log_prob(self, context_BD: Tensor, actions_BTA: Tensor) -> Tensor:
+    def log_prob(self, context: Context, actions_BTA: Tensor) -> Tensor:
         """Return the log density of each step's action, summed over its dimensions, in the head's action space: [B, T]."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from distil.heads.base import DensityHead
+from distil.heads.base import Context, DensityHead, HeadLoss
 from distil.nn.mlp import linear
 from distil.spaces import Leaf
 
@@ -31,25 +31,27 @@ class CategoricalHead(DensityHead):
         self._ragged = len(set(action.nvec)) > 1
         self.register_buffer("_missing", torch.arange(self._shape[2]) >= sizes[:, None], persistent=False)
 
-    def loss(self, context_BD: Tensor, actions_BTA: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+    def loss(
+        self, context: Context, actions_BTA: Tensor, is_pad_BT: Tensor, *, generator: torch.Generator | None = None
+    ) -> HeadLoss:
         """Return the negative log-likelihood in nats, summed over the factors: [B, T]."""
-        return -self.log_prob(context_BD, actions_BTA)
+        return HeadLoss(loss_BT=-self.log_prob(context, actions_BTA))
 
-    def log_prob(self, context_BD: Tensor, actions_BTA: Tensor) -> Tensor:
+    def log_prob(self, context: Context, actions_BTA: Tensor) -> Tensor:
         """Return the log probability of the choices (int64, from 0 on), summed over the factors: [B, T]."""
-        log_p_BTAN = self._logits(context_BD).log_softmax(-1)
+        log_p_BTAN = self._logits(context).log_softmax(-1)
         return log_p_BTAN.gather(-1, actions_BTA.unsqueeze(-1)).squeeze(-1).sum(-1)
 
-    def mode(self, context_BD: Tensor) -> Tensor:
+    def point(self, context: Context) -> Tensor:
         """Return the likeliest choice of each factor, [B, T, A] int64."""
-        return self._logits(context_BD).argmax(-1)
+        return self._logits(context).argmax(-1)
 
-    def sample_from(self, context_BD: Tensor, noise_BK: Tensor) -> Tensor:
+    def sample_from(self, context: Context, noise_BK: Tensor) -> Tensor:
         """Return the choices whose cumulative probability passes the uniform noise, [B, T, A] int64."""
-        cdf_BTAN = self._logits(context_BD).softmax(-1).cumsum(-1)
+        cdf_BTAN = self._logits(context).softmax(-1).cumsum(-1)
         u_BTA1 = noise_BK.view(-1, *self._shape[:2], 1) * cdf_BTAN[..., -1:]
         return (cdf_BTAN <= u_BTA1).sum(-1).clamp(max=self._shape[2] - 1)
 
-    def _logits(self, context_BD: Tensor) -> Tensor:
-        logits_BTAN: Tensor = self.linear(context_BD).float().view(-1, *self._shape)
+    def _logits(self, context: Context) -> Tensor:
+        logits_BTAN: Tensor = self.linear(context.pooled_BD).float().view(-1, *self._shape)
         return logits_BTAN.masked_fill(self._missing, -torch.inf) if self._ragged else logits_BTAN

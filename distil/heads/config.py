@@ -8,7 +8,10 @@ from pydantic import Discriminator, Field, Tag
 
 from distil.config import Config
 from distil.errors import InputError
+from distil.heads.combine import Combined, mean, vote
+from distil.heads.twins import CategoricalTwin, DeterministicTwin, GaussianTwin, NumpyHead
 from distil.spaces import Leaf
+from distil.types import Array
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +36,14 @@ class DeterministicConfig(Config):
 
         return DeterministicHead(self, action, context_dim, chunk, generator)
 
+    def combine(self, points_MNTA: Array) -> Combined:
+        """Return the action and the doubt of an ensemble: the mean of the members' default actions."""
+        return mean(points_MNTA)
+
+    def numpy_twin(self, action: Leaf, chunk: int) -> NumpyHead | None:
+        """Return the head in numpy."""
+        return DeterministicTwin(action, chunk)
+
 
 class GaussianConfig(Config):
     """A tanh-squashed Gaussian whose mean and deviation depend on the state, by maximum likelihood. For Box actions."""
@@ -52,6 +63,14 @@ class GaussianConfig(Config):
 
         return GaussianHead(self, action, context_dim, chunk, generator)
 
+    def combine(self, points_MNTA: Array) -> Combined:
+        """Return the action and the doubt of an ensemble: the mean of the members' default actions."""
+        return mean(points_MNTA)
+
+    def numpy_twin(self, action: Leaf, chunk: int) -> NumpyHead | None:
+        """Return the head in numpy."""
+        return GaussianTwin(action, chunk, self.min_log_std, self.max_log_std)
+
 
 class CategoricalConfig(Config):
     """Independent choices, one a factor, by maximum likelihood. For Discrete, MultiDiscrete and MultiBinary actions."""
@@ -69,6 +88,14 @@ class CategoricalConfig(Config):
 
         return CategoricalHead(action, context_dim, chunk, generator)
 
+    def combine(self, points_MNTA: Array) -> Combined:
+        """Return the action and the doubt of an ensemble: the majority of the members' default actions."""
+        return vote(points_MNTA)
+
+    def numpy_twin(self, action: Leaf, chunk: int) -> NumpyHead | None:
+        """Return the head in numpy."""
+        return CategoricalTwin(action, chunk)
+
 
 class AutoHeadConfig(Config):
     """Deterministic for Box actions, categorical for the others."""
@@ -78,6 +105,9 @@ class AutoHeadConfig(Config):
     def resolve(self, action: Leaf) -> DeterministicConfig | CategoricalConfig:
         """Return the choice for an action space."""
         return DeterministicConfig() if action.kind == "box" else CategoricalConfig()
+
+
+ResolvedHeadConfig = DeterministicConfig | GaussianConfig | CategoricalConfig
 
 
 def _kind(value: Any) -> Any:

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import l1_loss, mse_loss
 
-from distil.heads.base import Head
+from distil.heads.base import Context, Head, HeadLoss
 from distil.heads.config import DeterministicConfig
 from distil.nn.mlp import linear
 from distil.spaces import Leaf
 
 
 class DeterministicHead(Head):
-    """One action a context. Its samples are its mode."""
+    """One action a context, so its samples are all the same."""
 
     def __init__(
         self, config: DeterministicConfig, action: Leaf, context_dim: int, chunk: int, generator: torch.Generator
@@ -28,14 +28,16 @@ class DeterministicHead(Head):
         self._squared = config.loss == "mse"
         self.linear = linear(context_dim, math.prod(self._shape), generator)
 
-    def loss(self, context_BD: Tensor, actions_BTA: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+    def loss(
+        self, context: Context, actions_BTA: Tensor, is_pad_BT: Tensor, *, generator: torch.Generator | None = None
+    ) -> HeadLoss:
         """Return the squared (or absolute) error, mean over the action's dimensions: [B, T]."""
         distance = mse_loss if self._squared else l1_loss
-        return distance(self.mode(context_BD), actions_BTA, reduction="none").mean(-1)
+        return HeadLoss(loss_BT=distance(self.point(context), actions_BTA, reduction="none").mean(-1))
 
-    def mode(self, context_BD: Tensor) -> Tensor:
+    def point(self, context: Context) -> Tensor:
         """Return the action, [B, T, A] in [-1, 1]."""
-        out: Tensor = self.linear(context_BD).float()  # bf16 is too coarse for an action
+        out: Tensor = self.linear(context.pooled_BD).float()  # bf16 is too coarse for an action
         return out.tanh().view(-1, *self._shape)
 
     def rescale(self, slope_A: Tensor, shift_A: Tensor) -> None:
@@ -44,6 +46,6 @@ class DeterministicHead(Head):
         self.linear.weight.mul_(slope_TA[:, None])
         self.linear.bias.mul_(slope_TA).add_(shift_TA)
 
-    def sample_from(self, context_BD: Tensor, noise_BK: Tensor) -> Tensor:
-        """Return the mode: there is nothing to draw."""
-        return self.mode(context_BD)
+    def sample_from(self, context: Context, noise_BK: Tensor) -> Tensor:
+        """Return the one action: there is nothing to draw."""
+        return self.point(context)

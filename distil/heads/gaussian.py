@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from distil.heads.base import DensityHead
+from distil.heads.base import Context, DensityHead, HeadLoss
 from distil.heads.config import GaussianConfig
 from distil.nn.mlp import linear
 from distil.spaces import Leaf
@@ -35,13 +35,15 @@ class GaussianHead(DensityHead):
         self.noise_size = math.prod(self._shape)
         self.linear = linear(context_dim, 2 * self.noise_size, generator)
 
-    def loss(self, context_BD: Tensor, actions_BTA: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+    def loss(
+        self, context: Context, actions_BTA: Tensor, is_pad_BT: Tensor, *, generator: torch.Generator | None = None
+    ) -> HeadLoss:
         """Return the negative log-likelihood in nats, [B, T]; labels are first moved inside +-0.999."""
-        return -self.log_prob(context_BD, actions_BTA.clamp(-_LABEL_LIMIT, _LABEL_LIMIT))
+        return HeadLoss(loss_BT=-self.log_prob(context, actions_BTA.clamp(-_LABEL_LIMIT, _LABEL_LIMIT)))
 
-    def log_prob(self, context_BD: Tensor, actions_BTA: Tensor) -> Tensor:
+    def log_prob(self, context: Context, actions_BTA: Tensor) -> Tensor:
         """Return the log density of `actions_BTA` in (-1, 1), summed over A: [B, T]."""
-        mean_BTA, log_std_BTA = self._moments(context_BD)
+        mean_BTA, log_std_BTA = self._moments(context)
         u_BTA = actions_BTA.clamp(-_INSIDE, _INSIDE).atanh()
         z_BTA = (u_BTA - mean_BTA) * (-log_std_BTA).exp()
         normal_BTA = -0.5 * z_BTA.square() - log_std_BTA - 0.5 * math.log(2 * math.pi)
@@ -49,9 +51,9 @@ class GaussianHead(DensityHead):
         squash_BTA = 2 * (math.log(2) - u_BTA - softplus(-2 * u_BTA))
         return (normal_BTA - squash_BTA).sum(-1)
 
-    def mode(self, context_BD: Tensor) -> Tensor:
+    def point(self, context: Context) -> Tensor:
         """Return tanh(mean), the median of each dimension: [B, T, A] in [-1, 1]."""
-        return self._moments(context_BD)[0].tanh()
+        return self._moments(context)[0].tanh()
 
     def rescale(self, slope_A: Tensor, shift_A: Tensor) -> None:
         """Let the mean of u become `slope * mean + shift`.
@@ -63,12 +65,12 @@ class GaussianHead(DensityHead):
         self.linear.weight[:num].mul_(slope_TA[:, None])
         self.linear.bias[:num].mul_(slope_TA).add_(shift_TA)
 
-    def sample_from(self, context_BD: Tensor, noise_BK: Tensor) -> Tensor:
+    def sample_from(self, context: Context, noise_BK: Tensor) -> Tensor:
         """Return tanh(mean + std * noise), [B, T, A]."""
-        mean_BTA, log_std_BTA = self._moments(context_BD)
+        mean_BTA, log_std_BTA = self._moments(context)
         return (mean_BTA + log_std_BTA.exp() * noise_BK.view(-1, *self._shape)).tanh()
 
-    def _moments(self, context_BD: Tensor) -> tuple[Tensor, Tensor]:
-        out_BN: Tensor = self.linear(context_BD).float()
+    def _moments(self, context: Context) -> tuple[Tensor, Tensor]:
+        out_BN: Tensor = self.linear(context.pooled_BD).float()
         mean_BN, log_std_BN = out_BN.tensor_split(2, -1)
         return mean_BN.reshape(-1, *self._shape), log_std_BN.clamp(*self._limits).reshape(-1, *self._shape)

@@ -15,9 +15,10 @@ import numpy as np
 
 from distil.errors import InputError
 from distil.policies.actions import Decoder
+from distil.policies.config import ActMode
 from distil.policies.ensemble import EnsemblePlanner, Planner, members
 from distil.policies.noise import slot_noise
-from distil.policies.numpy_policy import NumpyPolicy, supports
+from distil.policies.numpy_policy import numpy_policy
 from distil.policies.spec import PolicyRef
 from distil.types import Array, Observations
 
@@ -30,7 +31,7 @@ class Acting:
             array of its own. A queued action keeps the doubt of the plan that it is from. None for a single network.
     """
 
-    def __init__(self, ref: PolicyRef, planner: Planner, num_envs: int, *, deterministic: bool) -> None:
+    def __init__(self, ref: PolicyRef, planner: Planner, num_envs: int, *, act: ActMode) -> None:
         config = ref.spec.config
         self._planner, self._num = planner, num_envs
         self._decode = Decoder(ref.spec.action.leaf, ref.arrays)
@@ -42,7 +43,7 @@ class Acting:
         self._queue: Array | None = None  # [N, E, A] head actions
         self._doubts: Array | None = None  # [N, E] of the queue, where the policy is an ensemble
         self._used = np.full(num_envs, self._execute)
-        random = not deterministic and planner.noise_kind != "none"
+        random = act == "sample" and planner.noise_kind != "none"
         self._noise = slot_noise(num_envs, planner.noise_size, planner.noise_kind) if random else None
         self.doubt: Array | None = None
 
@@ -100,19 +101,19 @@ class Acting:
         return actions
 
 
-def acting(ref: PolicyRef, num_envs: int, *, deterministic: bool = True) -> Acting:
+def acting(ref: PolicyRef, num_envs: int, *, act: ActMode = "point") -> Acting:
     """Return the policy ready to act in `num_envs` slots.
 
     Args:
         ref: the policy.
         num_envs: N, the number of rows of every call.
-        deterministic: take the mode; otherwise sample, from noise that depends on the episode's seed only.
+        act: the default action ("point"), or a sample from noise that depends on the episode's seed alone.
 
     Raises:
         InputError: the ref's arrays don't fit its spec.
     """
     with _fitting():
-        return Acting(ref, _planner(ref, num_envs), num_envs, deterministic=deterministic)
+        return Acting(ref, _planner(ref, num_envs), num_envs, act=act)
 
 
 @contextmanager
@@ -173,14 +174,13 @@ def replay(ref: PolicyRef, windows: Mapping[str, Array], *, block: int = 256) ->
 
 def _planner(ref: PolicyRef, num_envs: int) -> Planner:
     planners = [_single(member, num_envs) for member in members(ref)]
-    if len(planners) == 1:
-        return planners[0]
-    return EnsemblePlanner(planners, continuous=ref.spec.action.leaf.kind == "box")
+    return planners[0] if len(planners) == 1 else EnsemblePlanner(planners, ref.spec.head.combine)
 
 
 def _single(ref: PolicyRef, num_envs: int) -> Planner:
-    if supports(ref.spec):
-        return NumpyPolicy(ref, num_envs)
+    twin = numpy_policy(ref, num_envs)
+    if twin is not None:
+        return twin
     from distil.policies.torch_planner import TorchPlanner
 
     return TorchPlanner(ref)

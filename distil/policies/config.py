@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
@@ -11,8 +12,22 @@ from distil.errors import InputError
 from distil.heads.config import AutoHeadConfig, HeadConfig
 from distil.spaces import SpaceSpec
 
+if TYPE_CHECKING:
+    import torch
+
+    from distil.policies.encoder import Encoder
+
 Width = Annotated[int, Field(ge=1)]
 ActivationName = Literal["relu", "tanh", "silu"]
+ActMode = Literal["point", "sample"]  # a policy's default action, or one drawn from its distribution
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumpyTrunk:
+    """An encoder that numpy can run: linear layers on the standardised features, each followed by the activation."""
+
+    layers: tuple[str, ...]  # names of their arrays, without `.weight` and `.bias`
+    activation: ActivationName
 
 
 class MlpConfig(Config):
@@ -21,6 +36,21 @@ class MlpConfig(Config):
     kind: Literal["mlp"] = "mlp"
     hidden: tuple[Width, ...] = Field(default=(256, 256), description="width of each hidden layer")
     activation: ActivationName = "relu"
+
+    def resolve(self, observation: SpaceSpec) -> MlpConfig:
+        """Return itself: it takes every observation space."""
+        return self
+
+    def build(self, observation: SpaceSpec, horizon: int, clip: float, *, generator: torch.Generator) -> Encoder:
+        """Return the encoder of windows of `horizon` observations, standardised and clipped to +-`clip`."""
+        from distil.policies.encoder import MlpEncoder
+
+        return MlpEncoder(self, observation, horizon, clip, generator)
+
+    def numpy_twin(self) -> NumpyTrunk | None:
+        """Return the network in numpy."""
+        names = tuple(f"encoder.mlp.layers.{2 * i}" for i in range(len(self.hidden)))  # an activation after each
+        return NumpyTrunk(layers=names, activation=self.activation)
 
 
 class CnnConfig(Config):
@@ -31,6 +61,22 @@ class CnnConfig(Config):
     image_features: Width = Field(default=256, description="features of one image")
     hidden: tuple[Width, ...] = Field(default=(256, 256), description="width of each hidden layer after the images")
     activation: ActivationName = "relu"
+
+    def resolve(self, observation: SpaceSpec) -> CnnConfig:
+        """Return itself; InputError if there is no image."""
+        if not any(leaf.is_image for leaf in observation.leaves):
+            raise InputError(f"policy.encoder.kind=cnn: the observation {observation.describe()} has no uint8 image; use mlp")
+        return self
+
+    def build(self, observation: SpaceSpec, horizon: int, clip: float, *, generator: torch.Generator) -> Encoder:
+        """Return the encoder of windows of `horizon` observations, standardised and clipped to +-`clip`."""
+        from distil.policies.encoder import CnnEncoder
+
+        return CnnEncoder(self, observation, horizon, clip, generator)
+
+    def numpy_twin(self) -> NumpyTrunk | None:
+        """Return None: convolutions run in torch."""
+        return None
 
 
 class AutoEncoderConfig(Config):
@@ -44,6 +90,9 @@ class AutoEncoderConfig(Config):
         """Return the choice for an observation space."""
         model = CnnConfig if any(leaf.is_image for leaf in observation.leaves) else MlpConfig
         return model(hidden=self.hidden, activation=self.activation)
+
+
+ResolvedEncoderConfig = MlpConfig | CnnConfig
 
 
 def _kind(value: Any) -> Any:
@@ -90,8 +139,5 @@ class PolicyConfig(Config):
 
     def resolve(self, observation: SpaceSpec, action: SpaceSpec) -> PolicyConfig:
         """Return the configuration with every `auto` replaced by its choice for these spaces."""
-        encoder = self.encoder.resolve(observation) if isinstance(self.encoder, AutoEncoderConfig) else self.encoder
-        head = self.head.resolve(action.leaf)
-        if isinstance(encoder, CnnConfig) and not any(leaf.is_image for leaf in observation.leaves):
-            raise InputError(f"policy.encoder.kind=cnn: the observation {observation.describe()} has no uint8 image; use mlp")
+        encoder, head = self.encoder.resolve(observation), self.head.resolve(action.leaf)
         return self.model_copy(update={"encoder": encoder, "head": head})

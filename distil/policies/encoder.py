@@ -1,16 +1,22 @@
-"""From observations to a context: standardised feature vector, image networks, and the perceptron over both.
+"""From observations to a context: the standardised feature vector, images, and the backbone over both.
+
+    observations [B, H, ...] -> Features [B, H, F] and images [B, H, ...] -> backbone -> Context
+
+Time is not flattened before the backbone, which decides what to do with it.
 
 Legend: B batch, H observation horizon, F features of the vector, D context.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from distil.heads.base import Context
 from distil.nn.cnn import Cnn
 from distil.nn.mlp import Mlp
 from distil.policies.config import CnnConfig, MlpConfig
@@ -22,12 +28,12 @@ if TYPE_CHECKING:
 
 
 class Features(nn.Module):
-    """The standardised feature vector of all leaves that are no convolved images. Its statistics are frozen buffers."""
+    """The standardised feature vector of the leaves that are not given as images. Its statistics are frozen buffers."""
 
     mean: Tensor
     inv_std: Tensor
 
-    def __init__(self, leaves: list[Leaf], clip: float) -> None:
+    def __init__(self, leaves: Sequence[Leaf], clip: float) -> None:
         super().__init__()
         self.parts = layout(leaves)
         self.size = num_features(self.parts)
@@ -66,33 +72,64 @@ class Features(nn.Module):
         return (picked == self.get_buffer(f"_value{index}")).float()
 
 
-class Encoder(nn.Module):
-    """Observations [B, H, ...] -> context [B, num_out]."""
+class Encoder(nn.Module, ABC):
+    """Observations [B, H, ...] -> context."""
+
+    num_out: int  # D
+
+    def __init__(self, vectors: Sequence[Leaf], clip: float) -> None:
+        """Standardise the leaves `vectors`, and clip them to +-`clip`."""
+        super().__init__()
+        self.features = Features(vectors, clip)
+
+    @abstractmethod
+    def forward(self, observations: Mapping[str, Tensor]) -> Context:
+        """Return the context of windows [B, H, ...] by leaf name."""
+
+
+class MlpEncoder(Encoder):
+    """A perceptron on all leaves of all frames, flattened and concatenated."""
 
     def __init__(
-        self, config: MlpConfig | CnnConfig, observation: SpaceSpec, horizon: int, clip: float, generator: torch.Generator
+        self, config: MlpConfig, observation: SpaceSpec, horizon: int, clip: float, generator: torch.Generator
     ) -> None:
-        super().__init__()
-        convolved = [leaf for leaf in observation.leaves if isinstance(config, CnnConfig) and leaf.is_image]
-        self.features = Features([leaf for leaf in observation.leaves if leaf not in convolved], clip)
-        self._images = [leaf.name for leaf in convolved]
-        num_image_features = config.image_features if isinstance(config, CnnConfig) else 0
+        super().__init__(observation.leaves, clip)
+        self.mlp = Mlp(horizon * self.features.size, config.hidden, config.activation, generator)
+        self.num_out = self.mlp.num_out
+
+    def forward(self, observations: Mapping[str, Tensor]) -> Context:
+        """Return the context, without tokens."""
+        return Context(pooled_BD=self.mlp(self.features(observations).flatten(1)))
+
+
+class CnnEncoder(Encoder):
+    """A convolutional network an image, its features joined with the other leaves; then a perceptron on all frames."""
+
+    def __init__(
+        self, config: CnnConfig, observation: SpaceSpec, horizon: int, clip: float, generator: torch.Generator
+    ) -> None:
+        images, vectors = split_images(observation)
+        super().__init__(vectors, clip)
+        self._images = [leaf.name for leaf in images]
         self.cnns = nn.ModuleList(
-            Cnn(leaf.shape, config.channels, config.image_features, config.activation, generator)
-            for leaf in convolved
-            if isinstance(config, CnnConfig)
+            Cnn(leaf.shape, config.channels, config.image_features, config.activation, generator) for leaf in images
         )
-        num_in = horizon * (self.features.size + len(convolved) * num_image_features)
+        num_in = horizon * (self.features.size + len(images) * config.image_features)
         self.mlp = Mlp(num_in, config.hidden, config.activation, generator)
         self.num_out = self.mlp.num_out
 
-    def forward(self, observations: Mapping[str, Tensor]) -> Tensor:
-        """Return the context [B, num_out]."""
+    def forward(self, observations: Mapping[str, Tensor]) -> Context:
+        """Return the context, without tokens."""
         parts = [self.features(observations)] if self.features.size else []
         for name, cnn in zip(self._images, self.cnns, strict=True):
             image = observations[name]
             features = cnn(image.flatten(0, 1).float() / 255)
             parts.append(features.view(*image.shape[:2], -1))
         x_BHD = parts[0] if len(parts) == 1 else torch.cat(parts, -1)
-        context_BD: Tensor = self.mlp(x_BHD.flatten(1))
-        return context_BD
+        return Context(pooled_BD=self.mlp(x_BHD.flatten(1)))
+
+
+def split_images(observation: SpaceSpec) -> tuple[list[Leaf], list[Leaf]]:
+    """Return the leaves that are images, and the others."""
+    images = [leaf for leaf in observation.leaves if leaf.is_image]
+    return images, [leaf for leaf in observation.leaves if not leaf.is_image]

@@ -1,21 +1,19 @@
-"""How an ensemble acts and doubts, in numpy: its members' forward passes, combined (no torch).
-
-Boxes act by the mean of the members' modes, and doubt is their standard deviation, both in the head's space, where half of the
-action range is 1 (Menda et al., 2019, "EnsembleDAgger", whose doubt is the variance). The other spaces act by majority, and
-doubt is the share of members that voted for something else.
+"""How an ensemble acts and doubts, in numpy: its members' forward passes, combined as their head says (no torch).
 
 Legend: M members, N environments, H observation horizon, T action chunk, A action dimension (or factor).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
+from scipy.special import ndtr
 
 from distil.errors import InputError
+from distil.heads.combine import Combined
 from distil.policies.spec import PolicyRef
 from distil.types import Array
 
@@ -62,39 +60,26 @@ def members(ref: PolicyRef) -> list[PolicyRef]:
 
 
 class EnsemblePlanner:
-    """The members' planners as one, which is deterministic: their mean, or their majority."""
+    """The members' planners as one. Its samples are of the mixture of the members: of one that the noise chooses."""
 
-    noise_kind, noise_size = "none", 0
-
-    def __init__(self, planners: Sequence[Planner], *, continuous: bool) -> None:
-        """Combine `planners`, all for the same N rows; `continuous` actions are averaged, others voted on."""
-        self._planners = planners
-        self._combine = mean if continuous else vote
+    def __init__(self, planners: Sequence[Planner], combine: Callable[[Array], Combined]) -> None:
+        """Combine `planners`, all for the same N rows, by the head's own `combine`."""
+        self._planners, self._combine = planners, combine
+        kind = planners[0].noise_kind
+        self.noise_kind = "uniform" if kind == "none" else kind
+        self.noise_size = planners[0].noise_size + 1  # the last number chooses the member
         self.doubt: Array | None = None
 
     def plan(self, windows: Mapping[str, Array], noise: Array | None) -> Array:
-        """Return head actions [N, T, A] of windows [N, H, ...], a new array."""
-        assert noise is None
-        actions, self.doubt = self._combine(np.stack([planner.plan(windows, None) for planner in self._planners]))
-        return actions
-
-
-def mean(modes: Array) -> tuple[Array, Array]:
-    """Return the mean [N, T, A] of the members' actions [M, N, T, A], and the doubt [N, T] float32.
-
-    The doubt is the standard deviation over the members, averaged over the action's dimensions.
-    """
-    centre = modes.mean(0)
-    deviation = np.sqrt(np.square(modes - centre).mean(0))
-    return centre, deviation.mean(-1, dtype=np.float32)
-
-
-def vote(choices: Array) -> tuple[Array, Array]:
-    """Return the choice [N, T, A] of most members among theirs [M, N, T, A], and the doubt [N, T] float32.
-
-    Of a tie, the lowest. The doubt is the share of members that voted for another one, averaged over the action's factors.
-    """
-    num_alike = (choices[:, None] == choices).sum(1)
-    most = num_alike.max(0)
-    chosen = np.where(num_alike == most, choices, np.iinfo(choices.dtype).max).min(0)
-    return chosen, (1 - most / len(choices)).mean(-1, dtype=np.float32)
+        """Return head actions [N, T, A] of windows [N, H, ...], a new array: the members' combined, or a sample of theirs."""
+        points = np.stack([planner.plan(windows, None) for planner in self._planners])
+        actions, self.doubt = self._combine(points)
+        if noise is None:
+            return actions
+        chance = ndtr(noise[:, -1]) if self.noise_kind == "normal" else noise[:, -1]
+        chosen = np.minimum((chance * len(points)).astype(np.int64), len(points) - 1)
+        if self.noise_size > 1:
+            own = np.ascontiguousarray(noise[:, :-1])
+            points = np.stack([planner.plan(windows, own) for planner in self._planners])
+        out: Array = points[chosen, np.arange(len(chosen))]
+        return out

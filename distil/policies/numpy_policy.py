@@ -10,36 +10,44 @@ Legend: N environments, S lanes of a tile, H observation horizon, F features, T 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 
 from distil.errors import InputError
-from distil.policies.config import MlpConfig
+from distil.heads.twins import NumpyHead
+from distil.policies.config import NumpyTrunk
 from distil.policies.layout import Part, layout, num_features
-from distil.policies.spec import PolicyRef, PolicySpec
-from distil.spaces import Leaf
+from distil.policies.spec import PolicyRef
 from distil.types import Array
 
 _LANES = 16
 _OUTPUTS = 8
 _ZERO, _HALF = np.zeros((), np.float32), np.full((), 0.5, np.float32)
-_NEGATIVE = np.float32(-np.inf)
 
 
-def supports(spec: PolicySpec) -> bool:
-    """Return whether a policy's spec, or an ensemble's members', is one that this module can run."""
-    return spec.config.encoder.kind == "mlp" and spec.config.head.kind in _HEADS
+def numpy_policy(ref: PolicyRef, num_envs: int) -> NumpyPolicy | None:
+    """Return the policy's numpy twin for exactly `num_envs` rows; None if its encoder or head has none.
+
+    Args:
+        ref: the policy, no ensemble.
+        num_envs: N.
+
+    Raises:
+        InputError: arrays and spec don't fit each other.
+    """
+    trunk, head = ref.spec.encoder.numpy_twin(), ref.spec.head.numpy_twin(ref.spec.action.leaf, ref.spec.config.chunk)
+    return None if trunk is None or head is None else NumpyPolicy(ref, num_envs, trunk, head)
 
 
 class NumpyPolicy:
     """The forward pass of one network for exactly `num_envs` rows.
 
     Args:
-        ref: the policy, no ensemble; `supports(ref.spec)` must hold.
+        ref: the policy, no ensemble.
         num_envs: N.
+        trunk: the encoder's twin.
+        head: the head's twin.
 
     Raises:
         InputError: arrays and spec don't fit each other.
@@ -47,10 +55,9 @@ class NumpyPolicy:
 
     doubt = None  # one network has none
 
-    def __init__(self, ref: PolicyRef, num_envs: int) -> None:
-        config, encoder, action = ref.spec.config, ref.spec.config.encoder, ref.spec.action.leaf
+    def __init__(self, ref: PolicyRef, num_envs: int, trunk: NumpyTrunk, head: NumpyHead) -> None:
+        config = ref.spec.config
         assert config.ensemble == 1
-        assert isinstance(encoder, MlpConfig)
         self._num, self._horizon = num_envs, config.obs_horizon
         self._parts = layout(ref.spec.observation.leaves)
         features = num_features(self._parts)
@@ -68,8 +75,8 @@ class NumpyPolicy:
         self._writes = [_writer(part, self._raw) for part in self._parts]
         self._high = np.full((), config.obs_clip, np.float32)
         self._low = -self._high
-        self._activate = _ACTIVATIONS[encoder.activation]
-        names = [f"encoder.mlp.layers.{2 * i}" for i in range(len(encoder.hidden))] + ["head.linear"]
+        self._activate = _ACTIVATIONS[trunk.activation]
+        names = [*trunk.layers, "head.linear"]
         self._layers: list[tuple[Array, Array, Array]] = []  # weights [out, in + 1], result with its row of ones, and without
         for name in names:
             weight = _weight(ref.arrays, name, width, _OUTPUTS if name == names[-1] else 1)
@@ -77,7 +84,7 @@ class NumpyPolicy:
             result = np.ones((tiles, width + 1, lanes), np.float32)
             self._layers.append((weight, result, result[:, :width]))
         self._num_out = len(ref.arrays["head.linear.bias"])
-        self._head = _HEADS[config.head.kind](config.head, action, config.chunk)
+        self._head = head
         if self._num_out != self._head.num_outputs:
             raise InputError(
                 f"policy weights head.linear: found {self._num_out} outputs, expected {self._head.num_outputs}; use the config "
@@ -87,19 +94,19 @@ class NumpyPolicy:
     @property
     def noise_kind(self) -> str:
         """What a sample is drawn with: "none", "normal" or "uniform"."""
-        return str(self._head.noise_kind)
+        return self._head.noise_kind
 
     @property
     def noise_size(self) -> int:
         """K, numbers a sample."""
-        return int(self._head.noise_size)
+        return self._head.noise_size
 
     def plan(self, windows: Mapping[str, Array], noise: Array | None) -> Array:
-        """Return head actions [N, T, A]: the mode, or the sample that `noise` [N, K] leads to.
+        """Return head actions [N, T, A]: the default ones, or the sample that `noise` [N, K] leads to.
 
         Args:
             windows: leaf name -> [N, H, ...], or [N, ...] when H is 1.
-            noise: None for the mode.
+            noise: None for the default actions.
 
         Returns:
             It may be a view of a buffer that the next call overwrites.
@@ -133,11 +140,6 @@ def _weight(arrays: Mapping[str, Array], name: str, num_in: int, multiple: int) 
     return joined
 
 
-def _rows(out: Array, num: int) -> Array:
-    """Return [N, outputs] of tiles [tiles, outputs, S]."""
-    return out.transpose(0, 2, 1).reshape(-1, out.shape[1])[:num]
-
-
 def _writer(part: Part, raw: Array) -> Callable[[Array], None]:
     """Return what writes a leaf's raw features into its place of the input."""
     target = raw[:, :, part.offset : part.offset + part.size]
@@ -165,63 +167,3 @@ def _silu(x: Array) -> None:
 
 
 _ACTIVATIONS: dict[str, Callable[[Array], None]] = {"relu": _relu, "tanh": _tanh, "silu": _silu}
-
-
-class _Deterministic:
-    noise_kind, noise_size = "none", 0
-
-    def __init__(self, config: Any, action: Leaf, chunk: int) -> None:
-        self._chunk = chunk
-        self.num_outputs = chunk * int(np.prod(action.shape, dtype=np.int64))
-
-    def __call__(self, out: Array, num: int, noise: Array | None) -> Array:
-        np.tanh(out, out=out)
-        return _rows(out, num).reshape(num, self._chunk, -1)
-
-
-class _Gaussian:
-    noise_kind = "normal"
-
-    def __init__(self, config: Any, action: Leaf, chunk: int) -> None:
-        self._chunk = chunk
-        self.noise_size = chunk * int(np.prod(action.shape, dtype=np.int64))
-        self.num_outputs = 2 * self.noise_size
-        self._limits = np.float32(config.min_log_std), np.float32(config.max_log_std)
-
-    def __call__(self, out: Array, num: int, noise: Array | None) -> Array:
-        if noise is None:
-            return np.tanh(_rows(out[:, : self.noise_size], num)).reshape(num, self._chunk, -1)
-        std = out[:, self.noise_size :]
-        np.minimum(np.maximum(std, self._limits[0], out=std), self._limits[1], out=std)
-        np.exp(std, out=std)
-        rows = _rows(out, num)
-        sample: Array = rows[:, self.noise_size :] * noise
-        np.add(rows[:, : self.noise_size], sample, out=sample)
-        np.tanh(sample, out=sample)
-        return sample.reshape(num, self._chunk, -1)
-
-
-class _Categorical:
-    noise_kind = "uniform"
-
-    def __init__(self, config: Any, action: Leaf, chunk: int) -> None:
-        self._shape = (chunk, len(action.nvec), max(action.nvec))
-        self.noise_size = chunk * len(action.nvec)
-        self.num_outputs = math.prod(self._shape)
-        missing = np.arange(max(action.nvec)) >= np.asarray(action.nvec)[:, None]
-        self._missing = missing if missing.any() else None
-
-    def __call__(self, out: Array, num: int, noise: Array | None) -> Array:
-        logits = _rows(out, num).reshape(num, *self._shape)
-        if self._missing is not None:
-            logits = np.where(self._missing, _NEGATIVE, logits)
-        if noise is None:
-            return np.asarray(logits.argmax(-1))
-        weights = np.exp(logits - logits.max(-1, keepdims=True))
-        cdf = weights.cumsum(-1)
-        point = noise.reshape(num, *self._shape[:2], 1) * cdf[..., -1:]
-        choices: Array = np.minimum((cdf <= point).sum(-1), self._shape[2] - 1)
-        return choices
-
-
-_HEADS: dict[str, Any] = {"deterministic": _Deterministic, "gaussian": _Gaussian, "categorical": _Categorical}

@@ -1,113 +1,42 @@
-"""The learned policy: encoder + head + statistics, its loss, and how it acts. The torch half; rollouts use `acting`.
+"""The learned policy in torch: encoder, head and statistics, and the loss that trains them. Rollouts use `acting`.
 
 Several networks of independent start weights may learn side by side, on the same batches (deep ensembles: Lakshminarayanan et
 al., 2017, section 2.4). The first one's arrays have the names of a single policy's, those of the others begin with `members.1.`
 and so on, so that a single policy is an ensemble without others.
 
-Legend: B batch, N environments, H observation horizon, T action chunk, A action dimension (or factor), D context, K noise,
-M members.
+Legend: B batch, N environments, H observation horizon, T action chunk, A action dimension (or factor), K noise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from distil.errors import InputError
-from distil.heads.base import Head
-from distil.heads.config import AutoHeadConfig
-from distil.policies.config import AutoEncoderConfig, PolicyConfig
+from distil.heads.base import Head, HeadLoss
+from distil.policies.action_scaling import Actions
+from distil.policies.config import PolicyConfig
 from distil.policies.encoder import Encoder
-from distil.policies.layout import action_scaling, bounded, carried_over, needs_statistics, widened
+from distil.policies.layout import needs_statistics
 from distil.policies.spec import PolicyRef, PolicySpec
 from distil.seeding import integer
-from distil.spaces import Leaf, SpaceSpec
+from distil.spaces import SpaceSpec
 from distil.store.moments import Moments, moments_of
 from distil.types import Array, Batch
 
-__all__ = ["Policy", "PolicyConfig", "State"]
+__all__ = ["Policy", "PolicyConfig", "PolicyLoss"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class State:
-    """What a policy remembers of N running episodes; `Policy.act` returns the next one."""
+class PolicyLoss:
+    """The loss of each window, and the head's figures."""
 
-    history: Mapping[str, Tensor] | None  # leaf name -> [N, H, ...]; None before the first step
-    fresh: Tensor  # [N] bool: the next observation is the episode's first
-    queue: Tensor | None  # [N, T, ...] the last chunk, in the environment's space
-    used: Tensor  # [N] how many of it are executed
-
-    def reset(self, mask: Tensor) -> State:
-        """Return the state with new episodes in the rows of `mask` [N]: their history and queued actions are gone."""
-        return replace(self, fresh=self.fresh | mask)
-
-
-class Actions(nn.Module):
-    """Environment actions <-> head actions. The scaling of a box is a frozen buffer."""
-
-    centre: Tensor
-    half_width: Tensor
-
-    def __init__(self, leaf: Leaf) -> None:
-        super().__init__()
-        self.leaf = leaf
-        self._box = leaf.kind == "box"
-        self._identity = False
-        if self._box:
-            centre, half = action_scaling(leaf, None)
-            self.register_buffer("centre", torch.tensor(centre, dtype=torch.float32))
-            self.register_buffer("half_width", torch.tensor(half, dtype=torch.float32))
-            low, high = (torch.tensor(bound.reshape(-1), dtype=torch.float32) for bound in leaf.bounds())
-            self.register_buffer("_low", low, persistent=False)
-            self.register_buffer("_high", high, persistent=False)
-
-    @property
-    def is_open(self) -> bool:
-        """Whether a dimension has no bounds, so that labels give its scaling."""
-        return self._box and not bool(bounded(self.leaf).all())
-
-    def fit(self, labels: Moments | None) -> None:
-        """Set the scaling from the training labels where the space has no bounds."""
-        if self._box:
-            self._set(*action_scaling(self.leaf, labels))
-
-    def widen(self, labels: Moments) -> tuple[Array, Array] | None:
-        """Widen the scaling if labels lie outside of it; return the `carried_over` of tanh's argument then."""
-        old = self.centre.double().cpu().numpy(), self.half_width.double().cpu().numpy()
-        new = widened(self.leaf, *old, labels)
-        if new is None:
-            return None
-        self._set(*new)
-        return carried_over(old, new)
-
-    def _set(self, centre: Array, half: Array) -> None:
-        self.centre.copy_(torch.from_numpy(centre))
-        self.half_width.copy_(torch.from_numpy(half))
-
-    def refresh(self) -> None:
-        """Look at the scaling after it changed: an identity costs nothing in `encode`."""
-        self._identity = self._box and not bool(self.centre.any()) and bool((self.half_width == 1).all())
-
-    def encode(self, actions_BT: Tensor) -> Tensor:
-        """Return head actions [B, T, A] of environment actions [B, T, ...]."""
-        flat_BTA = actions_BT.reshape(*actions_BT.shape[:2], -1)
-        if self._box:
-            return flat_BTA.float() if self._identity else (flat_BTA.float() - self.centre) / self.half_width
-        return flat_BTA.long() - self.leaf.start
-
-    def decode(self, actions_BTA: Tensor) -> Tensor:
-        """Return environment actions [B, T, ...] inside their bounds; boxes keep the head's float dtype."""
-        if self._box:
-            flat = actions_BTA * self.half_width + self.centre
-            flat = torch.minimum(torch.maximum(flat, self.get_buffer("_low")), self.get_buffer("_high"))
-        else:
-            flat = actions_BTA + self.leaf.start
-        return flat.reshape(*flat.shape[:2], *self.leaf.shape)
+    loss_B: Tensor
+    extras: Mapping[str, Tensor]  # name -> scalar, without a gradient
 
 
 class Member(nn.Module):
@@ -118,27 +47,11 @@ class Member(nn.Module):
         self.encoder, self.head = encoder, head
 
 
-def vote(choices_MNTA: Tensor) -> Tensor:
-    """Return the choice of most members for each factor, [N, T, A]; of a tie, the lowest."""
-    num_alike = (choices_MNTA.unsqueeze(1) == choices_MNTA).sum(1)
-    return choices_MNTA.masked_fill(num_alike < num_alike.amax(0), torch.iinfo(choices_MNTA.dtype).max).amin(0)
-
-
-def _network(config: PolicyConfig, observation: SpaceSpec, action: SpaceSpec, seed: int) -> tuple[Encoder, Head]:
-    """Return encoder and head that start from `seed`; `config` is resolved."""
-    generator = torch.Generator().manual_seed(seed)
-    assert not isinstance(config.encoder, AutoEncoderConfig)
-    assert not isinstance(config.head, AutoHeadConfig)
-    encoder = Encoder(config.encoder, observation, config.obs_horizon, config.obs_clip, generator)
-    return encoder, config.head.build(action.leaf, encoder.num_out, config.chunk, generator=generator)
-
-
-def _require_shapes(own: Mapping[str, Tensor], arrays: Mapping[str, Array]) -> None:
-    for name in sorted(own):
-        have = tuple(arrays[name].shape) if name in arrays else "nothing"
-        if have != tuple(own[name].shape):
-            want = tuple(own[name].shape)
-            raise InputError(f"policy weights {name}: found {have}, expected {want}; use the config that made them")
+def _network(spec: PolicySpec, seed: int) -> tuple[Encoder, Head]:
+    """Return encoder and head that start from `seed`."""
+    config, generator = spec.config, torch.Generator().manual_seed(seed)
+    encoder = spec.encoder.build(spec.observation, config.obs_horizon, config.obs_clip, generator=generator)
+    return encoder, spec.head.build(spec.action.leaf, encoder.num_out, config.chunk, generator=generator)
 
 
 def _check(policy: Policy, _: object) -> None:
@@ -147,8 +60,6 @@ def _check(policy: Policy, _: object) -> None:
 
 class Policy(nn.Module):
     """A policy for given spaces: one network, or an ensemble of them.
-
-    An ensemble acts deterministically: by the mean of its members' modes in the head's space, or by their majority.
 
     Args:
         config: its parts; every `auto` is resolved for the spaces.
@@ -163,15 +74,29 @@ class Policy(nn.Module):
 
     def __init__(self, config: PolicyConfig, observation: SpaceSpec, action: SpaceSpec, *, seed: int = 0) -> None:
         super().__init__()
-        self.config = config.resolve(observation, action)
-        self.observation, self.action = observation, action
-        self.encoder, self.head = _network(self.config, observation, action, seed)
+        self.spec = PolicySpec(config=config.resolve(observation, action), observation=observation, action=action)
+        self.encoder, self.head = _network(self.spec, seed)
         self.actions = Actions(action.leaf)
         seeds = {str(i): integer(seed, "member", i) for i in range(1, config.ensemble)}
-        self.members = nn.ModuleDict({i: Member(*_network(self.config, observation, action, s)) for i, s in seeds.items()})
+        self.members = nn.ModuleDict({i: Member(*_network(self.spec, s)) for i, s in seeds.items()})
         self._fitted = False
         self.register_load_state_dict_post_hook(_check)  # type: ignore[no-untyped-call]
         self._check_fitted()
+
+    @property
+    def config(self) -> PolicyConfig:
+        """Its parts, every `auto` resolved."""
+        return self.spec.config
+
+    @property
+    def observation(self) -> SpaceSpec:
+        """The observation space."""
+        return self.spec.observation
+
+    @property
+    def action(self) -> SpaceSpec:
+        """The action space."""
+        return self.spec.action
 
     @property
     def needs(self) -> list[str]:
@@ -221,12 +146,12 @@ class Policy(nn.Module):
         self._check_fitted()
         return True
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Return the loss [B]: what DistributedDataParallel and torch.compile call."""
-        return self.loss(batch)
-
     def loss(self, batch: Batch, *, generator: torch.Generator | None = None) -> Tensor:
-        """Return the loss of each window [B]: the mean over its steps that are no pads, and over the members.
+        """Return the loss of each window, [B]; see `losses`."""
+        return self.losses(batch, generator=generator).loss_B
+
+    def losses(self, batch: Batch, *, generator: torch.Generator | None = None) -> PolicyLoss:
+        """Return the loss of each window: the mean over its steps that are no pads, and over the members.
 
         Weights apply outside.
 
@@ -236,91 +161,29 @@ class Policy(nn.Module):
         """
         self._require_fitted()
         actions_BTA = self.actions.encode(batch.actions)
-        losses = [
-            head.loss(encoder(batch.observations), actions_BTA, generator=generator) for encoder, head in self._networks()
+        found = [
+            head.loss(encoder(batch.observations), actions_BTA, batch.is_pad, generator=generator)
+            for encoder, head in self._networks()
         ]
+        losses = [each.loss_BT for each in found]
         loss_BT = torch.stack(losses).mean(0) if self.members else losses[0]
-        loss_BT = loss_BT.masked_fill(batch.is_pad, 0.0)
-        if self.config.chunk == 1:
-            return loss_BT.squeeze(1)
-        num_valid_B: Tensor = (~batch.is_pad).sum(1).clamp(min=1)
-        return loss_BT.sum(1) / num_valid_B
+        loss_B = _mean_over_steps(loss_BT, batch.is_pad)
+        return PolicyLoss(loss_B=loss_B, extras=_figures(found, batch.is_pad) if found[0].extras else {})
 
     def plan(self, observations: Mapping[str, Tensor], noise_NK: Tensor | None) -> Tensor:
-        """Return head actions [N, T, A] for windows [N, H, ...]: the mode, or the sample that `noise_NK` leads to.
+        """Return head actions [N, T, A] for windows [N, H, ...]: the default ones, or the sample that `noise_NK` leads to.
 
-        An ensemble gives the mean of its members' modes, or their majority; the noise has no effect.
+        It is that of a single network: the members of an ensemble plan by themselves (see `distil.policies.ensemble`).
         """
+        assert not self.members
         self._require_fitted()
-        if self.members:
-            modes_MNTA = torch.stack([head.mode(encoder(observations)) for encoder, head in self._networks()])
-            return modes_MNTA.mean(0) if self.action.leaf.kind == "box" else vote(modes_MNTA)
-        context_ND = self.encoder(observations)
-        return self.head.mode(context_ND) if noise_NK is None else self.head.sample_from(context_ND, noise_NK)
-
-    def initial_state(self, num_envs: int) -> State:
-        """Return the state of `num_envs` episodes that are about to begin."""
-        device = next(self.parameters()).device
-        fresh = torch.ones(num_envs, dtype=torch.bool, device=device)
-        return State(history=None, fresh=fresh, queue=None, used=torch.zeros(num_envs, dtype=torch.long, device=device))
-
-    @torch.no_grad()
-    def act(
-        self, observations: Mapping[str, Tensor], state: State, *, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, State]:
-        """Return actions [N, ...] in the environment's space, and the next state.
-
-        Args:
-            observations: leaf name -> [N, ...].
-            state: from `initial_state` or the last `act`.
-            generator: draws the actions; None takes the mode, as an ensemble always does.
-        """
-        windows = {name: self._push(name, value, state) for name, value in observations.items()}
-        replan = state.fresh | (state.used >= self.config.num_executed)
-        queue, used = state.queue, torch.where(replan, 0, state.used)
-        if queue is None or bool(replan.any()):
-            shape = (len(replan), self.head.noise_size)
-            draw = torch.rand if self.head.noise_kind == "uniform" else torch.randn
-            noise = None if generator is None else draw(shape, generator=generator, device=replan.device)
-            chunk = self.actions.decode(self.plan(windows, noise))
-            keep = replan.reshape(-1, *[1] * (chunk.ndim - 1))
-            queue = chunk if queue is None else torch.where(keep, chunk, queue)
-        actions = queue[torch.arange(len(used), device=used.device), used]
-        return actions, State(history=windows, fresh=torch.zeros_like(state.fresh), queue=queue, used=used + 1)
+        context = self.encoder(observations)
+        return self.head.point(context) if noise_NK is None else self.head.sample_from(context, noise_NK)
 
     def ref(self, version: int) -> PolicyRef:
-        """Return a copy of the policy as plain data."""
+        """Return a copy of the policy as plain data; `distil.policies.restore.policy_of` reads it back."""
         arrays = {name: value.detach().cpu().numpy().copy() for name, value in self.state_dict().items()}
-        spec = PolicySpec(config=self.config, observation=self.observation, action=self.action)
-        return PolicyRef(version=version, spec=spec, arrays=arrays)
-
-    @staticmethod
-    def from_ref(ref: PolicyRef) -> Policy:
-        """Return the policy of a `PolicyRef`; InputError if arrays and spec don't fit."""
-        config, observation, action = ref.spec.config, ref.spec.observation, ref.spec.action
-        with torch.device("meta"):  # which allocates nothing: the arrays decide whether a network of this size is made
-            encoder, head = _network(config.resolve(observation, action), observation, action, 0)
-        for prefix, part in (("encoder", encoder), ("head", head)):
-            _require_shapes({f"{prefix}.{name}": value for name, value in part.state_dict().items()}, ref.arrays)
-        policy = Policy(config, observation, action)
-        policy.load_arrays(ref.arrays)
-        return policy
-
-    def load_arrays(self, arrays: Mapping[str, Array]) -> None:
-        """Take weights and statistics from a ref's arrays; InputError names the first that doesn't fit."""
-        own = self.state_dict()
-        _require_shapes(own, arrays)
-        if more := sorted(arrays.keys() - own.keys()):
-            shape = arrays[more[0]].shape
-            raise InputError(f"policy weights {more[0]}: found {shape}, expected nothing; use the config that made them")
-        self.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in arrays.items()})
-
-    def _push(self, name: str, value: Tensor, state: State) -> Tensor:
-        first = value.unsqueeze(1).expand(-1, self.config.obs_horizon, *value.shape[1:])
-        if state.history is None or self.config.obs_horizon == 1:
-            return first
-        rolled = torch.cat([state.history[name][:, 1:], value.unsqueeze(1)], 1)
-        return torch.where(state.fresh.reshape(-1, *[1] * value.ndim), first, rolled)
+        return PolicyRef(version=version, spec=self.spec, arrays=arrays)
 
     def _networks(self) -> list[tuple[Encoder, Head]]:
         """Return encoder and head of each member."""
@@ -336,3 +199,23 @@ class Policy(nn.Module):
             raise InputError(
                 "the policy has no observation statistics: call fit_normaliser(columns) on the training data first"
             )
+
+
+def _mean_over_steps(loss_BT: Tensor, is_pad_BT: Tensor) -> Tensor:
+    """Return the mean over the steps that are no pads, [B]; 0 where all are."""
+    loss_BT = loss_BT.masked_fill(is_pad_BT, 0.0)
+    if loss_BT.shape[1] == 1:
+        return loss_BT.squeeze(1)
+    num_valid_B: Tensor = (~is_pad_BT).sum(1).clamp(min=1)
+    return loss_BT.sum(1) / num_valid_B
+
+
+def _figures(found: Sequence[HeadLoss], is_pad_BT: Tensor) -> dict[str, Tensor]:
+    """Return the mean of each extra over the members, and over the steps that are no pads."""
+    out = {}
+    for name in found[0].extras:
+        values = torch.stack([each.extras[name].detach() for each in found]).mean(0)
+        if values.ndim:
+            values = values.masked_fill(is_pad_BT, 0.0).sum() / (~is_pad_BT).sum().clamp(min=1)
+        out[name] = values
+    return out

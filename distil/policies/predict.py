@@ -37,7 +37,7 @@ class Predictor:
 
         Args:
             observation: in the environment's structure (array, dict, tuple); a batch has one more leading axis.
-            deterministic: take the mode; otherwise sample.
+            deterministic: take the default action; otherwise a sample.
 
         Raises:
             InputError: the observation's structure or shapes aren't the policy's.
@@ -46,7 +46,7 @@ class Predictor:
         rows = leaves if num is not None else {name: value[None] for name, value in leaves.items()}
         if self._key != (num or 1, deterministic):
             self._key = (num or 1, deterministic)
-            self._acting = acting(self.ref, num or 1, deterministic=deterministic)
+            self._acting = acting(self.ref, num or 1, act="point" if deterministic else "sample")
             for slot in range(num or 1):
                 self._acting.begin(slot, self._seed + slot)
         assert self._acting is not None

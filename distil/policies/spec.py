@@ -11,7 +11,8 @@ import numpy as np
 
 from distil.config import validate
 from distil.errors import InputError
-from distil.policies.config import PolicyConfig
+from distil.heads.config import AutoHeadConfig, ResolvedHeadConfig
+from distil.policies.config import AutoEncoderConfig, PolicyConfig, ResolvedEncoderConfig
 from distil.spaces import Leaf, SpaceSpec, space_from_json
 from distil.types import Array
 
@@ -25,6 +26,18 @@ class PolicySpec:
     config: PolicyConfig  # every `auto` is resolved
     observation: SpaceSpec
     action: SpaceSpec
+
+    @property
+    def encoder(self) -> ResolvedEncoderConfig:
+        """The encoder's configuration."""
+        assert not isinstance(self.config.encoder, AutoEncoderConfig)
+        return self.config.encoder
+
+    @property
+    def head(self) -> ResolvedHeadConfig:
+        """The head's configuration."""
+        assert not isinstance(self.config.head, AutoHeadConfig)
+        return self.config.head
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object; `PolicySpec.from_json` reads it back."""
@@ -45,7 +58,7 @@ class PolicySpec:
         observation, action = _space(data, "observation"), _space(data, "action")
         if len(action.leaves) != 1 or (not action.leaf.shape == () and min(action.leaf.shape) < 1):
             raise InputError(f"its action space is {action.describe()}, not one of numbers; copy it again or retrain")
-        return PolicySpec(config=config, observation=observation, action=action)
+        return PolicySpec(config=config.resolve(observation, action), observation=observation, action=action)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The forward pass in torch, for policies that numpy doesn't run (those with image networks).
+"""The forward pass in torch, for policies whose encoder or head has no numpy twin.
 
 Legend: N slots, H observation horizon, T action chunk, A action dimension, K noise.
 """
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from distil.policies.policy import Policy
+from distil.policies.restore import policy_of
 from distil.policies.spec import PolicyRef
 from distil.types import Array
 
@@ -21,13 +21,13 @@ class TorchPlanner:
     doubt = None  # one network has none
 
     def __init__(self, ref: PolicyRef) -> None:
-        self._policy = Policy.from_ref(ref).eval()
+        self._policy = policy_of(ref).eval()
         self.noise_kind: str = self._policy.head.noise_kind
         self.noise_size: int = self._policy.head.noise_size
         self._windowed = self._policy.config.obs_horizon > 1
 
     def plan(self, windows: Mapping[str, Array], noise: Array | None) -> Array:
-        """Return head actions [N, T, A]: the mode, or the sample that `noise` [N, K] leads to."""
+        """Return head actions [N, T, A]: the default ones, or the sample that `noise` [N, K] leads to."""
         tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in windows.items()}
         if not self._windowed:
             tensors = {name: value.unsqueeze(1) for name, value in tensors.items()}

@@ -21,6 +21,7 @@ from distil.experts.gates.base import Gate, GatePlan, Situation
 from distil.experts.random import RandomExpert, sample
 from distil.plans import Who
 from distil.policies.acting import acting
+from distil.policies.config import ActMode
 from distil.policies.spec import PolicyRef
 from distil.rollouts.config import NoiseConfig
 from distil.spaces import Leaf
@@ -55,7 +56,7 @@ class AgentSpec:
     who: Who
     noise: NoiseConfig = field(default_factory=NoiseConfig)  # the expert's, where it is the one that acts
     gate: GatePlan | None = None  # who acts in the policy's place, and at which steps the expert is asked
-    deterministic: bool = True  # the policy's: its mode, or a sample
+    act: ActMode = "point"  # the policy's
 
     def build(self, env: EnvSpec, num_envs: int, expert: Expert | None, policy: PolicyRef | None) -> Agent:
         """Return the agent.
@@ -65,7 +66,7 @@ class AgentSpec:
         """
         if self.who == "policy":
             assert policy is not None
-            policy_agent = acting(policy, num_envs, deterministic=self.deterministic)
+            policy_agent = acting(policy, num_envs, act=self.act)
             if self.gate is None:
                 return PolicyAgent(policy_agent, num_envs)
             if expert is None and self.gate.needs_expert:

@@ -133,6 +133,8 @@ class Collector:
             mixing: dict[str, object] = {"beta": plan.beta, "beta_unit": plan.beta_unit, "label": plan.label}
             if plan.gate is not None:
                 mixing["gate"] = plan.gate.model_dump(mode="json")
+            if plan.act != "point":
+                mixing["act"] = plan.act
             parts |= {"noise": None, "policy": _digest(policy), "mixing": mixing}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
 
@@ -166,7 +168,7 @@ class Collector:
             whole = plan.gate is None and (plan.beta_unit == "episode" or plan.beta in (0, 1))
             by_expert = [whole and _coin(item.seed) < plan.beta for item in mine]
             yield self._assignment(plan, AgentSpec(who="expert"), name), list(itertools.compress(mine, by_expert))
-            policy_agent, label = AgentSpec(who="policy", gate=gate), plan.label and gate is None
+            policy_agent, label = AgentSpec(who="policy", gate=gate, act=plan.act), plan.label and gate is None
             rest = [item for item, expert_acts in zip(mine, by_expert, strict=True) if not expert_acts]
             yield self._assignment(plan, policy_agent, name, version=policy.version, label=label), rest
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from distil.plans import Who
+from distil.policies.config import ActMode
 from distil.policies.spec import PolicyRef
 from distil.rollouts.agents import AgentSpec
 from distil.rollouts.fleet import Fleet
@@ -110,7 +111,7 @@ def evaluate(
     *,
     policy: PolicyRef | None = None,
     expert: str = "",
-    deterministic: bool = True,
+    act: ActMode = "point",
     progress: Progress = silent,
     what: str = "evaluate",
 ) -> EvalResult:
@@ -122,7 +123,7 @@ def evaluate(
         seeds: the reset seeds, such as `episode_seeds(Purpose.EVALUATE, n)`.
         policy: the policy, if one acts.
         expert: the name of one of several experts; the first unless given.
-        deterministic: the policy's mode instead of samples.
+        act: the policy's default actions, or samples that depend on an episode's seed alone.
         progress: called as episodes end.
         what: the name of the work for `progress`.
 
@@ -131,7 +132,7 @@ def evaluate(
         InputError: the agent does not fit the environment.
     """
     items = [EpisodeItem(index=i, uid=str(seed), seed=seed) for i, seed in enumerate(seeds)]
-    assignment = Assignment(agent=AgentSpec(who=who, deterministic=deterministic), expert=expert)
+    assignment = Assignment(agent=AgentSpec(who=who, act=act), expert=expert)
     outcome = fleet.run(assignment, items, policy, progress=progress, what=what)
     stats = [outcome.stats[i] for i in range(len(items))]
     successes = [s.success for s in stats]

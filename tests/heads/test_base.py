@@ -2,6 +2,7 @@ import gymnasium as gym
 import pytest
 import torch
 
+from distil.heads.base import Context
 from distil.heads.config import CategoricalConfig, DeterministicConfig, GaussianConfig
 from distil.spaces import action_spec
 
@@ -20,12 +21,14 @@ SPACES = [
 def test_every_head_keeps_the_contract(config: GaussianConfig, space: gym.Space, chunk: int) -> None:
     leaf = action_spec(space).leaf
     head = config.build(leaf, 5, chunk, generator=torch.Generator().manual_seed(0))
-    context = torch.randn(7, 5, generator=torch.Generator().manual_seed(1))
-    mode = head.mode(context)
+    context = Context(pooled_BD=torch.randn(7, 5, generator=torch.Generator().manual_seed(1)))
+    mode = head.point(context)
     sample = head.sample(context, generator=torch.Generator().manual_seed(2))
     assert mode.shape == sample.shape
     assert mode.shape[:2] == (7, chunk)
-    loss = head.loss(context, sample)
+    found = head.loss(context, sample, torch.zeros(7, chunk, dtype=torch.bool))
+    loss = found.loss_BT
+    assert found.extras == {}
     assert loss.shape == (7, chunk)
     loss.sum().backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in head.parameters())

@@ -4,9 +4,13 @@ import pytest
 import torch
 from scipy import stats
 
-from distil.heads.base import Head
+from distil.heads.base import Context, Head
 from distil.heads.config import GaussianConfig
 from distil.spaces import action_spec
+
+
+def _ones(num: int) -> Context:
+    return Context(pooled_BD=torch.ones(num, 1))
 
 
 def _head(num: int, mean: list[float], log_std: list[float], chunk: int = 1) -> Head:
@@ -24,7 +28,7 @@ def test_log_prob_integrates_to_one(mean: float, log_std: float) -> None:
     head = _head(1, [mean], [log_std])
     u = torch.linspace(-9, 9, 200_001, dtype=torch.float64)  # a grid in atanh(a) is fine where the density is steep
     a = u.tanh().float().clamp(-1 + 1e-6, 1 - 1e-6)
-    density = head.log_prob(torch.ones(len(a), 1), a.reshape(-1, 1, 1)).exp().detach().double().squeeze()
+    density = head.log_prob(_ones(len(a)), a.reshape(-1, 1, 1)).exp().detach().double().squeeze()
     inside = a.abs() < 1 - 2e-6
     total = torch.trapezoid((density * (1 - u.tanh().square()))[inside], u[inside])
     np.testing.assert_allclose(float(total), 1, atol=2e-3)
@@ -33,10 +37,10 @@ def test_log_prob_integrates_to_one(mean: float, log_std: float) -> None:
 def test_samples_match_the_density() -> None:
     """CORRECTNESS 24: a two-sample test against rejection samples of exp(log_prob)."""
     head = _head(1, [0.5], [-0.5])
-    ours = head.sample(torch.ones(4000, 1), generator=torch.Generator().manual_seed(0)).detach().numpy().ravel()
+    ours = head.sample(_ones(4000), generator=torch.Generator().manual_seed(0)).detach().numpy().ravel()
     rng = np.random.default_rng(0)
     proposal = rng.uniform(-1, 1, 40_000).astype(np.float32)
-    density = head.log_prob(torch.ones(40_000, 1), torch.from_numpy(proposal).reshape(-1, 1, 1)).exp().detach().numpy().ravel()
+    density = head.log_prob(_ones(40_000), torch.from_numpy(proposal).reshape(-1, 1, 1)).exp().detach().numpy().ravel()
     theirs = proposal[rng.uniform(0, density.max() * 1.001, 40_000) < density]
     assert len(theirs) > 2000
     assert stats.ks_2samp(ours, theirs).pvalue > 0.01
@@ -46,13 +50,13 @@ def test_log_prob_is_the_change_of_variables_summed_over_dimensions() -> None:
     head = _head(2, [0.3, -0.2], [-0.4, 0.1])
     u = np.array([0.9, -0.6])
     expected = stats.norm.logpdf(u, [0.3, -0.2], np.exp([-0.4, 0.1])) - np.log1p(-(np.tanh(u) ** 2))
-    actual = head.log_prob(torch.ones(1, 1), torch.tensor(np.tanh(u), dtype=torch.float32).reshape(1, 1, 2))
+    actual = head.log_prob(_ones(1), torch.tensor(np.tanh(u), dtype=torch.float32).reshape(1, 1, 2))
     np.testing.assert_allclose(actual.detach().numpy(), [[expected.sum()]], rtol=1e-5)
 
 
 def test_labels_on_the_bound_give_a_finite_loss_and_gradient() -> None:
     head = _head(2, [0.0, 0.0], [0.0, 0.0])
-    loss = head.loss(torch.ones(1, 1), torch.tensor([[[1.0, -1.0]]]))
+    loss = head.loss(_ones(1), torch.tensor([[[1.0, -1.0]]]), torch.zeros(1, 1, dtype=torch.bool)).loss_BT
     loss.sum().backward()
     assert torch.isfinite(loss).all()
     assert torch.isfinite(head.linear.bias.grad).all()
@@ -61,17 +65,17 @@ def test_labels_on_the_bound_give_a_finite_loss_and_gradient() -> None:
 def test_deviation_is_clamped() -> None:
     narrow, wide = _head(1, [0.0], [-50.0]), _head(1, [0.0], [50.0])
     noise = torch.ones(1, 1)
-    np.testing.assert_allclose(narrow.sample_from(noise, noise).item(), np.tanh(np.exp(-5)), rtol=1e-4)
-    np.testing.assert_allclose(wide.sample_from(noise, noise * 0.1).item(), np.tanh(0.1 * np.exp(2)), rtol=1e-4)
+    np.testing.assert_allclose(narrow.sample_from(_ones(1), noise).item(), np.tanh(np.exp(-5)), rtol=1e-4)
+    np.testing.assert_allclose(wide.sample_from(_ones(1), noise * 0.1).item(), np.tanh(0.1 * np.exp(2)), rtol=1e-4)
 
 
 def test_rescaling_moves_the_mean_of_each_dimension() -> None:
     head = GaussianConfig().build(
         action_spec(gym.spaces.Box(-1, 1, (2,))).leaf, 3, 4, generator=torch.Generator().manual_seed(0)
     )
-    context, slope, shift = torch.randn(5, 3), torch.tensor([0.5, 1.0]), torch.tensor([-0.1, 0.0])
+    context, slope, shift = Context(pooled_BD=torch.randn(5, 3)), torch.tensor([0.5, 1.0]), torch.tensor([-0.1, 0.0])
     with torch.no_grad():
-        before, (_, log_std) = head.mode(context), head._moments(context)
+        before, (_, log_std) = head.point(context), head._moments(context)
         head.rescale(slope, shift)
-        torch.testing.assert_close(head.mode(context), (before.atanh() * slope + shift).tanh())
+        torch.testing.assert_close(head.point(context), (before.atanh() * slope + shift).tanh())
         assert torch.equal(head._moments(context)[1], log_std)

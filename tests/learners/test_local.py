@@ -16,7 +16,7 @@ from distil.objectives.gradient import GradientObjective
 from distil.objectives.supervised import Supervised
 from distil.plans import StreamPlan, UpdatePlan
 from distil.policies.config import MlpConfig, PolicyConfig
-from distil.policies.policy import Policy
+from distil.policies.restore import policy_of
 from distil.store.reading import ReadConfig
 from distil.store.weighting import WeightConfig
 
@@ -226,7 +226,7 @@ def test_the_policy_is_what_was_trained(bed):
     """CORRECTNESS 8: reloaded from its plain data it gives the identical loss."""
     learner = bed.learner()
     learner.update(UpdatePlan(num_steps=20), demos(bed.snapshot))
-    policy = Policy.from_ref(learner.policy)
+    policy = policy_of(learner.policy)
     assert learner.policy.version == 1
     assert same(policy.ref(1), learner.policy)
 

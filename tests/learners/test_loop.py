@@ -89,14 +89,14 @@ def test_validation_leaves_training_as_it_is(bed):
 def test_a_validation_loss_is_the_mean_over_held_out_windows(bed):
     learner = bed.learner(validation_fraction=0.2, validate_every=1000)
     metrics = learner.update(UpdatePlan(num_steps=10), demos(bed.snapshot))
-    from distil.policies.policy import Policy
+    from distil.policies.restore import policy_of
     from distil.seeding import integer
     from distil.store.sampler import Sampler
 
     _, held_out = bed.snapshot.split(0.2, integer(0, "validation split"))
     assert held_out.num_episodes
     (batch,) = Sampler(held_out).scan(1000)
-    loss = Policy.from_ref(learner.policy).loss(to_torch(batch, torch.device("cpu")))
+    loss = policy_of(learner.policy).loss(to_torch(batch, torch.device("cpu")))
     assert metrics["train/validation_loss"] == pytest.approx(float(loss.detach().mean()), rel=1e-5)
 
 

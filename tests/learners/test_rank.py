@@ -23,8 +23,8 @@ from distil.plans import UpdatePlan
 from distil.policies.acting import acting, replay
 from distil.policies.checkpoint import load_policy_ref, save_policy
 from distil.policies.config import CnnConfig, MlpConfig, PolicyConfig
-from distil.policies.policy import Policy
 from distil.policies.predict import Predictor
+from distil.policies.restore import policy_of
 from distil.spaces import action_spec, observation_spec, stack
 from distil.store.reading import ReadConfig
 from distil.store.schema import StoreSpec
@@ -201,8 +201,9 @@ def test_an_observation_of_a_single_thing_trains_resumes_and_acts(
     acts = acting(ref, 3)
     for slot in range(3):
         acts.begin(slot, slot)
-    network = Policy.from_ref(ref).eval()
-    wanted, _ = network.act({name: torch.from_numpy(values) for name, values in rows.items()}, network.initial_state(3))
+    network = policy_of(ref).eval()
+    windows = {name: torch.from_numpy(values)[:, None].expand(-1, horizon, *values.shape[1:]) for name, values in rows.items()}
+    wanted = network.actions.decode(network.plan(windows, None))[:, 0].detach()
     actions = acts.act(rows)
     assert actions.shape == (3, 1)
     assert np.allclose(actions, wanted.numpy(), atol=1e-5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium as gym
@@ -11,7 +12,10 @@ import pytest
 import torch
 
 from distil.config import validate
+from distil.policies.ensemble import members
 from distil.policies.policy import Policy, PolicyConfig
+from distil.policies.restore import policy_of
+from distil.policies.spec import PolicyRef
 from distil.spaces import SpaceSpec, action_spec, observation_spec, stack
 from distil.types import Array, Batch
 
@@ -70,6 +74,43 @@ class World:
         labels = np.stack([[np.asarray(self.action_space.sample()) for _ in range(config.chunk)] for _ in range(size)])
         is_pad = torch.zeros(size, config.chunk, dtype=torch.bool)
         return Batch(observations=observations, actions=torch.from_numpy(labels), is_pad=is_pad)
+
+
+class Oracle:
+    """A policy in N slots as it is defined: one slot at a time, in torch, with lists. What `acting` must do."""
+
+    def __init__(self, ref: PolicyRef, num: int) -> None:
+        self.policies = [policy_of(member).eval() for member in members(ref)]
+        self.spec, self.slots = ref.spec, [Slot() for _ in range(num)]
+
+    def begin(self, slot: int) -> None:
+        self.slots[slot] = Slot()
+
+    def act(self, observations: dict[str, Array]) -> Array:
+        return np.stack([self._act(slot, {k: v[i] for k, v in observations.items()}) for i, slot in enumerate(self.slots)])
+
+    def _act(self, slot: Slot, observation: dict[str, Array]) -> Array:
+        horizon = self.spec.config.obs_horizon
+        slot.history = ((slot.history or [observation] * horizon) + [observation])[-horizon:]
+        if not slot.queue:
+            window = {k: torch.from_numpy(np.stack([seen[k] for seen in slot.history]))[None] for k in observation}
+            with torch.no_grad():
+                plans = np.stack([policy.plan(window, None).numpy() for policy in self.policies])
+            plan = self.spec.head.combine(plans)[0] if len(plans) > 1 else plans[0]
+            slot.queue = list(self.policies[0].actions.decode(torch.from_numpy(plan))[0, : self.spec.config.num_executed])
+        return slot.queue.pop(0).numpy()
+
+
+@dataclass
+class Slot:
+    history: list[dict[str, Array]] = field(default_factory=list)
+    queue: list[torch.Tensor] = field(default_factory=list)
+
+
+@pytest.fixture
+def oracle() -> type[Oracle]:
+    """Return the class: `oracle(ref, num)`."""
+    return Oracle
 
 
 @pytest.fixture

@@ -18,27 +18,27 @@ SHAPES = [{}, {"obs_horizon": 3, "chunk": 4, "execute": 2}]
 @pytest.mark.parametrize("observation", OBSERVATIONS)
 @pytest.mark.parametrize("encoder", ["auto", "mlp"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_every_observation_space_acts_as_torch_does(world: Callable, observation: str, encoder: str, shape: dict) -> None:
+def test_every_observation_space_acts_as_torch_does(
+    world: Callable, oracle: type, observation: str, encoder: str, shape: dict
+) -> None:
     made = world(observation, "box", encoder={"kind": encoder, "hidden": [16]}, **shape)
-    ours, state = acting(made.policy.ref(0), 3), made.policy.initial_state(3)
+    ours, theirs = acting(made.policy.ref(0), 3), oracle(made.policy.ref(0), 3)
     for step in range(6):
         if step == 3:
             ours.begin(1, 5)
-            state = state.reset(torch.tensor([False, True, False]))
+            theirs.begin(1)
         observations = made.observations(3)
-        actions = ours.act(observations)
-        theirs, state = made.policy.act({name: torch.from_numpy(value) for name, value in observations.items()}, state)
-        np.testing.assert_allclose(actions, theirs.numpy(), atol=1e-4)
+        np.testing.assert_allclose(ours.act(observations), theirs.act(observations), atol=1e-4)
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-@pytest.mark.parametrize("deterministic", [True, False])
+@pytest.mark.parametrize("act", ["point", "sample"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_actions_are_in_the_environments_space(world: Callable, action: str, deterministic: bool, shape: dict) -> None:
+def test_actions_are_in_the_environments_space(world: Callable, action: str, act: str, shape: dict) -> None:
     """CORRECTNESS 9."""
     head = {"kind": "gaussian" if action in ("box", "scalar", "matrix64", "integers", "unbounded") else "auto"}
     made = world("vector", action, head=head, **shape)
-    actor = acting(made.policy.ref(0), 5, deterministic=deterministic)
+    actor = acting(made.policy.ref(0), 5, act=act)
     for _ in range(4):
         actions = actor.act(made.observations(5))
         assert actions.dtype == made.action_space.dtype
@@ -46,23 +46,19 @@ def test_actions_are_in_the_environments_space(world: Callable, action: str, det
 
 
 @pytest.mark.parametrize(("observation", "action"), [("vector", "integers"), ("nested", "discrete"), ("image", "box")])
-@pytest.mark.parametrize("deterministic", [True, False])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_an_ensemble_acts_as_torch_does(
-    world: Callable, observation: str, action: str, deterministic: bool, shape: dict
-) -> None:
+def test_an_ensemble_acts_as_torch_does(world: Callable, oracle: type, observation: str, action: str, shape: dict) -> None:
     """Images go through torch's planner."""
     made = world(observation, action, ensemble=3, **shape)
-    ours, state = acting(made.policy.ref(0), 3, deterministic=deterministic), made.policy.initial_state(3)
+    ours, theirs = acting(made.policy.ref(0), 3), oracle(made.policy.ref(0), 3)
     for step in range(6):
         if step == 3:
             ours.begin(1, 5)
-            state = state.reset(torch.tensor([False, True, False]))
+            theirs.begin(1)
         observations = made.observations(3)
-        actions = ours.act(observations)
-        theirs, state = made.policy.act({name: torch.from_numpy(value) for name, value in observations.items()}, state)
-        theirs = theirs.round() if action == "integers" else theirs
-        np.testing.assert_allclose(actions, theirs.numpy(), atol=1e-4)
+        expected = theirs.act(observations)
+        expected = expected.round() if action == "integers" else expected
+        np.testing.assert_allclose(ours.act(observations), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("action", ["matrix64", "multi_discrete"])
@@ -118,7 +114,7 @@ def test_a_single_network_has_no_doubt(world: Callable) -> None:
 
 def _episode(ref: PolicyRef, num: int, slot: int, seed: int, steps: list, others: np.random.Generator) -> list:
     """Act one episode in a slot while the other slots begin and see whatever they like."""
-    actor = acting(ref, num, deterministic=False)
+    actor = acting(ref, num, act="sample")
     for row in range(num):
         actor.begin(row, int(others.integers(100)))
     for _ in range(int(others.integers(5))):
@@ -144,7 +140,7 @@ def test_an_episode_depends_on_weights_and_seed_only(world: Callable, head: str,
     for run in runs[1:]:
         np.testing.assert_array_equal(run, runs[0])
     other = _episode(ref, 16, 0, 10, steps, np.random.default_rng(0))
-    assert np.array_equal(other, runs[0]) == (head == "deterministic" or "ensemble" in shape)
+    assert np.array_equal(other, runs[0]) == (head == "deterministic" and "ensemble" not in shape)
 
 
 @pytest.mark.parametrize("head", ["gaussian", "auto"])
@@ -155,7 +151,7 @@ def test_image_policies_sample_from_the_episodes_noise_too(world: Callable, head
     order = np.random.default_rng(0).permutation(8)
     results = []
     for rows in (np.arange(8), order):
-        actor = acting(made.policy.ref(0), 8, deterministic=False)
+        actor = acting(made.policy.ref(0), 8, act="sample")
         for slot, row in enumerate(rows):
             actor.begin(slot, int(row))
         results.append(actor.act({name: value[rows] for name, value in observations.items()}))

@@ -19,8 +19,10 @@ def test_the_order_of_the_horizon_matters(world: Callable) -> None:
         batch = made.batch(3)
         flipped = {name: value.flip(1) for name, value in batch.observations.items()}
         encoder = made.policy.encoder
-        assert encoder(batch.observations).shape == (3, encoder.num_out)
-        assert not torch.allclose(encoder(batch.observations), encoder(flipped))
+        context = encoder(batch.observations)
+        assert context.tokens_BLD is None
+        assert context.pooled_BD.shape == (3, encoder.num_out)
+        assert not torch.allclose(context.pooled_BD, encoder(flipped).pooled_BD)
 
 
 def test_deviations_are_in_the_leaf_s_own_unit_and_shape(world: Callable) -> None:

@@ -1,4 +1,3 @@
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -8,13 +7,15 @@ import pytest
 import torch
 
 from distil.errors import InputError
+from distil.heads.combine import vote
 from distil.objectives.optimiser_config import OptimiserConfig
 from distil.objectives.supervised import Supervised
 from distil.policies.acting import acting, replay
 from distil.policies.config import MlpConfig, PolicyConfig
-from distil.policies.ensemble import EnsemblePlanner, mean, members, vote
-from distil.policies.numpy_policy import NumpyPolicy
+from distil.policies.ensemble import EnsemblePlanner, members
+from distil.policies.numpy_policy import numpy_policy
 from distil.policies.policy import Policy
+from distil.policies.restore import policy_of
 from distil.policies.spec import PolicyRef
 from distil.seeding import integer
 from distil.spaces import action_spec, observation_spec
@@ -29,8 +30,8 @@ HEADS = [
 ]
 
 
-def planner(ref: PolicyRef, num: int, action: str) -> EnsemblePlanner:
-    return EnsemblePlanner([NumpyPolicy(member, num) for member in members(ref)], continuous=action == "box")
+def planner(ref: PolicyRef, num: int) -> EnsemblePlanner:
+    return EnsemblePlanner([numpy_policy(member, num) for member in members(ref)], ref.spec.head.combine)
 
 
 @pytest.mark.parametrize(("action", "head"), HEADS)
@@ -38,9 +39,10 @@ def planner(ref: PolicyRef, num: int, action: str) -> EnsemblePlanner:
 def test_equals_torch(world: Callable, action: str, head: str, num: int, size: int) -> None:
     made = world("nested", action, chunk=2, ensemble=size, head={"kind": head}, encoder={"kind": "mlp", "hidden": [16]})
     observations = made.observations(num)
-    ours = planner(made.policy.ref(0), num, action).plan(observations, None)
+    ours = planner(made.policy.ref(0), num).plan(observations, None)
     tensors = {name: torch.from_numpy(value).unsqueeze(1) for name, value in observations.items()}
-    theirs = made.policy.plan(tensors, None).detach().numpy()
+    alone = [policy_of(member).plan(tensors, None).detach().numpy() for member in members(made.policy.ref(0))]
+    theirs = np.mean(alone, 0) if action == "box" else vote(np.stack(alone))[0]
     assert ours.shape == theirs.shape == (num, 2, ours.shape[-1])
     assert ours.dtype == theirs.dtype
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
@@ -76,32 +78,6 @@ def test_arrays_of_another_number_of_members_are_named(world: Callable) -> None:
         acting(replace(one, arrays=two.arrays), 4)
 
 
-def test_boxes_are_averaged_and_their_deviation_is_the_doubt() -> None:
-    modes = np.array([[[[-1.0, 0.25]]], [[[1.0, 0.25]]], [[[0.0, 0.25]]]], np.float32)  # 3 members, A = 2
-    action, doubt = mean(modes)
-    np.testing.assert_allclose(action, [[[0.0, 0.25]]])
-    np.testing.assert_allclose(doubt, [[np.sqrt(2 / 3) / 2]], rtol=1e-6)
-    assert (action.dtype, doubt.dtype) == (np.float32, np.float32)
-    rng = np.random.default_rng(0)
-    modes = rng.uniform(-1, 1, (5, 4, 3, 6)).astype(np.float32)
-    np.testing.assert_allclose(mean(modes)[1], modes.std(0).mean(-1), rtol=1e-5)
-
-
-@pytest.mark.parametrize("size", [2, 3, 5, 6])
-def test_choices_are_voted_on_and_ties_go_to_the_lowest(size: int) -> None:
-    choices = np.random.default_rng(size).integers(0, 4, (size, 50, 2, 3))
-    expected, agreed = np.zeros((50, 2, 3), np.int64), np.zeros((50, 2, 3))
-    for place in np.ndindex(50, 2, 3):
-        votes = Counter(choices[:, *place].tolist())
-        expected[place] = min(votes, key=lambda choice: (-votes[choice], choice))
-        agreed[place] = votes[expected[place]] / size
-    chosen, doubt = vote(choices)
-    np.testing.assert_array_equal(chosen, expected)
-    np.testing.assert_allclose(doubt, (1 - agreed).mean(-1), atol=1e-6)
-    assert doubt.dtype == np.float32
-    assert vote(choices[:1].repeat(size, 0))[1].max() == 0
-
-
 @pytest.mark.parametrize("action", ["box", "discrete"])
 def test_rows_depend_neither_on_neighbours_nor_on_their_place(action: str) -> None:
     """CORRECTNESS 5: bit for bit, the doubt too."""
@@ -110,7 +86,7 @@ def test_rows_depend_neither_on_neighbours_nor_on_their_place(action: str) -> No
     policy = Policy(config, observation_spec(gym.spaces.Box(-np.inf, np.inf, (17,))), action_spec(space))
     rng = np.random.default_rng(0)
     policy.fit_normaliser({"obs": rng.normal(size=(100, 17))})
-    made = planner(policy.ref(0), 16, action)
+    made = planner(policy.ref(0), 16)
 
     def plan(rows: Array) -> tuple[Array, Array]:
         actions = made.plan({"obs": rows}, None)
@@ -157,3 +133,24 @@ def test_doubt_is_larger_off_the_data_than_on_it(action: str) -> None:
     near, far = replay(ref, {"obs": on})[1], replay(ref, {"obs": off})[1]
     assert near.mean() < before
     assert far.mean() > 3 * near.mean()
+
+
+@pytest.mark.parametrize(("action", "head"), [*HEADS, ("box", "gaussian")])
+def test_a_sample_is_of_one_member_that_the_noise_chooses(world: Callable, action: str, head: str) -> None:
+    """A mixture: the mean of two members' actions may be nobody's. The doubt is that of their default actions, as without."""
+    made = world("vector", action, ensemble=3, chunk=2, head={"kind": head}, encoder={"kind": "mlp", "hidden": [16]})
+    num, ref = 3000, made.policy.ref(0)
+    together, alone = planner(ref, num), [numpy_policy(member, num) for member in members(ref)]
+    rng, observations = np.random.default_rng(0), {"obs": np.tile(made.observations(1)["obs"], (num, 1))}
+    draw = rng.standard_normal if together.noise_kind == "normal" else rng.random
+    noise = draw((num, together.noise_size), np.float32)
+    own = noise[:, :-1] if together.noise_size > 1 else None
+    actions = together.plan(observations, noise)
+    theirs = [one.plan(observations, own).copy() for one in alone]
+    same = np.array([(actions == each).all((1, 2)) for each in theirs])
+    assert same.any(0).all()
+    if action == "box":
+        np.testing.assert_allclose(same.mean(1), 1 / 3, atol=0.04)
+    doubt = together.doubt
+    together.plan(observations, None)
+    np.testing.assert_array_equal(doubt, together.doubt)

@@ -9,7 +9,7 @@ import torch
 
 from distil.errors import InputError
 from distil.policies.config import MlpConfig
-from distil.policies.numpy_policy import NumpyPolicy, supports
+from distil.policies.numpy_policy import numpy_policy
 from distil.policies.policy import Policy, PolicyConfig
 from distil.policies.spec import PolicyRef
 from distil.spaces import action_spec, observation_spec
@@ -28,7 +28,7 @@ HEADS = [
 @pytest.mark.parametrize("num", [1, 7, 16, 20])
 def test_equals_torch(world: Callable, action: str, head: str, activation: str, num: int) -> None:
     made = world("nested", action, chunk=2, head={"kind": head}, encoder={"kind": "mlp", "activation": activation})
-    planner = NumpyPolicy(made.policy.ref(0), num)
+    planner = numpy_policy(made.policy.ref(0), num)
     rng = np.random.default_rng(0)
     for noise in (None, rng.random((num, planner.noise_size), dtype=np.float32)):
         observations = made.observations(num)
@@ -48,7 +48,7 @@ def test_rows_depend_neither_on_neighbours_nor_on_their_place(num: int, hidden: 
     policy = Policy(PolicyConfig(encoder=MlpConfig(hidden=(hidden, hidden))), observation, action)
     rng = np.random.default_rng(0)
     policy.fit_normaliser({"obs": rng.normal(size=(100, 17))})
-    planner = NumpyPolicy(policy.ref(0), num)
+    planner = numpy_policy(policy.ref(0), num)
     rows = rng.normal(size=(num, 17)).astype(np.float32)
     base = planner.plan({"obs": rows}, None).copy()
     for row in range(num):
@@ -60,15 +60,15 @@ def test_rows_depend_neither_on_neighbours_nor_on_their_place(num: int, hidden: 
 
 
 def test_image_networks_are_for_torch(world: Callable) -> None:
-    assert not supports(world("image").policy.ref(0).spec)
-    assert supports(world("image", encoder={"kind": "mlp"}).policy.ref(0).spec)
+    assert numpy_policy(world("image").policy.ref(0), 4) is None
+    assert numpy_policy(world("image", encoder={"kind": "mlp"}).policy.ref(0), 4) is not None
 
 
 def test_arrays_of_another_shape_are_named(world: Callable) -> None:
     ref, other = world(encoder={"hidden": [8]}).policy.ref(0), world(encoder={"hidden": [9]}).policy.ref(0)
     mixed = PolicyRef(version=0, spec=ref.spec, arrays=ref.arrays | {"head.linear.weight": other.arrays["head.linear.weight"]})
     with pytest.raises(InputError, match=r"policy weights head.linear: found \(2, 9\), expected \(n, 8\)"):
-        NumpyPolicy(mixed, 4)
+        numpy_policy(mixed, 4)
 
 
 def test_rollout_workers_import_no_torch() -> None:

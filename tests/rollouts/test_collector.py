@@ -81,6 +81,9 @@ def test_streams_differ_in_what_makes_them(tmp_path):
     uids = [maker.items(plan)[0].uid for maker in makers]
     uids.append(makers[0].items(CollectPlan(num_episodes=1, agent="random"))[0].uid)
     uids.append(makers[0].items(CollectPlan(num_episodes=1, round=1))[0].uid)
+    world, policy = describe(some.env), PolicyConfig(encoder=MlpConfig(hidden=(4,)))
+    made = Policy(policy, world.observation, world.action).ref(1)
+    uids += [makers[0].items(CollectPlan(num_episodes=1, agent="policy", act=act), made)[0].uid for act in ("point", "sample")]
     assert len(set(uids)) == len(uids)
     assert Collector(some, store, seed=0, noise=NoiseConfig(level=9.0)).items(plan)[0].uid == uids[0]  # no noise is no noise
 

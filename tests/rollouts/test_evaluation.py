@@ -1,8 +1,12 @@
+from contextlib import closing
+
 import numpy as np
 import pytest
 from testbed import CountingExpert, team_of
 
 from distil.envs import GymEnvConfig, ImportEnvConfig, describe
+from distil.policies.config import MlpConfig
+from distil.policies.policy import Policy, PolicyConfig
 from distil.rollouts import Baselines, EvalResult, Fleet, RolloutConfig, evaluate
 
 
@@ -57,3 +61,19 @@ def test_the_random_policy_is_repeatable():
         returns.append(evaluate(fleet, "random", range(20)).returns.tolist())
     assert returns[0] == returns[1]
     assert np.std(returns[0]) > 0
+
+
+@pytest.mark.ray
+def test_samples_depend_on_seeds_and_not_on_workers(ray_session):
+    """CORRECTNESS 5."""
+    env = GymEnvConfig(id="CartPole-v1")
+    world = describe(env)
+    made = Policy(PolicyConfig(encoder=MlpConfig(hidden=(16,))), world.observation, world.action)
+    made.fit_normaliser({"obs": np.random.default_rng(0).normal(size=(50, 4))})
+    returns = {}
+    for act, workers, envs in (("point", 1, 4), ("sample", 1, 4), ("sample", 3, 4)):
+        fleet = Fleet(env=env, spec=world, config=RolloutConfig(num_workers=workers, num_envs=envs))
+        with closing(fleet):
+            returns[act, workers] = evaluate(fleet, "policy", range(20), policy=made.ref(0), act=act).returns.tolist()
+    assert returns["sample", 1] == returns["sample", 3]
+    assert returns["sample", 1] != returns["point", 1]

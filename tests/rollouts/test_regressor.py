@@ -6,7 +6,7 @@ from gatebed import VECTOR
 
 from distil.objectives.supervised import Supervised
 from distil.policies.acting import acting
-from distil.policies.numpy_policy import supports
+from distil.policies.numpy_policy import numpy_policy
 from distil.policies.spec import PolicyRef
 from distil.rollouts import regressor
 from distil.rollouts.gating import predicted
@@ -65,7 +65,7 @@ def test_it_is_a_pure_function_of_data_and_seed(few):
 
 
 def test_workers_run_it_without_torch_where_there_is_no_image(few):
-    assert supports(fit(rows()[:, 0]).spec)
+    assert numpy_policy(fit(rows()[:, 0]), 4) is not None
 
 
 def test_images_and_trees_of_observations(few, monkeypatch):
@@ -75,7 +75,7 @@ def test_images_and_trees_of_observations(few, monkeypatch):
     monkeypatch.setattr(Supervised, "step", lambda self, batches: sizes.add(len(batches["demos"])) or step(self, batches))
     data = {"obs/image": rng.integers(256, size=(30, 9, 8, 3), dtype=np.uint8), "obs/kind": rng.integers(4, size=30)}
     ref = fit_regressor(data, rng.random(30), 1.0, observation_spec(space), 1)
-    assert not supports(ref.spec)
+    assert numpy_policy(ref, 4) is None
     found = acting(ref, 30).act(data)
     assert found.shape == (30, 1)
     assert ((found >= 0) & (found <= 1)).all()

@@ -1,0 +1,115 @@
+"""Heads in numpy: what rollout workers run in place of the torch heads, equal to them to 1e-5 (no torch).
+
+A twin exists for heads that are one linear layer, named `linear`, and a function of its outputs. The layer's outputs come as
+tiles: a few rows of the batch (lanes) with the batch as the fastest axis, see `distil.policies.numpy_policy`.
+
+Legend: N environments, S lanes of a tile, O outputs of the layer, T action chunk, A action dimension (or factor), K noise.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import numpy as np
+
+from distil.spaces import Leaf
+from distil.types import Array
+
+_NEGATIVE = np.float32(-np.inf)
+
+
+class NumpyHead(Protocol):
+    """What follows the head's linear layer."""
+
+    @property
+    def noise_kind(self) -> str:
+        """What a sample is drawn with: "none", "normal" or "uniform"."""
+
+    @property
+    def noise_size(self) -> int:
+        """K, numbers a sample."""
+
+    @property
+    def num_outputs(self) -> int:
+        """O, of the linear layer."""
+
+    def __call__(self, out: Array, num: int, noise: Array | None) -> Array:
+        """Return head actions [N, T, A]: the default ones, or the sample that the noise leads to.
+
+        Args:
+            out: [tiles, O, S], which may be overwritten; `rows(out, num)` gives [N, O].
+            num: N.
+            noise: [N, K]; None for the default actions.
+        """
+
+
+def rows(out: Array, num: int) -> Array:
+    """Return [N, O] of tiles [tiles, O, S]."""
+    return out.transpose(0, 2, 1).reshape(-1, out.shape[1])[:num]
+
+
+class DeterministicTwin:
+    """`distil.heads.deterministic` in numpy."""
+
+    noise_kind, noise_size = "none", 0
+
+    def __init__(self, action: Leaf, chunk: int) -> None:
+        self._chunk = chunk
+        self.num_outputs = chunk * math.prod(action.shape)
+
+    def __call__(self, out: Array, num: int, noise: Array | None) -> Array:
+        """Return head actions [N, T, A]."""
+        np.tanh(out, out=out)
+        return rows(out, num).reshape(num, self._chunk, -1)
+
+
+class GaussianTwin:
+    """`distil.heads.gaussian` in numpy."""
+
+    noise_kind = "normal"
+
+    def __init__(self, action: Leaf, chunk: int, min_log_std: float, max_log_std: float) -> None:
+        self._chunk = chunk
+        self.noise_size = chunk * math.prod(action.shape)
+        self.num_outputs = 2 * self.noise_size
+        self._limits = np.float32(min_log_std), np.float32(max_log_std)
+
+    def __call__(self, out: Array, num: int, noise: Array | None) -> Array:
+        """Return head actions [N, T, A]."""
+        if noise is None:
+            return np.tanh(rows(out[:, : self.noise_size], num)).reshape(num, self._chunk, -1)
+        std = out[:, self.noise_size :]
+        np.minimum(np.maximum(std, self._limits[0], out=std), self._limits[1], out=std)
+        np.exp(std, out=std)
+        both = rows(out, num)
+        sample: Array = both[:, self.noise_size :] * noise
+        np.add(both[:, : self.noise_size], sample, out=sample)
+        np.tanh(sample, out=sample)
+        return sample.reshape(num, self._chunk, -1)
+
+
+class CategoricalTwin:
+    """`distil.heads.categorical` in numpy."""
+
+    noise_kind = "uniform"
+
+    def __init__(self, action: Leaf, chunk: int) -> None:
+        self._shape = (chunk, len(action.nvec), max(action.nvec))
+        self.noise_size = chunk * len(action.nvec)
+        self.num_outputs = math.prod(self._shape)
+        missing = np.arange(max(action.nvec)) >= np.asarray(action.nvec)[:, None]
+        self._missing = missing if missing.any() else None
+
+    def __call__(self, out: Array, num: int, noise: Array | None) -> Array:
+        """Return head actions [N, T, A]."""
+        logits = rows(out, num).reshape(num, *self._shape)
+        if self._missing is not None:
+            logits = np.where(self._missing, _NEGATIVE, logits)
+        if noise is None:
+            return np.asarray(logits.argmax(-1))
+        weights = np.exp(logits - logits.max(-1, keepdims=True))
+        cdf = weights.cumsum(-1)
+        point = noise.reshape(num, *self._shape[:2], 1) * cdf[..., -1:]
+        choices: Array = np.minimum((cdf <= point).sum(-1), self._shape[2] - 1)
+        return choices
