@@ -225,10 +225,10 @@ def versions() -> dict[str, Any]:
     return {"python": sys.version.split()[0], "machine": platform.machine(), "packages": packages(), "git": _git_state()}
 
 
-def packages() -> dict[str, str]:
-    """Return the versions of the installed packages that results depend on, by name."""
+def packages(*more: str) -> dict[str, str]:
+    """Return the versions of the packages that results depend on, by name; `more` are others that count if installed."""
     found = {}
-    for name in _PACKAGES:
+    for name in (*_PACKAGES, *more):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

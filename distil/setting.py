@@ -78,8 +78,7 @@ class Setting:
             num_envs: rows of a batch: the last bits of a matrix product depend on it.
         """
         content = self.env_content
-        key = {
-            "packages": packages(),
+        key: dict[str, Any] = {
             "env": self._env_json(),
             "env_content": content.to_json(),
             "who": who,
@@ -91,6 +90,7 @@ class Setting:
             member = expert if expert in members else ""
             content |= self.expert_contents[member]
             key |= {"expert": identity(members[member]), "expert_content": self.expert_contents[member].to_json()}
+        key["packages"] = packages(*sorted({name.partition(".")[0] for name in content.sources}))
         return None if content.unknown else key
 
     def _env_json(self) -> dict[str, Any] | None:

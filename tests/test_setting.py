@@ -43,8 +43,11 @@ def test_what_decides_a_result_is_in_its_key_and_nothing_else() -> None:
 
 def test_other_packages_are_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
     first = key(config())
-    monkeypatch.setattr(module, "packages", lambda: {"gymnasium": "0.0"})
+    asked: list[str] = []
+    monkeypatch.setattr(module, "packages", lambda *more: (asked.extend(more), {"gymnasium": "0.0"})[1])
     assert key(config()) != first
+    key(config(env={"kind": "import", "target": "testbed:Toy"}, expert={"kind": "random"}))
+    assert {"distil", "gymnasium", "testbed"} <= set(asked)  # the packages of its modules
 
 
 def test_one_of_several_experts_has_the_key_that_it_has_alone() -> None:
