@@ -26,6 +26,7 @@ from distil.rundir import RunDir
 from distil.session import Session
 from distil.store import Store
 from distil.types import Progress, silent
+from distil.validation import check_new_run
 
 Overrides = Mapping[str, Any]
 _EPISODES = 50
@@ -166,7 +167,7 @@ def train(
         session.check(config)
     with nullcontext(session) if session is not None else Session(config, progress) as shared:
         if rundir is None:
-            loop.check(config, shared)
+            check_new_run(config, shared.spec)
             rundir = RunDir.create(Path(config.runs), config.name, to_yaml(config), folder=run)
         loop.train(config, rundir, shared)
     return Run(rundir.path)

@@ -18,32 +18,21 @@ from functools import partial
 
 from distil.algorithms.base import Algorithm
 from distil.config import public
-from distil.learners import Learner, check_device, make_learner
+from distil.learners import Learner, make_learner
 from distil.losscurve import LossCurve
 from distil.plans import CheckPlan, EvaluatePlan, Round, RoundReport, Spent, UpdatePlan
 from distil.policies.checkpoint import load_policy_ref, save_policy
 from distil.policies.spec import PolicyRef
 from distil.questions import Questions
-from distil.rehearsal import rehearse
 from distil.rollouts.video import record_video
 from distil.runconfig import RunConfig
-from distil.rundata import RunData, as_it_is, describe, open_data
+from distil.rundata import RunData, describe, open_data
 from distil.rundir import RunDir
 from distil.seeding import Purpose, episode_seeds
 from distil.session import Session
-from distil.store import Store, StoreSpec
+from distil.store import StoreSpec
 from distil.tracking import Status, Tracker
 from distil.types import Progress, say
-
-
-def check(config: RunConfig, session: Session) -> None:
-    """Raise InputError for what a new run would be refused for, before it has a folder, a store or an MLflow run."""
-    rehearse(config, session.spec)
-    session.check_data(config)
-    if config.data.mixture is None and config.budget().num_demonstrations is None:
-        as_it_is(Store.open(config.store_path), config.data)
-    check_device(config.learner)
-    config.tracking.build(config.name).check()
 
 
 def train(config: RunConfig, rundir: RunDir, session: Session) -> None:

@@ -177,13 +177,14 @@ class Session:
                 raise RunError(f"{means}, below algorithm.min_expert_return={plan.min_return:.6g}: lower it, or fix the expert")
         return {"expert/return_mean": baselines.expert, "expert/random_return_mean": baselines.random}
 
-    def check_data(self, config: RunConfig) -> None:
-        """Raise InputError if the run's stores are missing or do not fit it; see `validation.check_data`."""
-        check_data(config, self.spec)
-
     def store(self, config: RunConfig) -> Store:
-        """Open the run's store, or create it where there is an expert to fill it; InputError as for `check_data`."""
-        self.check_data(config)
+        """Open the run's store, or create it where there is an expert to fill it.
+
+        Raises:
+            InputError: see `validation.check_data`.
+            RunError: the disk refuses.
+        """
+        check_data(config, self.spec)
         if adds_episodes(config):
             return Store.open_or_create(config.store_path, store_spec(config, self.spec))
         store = Store.open(config.store_path)

@@ -1,4 +1,4 @@
-"""What a run is refused for before anything starts: each function raises InputError, and none changes a file."""
+"""What a run is refused for before anything starts: each function raises InputError, and none makes a run or a store."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from pathlib import Path
 from distil.envs import EnvSpec
 from distil.errors import InputError
 from distil.experts.gates.config import HumanGateConfig
+from distil.learners import check_device
+from distil.rehearsal import rehearse
+from distil.rollouts import as_it_is
 from distil.runconfig import RunConfig
 from distil.store import Store, StoreSpec
 
@@ -24,6 +27,21 @@ def check_parts(config: RunConfig, spec: EnvSpec) -> None:
         config.gate.check(spec.action.leaf)
     for augmentation in config.learner.augment:
         augmentation.check(spec.observation)
+
+
+def check_new_run(config: RunConfig, spec: EnvSpec) -> None:
+    """Check what only a new run needs, before it has a folder, a store or an MLflow run; see also `rehearse`, `check_data`.
+
+    Raises:
+        InputError: a user's class fails on random data, the store has too few demonstrations, torch lacks the device, or
+            the tracker cannot be reached.
+    """
+    rehearse(config, spec)
+    check_data(config, spec)
+    if config.data.mixture is None and config.budget().num_demonstrations is None:
+        as_it_is(Store.open(config.store_path), config.data.select, config.data.episodes)
+    check_device(config.learner)
+    config.tracking.build(config.name).check()
 
 
 def check_data(config: RunConfig, spec: EnvSpec) -> None:

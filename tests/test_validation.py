@@ -10,7 +10,7 @@ from distil.errors import InputError
 from distil.runconfig import RunConfig
 from distil.setting import Setting
 from distil.store import Store
-from distil.validation import adds_episodes, check_data, check_parts, store_spec
+from distil.validation import adds_episodes, check_data, check_new_run, check_parts, store_spec
 
 BASE = {"env": {"id": "CartPole-v1"}, "expert": {"kind": "scripted"}}
 
@@ -61,6 +61,28 @@ def test_who_adds_episodes_needs_a_store_of_the_same_environment_and_infos(tmp_p
     check_data(config(**data, rollouts={"infos": ["x"]}), spec)  # what is there may suffice
     with pytest.raises(InputError, match="infos"):
         check_data(config(**data, rollouts={"infos": ["x"]}, algorithm={"kind": "dagger"}), spec)
+
+
+def test_a_new_run_without_an_expert_needs_enough_demonstrations(tmp_path: Path) -> None:
+    data = {"data": {"path": str(tmp_path / "demos"), "episodes": 4}, "tracking": {"enabled": False}}
+    spec = Setting.of(config()).spec
+    Store.open_or_create(tmp_path / "demos", store_spec(config(**data), spec))
+    check_new_run(config(**data), spec)  # the expert adds them
+    with pytest.raises(InputError, match=r"data\.episodes=4, but the store has 0 demonstrations: set data\.episodes=null, or"):
+        check_new_run(config(**data, expert=None), spec)
+
+
+@pytest.mark.parametrize(
+    ("keys", "text"),
+    [({"learner": {"device": "cuda"}}, "torch sees no GPU"), ({"tracking": {"uri": "nonsense://x"}}, "MLflow at nonsense")],
+)
+def test_a_new_run_needs_its_device_and_its_tracker(
+    tmp_path: Path, keys: dict[str, Any], text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(InputError, match=text):
+        check_new_run(config(**keys), Setting.of(config()).spec)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_who_adds_episodes() -> None:

@@ -7,7 +7,7 @@ from distil.rollouts.config import NoiseConfig, RolloutConfig
 from distil.rollouts.evaluation import Baselines, EvalResult, evaluate
 from distil.rollouts.fleet import Fleet, Outcome
 from distil.rollouts.planned import from_json, to_json
-from distil.rollouts.selection import Collected, asked, demonstrations, given_demonstrations, select, spent, uids_of
+from distil.rollouts.selection import Collected, as_it_is, asked, demonstrations, given_demonstrations, select, spent, uids_of
 
 __all__ = [
     "AgentSpec",
@@ -20,6 +20,7 @@ __all__ = [
     "NoiseConfig",
     "Outcome",
     "RolloutConfig",
+    "as_it_is",
     "asked",
     "demonstrations",
     "evaluate",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from distil.errors import RunError
+from distil.errors import InputError, RunError
 from distil.plans import Spent
 from distil.rollouts.collector import episode_uids, is_collected
 from distil.store import SelectionConfig, Snapshot, Store
@@ -38,6 +38,31 @@ def demonstrations(snapshot: Snapshot) -> Snapshot:
     """Return the episodes that have labels and in which no learned policy acted."""
     episodes = snapshot.episodes
     return snapshot.select(np.flatnonzero((episodes.num_labelled > 0) & (episodes.policy_version < 0)))
+
+
+def as_it_is(store: Store, selection: SelectionConfig, most: int | None, round_index: int = 0) -> Collected:
+    """Return the episodes of a run that collects no demonstrations, pinned to the store's current version.
+
+    Args:
+        store: the run's store.
+        selection: `data.select`.
+        most: `data.episodes`: how many demonstrations to take; None: all episodes of the store.
+        round_index: the round that first reads them.
+
+    Raises:
+        InputError: the store has fewer demonstrations than `most`.
+    """
+    snapshot = store.snapshot()
+    if most is None:
+        return Collected(round=round_index, snapshot=snapshot.version)
+    uids = selection.resolve(demonstrations(snapshot)).episodes.uid[:most].tolist()
+    if len(uids) < most:
+        taken = "" if selection.is_everything else f" that data.select takes ({selection.describe()})"
+        raise InputError(
+            f"{store.path}: data.episodes={most}, but the store has {len(uids)} demonstrations{taken}: set "
+            f"data.episodes={len(uids) or 'null'}, or expert.kind to collect the rest"
+        )
+    return Collected(round=round_index, snapshot=snapshot.version, uids=tuple(uids))
 
 
 def given_demonstrations(snapshot: Snapshot, selection: SelectionConfig, most: int) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from distil.errors import InputError
 from distil.learners.data import TrainingData
 from distil.plans import CollectPlan, CollectReport, Metrics, Round, Spent, StreamPlan
 from distil.policies.spec import PolicyRef
-from distil.rollouts import Collected, Collector, asked, demonstrations, given_demonstrations, select, spent
+from distil.rollouts import Collected, Collector, as_it_is, asked, given_demonstrations, select, spent
 from distil.runconfig import DataConfig
 from distil.rundata.ahead import Ahead
 from distil.rundata.pinning import name_of, parse, pin
@@ -91,7 +91,7 @@ class OwnStore:
             for number in self._ahead.rounds:
                 self._take(number)
             if todo.update is not None and todo.update.reads("demos") and not self._collected():
-                self._note(as_it_is(self._store, self._config, todo.index), {})
+                self._note(as_it_is(self._store, self._config.select, self._config.episodes, todo.index), {})
         else:
             if self._rundir.find("collected", todo.index) is None and not self._take(todo.index):
                 uids, plan = self._missing(todo.collect)
@@ -216,25 +216,6 @@ class Mixture:
 
     def close(self) -> None:
         """Do nothing."""
-
-
-def as_it_is(store: Store, config: DataConfig, round_index: int = 0) -> Collected:
-    """Return what a run has that collects no demonstrations: all episodes of its store, or as many as it wants.
-
-    Raises:
-        InputError: the store has fewer demonstrations than the run wants.
-    """
-    snapshot, num = store.snapshot(), config.episodes
-    if num is None:
-        return Collected(round=round_index, snapshot=snapshot.version)
-    uids = config.select.resolve(demonstrations(snapshot)).episodes.uid[:num].tolist()
-    if len(uids) < num:
-        taken = "" if config.select.is_everything else f" that data.select takes ({config.select.describe()})"
-        raise InputError(
-            f"{store.path}: data.episodes={num}, but the store has {len(uids)} demonstrations{taken}: set "
-            f"data.episodes={len(uids) or 'null'}, or expert.kind to collect the rest"
-        )
-    return Collected(round=round_index, snapshot=snapshot.version, uids=tuple(uids))
 
 
 def missing(store: Store, plan: CollectPlan, selection: SelectionConfig) -> tuple[Sequence[str], CollectPlan]:
