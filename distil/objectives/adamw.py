@@ -1,7 +1,9 @@
 """AdamW (Loshchilov and Hutter, 2019, algorithm 2) with clipping of the gradient's norm, as one fused kernel.
 
-The same update as `torch.optim.AdamW(fused=True)` after `clip_grad_norm_`, without their passes and bookkeeping around the
-kernel: the kernel divides the gradient itself. On a 2x256 network, batch 256, that is 4 % of a training step.
+The same update as `torch.optim.AdamW(fused=True)` after `clip_grad_norm_`. Those are not used because of their cost: separate
+passes over the gradients, and bookkeeping around the kernel at each step. For a 2x256 network at batch size 256, they take 2.3
+times as long as this class, and a whole training step runs at 0.77 of its speed. With the kernel dividing the gradient
+(`optimizer.grad_scale`), which saves a pass, it is 0.81. Both are below 0.93 of a bare loop (`benchmarks/learner.py`).
 """
 
 from __future__ import annotations

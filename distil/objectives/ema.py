@@ -1,4 +1,8 @@
-"""An exponential moving average of weights (Polyak and Juditsky, 1992) with a warm-up of the decay."""
+"""An exponential moving average of weights (Polyak and Juditsky, 1992) with a warm-up of the decay.
+
+`torch.optim.swa_utils.AveragedModel` is not used: its first update copies the weights instead of averaging them, which gives
+other policies, and an update takes four times as long, since it copies the policy's buffers and groups its tensors each time.
+"""
 
 from __future__ import annotations
 
