@@ -21,7 +21,6 @@ from distil.envs import EnvSpec
 from distil.errors import InputError
 from distil.learners.data import Streams, TrainingData, open_sources
 from distil.objectives.base import Objective, ObjectiveState
-from distil.plans import UpdatePlan
 from distil.runconfig import RunConfig
 from distil.spaces import Leaf
 from distil.store import Snapshot, Store, StoreSpec
@@ -58,9 +57,9 @@ def _try_objective(config: RunConfig, spec: EnvSpec, target: str, folder: Path) 
     policy = Policy(config.policy, spec.observation, spec.action)
     objective = config.algorithm.objective.build(policy, config.learner.model_copy(update={"compile": False}), ALONE)
     call = partial(_call, name)
-    streams = _streams(config, spec, folder)
+    needs = _mapping(name, "needs", call("needs", lambda: objective.needs))
+    streams = _streams(config, spec, folder, needs)
     with closing(Reader(config.learner.read)) as reader:
-        needs = _mapping(name, "needs", call("needs", lambda: objective.needs))
         opened = call("needs", lambda: open_sources(streams, needs, reader, validation_fraction=0, seed=0))
         sources = opened.training
         call("fit_statistics", lambda: objective.fit_statistics(sources))
@@ -101,12 +100,11 @@ def _batch(source: SampleSource) -> Batch:
     return to_torch(next(source.batches(batch_size=_BATCH, seed=0)), ALONE.device)
 
 
-def _streams(config: RunConfig, spec: EnvSpec, folder: Path) -> Streams:
-    """Return random episodes for each stream of the algorithm's first update."""
+def _streams(config: RunConfig, spec: EnvSpec, folder: Path, needs: Iterable[str]) -> Streams:
+    """Return random episodes for each stream of the first round's update; without one, for each that the objective needs."""
     first = config.algorithm.build(config.budget(spec.max_episode_steps)).next_round(None)
-    plan = first.update if first is not None and first.update is not None else UpdatePlan(num_steps=1)
-    data = TrainingData(parts=(_store(folder / "store", spec),))
-    return dict.fromkeys(plan.streams, data)
+    names = first.update.streams if first is not None and first.update is not None else needs
+    return dict.fromkeys(names, TrainingData(parts=(_store(folder / "store", spec),)))
 
 
 def _store(path: Path, spec: EnvSpec) -> Snapshot:
