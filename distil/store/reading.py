@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Unpack
 
 import numpy as np
-import psutil
 from pydantic import Field, field_validator
 
 from distil.config import Config
-from distil.errors import InputError, RunError
+from distil.errors import RunError
+from distil.store.budget import available_bytes, needed_bytes, parse_bytes, share_out, stream_large
 from distil.store.cache import HeldTable, SharedFolder, has_space, shared_name
 from distil.store.heap import SpaceError
 from distil.store.order import SampleSource
-from distil.store.rows import RowReader
-from distil.store.sampler import whole_episodes
 from distil.store.snapshot import Snapshot
-from distil.store.stream import BudgetError, StreamSampler
-from distil.store.weights import WEIGHT_BYTES, join_weights
-from distil.store.windows import Layout, WindowOptions, Windows, place
+from distil.store.weights import join_weights
+from distil.store.windows import Layout, WindowOptions, Windows
 from distil.types import Note, unheard
 
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_UNITS |= {"KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]?I?B)?", re.IGNORECASE)
-_INDEX_BYTES = 24  # a sample: its row, and the orders of two epochs
 _SHARED_ROOT = Path("/dev/shm")
 
 
@@ -136,8 +128,8 @@ class Reader:
         layouts = [Layout(parts[0].spec, Windows(**each)) for parts, each in zip(stores, options, strict=True)]
         wholes, budget = [_union(parts) for parts in stores], self.budget_bytes
         needs = [needed_bytes(whole, layout) for whole, layout in zip(wholes, layouts, strict=True)]
-        shares = _share_out(budget, needs)
-        out = _streams(stores, layouts, needs, shares)
+        shares = share_out(budget, needs)
+        out = stream_large(stores, layouts, needs, shares)
         room, streams, bytes_read, shared = budget - sum(shares[i] for i in out), bool(out), 0, False
         wanted = {shared_name(whole, layout) for whole, layout in zip(wholes, layouts, strict=True)}
         for name in self._tables.keys() - wanted:
@@ -204,98 +196,6 @@ class Reader:
             return None
         self._folders[name] = folder
         return folder.path
-
-
-def needed_bytes(snapshot: Snapshot, layout: Layout) -> int:
-    """Return the bytes that all samples of `snapshot` take in memory."""
-    pieces = whole_episodes(snapshot, layout.windows)
-    index_bytes = _INDEX_BYTES + (snapshot.weights is not None) * WEIGHT_BYTES
-    out = place(pieces, layout.windows).end * layout.row_bytes + snapshot.num_transitions * index_bytes
-    if layout.compressed:
-        reader = RowReader(snapshot.path, snapshot.entries, snapshot.spec)
-        rows = sum(entry.num_rows for entry in snapshot.entries)
-        wanted = snapshot.num_transitions + snapshot.num_episodes
-        out += -(-sum(reader.blocks_bytes(name) for name in layout.compressed) * wanted // rows)
-    return out
-
-
-def _share_out(budget: int, needs: Sequence[int]) -> list[int]:
-    """Return each store's part of the budget: what it needs, or else as much as any other one gets."""
-    shares, rest = [0] * len(needs), budget
-    ascending = sorted(range(len(needs)), key=lambda i: needs[i])
-    for done, i in enumerate(ascending):
-        level = rest // (len(needs) - done)
-        shares[i] = level if done == len(needs) - 1 else min(needs[i], level)
-        rest -= shares[i]
-    return shares
-
-
-class _ShareError(Exception):
-    """A store can't be streamed with its share of the budget; `share` is one that would do."""
-
-    def __init__(self, what: str, share: int) -> None:
-        super().__init__(what)
-        self.share = share
-
-
-def _streams(
-    stores: Sequence[Sequence[Snapshot]], layouts: Sequence[Layout], needs: Sequence[int], shares: Sequence[int]
-) -> dict[int, list[SampleSource]]:
-    """Return the sources of those stores that need more than their share; InputError says what budget would do for all."""
-    out, faults = dict[int, list[SampleSource]](), list[_ShareError]()
-    for i in (i for i, need in enumerate(needs) if need > shares[i]):
-        try:
-            out[i] = _stream(stores[i], layouts[i], shares[i])
-        except _ShareError as error:
-            faults.append(error)
-    if faults:
-        level = max(fault.share for fault in faults)
-        total = sum(min(need, level) for need in needs)
-        raise InputError(f"{faults[0]}: set learner.read.memory_budget to at least {total} bytes, it is {sum(shares)}")
-    return out
-
-
-def _stream(parts: Sequence[Snapshot], layout: Layout, share: int) -> list[SampleSource]:
-    """Return the sources of a store's parts: an eighth of the share is for all but the first."""
-    num_others = len(parts) - 1
-    small = share // 8 // max(1, num_others)
-    out, faults = list[SampleSource](), list[_ShareError]()
-    for i, part in enumerate(parts):
-        held, budget = needed_bytes(part, layout), small if i else share - small * num_others
-        if i and held <= budget:
-            out.append(HeldTable(layout).sampler(part))
-            continue
-        try:
-            out.append(StreamSampler(part, memory_budget=budget, **asdict(layout.windows)))
-        except BudgetError as error:
-            need = min(held, error.needed_bytes) * 8 * num_others if i else error.needed_bytes * 8 // (8 - bool(num_others)) + 1
-            which = "held-out episodes, which get an eighth of it" if i else "training episodes"
-            faults.append(_ShareError(f"{part.path}: too little memory to stream the {which}", need))
-    if faults:
-        raise max(faults, key=lambda fault: fault.share)
-    return out
-
-
-def parse_bytes(size: int | str) -> int:
-    """Return the bytes of a number or a text such as 500MB or 8GiB; 0 if it is neither."""
-    if isinstance(size, int):
-        return size
-    match = _SIZE.fullmatch(size.strip())
-    return int(float(match[1]) * _UNITS[(match[2] or "").upper()]) if match else 0
-
-
-def available_bytes(group: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the memory that is free here: the machine's, or what the control group `group` leaves.
-
-    Cached files count as free, since the system drops them when memory is needed.
-    """
-    free = int(psutil.virtual_memory().available)
-    try:
-        limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
-        facts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        return min(free, max(0, limit - used + int(facts.get("inactive_file", 0))))
-    except (OSError, ValueError):
-        return free
 
 
 def _union(parts: Sequence[Snapshot]) -> Snapshot:

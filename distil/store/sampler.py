@@ -87,7 +87,7 @@ class Sampler(SampleSource):
         """Yield every sample once, in the snapshot's order; the last batch may be smaller."""
         for start in range(0, self.num_samples, batch_size):
             end = start + batch_size
-            yield self._gather(self._samples[start:end], cut(self._weights, start, end))
+            yield self._gather(self._samples[start:end], copied(self._weights, start, end))
 
 
 class _Shuffled:
@@ -102,7 +102,7 @@ class _Shuffled:
         samples, weights = self._order(epoch)
         end = offset + num
         if end <= self._num:
-            return self._gather(samples[offset:end], cut(weights, offset, end))
+            return self._gather(samples[offset:end], copied(weights, offset, end))
         rows, values = [], []
         while num:
             samples, weights = self._order(epoch)
@@ -127,7 +127,7 @@ def permuted(
     return samples.take(order, mode="clip"), weights.take(order, mode="clip")
 
 
-def cut(weights: Array | None, begin: int, end: int) -> Array | None:
+def copied(weights: Array | None, begin: int, end: int) -> Array | None:
     """Return a copy of some weights, for a batch to own."""
     return None if weights is None else weights[begin:end].copy()
 

@@ -1,9 +1,11 @@
-"""Tier 2: samples of a snapshot that is larger than its memory, streamed in blocks of a shuffled order.
+"""Tier 2: samples of a snapshot that is larger than its memory, streamed in groups of blocks (see `distil.store.blocks`).
 
-The transitions of the snapshot, in its order, are cut into blocks of R. An epoch takes the blocks in a permuted order, some
-hundred at a time: such a group is read into memory, its samples are permuted, and while they are used the next group is read
-in the background. Blocks and groups follow from the content and the budget alone, not from shards, ranks or speed, so
-the order is a function of (content, budget, seed, cursor), and every sample comes once an epoch.
+A group is read into memory and its samples are permuted. While they are used, the next group is read in the background:
+
+    memory A   | read group 0 | use group 0  | read group 2 | use group 2  | ...
+    memory B                  | read group 1 | use group 1  | read group 3 | ...
+
+So the order is a function of (content, budget, seed, cursor), and every sample comes once an epoch.
 """
 
 from __future__ import annotations
@@ -12,50 +14,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from distil.errors import InputError
 from distil.seeding import generator
+from distil.store.blocks import Blocks, cut_blocks, pieces_of
 from distil.store.order import SampleSource, Stream
 from distil.store.rows import RowReader, Runs
-from distil.store.sampler import cut, permuted, whole_episodes
+from distil.store.sampler import copied, permuted
 from distil.store.schema import StoreSpec
 from distil.store.snapshot import Snapshot
 from distil.store.table import Gather, Table
-from distil.store.weights import WEIGHT_BYTES, window_weights
-from distil.store.windows import LABEL, LABELLED, Layout, Pieces, WindowOptions, Windows, place
+from distil.store.weights import window_weights
+from distil.store.windows import LABEL, LABELLED, Layout, WindowOptions, Windows, place
 from distil.types import Array, Batch
-
-_MAX_BLOCK = 4096  # transitions: larger ones aren't faster to read
-_BLOCKS_IN_GROUP = 64  # at least, where blocks needn't get too small for it
-_MIN_BLOCK = 64
-_INDEX_BYTES = 24  # of a sample, while its group is permuted
-_SHARES = 2.2  # two groups and a scan, in groups
-_LABEL_ROWS = 1 << 20
-_RESERVED_BYTES = 1 << 20  # for reading, here and in a scan
-
-
-@dataclass(frozen=True, kw_only=True)
-class Blocks:
-    """The blocks of a snapshot that have samples."""
-
-    number: NDArray[np.int64]  # [N] block k is transitions [k * size, (k + 1) * size)
-    samples: NDArray[np.int64]  # [N] number of samples in it
-    size: int
-    in_group: int  # blocks that are in memory together
-    most_rows: NDArray[np.int64]  # rows that 1, 2, ... blocks take in memory at most
-
-
-class BudgetError(InputError):
-    """The budget is too small to stream with; `needed_bytes` is one that would do."""
-
-    def __init__(self, message: str, needed_bytes: int) -> None:
-        super().__init__(message)
-        self.needed_bytes = needed_bytes
 
 
 class StreamSampler(SampleSource):
@@ -78,9 +52,7 @@ class StreamSampler(SampleSource):
         self._snapshot = snapshot
         self.is_weighted = snapshot.weights is not None
         self._layout = Layout(snapshot.spec, Windows(**windows))
-        self._episodes = whole_episodes(snapshot, self._layout.windows)
-        self._ends = np.cumsum(self._episodes.length)  # [episodes]
-        self._blocks = self._cut(memory_budget)
+        self._blocks = cut_blocks(snapshot, self._layout, memory_budget)
 
     @property
     def num_samples(self) -> int:
@@ -97,8 +69,9 @@ class StreamSampler(SampleSource):
         fields = [self._layout.fields[LABEL if name == "action" else name] for name in names]
         num_rows = min(num_rows, self._blocks.size * self._scan_blocks)  # what the budget has for a scan
         reader = self.reader()
-        for number in range(-(-int(self._ends[-1]) // num_rows)):
-            pieces, _, _ = _pieces(np.array([number]), num_rows, self._episodes, self._ends)
+        episodes, ends = self._blocks.episodes, self._blocks.ends
+        for number in range(-(-int(ends[-1]) // num_rows)):
+            pieces, _, _ = pieces_of(np.array([number]), num_rows, episodes, ends)
             num = int(pieces.num.sum())
             out = {field.name: np.empty((num, *field.value_shape), field.value_dtype) for field in fields}
             if not self._layout.windows.every and not pieces.full.all():
@@ -117,8 +90,8 @@ class StreamSampler(SampleSource):
         loader = _Loader(self, self._scan_blocks, self.reader())
         rest: list[Batch] = []
         waiting = 0
-        for begin in range(0, len(self._blocks.number), self._scan_blocks):
-            end = min(begin + self._scan_blocks, len(self._blocks.number))
+        for begin in range(0, len(self._blocks), self._scan_blocks):
+            end = min(begin + self._scan_blocks, len(self._blocks))
             loaded = loader.load(np.arange(begin, end))
             at = 0
             while at < len(loaded.samples):
@@ -133,89 +106,11 @@ class StreamSampler(SampleSource):
 
     @property
     def _scan_blocks(self) -> int:
-        return max(1, min(self._blocks.in_group // 8, len(self._blocks.number)))
+        return max(1, min(self._blocks.in_group // 8, len(self._blocks)))
 
     def reader(self) -> RowReader:
         """Return a new reader of the snapshot's shards."""
         return RowReader(self._snapshot.path, self._snapshot.entries, self._snapshot.spec)
-
-    def pieces(self, chosen: NDArray[np.int64]) -> tuple[Pieces, NDArray[np.int64]]:
-        """Return the parts of blocks `chosen` (positions in `Blocks`), in the snapshot's order, and the episode of each."""
-        blocks, episodes, ends = self._blocks, self._episodes, self._ends
-        pieces, _, episode = _pieces(np.sort(blocks.number[chosen]), blocks.size, episodes, ends)
-        return pieces, episode
-
-    def _cut(self, budget: int) -> Blocks:
-        """Choose the sizes: two groups, a scan of an eighth, and what reading needs share the budget."""
-        layout, windows = self._layout, self._layout.windows
-        row_bytes = layout.row_bytes + _INDEX_BYTES + self.is_weighted * WEIGHT_BYTES + self._compressed_bytes()
-        rows = int((budget - _RESERVED_BYTES) / _SHARES / row_bytes) - windows.gap
-        size = max(min(_MAX_BLOCK, rows // _BLOCKS_IN_GROUP), _MIN_BLOCK)
-        total = int(self._ends[-1])
-        number = np.arange(-(-total // size))
-        pieces, owner, _ = _pieces(number, size, self._episodes, self._ends)
-        places = place(pieces, windows)
-        lies = np.diff(places.first + pieces.num + places.after + places.extra, prepend=0)  # rows that each piece takes
-        most = np.cumsum(np.sort(np.bincount(owner, weights=lies).astype(np.int64))[::-1])
-        in_group = int(np.searchsorted(most, rows, side="right"))
-        if in_group < min(2, len(number)):
-            need = int((most[min(1, len(number) - 1)] + windows.gap + 1) * row_bytes * _SHARES) + _RESERVED_BYTES + row_bytes
-            text = f"memory_budget {budget}: too small to shuffle rows of {row_bytes} bytes; give it at least {need} bytes"
-            raise BudgetError(text, need)
-        samples = np.minimum((number + 1) * size, total) - number * size
-        if not windows.every:
-            samples = self._labelled(number, size)
-        keep = samples > 0
-        return Blocks(number=number[keep], samples=samples[keep], size=size, in_group=in_group, most_rows=most + windows.gap)
-
-    def _compressed_bytes(self) -> int:
-        """Return the mean bytes of a row's compressed columns, rounded up."""
-        snapshot = self._snapshot
-        if not self._layout.compressed:
-            return 0
-        reader = self.reader()
-        rows = sum(entry.num_rows for entry in snapshot.entries)
-        return -(-sum(reader.blocks_bytes(name) for name in self._layout.compressed) // rows)
-
-    def _labelled(self, number: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-        """Return how many labelled transitions each block has; reads labels only where an episode has some but not all."""
-        pieces, owner, episode = _pieces(number, size, self._episodes, self._ends)
-        labels, length = self._snapshot.episodes.num_labelled[episode], pieces.length
-        counts = np.where(labels == length, pieces.num, 0)
-        partial = np.flatnonzero((labels > 0) & (labels < length))
-        reader = self.reader()
-        ends = np.cumsum(pieces.num[partial])
-        cuts = np.unique(np.searchsorted(ends, np.arange(0, ends[-1] if len(ends) else 0, _LABEL_ROWS)))
-        for begin, end in pairwise([*cuts.tolist(), len(partial)]):
-            part = pieces.take(partial[begin:end])
-            starts = np.cumsum(part.num) - part.num
-            labelled = np.empty(int(part.num.sum()), np.uint8)
-            reader.copy(
-                Runs(shard=part.shard, source=part.row + part.begin, target=starts, count=part.num), {LABELLED: labelled}
-            )
-            counts[partial[begin:end]] = np.add.reduceat(labelled != 0, starts, dtype=np.int64)
-        return np.bincount(owner, weights=counts, minlength=len(number)).astype(np.int64)
-
-
-def _pieces(
-    number: NDArray[np.int64], size: int, episodes: Pieces, ends: NDArray[np.int64]
-) -> tuple[Pieces, NDArray[np.int64], NDArray[np.int64]]:
-    """Return the parts of episodes in blocks `number`; the position in `number`, and the episode, of each part."""
-    begin, end = number * size, np.minimum((number + 1) * size, ends[-1])
-    first, last = np.searchsorted(ends, begin, side="right"), np.searchsorted(ends, end - 1, side="right")
-    count = last - first + 1
-    owner = np.repeat(np.arange(len(number)), count)
-    episode = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count - first, count)
-    start = ends[episode] - episodes.length[episode]
-    pieces = Pieces(
-        shard=episodes.shard[episode],
-        row=episodes.row[episode],
-        length=episodes.length[episode],
-        begin=np.maximum(begin[owner] - start, 0),
-        end=np.minimum(end[owner] - start, episodes.length[episode]),
-        full=episodes.full[episode],
-    )
-    return pieces, owner, episode
 
 
 class _Loader:
@@ -228,7 +123,7 @@ class _Loader:
     def load(self, chosen: NDArray[np.int64]) -> _Loaded:
         """Return the samples of blocks `chosen`, in the snapshot's order; they last until the next call."""
         layout = self._source._layout
-        pieces, episode = self._source.pieces(chosen)
+        pieces, episode = self._source._blocks.pieces(chosen)
         places = place(pieces, layout.windows)
         for heap in self.table.heaps.values():
             heap.clear()
@@ -247,7 +142,7 @@ class _Loaded:
     gather: Gather
 
     def batch(self, begin: int, num: int) -> Batch:
-        return self.gather(self.samples[begin : begin + num], cut(self.weights, begin, begin + num))
+        return self.gather(self.samples[begin : begin + num], copied(self.weights, begin, begin + num))
 
     def permuted(self, generator: np.random.Generator) -> _Loaded:
         samples, weights = permuted(generator, self.samples, self.weights)
@@ -272,7 +167,7 @@ class _Streamed:
         self._source, self._blocks, self._seed = source, blocks, seed
         self._num_samples = source.num_samples
         reader = source.reader()  # one thread uses it
-        self._loaders = [_Loader(source, min(blocks.in_group, len(blocks.number)), reader) for _ in range(2)]
+        self._loaders = [_Loader(source, min(blocks.in_group, len(blocks)), reader) for _ in range(2)]
         self._plan = lru_cache(maxsize=2)(self._plan_epoch)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="distil-stream")
         self._group: _Group | None = None
@@ -324,7 +219,7 @@ class _Streamed:
 
     def _plan_epoch(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the order of the blocks, and where each group's samples begin; the number of samples comes last."""
-        order = generator(self._seed, "epoch", epoch).permutation(len(self._blocks.number))
+        order = generator(self._seed, "epoch", epoch).permutation(len(self._blocks))
         ends = np.cumsum(self._blocks.samples[order])
         size = self._blocks.in_group
         return order, np.concatenate([[0], ends[size - 1 : -1 : size], ends[-1:]])
