@@ -41,7 +41,7 @@ def test_tensors_of_any_shape_and_type(tmp_path):
     assert all(torch.equal(value, found.tensors[name]) for name, value in tensors.items())
 
 
-def test_the_newest_two_and_the_newest_done_one_stay(tmp_path):
+def test_the_newest_two_and_the_newest_finished_checkpoint_are_kept(tmp_path):
     saved = Checkpoints(tmp_path)
     for item in [(0, 10), (0, 20), (0, 25, True), (1, 10), (1, 20), (1, 30)]:
         saved.save(checkpoint(*item))
@@ -51,7 +51,7 @@ def test_the_newest_two_and_the_newest_done_one_stay(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "other"])
-def test_a_damaged_one_is_passed_over(tmp_path, damage):
+def test_a_damaged_checkpoint_is_skipped(tmp_path, damage):
     saved = Checkpoints(tmp_path)
     saved.save(checkpoint(0, 10))
     saved.save(checkpoint(0, 20))
@@ -63,7 +63,7 @@ def test_a_damaged_one_is_passed_over(tmp_path, damage):
     assert steps(saved) == [(0, 10, False)]
 
 
-def test_a_full_disk_is_one_line_and_leaves_the_older_one(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_in_one_line_and_older_checkpoints_are_kept(tmp_path, monkeypatch):
     saved = Checkpoints(tmp_path)
     saved.save(checkpoint(0, 10))
 

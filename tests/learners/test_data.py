@@ -48,7 +48,7 @@ def opened(data: TrainingData, reader: Reader, **facts: Any) -> tuple[SampleSour
     return found.training["demos"], found.held_out
 
 
-def test_content_and_shares_are_the_identity(bed: Any) -> None:
+def test_the_digest_depends_on_content_and_shares(bed: Any) -> None:
     digests = {mixed(bed, shares)["demos"].digest for shares in ((2.0, 1.0), (1.0, 1.0))}
     assert len(digests) == 2
     data = mixed(bed)["demos"]
@@ -85,9 +85,7 @@ def test_a_part_without_anything_to_train_on_is_named(bed: Any) -> None:
 
 
 @pytest.mark.parametrize("weights", [WeightConfig(), WEIGHTS], ids=["even", "weighted"])
-def test_a_killed_update_on_a_mixture_ends_as_if_it_had_not_been(
-    bed: Any, monkeypatch: pytest.MonkeyPatch, weights: WeightConfig
-) -> None:
+def test_a_killed_update_on_a_mixture_resumes_exactly(bed: Any, monkeypatch: pytest.MonkeyPatch, weights: WeightConfig) -> None:
     """CORRECTNESS 11, and the stores have grown meanwhile; CORRECTNESS 8: the statistics are those of all parts."""
     settings = {"validation_fraction": 0.2, "validate_every": 10}
     if not weights.is_even:
@@ -230,7 +228,7 @@ def test_a_stream_that_the_plan_lacks_is_named(bed: Any) -> None:
         open_sources({"agent": TrainingData(parts=(nothing,))}, {"agent": AHEAD}, Reader(), validation_fraction=0.0, seed=0)
 
 
-def test_every_stream_counts_in_the_identity(bed: Any) -> None:
+def test_the_digest_depends_on_every_stream(bed: Any) -> None:
     """That of demonstrations alone is as older checkpoints have it."""
     one, other = TrainingData(parts=(bed.snapshot,)), TrainingData(parts=(bed.snapshot.select([0, 1]),))
     assert digest_of({"demos": one}) == one.digest == bed.snapshot.digest

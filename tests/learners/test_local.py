@@ -183,7 +183,7 @@ def test_without_resume_older_checkpoints_are_ignored(bed):
     assert same(learner.policy, other.policy)
 
 
-def test_trains_on_the_episodes_that_it_is_given_only(bed):
+def test_trains_only_on_the_given_episodes(bed):
     learner = bed.learner()
     learner.update(UpdatePlan(num_steps=10), demos(bed.snapshot.first(3)))
     rows = bed.snapshot.first(3).columns(["obs", "labelled"])
@@ -202,7 +202,7 @@ def test_statistics_come_from_training_episodes_and_stay(bed):
     assert np.array_equal(learner.policy.arrays["encoder.features.mean"], mean)
 
 
-def test_learns_and_reports_in_the_vocabulary(bed):
+def test_learns_and_reports_the_documented_metrics(bed):
     reports = []
 
     def progress(what, done, total, /, **figures):
@@ -231,7 +231,7 @@ def test_the_policy_is_what_was_trained(bed):
     assert same(policy.ref(1), learner.policy)
 
 
-def test_a_checkpoint_of_another_shape_is_one_line(bed):
+def test_a_checkpoint_of_another_shape_is_refused_in_one_line(bed):
     bed.learner().update(UpdatePlan(num_steps=5), demos(bed.snapshot))
     wide = PolicyConfig(encoder=MlpConfig(hidden=(32, 16)))
     with pytest.raises(InputError, match=r"checkpoint is of another policy: policy\.members\S+ is absent there"):
@@ -254,7 +254,7 @@ def test_no_gpu_is_bad_input(bed, monkeypatch):
         bed.learner(device="cuda")
 
 
-def test_from_scratch_forgets_and_warm_goes_on(bed):
+def test_from_scratch_forgets_and_a_warm_start_continues(bed):
     """The update from scratch is that of a new learner; the warm one isn't, and continues from the weights it had."""
     more = bed.more(num_episodes=5, first=10)
     plans = {"scratch": {"from_scratch": True}, "warm": {}}
@@ -309,7 +309,7 @@ def test_data_beyond_the_budget_is_streamed_and_resumes_exactly(bed, monkeypatch
         learner.close()
 
 
-def test_an_update_that_is_resumed_keeps_its_budget(bed, monkeypatch):
+def test_a_resumed_update_keeps_its_memory_budget(bed, monkeypatch):
     """CORRECTNESS 11 and 31: free memory differs at each start."""
     snapshot, plan = bed.more(num_episodes=60, first=100, length=600), UpdatePlan(num_steps=55)
 
@@ -359,7 +359,7 @@ def test_a_widened_round_that_is_killed_and_resumed_equals_undisturbed(bed, monk
         assert same(resumed.policy, undisturbed.policy)
 
 
-def test_the_end_of_an_update_is_told_once(bed, monkeypatch):
+def test_the_end_of_an_update_is_reported_once(bed, monkeypatch):
     """Issue 8, number 43: a finished progress line was repeated."""
     monkeypatch.setattr("distil.learners.loop._REPORT_EVERY_S", -1.0)  # each step
     told = []

@@ -66,7 +66,7 @@ def test_a_best_from_before_a_kill_is_restored(bed, monkeypatch):
     assert all(np.array_equal(resumed.policy.arrays[name], value.numpy()) for name, value in best.items())
 
 
-def test_without_patience_the_last_weights_stay(bed, monkeypatch):
+def test_without_patience_the_last_weights_are_kept(bed, monkeypatch):
     learner = bed.learner(validation_fraction=0.2, validate_every=5)
     weights = scripted_validation(monkeypatch, [3.0, 1.0, 2.0, 4.0])
     metrics = learner.update(UpdatePlan(num_steps=20), demos(bed.snapshot))
@@ -75,7 +75,7 @@ def test_without_patience_the_last_weights_stay(bed, monkeypatch):
     assert all(np.array_equal(learner.policy.arrays[name], value.numpy()) for name, value in weights[3].items())
 
 
-def test_validation_leaves_training_as_it_is(bed):
+def test_validation_does_not_change_training(bed):
     """CORRECTNESS 30: with and without a look at the held-out episodes, training takes the same steps."""
     plans = [UpdatePlan(num_steps=20)]
     policies = []
@@ -101,8 +101,8 @@ def test_a_validation_loss_is_the_mean_over_held_out_windows(bed):
 
 
 @pytest.mark.parametrize("killed_at", [7, 13, 20])
-def test_a_killed_update_with_augmentation_ends_as_if_it_had_not_been(bed, monkeypatch, killed_at):
-    """CORRECTNESS 11: the augmentations' randomness restarts where the checkpoint is."""
+def test_a_killed_update_with_augmentation_resumes_exactly(bed, monkeypatch, killed_at):
+    """CORRECTNESS 11: the randomness of augmentations restarts at the checkpoint."""
     settings = {"augment": (ObservationNoiseConfig(std=0.3),)}
     plan = UpdatePlan(num_steps=25)
     straight, plain = bed.learner("straight", **settings), bed.learner("plain")
@@ -127,7 +127,7 @@ def test_a_killed_update_with_augmentation_ends_as_if_it_had_not_been(bed, monke
     assert any(not np.array_equal(values, plain.policy.arrays[name]) for name, values in want.items())
 
 
-def test_held_out_batches_are_left_as_they_are(bed, monkeypatch):
+def test_held_out_batches_are_not_augmented(bed, monkeypatch):
     """The augmentations see training batches alone, and each of them once."""
     seen = []
     original = Augmenter.__call__
@@ -136,7 +136,7 @@ def test_held_out_batches_are_left_as_they_are(bed, monkeypatch):
     assert seen == [16] * 10
 
 
-def test_what_an_objective_prepares_is_drawn_from_and_whatever_it_returns_is_a_metric(bed):
+def test_batches_come_from_prepared_sources_and_all_figures_are_metrics(bed):
     """Fields that it adds to the batches reach `step`; the weights are those of the same batches without them."""
     plan, policies = UpdatePlan(num_steps=20), []
     for name in ("Prepared", None):

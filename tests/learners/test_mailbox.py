@@ -24,7 +24,7 @@ def run(coroutine):
     return asyncio.run(coroutine)
 
 
-def test_ranks_get_the_order_and_the_run_its_result():
+def test_ranks_get_the_order_and_the_run_gets_its_result():
     async def talk():
         box = Mailbox()
         waiting = [asyncio.create_task(box.next_order(-1, 5)) for _ in range(2)]
@@ -40,7 +40,7 @@ def test_ranks_get_the_order_and_the_run_its_result():
     run(talk())
 
 
-def test_a_restarted_group_gets_the_order_that_nobody_reported():
+def test_a_restarted_group_gets_the_order_without_a_result():
     """CORRECTNESS 11."""
 
     async def talk():
@@ -57,7 +57,7 @@ def test_a_restarted_group_gets_the_order_that_nobody_reported():
     run(talk())
 
 
-def test_progress_is_told_once():
+def test_progress_is_reported_once():
     async def talk():
         box = Mailbox()
         assert await box.tell(5, 10, {"loss": 1.0})
@@ -67,7 +67,7 @@ def test_progress_is_told_once():
     run(talk())
 
 
-def test_notes_are_told_once():
+def test_notes_are_reported_once():
     async def talk():
         box = Mailbox()
         await box.note("one")
@@ -78,7 +78,7 @@ def test_notes_are_told_once():
     run(talk())
 
 
-def test_the_first_error_stays_and_comes_at_once():
+def test_the_first_error_is_kept_and_reported_at_once():
     async def talk():
         box = Mailbox()
         await box.fail(InputError("first"))

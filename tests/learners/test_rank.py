@@ -54,14 +54,12 @@ def files(bed: Any) -> dict[str, bytes]:
     ("name", "has_gpu", "expected"),
     [("auto", True, "cuda"), ("auto", False, "cpu"), ("cpu", True, "cpu"), ("cuda", True, "cuda")],
 )
-def test_the_device_is_the_best_that_was_allowed(
-    monkeypatch: pytest.MonkeyPatch, name: str, has_gpu: bool, expected: str
-) -> None:
+def test_the_best_allowed_device_is_used(monkeypatch: pytest.MonkeyPatch, name: str, has_gpu: bool, expected: str) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
     assert choose_device(name).type == expected
 
 
-def test_a_gpu_that_is_not_there_is_never_replaced_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_gpu_is_never_replaced_silently(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match=r"set learner\.device=cpu"):
         choose_device("cuda")
@@ -86,7 +84,7 @@ def test_a_policy_is_read_out_once_a_version(bed: Any) -> None:
     assert rank.policy.version == 1
 
 
-def test_the_first_rank_alone_clears(bed: Any) -> None:
+def test_only_the_first_rank_clears(bed: Any) -> None:
     make_rank(bed).update(PLAN, demos(bed.snapshot))
     before = files(bed)
     assert before
@@ -103,12 +101,12 @@ class Apart(Ranks):
         return value + 2
 
 
-def test_ranks_that_see_different_checkpoints_do_not_go_on(bed: Any) -> None:
+def test_ranks_that_see_different_checkpoints_stop(bed: Any) -> None:
     with pytest.raises(RunError, match=r"rank 1 doesn't see rank 0's checkpoints in .*checkpoints: use a shared folder"):
         make_rank(bed, Apart(rank=1)).update(PLAN, demos(bed.snapshot))
 
 
-def test_a_new_rank_takes_over_what_was_finished(bed: Any) -> None:
+def test_a_new_rank_loads_the_finished_update(bed: Any) -> None:
     rank = make_rank(bed)
     metrics = rank.update(PLAN, demos(bed.snapshot))
     heir = make_rank(bed, resume=True)
@@ -260,7 +258,7 @@ def test_the_same_task_in_other_units_learns_as_well(bed: Any, unit: Any) -> Non
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
 
 
-def test_constant_dimensions_are_said_once(bed: Any) -> None:
+def test_constant_dimensions_are_named_once(bed: Any) -> None:
     notes: list[str] = []
     policy = PolicyConfig(encoder=MlpConfig(hidden=(8,)), std_floor=100)
     learner = make_learner(
@@ -273,7 +271,7 @@ def test_constant_dimensions_are_said_once(bed: Any) -> None:
     assert "obs[0], obs[1], obs[2]; lower it" in notes[0]
 
 
-def test_images_of_floats_are_not_read_as_plain_numbers_in_silence(bed: Any) -> None:
+def test_images_of_floats_that_are_read_as_plain_numbers_are_named(bed: Any) -> None:
     sky = spaces.Dict(sky=spaces.Box(0, 1, (8, 8, 3), np.float32), far=spaces.Box(0, 1, (2,), np.float32))
     spec = StoreSpec(observation=observation_spec(sky), action=bed.snapshot.spec.action)
     writer = (store := Store.create(bed.folder / "sky", spec)).writer("w")

@@ -125,7 +125,7 @@ def test_interrupted_inside_an_update_stops_within_five_seconds(bed, ray_session
     assert not learner._thread.is_alive(), "the group ends too"
 
 
-def test_a_group_that_can_never_have_room_is_refused_at_once(bed, ray_session, monkeypatch):
+def test_a_group_larger_than_the_cluster_is_refused_at_once(bed, ray_session, monkeypatch):
     monkeypatch.setattr("distil.cluster._own", {ray_session.get_runtime_context().gcs_address})
     wanted = r"learners: at least 99 needed with 1 CPU each; the Ray cluster has 8 CPU \(\d free\): lower learner\.num_learners"
     with pytest.raises(InputError, match=wanted):

@@ -190,7 +190,7 @@ class Mirror:
         return replace(batch, observations={**batch.observations, "obs/image": torch.where(chosen, image.flip(3), image)})
 
 
-def test_the_user_s_own(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_s_augmentation(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     augmenter = Augmenter([ImportAugmentConfig(target="test_augment:Mirror", kwargs={"chance": 1.0}).build(policy)], CPU)
     before = batch()
@@ -210,7 +210,7 @@ def _raises(batch: Batch, draws: Draws) -> Any:
         (lambda batch, draws: replace(batch, actions=batch.actions[:2]), "augmentation mine returned"),
     ],
 )
-def test_what_the_user_s_own_returns_is_checked(function: Callable[..., Any], text: str) -> None:
+def test_results_of_a_user_s_augmentation_are_checked(function: Callable[..., Any], text: str) -> None:
     with pytest.raises(RunError, match=text) as error:
         ImportedAugmentation("mine", function)(batch(), draws())
     assert "\n" not in str(error.value)

@@ -28,7 +28,7 @@ def made(*augment: dict[str, Any]) -> LearnerConfig:
     return validate(LearnerConfig, {"augment": list(augment)})
 
 
-def test_augmentations_stand_in_their_order() -> None:
+def test_augmentations_are_applied_in_order() -> None:
     config = made({"kind": "shift", "pixels": 2}, {"kind": "jitter"}, {"kind": "noise", "std": 1})
     assert [augmentation.kind for augmentation in config.augment] == ["shift", "jitter", "noise"]
     assert LearnerConfig().augment == ()

@@ -124,7 +124,7 @@ def test_ema_weights_are_the_evaluated_ones(make_policy, make_batch):
 
 
 @pytest.mark.parametrize("ema_decay", [None, 0.99])
-def test_saved_and_loaded_goes_on_bit_for_bit(make_policy, make_batch, ema_decay):
+def test_a_loaded_state_continues_bit_for_bit(make_policy, make_batch, ema_decay):
     """CORRECTNESS 11 and 26: moments, schedule, averages and their counter are in the state."""
     config = OptimiserConfig(ema_decay=ema_decay)
     undisturbed = Supervised(make_policy(0), config)

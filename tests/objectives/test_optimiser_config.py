@@ -15,7 +15,7 @@ def test_warms_up_then_falls_as_a_half_cosine():
     assert all(a > b for a, b in itertools.pairwise(rates[10:]))
 
 
-def test_constant_stays():
+def test_a_constant_rate_stays():
     config = OptimiserConfig(learning_rate=0.5, schedule="constant", warmup_steps=0)
     assert {learning_rate(config, step, 7) for step in range(7)} == {0.5}
 
