@@ -18,11 +18,11 @@ from distil.plans import CollectPlan, CollectReport
 from distil.policies.spec import PolicyRef
 from distil.rollouts.agents import AgentSpec
 from distil.rollouts.config import NoiseConfig
-from distil.rollouts.fleet import Fleet, Outcome
+from distil.rollouts.fleet import Fleet
 from distil.rollouts.gating import prepare
 from distil.rollouts.loop import EpisodeItem, Record
 from distil.rollouts.relabel import label_store
-from distil.rollouts.worker import Assignment, Target
+from distil.rollouts.work import Assignment, Outcome, Target
 from distil.seeding import Purpose, episode_seeds, generator, integer
 from distil.store import Snapshot
 from distil.store.store import Store

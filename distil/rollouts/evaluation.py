@@ -14,7 +14,7 @@ from distil.policies.spec import PolicyRef
 from distil.rollouts.agents import AgentSpec
 from distil.rollouts.fleet import Fleet
 from distil.rollouts.loop import EpisodeItem
-from distil.rollouts.worker import Assignment
+from distil.rollouts.work import Assignment
 from distil.stats import mean_interval
 from distil.types import Array, Progress, silent
 

@@ -5,68 +5,23 @@ from __future__ import annotations
 import itertools
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
 
 from distil.envs import EnvSpec, GymEnvConfig, ImportEnvConfig
 from distil.experts.base import Expert
 from distil.experts.team import Team
 from distil.policies.spec import PolicyRef
 from distil.rollouts.config import RolloutConfig
+from distil.rollouts.local_pool import LocalPool
 from distil.rollouts.loop import EpisodeItem
-from distil.rollouts.worker import Assignment, EpisodeStats, Sealed, Setup, Worker, WorkReport
+from distil.rollouts.ray_pool import RayPool
+from distil.rollouts.service.actors import Service, check_servable
+from distil.rollouts.work import Assignment, EpisodeStats, Outcome, Setup, Workers
 from distil.types import Progress, silent
-
-if TYPE_CHECKING:
-    from distil.rollouts.service.actors import Service
 
 _GROUPS_PER_WORKER = 4  # enough of them to even out a slow worker
 _MAX_ROUNDS = 8  # episodes a slot runs in one call, at most
-
-
-@dataclass(kw_only=True)
-class Outcome:
-    """What has been achieved so far, also when the run ends with an error."""
-
-    stats: dict[int, EpisodeStats] = field(
-        default_factory=dict
-    )  # by the item's index; of a recorded assignment, sealed ones only
-    sealed: dict[str, Sealed] = field(default_factory=dict)  # by path
-
-    def take(self, report: WorkReport, recorded: bool) -> None:
-        """Add a report."""
-        for sealed in report.sealed:
-            self.sealed[sealed.entry.path] = sealed
-            self.stats |= {stats.index: stats for stats in sealed.stats}
-        if not recorded:
-            self.stats |= {stats.index: stats for stats in report.stats}
-
-
-class StoppedError(Exception):
-    """The fleet was told to stop."""
-
-
-Tell = Callable[[Sequence[EpisodeStats]], None]
-
-
-class Pool(Protocol):
-    """Workers of one kind."""
-
-    def run(
-        self,
-        assignment: Assignment,
-        groups: Sequence[Sequence[EpisodeItem]],
-        policy: PolicyRef | None,
-        outcome: Outcome,
-        tell: Tell,
-        stopped: Callable[[], bool],
-    ) -> None:
-        """Run all groups; on an error, interrupt or stop, seal what is complete, put it into `outcome`, and raise."""
-
-    def close(self) -> None:
-        """End the workers."""
 
 
 class Fleet:
@@ -93,12 +48,10 @@ class Fleet:
         ledger: Path | None = None,
     ) -> None:
         self.env, self.spec, self.config, self.team, self._ledger = env, spec, config, team, ledger
-        self._pool: Pool | None = None
+        self._pool: Workers | None = None
         self._service: Service | None = None
         self._turn, self._stopped = threading.Lock(), threading.Event()
         if team is not None and config.service is not None:
-            from distil.rollouts.service.actors import check_servable
-
             check_servable(team)
 
     @property
@@ -113,8 +66,6 @@ class Fleet:
         if self.team is None or service is None:
             return self.team
         if self._service is None:
-            from distil.rollouts.service.actors import Service
-
             self._service = Service(
                 self.team,
                 self.spec.action.leaf,
@@ -185,15 +136,10 @@ class Fleet:
         bounds = [round(i * len(items) / num) for i in range(num + 1)]
         return [items[a:b] for a, b in itertools.pairwise(bounds) if a < b]
 
-    def _workers(self) -> Pool:
+    def _workers(self) -> Workers:
         if self._pool is None:
             setup = Setup(env=self.env, spec=self.spec, num_envs=self.config.num_envs, team=self.asked)
-            if self.config.num_workers == 0:
-                self._pool = LocalPool(setup)
-            else:
-                from distil.rollouts.ray_pool import RayPool
-
-                self._pool = RayPool(setup, self.config)
+            self._pool = RayPool(setup, self.config) if self.config.num_workers else LocalPool(setup)
         return self._pool
 
     def close(self) -> None:
@@ -226,42 +172,3 @@ class _Counter:
         if len(self._seen) > before:
             mean = self._sum / len(self._seen)
             self._progress(self._what, len(self._seen), self._total, env_steps=self._env_steps, return_mean=mean)
-
-
-class LocalPool:
-    """One worker in this process."""
-
-    def __init__(self, setup: Setup) -> None:
-        self._worker = Worker(setup)
-
-    def run(
-        self,
-        assignment: Assignment,
-        groups: Sequence[Sequence[EpisodeItem]],
-        policy: PolicyRef | None,
-        outcome: Outcome,
-        tell: Tell,
-        stopped: Callable[[], bool],
-    ) -> None:
-        """Run all groups; on an error, interrupt or stop, seal what is complete, put it into `outcome`, and raise."""
-        known, recorded = 0, assignment.target is not None
-        try:
-            for group in groups:
-                report = self._worker.run(
-                    assignment, group, policy, known=known, stop=stopped, tell=lambda stats: tell([stats])
-                )
-                outcome.take(report, recorded)
-                known += len(report.sealed)
-                report.raise_error()
-                if stopped():
-                    raise StoppedError
-        except BaseException:
-            outcome.take(self._worker.seal(known), recorded)
-            raise
-        report = self._worker.seal(known)
-        outcome.take(report, recorded)
-        report.raise_error()
-
-    def close(self) -> None:
-        """Close the environments."""
-        self._worker.close()

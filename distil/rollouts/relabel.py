@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection
-from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from distil.errors import InputError, RunError
+from distil.errors import InputError
 from distil.experts.base import Expert
-from distil.rollouts.relabel_pool import LabelPool, label_here
+from distil.rollouts.relabel_pool import label_here, label_with_actors
 from distil.rollouts.relabel_worker import LabelSetup, ShardReport, ShardTask
 from distil.store.backend import backend
 from distil.store.relabel import is_rewritten, publish_rewritten, rewritten_from
@@ -76,8 +75,7 @@ def label_store(
     setup = LabelSetup(path=str(store.path.resolve()), spec=store.spec, expert=expert)
     try:
         if num_workers and tasks:
-            with closing(LabelPool(setup, min(num_workers, len(tasks)), address)) as pool:
-                pool.run(tasks, work.take)
+            label_with_actors(setup, tasks, work.take, min(num_workers, len(tasks)), address)
         else:
             label_here(setup, tasks, work.take, work.tell)
     except BaseException:
@@ -130,16 +128,14 @@ class _Work:
         self._progress("label", self._num_told, self._total, labels=self._labels_told)
 
     def take(self, task: ShardTask, report: ShardReport) -> None:
-        """Note a shard; RunError or KeyboardInterrupt if that is how it ended."""
+        """Note a shard; one that was not finished does not count as progress."""
         if report.entry != task.entry:
             self.rewritten[task.entry] = report.entry
         before, after = (self._facts(entry, task) for entry in (task.entry, report.entry))
         self._num_labels += after[0] - (0 if self._again else before[0])
         self._num_unlabelled += after[1] - after[0]
-        if report.error:
-            raise RunError(report.error)
-        if report.is_stopped:
-            raise KeyboardInterrupt
+        if report.error or report.is_stopped:
+            return
         self._num_done += len(task.uids)
         if self._num_told < self._num_done:
             self._num_told, self._labels_told = self._num_done, self._num_labels

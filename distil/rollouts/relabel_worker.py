@@ -52,7 +52,14 @@ class ShardReport:
 
     entry: ShardEntry  # the rewritten shard; the task's own when no label has changed
     error: str = ""  # of the expert; what it had answered before is in the shard
-    is_stopped: bool = False  # before all was asked, because somebody wanted it; what was answered is in the shard
+    is_stopped: bool = False  # by an interrupt, before all questions were asked; what was answered is in the shard
+
+    def raise_error(self) -> None:
+        """Raise RunError if the expert failed, KeyboardInterrupt if labelling was interrupted."""
+        if self.error:
+            raise RunError(self.error)
+        if self.is_stopped:
+            raise KeyboardInterrupt
 
 
 def label_shard(

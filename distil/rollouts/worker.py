@@ -5,89 +5,17 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 
-from distil.envs import EnvSpec, GymEnvConfig, ImportEnvConfig, Slots, slots
+from distil.envs import Slots, slots
 from distil.errors import InputError, RunError
 from distil.experts.base import Expert
-from distil.experts.team import Team
 from distil.policies.spec import PolicyRef
-from distil.rollouts.agents import Agent, AgentSpec
+from distil.rollouts.agents import Agent
 from distil.rollouts.labelling import Labeller
-from distil.rollouts.loop import EpisodeItem, Finished, Record, run_episodes
+from distil.rollouts.loop import EpisodeItem, Finished, run_episodes
+from distil.rollouts.work import Assignment, EpisodeStats, Sealed, Setup, WorkReport
 from distil.store.location import location
-from distil.store.schema import StoreSpec
-from distil.store.shard import ShardEntry
 from distil.store.writer import ShardWriter
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setup:
-    """What a worker needs once."""
-
-    env: GymEnvConfig | ImportEnvConfig
-    spec: EnvSpec
-    num_envs: int
-    team: Team | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Target:
-    """The store that an assignment's episodes go to."""
-
-    path: str
-    spec: StoreSpec
-    shard_bytes: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Assignment:
-    """What all items of one call of the fleet have in common."""
-
-    agent: AgentSpec
-    record: Record = field(default_factory=Record)
-    target: Target | None = None  # None: only returns and lengths
-    label: bool = False  # the expert labels each episode when it is over
-    expert: str = ""  # who acts and labels; empty: the team's first
-    key: str = field(default_factory=lambda: secrets.token_hex(8))
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpisodeStats:
-    """The outcome of one item."""
-
-    index: int
-    uid: str
-    seed: int
-    total_reward: float
-    length: int
-    terminated: bool
-    truncated: bool
-    success: bool | None
-    num_labels: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sealed:
-    """A shard that is safe on disk, and the episodes that it holds."""
-
-    entry: ShardEntry
-    stats: tuple[EpisodeStats, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorkReport:
-    """What a worker has done."""
-
-    stats: tuple[EpisodeStats, ...] = ()  # of the items of this call
-    sealed: tuple[Sealed, ...] = ()  # the assignment's, but for those that the caller has; so a report that is lost loses none
-    error: str = ""  # what ended the call, if something did
-    is_input_error: bool = False
-
-    def raise_error(self) -> None:
-        """Raise the error, if there is one."""
-        if self.error:
-            raise InputError(self.error) if self.is_input_error else RunError(self.error)
 
 
 class Worker:

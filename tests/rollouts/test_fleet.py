@@ -5,7 +5,7 @@ from distil.envs import ImportEnvConfig, describe
 from distil.errors import RunError
 from distil.rollouts import AgentSpec, Fleet, Outcome, RolloutConfig
 from distil.rollouts.loop import EpisodeItem
-from distil.rollouts.worker import Assignment
+from distil.rollouts.work import Assignment
 
 
 def fleet(num_workers=0, num_envs=4, **kwargs):

@@ -1,6 +1,7 @@
 """With real Ray actors, which are killed."""
 
 import _thread
+import dataclasses
 import os
 import signal
 import threading
@@ -13,7 +14,7 @@ from testbed import CountingExpert, team_of
 from distil.envs import GymEnvConfig, ImportEnvConfig, describe
 from distil.errors import InputError, RunError
 from distil.plans import CollectPlan
-from distil.rollouts import Collector, Fleet, Outcome, RolloutConfig, evaluate
+from distil.rollouts import Collector, Fleet, Outcome, RolloutConfig, evaluate, ray_pool
 from distil.seeding import Purpose, episode_seeds
 from distil.store.schema import StoreSpec
 from distil.store.store import Store
@@ -80,7 +81,7 @@ def test_killing_workers_from_outside_loses_nothing(fleets, tmp_path, ray_sessio
         for _ in range(3):
             if stop.wait(0.7):
                 return
-            members = fleet._pool._members
+            members = fleet._pool._actors.members
             ray_session.kill(members[0].actor)
 
     thread = threading.Thread(target=assassin)
@@ -162,7 +163,7 @@ def test_ctrl_c_stops_in_time_and_commits_what_is_complete(fleets, tmp_path, int
 def test_workers_are_single_threaded_and_without_torch(fleets, ray_session):
     fleet = fleets(1)
     evaluate(fleet, "expert", [1])
-    actor = fleet._pool._members[0].actor
+    actor = fleet._pool._actors.members[0].actor
 
     def look(self):
         import sys
@@ -181,14 +182,10 @@ def test_workers_are_single_threaded_and_without_torch(fleets, ray_session):
     assert set(pools) <= {1}
 
 
-def test_too_small_a_cluster_is_named(fleets):
+def test_too_small_a_cluster_is_named(fleets, monkeypatch):
+    monkeypatch.setattr(ray_pool, "_ROOM", dataclasses.replace(ray_pool._ROOM, each={"CPU": 99}))
     fleet = fleets(1, config={"start_timeout_s": 0.1})
-    pool = fleet._workers()
-    for member in list(pool._members):
-        pool._drop(member)
-    pool._class = pool._class.options(num_cpus=99)
-    pool._start()
-    wanted = r"rollout workers: not started in 0 s; at least 1 needed with 1 CPU each, .* 8 CPU \(\d free\): .*num_workers=0"
+    wanted = r"rollout workers: not started in 0 s; at least 1 needed with 99 CPU each, .* 8 CPU \(\d free\): .*num_workers=0"
     with pytest.raises(RunError, match=wanted):
         evaluate(fleet, "expert", [1])
 

@@ -1,6 +1,7 @@
 """With real Ray actors, which are killed."""
 
 import _thread
+import dataclasses
 import os
 import signal
 import threading
@@ -10,9 +11,8 @@ from labelbed import asked, expert, raw_store
 from testbed import Balancer
 
 from distil.errors import InputError, RunError
+from distil.rollouts import relabel_pool
 from distil.rollouts.relabel import LabelReport, label_store
-from distil.rollouts.relabel_pool import LabelPool
-from distil.rollouts.relabel_worker import LabelSetup, ShardTask
 
 pytestmark = pytest.mark.ray
 
@@ -95,13 +95,8 @@ def test_an_expert_that_cannot_be_sent_is_named(ray_session, tmp_path):
 
 
 def test_too_small_a_cluster_is_named(ray_session, tmp_path, monkeypatch):
-    monkeypatch.setattr("distil.rollouts.relabel_pool.START_TIMEOUT_S", 0.1)
-    monkeypatch.setattr("distil.rollouts.relabel_pool._POLL_S", 0.2)
+    monkeypatch.setattr(relabel_pool, "_ROOM", dataclasses.replace(relabel_pool._ROOM, each={"CPU": 99}))
+    monkeypatch.setattr(relabel_pool, "START_TIMEOUT_S", 0.1)
     store = raw_store(tmp_path / "s", [5])
-    pool = LabelPool(LabelSetup(path=str(store.path), spec=store.spec, expert=expert()), 0)
-    pool._class = pool._class.options(num_cpus=99)
-    pool._start()
-    task = ShardTask(entry=store.manifest().entries[0], uids=frozenset(["e0000"]), again=False, key="k")
-    with pytest.raises(RunError, match=r"labelling workers: not started in 0 s; at least 1 needed with 1 CPU each"):
-        pool.run([task], lambda task, report: None)
-    pool.close()
+    with pytest.raises(RunError, match=r"labelling workers: not started in 0 s; at least 1 needed with 99 CPU each"):
+        label_store(store, expert(), key="k", num_workers=1)

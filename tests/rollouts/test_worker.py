@@ -6,7 +6,8 @@ from distil.envs import ImportEnvConfig, describe
 from distil.errors import InputError, RunError
 from distil.rollouts import AgentSpec
 from distil.rollouts.loop import EpisodeItem
-from distil.rollouts.worker import Assignment, Setup, Target, Worker, WorkReport
+from distil.rollouts.work import Assignment, Setup, Target, WorkReport
+from distil.rollouts.worker import Worker
 from distil.store.schema import StoreSpec
 from distil.store.store import Store
 from distil.store.writer import ShardWriter

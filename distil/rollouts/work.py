@@ -1,0 +1,129 @@
+"""What workers are given, and what they report."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from distil.envs import EnvSpec, GymEnvConfig, ImportEnvConfig
+from distil.errors import InputError, RunError
+from distil.experts.team import Team
+from distil.policies.spec import PolicyRef
+from distil.rollouts.agents import AgentSpec
+from distil.rollouts.loop import EpisodeItem, Record
+from distil.store.schema import StoreSpec
+from distil.store.shard import ShardEntry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What a worker needs once."""
+
+    env: GymEnvConfig | ImportEnvConfig
+    spec: EnvSpec
+    num_envs: int
+    team: Team | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """The store that an assignment's episodes go to."""
+
+    path: str
+    spec: StoreSpec
+    shard_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """What all items of one call of the fleet have in common."""
+
+    agent: AgentSpec
+    record: Record = field(default_factory=Record)
+    target: Target | None = None  # None: only returns and lengths
+    label: bool = False  # the expert labels each episode when it is over
+    expert: str = ""  # who acts and labels; empty: the team's first
+    key: str = field(default_factory=lambda: secrets.token_hex(8))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeStats:
+    """The outcome of one item."""
+
+    index: int
+    uid: str
+    seed: int
+    total_reward: float
+    length: int
+    terminated: bool
+    truncated: bool
+    success: bool | None
+    num_labels: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sealed:
+    """A shard that is safe on disk, and the episodes that it holds."""
+
+    entry: ShardEntry
+    stats: tuple[EpisodeStats, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkReport:
+    """What a worker has done."""
+
+    stats: tuple[EpisodeStats, ...] = ()  # of the items of this call
+    sealed: tuple[Sealed, ...] = ()  # the assignment's, but for those that the caller has; so a report that is lost loses none
+    error: str = ""  # what ended the call, if something did
+    is_input_error: bool = False
+
+    def raise_error(self) -> None:
+        """Raise the error, if there is one."""
+        if self.error:
+            raise InputError(self.error) if self.is_input_error else RunError(self.error)
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """What has been achieved so far, also when the run ends with an error."""
+
+    stats: dict[int, EpisodeStats] = field(
+        default_factory=dict
+    )  # by the item's index; of a recorded assignment, sealed ones only
+    sealed: dict[str, Sealed] = field(default_factory=dict)  # by path
+
+    def take(self, report: WorkReport, recorded: bool) -> None:
+        """Add a report."""
+        for sealed in report.sealed:
+            self.sealed[sealed.entry.path] = sealed
+            self.stats |= {stats.index: stats for stats in sealed.stats}
+        if not recorded:
+            self.stats |= {stats.index: stats for stats in report.stats}
+
+
+class StoppedError(Exception):
+    """The fleet was told to stop."""
+
+
+Tell = Callable[[Sequence[EpisodeStats]], None]
+
+
+class Workers(Protocol):
+    """Workers in this process or in Ray actors."""
+
+    def run(
+        self,
+        assignment: Assignment,
+        groups: Sequence[Sequence[EpisodeItem]],
+        policy: PolicyRef | None,
+        outcome: Outcome,
+        tell: Tell,
+        stopped: Callable[[], bool],
+    ) -> None:
+        """Run all groups; on an error, interrupt or stop, seal what is complete, put it into `outcome`, and raise."""
+
+    def close(self) -> None:
+        """End the workers."""

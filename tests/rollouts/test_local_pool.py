@@ -1,0 +1,66 @@
+import pytest
+from testbed import CountingExpert, team_of
+
+from distil.envs import ImportEnvConfig, describe
+from distil.errors import RunError
+from distil.rollouts.agents import AgentSpec
+from distil.rollouts.local_pool import LocalPool
+from distil.rollouts.loop import EpisodeItem
+from distil.rollouts.work import Assignment, Outcome, Setup, StoppedError, Target
+from distil.store.schema import StoreSpec
+from distil.store.store import Store
+
+
+def setup(**kwargs):
+    config = ImportEnvConfig(target="testbed:Toy", kwargs=kwargs)
+    return Setup(env=config, spec=describe(config), num_envs=2, team=team_of(CountingExpert()))
+
+
+def groups(*sizes):
+    first, out = 0, []
+    for size in sizes:
+        out.append([EpisodeItem(index=i, uid=f"u{i}", seed=i) for i in range(first, first + size)])
+        first += size
+    return out
+
+
+def recorded(ready, folder):
+    store = Store.create(folder, StoreSpec(observation=ready.spec.observation, action=ready.spec.action))
+    target = Target(path=str(store.path), spec=store.spec, shard_bytes=1 << 20)
+    return Assignment(agent=AgentSpec(who="expert"), target=target)
+
+
+def run(ready, assignment, work, stopped=lambda: False):
+    pool, outcome, told = LocalPool(ready), Outcome(), []
+    try:
+        pool.run(assignment, work, None, outcome, told.extend, stopped)
+    finally:
+        pool.close()
+        assert [stats.index for stats in told] == list(outcome.stats)
+    return outcome
+
+
+def test_all_groups_are_run_and_sealed(tmp_path):
+    ready = setup()
+    outcome = run(ready, recorded(ready, tmp_path / "s"), groups(3, 2))
+    assert sorted(outcome.stats) == [0, 1, 2, 3, 4]
+    (sealed,) = outcome.sealed.values()
+    assert len(sealed.stats) == 5
+
+
+def test_a_stop_seals_what_is_complete(tmp_path):
+    ready, outcome, asked = setup(), Outcome(), []
+    pool = LocalPool(ready)
+    with pytest.raises(StoppedError):
+        pool.run(recorded(ready, tmp_path / "s"), groups(2, 2), None, outcome, asked.append, lambda: len(asked) >= 2)
+    assert sorted(outcome.stats) == [0, 1]
+    assert len(outcome.sealed) == 1
+
+
+def test_an_error_seals_what_is_complete(tmp_path):
+    """CORRECTNESS 4."""
+    ready, outcome = setup(fault="raise", bad_seed=3, bad_step=1), Outcome()
+    with pytest.raises(RunError, match="seed 3 step 1"):
+        LocalPool(ready).run(recorded(ready, tmp_path / "s"), groups(2, 2), None, outcome, lambda stats: None, lambda: False)
+    assert {0, 1} <= set(outcome.stats)
+    assert 3 not in outcome.stats

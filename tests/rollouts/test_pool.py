@@ -1,0 +1,191 @@
+"""With real Ray actors, which are killed."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from distil.cluster import Request
+from distil.errors import InputError, RunError
+from distil.rollouts.pool import ActorPool, Work
+
+pytestmark = pytest.mark.ray
+ROOM = Request(what="counters", num=1, each={"CPU": 1}, fix="count with 0 workers")
+
+
+class Answer:
+    """A report."""
+
+    def __init__(self, value, error=""):
+        self.value, self.error = value, error
+
+    def raise_error(self):
+        if self.error:
+            raise RunError(self.error)
+
+
+class Counter:
+    """The actor: keeps what it has done until it is asked to save it."""
+
+    def __init__(self, setup):
+        self._done = []
+
+    def ready(self):
+        if os.environ.get("COUNTER_DIES"):
+            os._exit(1)
+
+    def run(self, task):
+        import ray
+
+        if task == "die":
+            os._exit(1)
+        if task == "raise":
+            raise InputError("no such number")
+        if task == "report":
+            return Answer(None, "out of fingers")
+        if isinstance(task, tuple):  # ("once", marker, value): dies the first time
+            _, marker, task = task
+            if not os.path.exists(marker):
+                open(marker, "w").close()
+                os._exit(1)
+        if isinstance(task, str):  # a fifo: tell that the task has begun, then wait to be cancelled
+            with open(task, "w") as gate:
+                gate.write("begun")
+            while not ray.get_runtime_context().is_canceled():
+                pass
+            return Answer(None)
+        self._done.append(task)
+        return Answer(task)
+
+    def save(self):
+        return Answer(list(self._done))
+
+
+class Counting(Work):
+    """Tasks are numbers; results are saved at the end, or as each is reported."""
+
+    def __init__(self, at_once=False):
+        self.at_once, self.reported, self.saved = at_once, [], set()
+
+    def submit(self, member, task):
+        return member.actor.run.remote(task)
+
+    def take(self, member, task, report):
+        self.reported.append(report.value)
+        return self.at_once
+
+    def save(self, member):
+        return None if self.at_once else member.actor.save.remote()
+
+    def take_saved(self, member, answer):
+        self.saved.update(answer.value)
+
+    def lost(self, task):
+        return f"while counting {task}"
+
+
+@pytest.fixture
+def pools(ray_session):
+    made = []
+
+    def make(num=2, room=ROOM, setup=None, start_timeout_s=60.0):
+        pool = ActorPool(
+            Counter, setup, num=num, room=room, what="the counter", advice="count less", start_timeout_s=start_timeout_s
+        )
+        made.append(pool)
+        return pool
+
+    yield make
+    for pool in made:
+        pool.close()
+
+
+def test_all_tasks_are_done_once_and_saved(pools):
+    pool, work = pools(), Counting()
+    pool.run(work, range(20))
+    assert sorted(work.reported) == sorted(work.saved) == list(range(20))
+    assert [member.held for member in pool.members] == [[], []]
+
+
+def test_what_a_dead_actor_had_not_saved_is_done_again(pools, tmp_path):
+    """CORRECTNESS 4: also tasks that it had reported."""
+    pool, work = pools(num=1), Counting()
+    pool.run(work, [1, 2, ("once", str(tmp_path / "died"), 3)])
+    assert work.saved == {1, 2, 3}
+    assert work.reported == [1, 2, 1, 2, 3]
+
+
+def test_what_is_saved_with_its_report_is_not_done_again(pools, tmp_path):
+    pool, work = pools(num=1), Counting(at_once=True)
+    pool.run(work, [1, 2, ("once", str(tmp_path / "died"), 3)])
+    assert work.reported == [1, 2, 3]
+
+
+def test_a_task_that_keeps_killing_actors_ends_the_work(pools):
+    """CORRECTNESS 4."""
+    with pytest.raises(RunError, match=r"workers died 4 times while counting die; the last one while running: .*; count less"):
+        pools(num=1).run(Counting(), ["die"])
+
+
+def test_an_actor_that_cannot_start_ends_the_work(pools, ray_session, monkeypatch):
+    pool = pools(num=1)
+    pool._class = pool._class.options(runtime_env={"env_vars": {"COUNTER_DIES": "1"}})
+    pool.close()
+    with pytest.raises(RunError, match="counters can't start: "):
+        pool.run(Counting(), [1])
+
+
+@pytest.mark.parametrize(("task", "kind", "text"), [("raise", InputError, "no such number"), ("report", RunError, "fingers")])
+def test_an_error_of_an_actor_is_raised_after_what_is_complete_is_saved(pools, task, kind, text):
+    pool, work = pools(num=1), Counting()
+    with pytest.raises(kind, match=text):
+        pool.run(work, [1, 2, task])
+    assert work.saved == {1, 2}
+    again = Counting()
+    pool.run(again, [5])  # the pool can be used again
+    assert 5 in again.saved
+
+
+def test_check_ends_the_work_and_what_is_complete_is_saved(pools):
+    pool, work = pools(num=1), Counting()
+
+    def check():
+        if len(work.reported) >= 2:
+            raise StopIteration
+
+    with pytest.raises(StopIteration):
+        pool.run(work, range(10_000), check)
+    assert {0, 1} <= work.saved
+
+
+def test_ctrl_c_cancels_what_is_under_way(pools, tmp_path, interruptible):
+    gate, pool, work = tmp_path / "gate", pools(num=1), Counting()
+    os.mkfifo(gate)
+
+    def press():
+        gate.read_text()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        pool.run(work, [1, str(gate)])
+    thread.join()
+    assert work.saved == {1}
+
+
+def test_too_small_a_cluster_is_named(pools):
+    room = Request(what="counters", num=1, each={"CPU": 99}, fix="count with 0 workers")
+    wanted = r"counters: not started in 0 s; at least 1 needed with 99 CPU each, .*: wait for it, or count with 0 workers"
+    with pytest.raises(RunError, match=wanted):
+        pools(room=room, start_timeout_s=0.1).run(Counting(), [1])
+
+
+def test_a_setup_that_cannot_be_sent_is_named_in_one_line(pools):
+    with pytest.raises(InputError) as caught:
+        pools(setup=threading.Lock())
+    text = str(caught.value)
+    assert text.startswith("the counter can't be sent to workers: ")
+    assert text.endswith("; count with 0 workers")
+    assert "\n" not in text
