@@ -17,7 +17,7 @@ from distil.algorithms.imported import ImportAlgorithmConfig
 from distil.config import Config, apply_overrides, load_recipe, validate
 from distil.envs import EnvConfig, GymEnvConfig
 from distil.experts.config import ExpertConfig
-from distil.experts.gates.config import NEED_ENSEMBLE, GateConfig, HumanGateConfig
+from distil.experts.gates.config import GateConfig
 from distil.learners import LearnerConfig
 from distil.policies.config import PolicyConfig
 from distil.rollouts import NoiseConfig, RolloutConfig
@@ -105,10 +105,10 @@ class RunConfig(Config):
             raise ValueError(f"{what}: set data.path, or kind=bc")
         self.algorithm.check(self.budget())
         gate = self.gate
-        if isinstance(gate, NEED_ENSEMBLE) and self.policy.ensemble < 2:
+        if gate is not None and gate.needs_ensemble and self.policy.ensemble < 2:
             need = "asks how much the policy's members disagree, and it has one: set policy.ensemble=5"
             raise ValueError(f"algorithm.gate.kind={gate.kind} {need}")
-        watched = isinstance(gate, HumanGateConfig) and gate.intervener.kind == "keyboard"
+        watched = gate is not None and gate.needs_window
         if watched and (self.rollouts.num_workers or self.rollouts.num_envs != 1):
             raise ValueError("the keyboard controls one environment in this process: set rollouts.num_workers=0, num_envs=1")
         if watched and isinstance(self.env, GymEnvConfig) and self.env.kwargs.get("render_mode") != "human":

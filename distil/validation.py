@@ -7,7 +7,6 @@ from pathlib import Path
 
 from distil.envs import EnvSpec
 from distil.errors import InputError
-from distil.experts.gates.config import HumanGateConfig
 from distil.learners import check_device
 from distil.rehearsal import rehearse
 from distil.rollouts import as_it_is
@@ -23,7 +22,7 @@ def check_parts(config: RunConfig, spec: EnvSpec) -> None:
     """
     config.algorithm.build(config.budget(spec.max_episode_steps))
     config.policy.resolve(spec.observation, spec.action)
-    if isinstance(config.gate, HumanGateConfig):
+    if config.gate is not None:
         config.gate.check(spec.action.leaf)
     for augmentation in config.learner.augment:
         augmentation.check(spec.observation)

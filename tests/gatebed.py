@@ -5,10 +5,12 @@ import numpy as np
 
 from distil.config import validate
 from distil.experts.gates.base import Situation
+from distil.experts.gates.evidence import Evidence
+from distil.policies.acting import replay
 from distil.policies.config import PolicyConfig
 from distil.policies.policy import Policy
 from distil.spaces import action_spec, observation_spec
-from distil.store import Store, StoreSpec
+from distil.store import Sampler, Store, StoreSpec
 from distil.types import Episode, Labels
 
 VECTOR = gym.spaces.Box(-np.inf, np.inf, (3,), np.float32)
@@ -146,3 +148,33 @@ def nested_expert(observations):
     """For `testbed:Nested`: choices that depend on the image and on a number."""
     dark = observations["image"].reshape(len(observations["image"]), -1).mean(1) < 127
     return np.stack([dark, observations["state"][1] % 3], axis=1).astype(np.int64)
+
+
+def plan_of(config, ref, data, seed):
+    """The gate that a configuration gives for rollouts of the policy `ref`."""
+    return config.plan(Evidence(policy=ref, data=data, seed=seed))
+
+
+def windows_of(data, horizon=1):
+    (batch,) = Sampler(data, obs_horizon=horizon, every=True).scan(10**6)
+    return dict(batch.observations)
+
+
+def off_by(distance, data, ref):
+    """Labels at this distance, in half ranges, from the policy's actions."""
+    actions, _ = replay(ref, windows_of(data))
+    centre = np.array([0, 5], np.float32)
+    towards = np.where(actions > centre, -1, 1)
+    return (actions + towards * np.reshape(distance, (-1, 1)) * np.array([2, 5])).astype(np.float32)
+
+
+def outcomes(folder, ends, lengths=None, successes=None, by_policy=True):
+    """Episodes with these ends."""
+    lengths, successes = lengths or [40] * len(ends), successes or [None] * len(ends)
+    return snapshot(
+        folder,
+        *(
+            episode(number, length, end=end, success=success, by_policy=by_policy)
+            for number, (end, length, success) in enumerate(zip(ends, lengths, successes, strict=True))
+        ),
+    )

@@ -260,8 +260,8 @@ def test_what_the_best_of_several_reaches_is_kept() -> None:
 @pytest.mark.parametrize(
     ("intervener", "text"),
     [
-        ({"kind": "keyboard", "keys": {"lefft": 0}}, "there is no key 'lefft'"),
-        ({"kind": "keyboard", "keys": {"left": 2}}, r"keys\.left: 2 is no choice of \(2,\) from 0 on"),
+        ({"kind": "keyboard", "keys": {"lefft": 0}}, "no key 'lefft'"),
+        ({"kind": "keyboard", "keys": {"left": 2}}, r"keys\.left: 2 is not one of the \(2,\) actions from 0"),
         ({"kind": "import", "target": "gatebed:Rescuers"}, "did you mean Rescuer"),
     ],
 )

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from distil.algorithms.base import AlgorithmConfig, Budget, Needs
 from distil.config import Config
 from distil.errors import InputError
-from distil.experts.gates.config import GateConfig, HumanGateConfig
+from distil.experts.gates.config import GateConfig
 from distil.objectives.config import ObjectiveConfig, SupervisedConfig
 from distil.plans import DEMOS, CheckPlan, CollectPlan, EvaluatePlan, Round, RoundReport, Spent, StreamPlan, Unit, UpdatePlan
 from distil.store.weighting import WeightConfig
@@ -127,7 +127,7 @@ class DaggerConfig(AlgorithmConfig):
 
     def build(self, budget: Budget) -> Dagger:
         """Return the algorithm under `budget`; InputError if there is no expert, or not one episode fits the budget."""
-        if not budget.has_expert and not isinstance(self.gate, HumanGateConfig):
+        if not budget.has_expert and (self.gate is None or self.gate.needs_expert):
             raise InputError("algorithm.kind=dagger: DAgger asks an expert, and none is configured: set expert.kind")
         algorithm = Dagger(config=self, budget=budget)
         algorithm.check_budget()

@@ -1,29 +1,28 @@
-"""Who acts in a rollout: an expert (with noise), a policy, or chance. Always for all N slots at once.
+"""Who acts in a rollout: an expert (with noise), a policy, or random actions; always for all N slots at once.
 
-A row of a matrix product depends, in its last bits, on its place and on the number of rows, so N is fixed by configuration
-and idle slots keep their stale rows. Legend: N slots, A action dimension.
+The last bits of a row of a matrix product depend on its position and on the number of rows. So the configuration fixes N, and
+idle slots keep their old rows. Legend: N slots.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
-from distil.draws import STEPS, SlotDraws
 from distil.envs import EnvSpec
 from distil.errors import InputError
 from distil.experts.base import Expert, act, label
 from distil.experts.gates.base import Gate, GatePlan, Situation
-from distil.experts.random import RandomExpert, sample
+from distil.experts.random import RandomExpert
 from distil.plans import Who
 from distil.policies.acting import acting
 from distil.policies.config import ActMode
 from distil.policies.spec import PolicyRef
 from distil.rollouts.config import NoiseConfig
+from distil.rollouts.noise import Noise, make_noise
 from distil.spaces import Leaf
 from distil.types import Array, Labels, Observations
 
@@ -32,11 +31,11 @@ from distil.types import Array, Labels, Observations
 class Acted:
     """What N slots do next."""
 
-    actions: Array  # [N, ...] executed, in the environment's action space
+    actions: Array  # [N, ...] to execute, in the environment's action space
     expert_actions: Array | None = None  # [N, ...] labels
     labelled: Array | None = None  # [N] bool, which labels exist; None: all, if there are labels
     acted_by_expert: Array  # [N] bool
-    answered: Array | None = None  # [N] bool, which rows of `actions` mean anything; None: all
+    answered: Array | None = None  # [N] bool, which rows of `actions` are valid; None: all
 
 
 class Agent(Protocol):
@@ -46,7 +45,7 @@ class Agent(Protocol):
         """Start a new episode in row `slot`."""
 
     def act(self, observations: Observations, envs: Sequence[Any] | None, active: Array | None = None) -> Acted:
-        """Return the next actions for the leaves [N, ...] of all slots; idle ones (not `active` [N] bool) needn't be right."""
+        """Return the next actions for the leaves [N, ...] of all slots; only those of `active` [N] slots matter."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,78 +167,3 @@ class RandomAgent:
         """Return random actions."""
         labels = self._expert.act(observations, envs=envs)
         return Acted(actions=labels.actions, acted_by_expert=np.zeros_like(labels.mask))
-
-
-class Noise(Protocol):
-    """Noise from a stream per episode."""
-
-    def begin(self, slot: int, seed: int) -> None:
-        """Start the stream of a new episode in row `slot`."""
-
-    def apply(self, actions: Array) -> tuple[Array, Array]:
-        """Return the noised actions [N, ...] and which of them [N] bool have nothing left of the original."""
-
-
-def make_noise(config: NoiseConfig, action: Leaf, num_envs: int) -> Noise | None:
-    """Return the noise of `config`; InputError if it doesn't fit the action space."""
-    if config.kind == "none":
-        return None
-    if config.kind == "epsilon":
-        if isinstance(config.level, tuple) or config.level > 1:
-            raise InputError(f"noise.level is {config.level}: with kind epsilon it is one chance, at most 1")
-        return EpsilonNoise(config.level, action, num_envs)
-    if action.kind != "box" or np.dtype(action.dtype).kind != "f":
-        raise InputError(f"noise.kind gaussian needs continuous actions, these are {action.kind}: set noise.kind=epsilon")
-    if isinstance(config.level, tuple) and len(config.level) != math.prod(action.shape):
-        raise InputError(
-            f"noise.level has {len(config.level)} numbers, the action {math.prod(action.shape)}: give one for each"
-        )
-    level = np.reshape(config.level, action.shape) if isinstance(config.level, tuple) else config.level
-    return GaussianNoise(level, action, num_envs)
-
-
-class GaussianNoise:
-    """Adds normal noise and clips to the bounds. Dimensions without finite bounds count as half range 1.
-
-    Args:
-        level: standard deviation in half ranges, one for all or an array of the action's shape.
-        action: its space.
-        num_envs: slots.
-    """
-
-    def __init__(self, level: float | Array, action: Leaf, num_envs: int) -> None:
-        low, high = action.bounds()
-        finite = np.isfinite(low) & np.isfinite(high)
-        std = level * np.where(finite, np.where(finite, high, 1.0) - np.where(finite, low, -1.0), 2.0) / 2
-        self._low, self._high, self._dtype = low.astype(action.dtype), high.astype(action.dtype), np.dtype(action.dtype)
-        self._stream = SlotDraws(lambda rng: std * rng.standard_normal((STEPS, *action.shape)), num_envs, "noise")
-        self._none = np.zeros(num_envs, np.bool_)
-
-    def begin(self, slot: int, seed: int) -> None:
-        """Start the stream of a new episode in row `slot`."""
-        self._stream.begin(slot, seed)
-
-    def apply(self, actions: Array) -> tuple[Array, Array]:
-        """Return the noised actions [N, ...] and that none of them was replaced."""
-        noised = (actions + self._stream.take()).astype(self._dtype)
-        return np.clip(noised, self._low, self._high), self._none
-
-
-class EpsilonNoise:
-    """Replaces the action by a uniformly random one, by chance at each step."""
-
-    def __init__(self, level: float, action: Leaf, num_envs: int) -> None:
-        self._chance = level
-        self._coins = SlotDraws(lambda rng: rng.random(STEPS), num_envs, "epsilon", idle=1.0)
-        self._others = SlotDraws(lambda rng: sample(action, STEPS, rng), num_envs, "epsilon-action", idle=action.start)
-
-    def begin(self, slot: int, seed: int) -> None:
-        """Start the streams of a new episode in row `slot`."""
-        self._coins.begin(slot, seed)
-        self._others.begin(slot, seed)
-
-    def apply(self, actions: Array) -> tuple[Array, Array]:
-        """Return the noised actions [N, ...] and which of them were replaced."""
-        replaced = self._coins.take() < self._chance
-        others = self._others.take()
-        return np.where(replaced.reshape(-1, *[1] * (actions.ndim - 1)), others, actions), replaced

@@ -1,11 +1,8 @@
-"""The collector: a plan into episodes in the store, committed once."""
+"""The collector: runs the episodes of a plan and commits them to the store, once."""
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
-import re
 import time
 from collections.abc import Iterator, Sequence
 
@@ -13,43 +10,33 @@ import numpy as np
 
 from distil.errors import RunError
 from distil.experts.gates.base import GatePlan
-from distil.experts.gates.coin import CoinPlan
 from distil.plans import CollectPlan, CollectReport
 from distil.policies.spec import PolicyRef
 from distil.rollouts.agents import AgentSpec
 from distil.rollouts.config import NoiseConfig
 from distil.rollouts.fleet import Fleet
-from distil.rollouts.gating import prepare
+from distil.rollouts.gating import expert_acts, gate_of
 from distil.rollouts.loop import EpisodeItem, Record
 from distil.rollouts.relabel import label_store
+from distil.rollouts.stream import episode_uids, stream_name
 from distil.rollouts.work import Assignment, Outcome, Target
-from distil.seeding import Purpose, episode_seeds, generator, integer
+from distil.seeding import Purpose, episode_seeds, integer
 from distil.store import Snapshot
 from distil.store.store import Store
 from distil.types import Progress, silent
-
-
-def episode_uids(stream: str, round_index: int, num: int) -> list[str]:
-    """Return the uids of the first `num` episodes of a round."""
-    return [f"{stream}-{round_index:04d}-{i:08d}" for i in range(num)]
-
-
-def is_collected(uid: str) -> bool:
-    """Whether an episode's uid is one that `episode_uids` gives."""
-    return re.fullmatch(r"[0-9a-f]{8}-\d{4,}-\d{8,}", uid) is not None
 
 
 class Collector:
     """Collects episodes with a fleet into a store.
 
     Args:
-        fleet: who runs them.
-        store: where they go.
+        fleet: runs the episodes.
+        store: receives them.
         seed: root seed of the episodes' seeds.
         noise: on the expert's actions.
-        identity: what else tells this stream of episodes from others, such as the expert's configuration and what it and the
-            environment are made of, as JSON data.
-        progress: told of episodes as they end.
+        identity: anything else that the episodes' content depends on, such as the expert's configuration and the content of its
+            files; JSON data.
+        progress: called as episodes end.
     """
 
     def __init__(
@@ -66,18 +53,18 @@ class Collector:
         self._noise, self._identity, self._progress = noise or NoiseConfig(), identity, progress
 
     def collect(self, plan: CollectPlan, policy: PolicyRef | None = None, data: Snapshot | None = None) -> CollectReport:
-        """Run the plan's episodes that the store doesn't have yet, and commit them in one version.
+        """Run the plan's episodes that the store doesn't have yet, and commit them as one version.
 
-        On an error or interrupt the complete episodes are committed, then it is raised.
+        On an error or interrupt, the complete episodes are committed before it is raised.
 
         Args:
             plan: which episodes, and who acts and labels.
-            policy: who acts, if a policy does.
-            data: what the run has collected so far, for a gate to be fitted to.
+            policy: the acting policy, if a policy acts.
+            data: what the run has collected so far, to fit a gate to.
 
         Raises:
-            RunError: see `Fleet.run`; the store couldn't be written; or the expert left too many steps unlabelled.
-            InputError: the agent doesn't fit the environment, or the store doesn't keep the infos that are wanted.
+            RunError: see `Fleet.run`; the store can't be written; or the expert left too many steps unlabelled.
+            InputError: the agent doesn't fit the environment, or the store doesn't keep the requested infos.
         """
         started = time.perf_counter()
         snapshot = self._store.snapshot()
@@ -86,7 +73,8 @@ class Collector:
         if not present.issuperset(item.uid for item in items):
             self._store.spec.require_infos(self._fleet.config.infos, str(self._store.path))
         outcome = Outcome()
-        gate = self._gate(plan, policy, data)
+        seed = integer(self._seed, "gate", plan.round)
+        gate = gate_of(plan, policy, data, seed, self._fleet.experts.values())
         try:
             for assignment, part in self._assignments(plan, policy, gate, [item for item in items if item.uid not in present]):
                 self._fleet.run(assignment, part, policy, outcome=outcome, progress=self._progress, what="collect")
@@ -115,47 +103,25 @@ class Collector:
         self._fleet.stop()
 
     def items(self, plan: CollectPlan, policy: PolicyRef | None = None) -> list[EpisodeItem]:
-        """Return all items of a plan, those that the store has included. The first k of n are the same for every n."""
+        """Return all items of a plan, including those in the store. The first k of n items are the same for every n."""
         seeds = episode_seeds(Purpose.COLLECT, plan.num_episodes, root=self._seed, names=(plan.round,))
         uids = episode_uids(self.stream(plan, policy), plan.round, plan.num_episodes)
         return [EpisodeItem(index=i, uid=uid, seed=seed) for i, (uid, seed) in enumerate(zip(uids, seeds, strict=True))]
 
     def stream(self, plan: CollectPlan, policy: PolicyRef | None = None) -> str:
-        """Return the name of the episodes that a plan leads to: equal for all that decides their content, seeds included."""
-        parts = {
+        """Return the name of a plan's episodes; see `stream_name`."""
+        fixed = {
             "env": self._fleet.env.model_dump(mode="json"),
-            "actor": plan.agent,
             "noise": self._noise.model_dump(mode="json") if self._noise.kind != "none" else None,
             "seed": self._seed,
             "identity": self._identity,
         }
-        if plan.agent == "policy" and policy is not None:
-            mixing: dict[str, object] = {"beta": plan.beta, "beta_unit": plan.beta_unit, "label": plan.label}
-            if plan.gate is not None:
-                mixing["gate"] = plan.gate.model_dump(mode="json")
-            if plan.act != "point":
-                mixing["act"] = plan.act
-            parts |= {"noise": None, "policy": _digest(policy), "mixing": mixing}
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
-
-    def _gate(self, plan: CollectPlan, policy: PolicyRef | None, data: Snapshot | None) -> GatePlan | None:
-        """Return what decides at each step; None if nothing does: whole episodes are labelled when they are over."""
-        if plan.agent != "policy":
-            return None
-        if plan.gate is not None:
-            assert policy is not None
-            assert data is not None
-            return prepare(plan.gate, policy, data, integer(self._seed, "gate", plan.round))
-        if plan.beta_unit == "step" and 0 < plan.beta < 1:
-            return CoinPlan(beta=plan.beta)
-        experts = self._fleet.experts.values()
-        inline = plan.label and any(expert.needs_env or expert.stateful for expert in experts)
-        return CoinPlan(beta=0.0) if inline else None
+        return stream_name(plan, policy, fixed)
 
     def _assignments(
         self, plan: CollectPlan, policy: PolicyRef | None, gate: GatePlan | None, items: Sequence[EpisodeItem]
     ) -> Iterator[tuple[Assignment, list[EpisodeItem]]]:
-        """Yield the items by expert, and by who acts in them. What is drawn comes from an item's seed: a retry is the same."""
+        """Yield the items by expert and by agent. All draws come from an item's seed, so a retry is the same."""
         names = list(self._fleet.experts)
         team = self._fleet.team
         for name in names or [""]:
@@ -165,11 +131,10 @@ class Collector:
                 yield self._assignment(plan, AgentSpec(who=plan.agent, noise=noise), name), mine
                 continue
             assert policy is not None
-            whole = plan.gate is None and (plan.beta_unit == "episode" or plan.beta in (0, 1))
-            by_expert = [whole and _coin(item.seed) < plan.beta for item in mine]
+            by_expert = [expert_acts(plan, item.seed) for item in mine]
             yield self._assignment(plan, AgentSpec(who="expert"), name), list(itertools.compress(mine, by_expert))
             policy_agent, label = AgentSpec(who="policy", gate=gate, act=plan.act), plan.label and gate is None
-            rest = [item for item, expert_acts in zip(mine, by_expert, strict=True) if not expert_acts]
+            rest = [item for item, is_experts in zip(mine, by_expert, strict=True) if not is_experts]
             yield self._assignment(plan, policy_agent, name, version=policy.version, label=label), rest
 
     def _assignment(
@@ -188,14 +153,14 @@ class Collector:
         )
 
     def _complete(self, plan: CollectPlan, version: int, items: Sequence[EpisodeItem], stream: str) -> int:
-        """Ask served experts once more for what they owe; return the version with the answers."""
+        """Ask served experts again for missing labels; return the version with the answers."""
         index = self._store.snapshot(version).episodes
-        owing = np.isin(index.uid, [item.uid for item in items]) & (index.num_labelled < index.length)
-        if self._fleet.config.service is None or not owing.any():
+        unlabelled = np.isin(index.uid, [item.uid for item in items]) & (index.num_labelled < index.length)
+        if self._fleet.config.service is None or not unlabelled.any():
             return version
         team = self._fleet.asked
         assert team is not None
-        uids = set(index.uid[owing].tolist())
+        uids = set(index.uid[unlabelled].tolist())
         for name, expert in team.members.items():
             ours = [item for item in items if item.uid in uids]
             mine = {item.uid for item in ours if team.pick(plan.round + item.index, item.seed) == name}
@@ -211,7 +176,7 @@ class Collector:
             names, fault = ", ".join(self._fleet.experts), self._fleet.expert_fault()
             raise RunError(
                 f"expert {names}: left {steps - labels} of {steps} steps of round {plan.round} without a usable label (NaN, "
-                f"out of bounds, or none), the limit is {plan.max_unlabelled:.0%}: fix the expert, or raise "
+                f"out of bounds, or none); the limit is {plan.max_unlabelled:.0%}: fix the expert, or raise "
                 f"algorithm.max_unlabelled{f'; its last failure: {fault}' if fault else ''}"
             )
 
@@ -222,24 +187,10 @@ class Collector:
         return self._store.commit(entries, message=f"round {plan.round}: {len(outcome.stats)} episodes by {plan.agent}").version
 
 
-def _coin(seed: int) -> float:
-    """Return a number in [0, 1) that belongs to an episode: below beta, the expert acts in all of it."""
-    return float(generator(seed, "beta", "episode").random())
-
-
 def _source(agent: AgentSpec, name: str, label: bool) -> str:
-    """Return who made an episode: who acts, and who labels beside it."""
+    """Return an episode's source: who acted, and who labelled."""
     if agent.who == "expert" and name:
         return f"expert:{name}"
     if agent.gate is not None and not agent.gate.needs_expert:
         return f"{agent.who}+human"
     return f"{agent.who}+expert:{name}" if label or agent.gate is not None else agent.who
-
-
-def _digest(policy: PolicyRef) -> str:
-    """Return the identity of a policy's behaviour: configuration, spaces, weights and statistics."""
-    digest = hashlib.sha256(json.dumps(policy.spec.to_json(), sort_keys=True).encode())
-    for name in sorted(policy.arrays):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(policy.arrays[name]).tobytes())
-    return digest.hexdigest()

@@ -77,6 +77,15 @@ class Work(ABC, Generic[T]):
         """Return when actors died with a task, for an error: "workers died 4 times ..."."""
 
 
+def send(ray: Any, value: object, fault: str, fix: str) -> Any:
+    """Put a value into Ray's object store and return its reference; InputError if it can't be pickled."""
+    try:
+        return ray.put(value)
+    except Exception as error:  # whatever pickling the user's expert raises
+        reason = " ".join(str(error.__cause__ or error).split())  # Ray's own text has many lines
+        raise InputError(f"{fault}: {reason}; {fix}") from error
+
+
 class ActorPool(Generic[T]):
     """A fixed number of Ray actors.
 
@@ -111,10 +120,7 @@ class ActorPool(Generic[T]):
         self.ray = ensure_ray(address, num if num_cpus is None else num_cpus)
         self._num, self._room, self._advice, self._start_timeout_s = num, room, advice, start_timeout_s
         room.require_possible(self.ray)
-        try:
-            self._setup = self.ray.put(setup)
-        except Exception as error:  # whatever pickling the user's expert raises
-            raise InputError(f"{what} can't be sent to workers: {error}; {room.fix}") from error
+        self._setup = send(self.ray, setup, f"{what} can't be sent to workers", room.fix)
         self._class = self.ray.remote(num_cpus=room.each["CPU"], max_restarts=0)(actor)
         self._waiting: dict[Any, Member[T]] = {}  # reference of the call under way -> member
         self.members: list[Member[T]] = []

@@ -10,7 +10,7 @@ import numpy as np
 
 from distil.errors import InputError, RunError
 from distil.plans import Spent
-from distil.rollouts.collector import episode_uids, is_collected
+from distil.rollouts.stream import episode_uids, is_collected
 from distil.store import SelectionConfig, Snapshot, Store
 from distil.store.index import EpisodeIndex
 from distil.store.mixture import distinct

@@ -11,11 +11,13 @@ from testbed import Balancer
 
 import distil
 from distil.errors import InputError, RunError
+from distil.experts.gates import regressor
+from distil.experts.gates.evidence import predicted
 from distil.objectives.supervised import Supervised
 from distil.policies.acting import replay
-from distil.rollouts import collector, regressor
+from distil.rollouts import collector
 from distil.rollouts.collector import Collector
-from distil.rollouts.gating import predicted, prepare
+from distil.rollouts.gating import gate_of
 from distil.rundir import RunDir
 from distil.store import Store
 
@@ -43,11 +45,13 @@ def gates(monkeypatch):
     """Of each round: the gate, and whose rollouts it is for."""
     made = {}
 
-    def spy(config, policy, data, seed):
-        made[int(data.episodes.round.max()) + 1] = plan, _ = prepare(config, policy, data, seed), policy
-        return plan
+    def spy(plan, policy, data, seed, experts):
+        gate = gate_of(plan, policy, data, seed, experts)
+        if plan.gate is not None:
+            made[plan.round] = gate, policy
+        return gate
 
-    monkeypatch.setattr(collector, "prepare", spy)
+    monkeypatch.setattr(collector, "gate_of", spy)
     return made
 
 
@@ -160,13 +164,13 @@ def undisturbed(tmp_path_factory):
 
 
 POINTS = [
-    ("thrifty", collector, "prepare", 1, True),
+    ("thrifty", collector, "gate_of", 2, True),
     ("thrifty", Supervised, "step", 70, True),  # of the second round's gate: the first update has 40 of them, a fit 60
     ("thrifty", Supervised, "step", 120, True),
     ("thrifty", Store, "commit", 2, True),
     ("thrifty", Collector, "collect", 3, True),
-    ("lazy", collector, "prepare", 2, False),
-    ("lazy", collector, "prepare", 3, False),  # resumed when more was collected than its gate may see
+    ("lazy", collector, "gate_of", 3, False),
+    ("lazy", collector, "gate_of", 4, False),  # resumed when more was collected than its gate may see
     ("lazy", Supervised, "step", 120, True),
     ("lazy", Store, "commit", 3, False),
     ("lazy", RunDir, "append", 5, True),

@@ -10,7 +10,7 @@ from testbed import Balancer
 
 import distil
 from distil.errors import RunError
-from distil.rollouts import regressor
+from distil.experts.gates import regressor
 from distil.store import Store
 
 

@@ -8,9 +8,9 @@ from distil.envs import EnvSpec
 from distil.errors import InputError
 from distil.experts.gates.base import Choice
 from distil.experts.gates.coin import CoinPlan
-from distil.experts.gates.human import HumanPlan, ImportedIntervener
+from distil.experts.gates.human import HumanPlan, ImportIntervenerConfig
 from distil.rollouts import AgentSpec, NoiseConfig
-from distil.rollouts.agents import ExpertAgent, GatedAgent, RandomAgent, make_noise
+from distil.rollouts.agents import ExpertAgent, GatedAgent, RandomAgent
 from distil.spaces import action_spec, observation_spec
 
 BOX = action_spec(gym.spaces.Box(np.array([-1, 0], np.float32), np.array([1, 10], np.float32))).leaf
@@ -47,65 +47,6 @@ def test_labels_stay_clean_under_noise():
     assert abs(replaced.mean() - 0.5) < 4 * 0.5 / np.sqrt(replaced.size)
     others = np.stack([a.actions for a in acted])[replaced]
     assert np.abs(np.bincount(others, minlength=4)[1:] / len(others) - 1 / 3).max() < 0.06
-
-
-def begun_noise(config, leaf, num):
-    noise = make_noise(config, leaf, num)
-    for slot in range(num):
-        noise.begin(slot, slot)
-    return noise
-
-
-def test_gaussian_noise_has_the_documented_scale_and_stays_in_bounds():
-    """CORRECTNESS 9."""
-    noise = begun_noise(NoiseConfig(kind="gaussian", level=0.1), BOX, 500)
-    middle = np.tile(np.array([0, 5], np.float32), (500, 1))
-    draws = np.concatenate([noise.apply(middle)[0] - middle for _ in range(40)])
-    np.testing.assert_allclose(draws.std(axis=0), [0.1, 0.5], rtol=0.03)
-    edge, replaced = noise.apply(np.tile(np.array([1, 10], np.float32), (500, 1)))
-    assert edge.dtype == np.float32
-    assert (edge <= [1, 10]).all()
-    assert not replaced.any()
-
-
-def test_gaussian_noise_may_have_a_level_for_each_dimension():
-    noise = begun_noise(NoiseConfig(kind="gaussian", level=(0.0, 0.2)), BOX, 500)
-    middle = np.tile(np.array([0, 5], np.float32), (500, 1))
-    draws = np.concatenate([noise.apply(middle)[0] - middle for _ in range(40)])
-    assert (draws[:, 0] == 0).all()
-    assert draws[:, 1].std() == pytest.approx(1.0, rel=0.03)
-
-
-def test_unbounded_actions_count_as_half_range_one():
-    leaf = action_spec(gym.spaces.Box(-np.inf, np.inf, (1,), np.float32)).leaf
-    noised, _ = begun_noise(NoiseConfig(kind="gaussian", level=0.5), leaf, 4000).apply(np.zeros((4000, 1), np.float32))
-    assert abs(noised.std() - 0.5) < 0.03
-
-
-@pytest.mark.parametrize("kind", ["epsilon", "gaussian"])
-def test_noise_depends_on_the_episodes_seed_only(kind):
-    """CORRECTNESS 5."""
-    runs = []
-    for slot, num in ((0, 1), (3, 5)):
-        noise = make_noise(NoiseConfig(kind=kind, level=0.3), BOX, num)
-        noise.apply(np.zeros((num, 2), np.float32))
-        noise.begin(slot, 77)
-        runs.append(np.stack([noise.apply(np.zeros((num, 2), np.float32))[0][slot] for _ in range(300)]))
-    np.testing.assert_array_equal(*runs)
-
-
-@pytest.mark.parametrize(
-    ("noise", "leaf", "words"),
-    [
-        (NoiseConfig(kind="gaussian"), CHOICE, "set noise.kind=epsilon"),
-        (NoiseConfig(kind="epsilon", level=1.5), CHOICE, "at most 1"),
-        (NoiseConfig(kind="epsilon", level=(0.5,)), CHOICE, "one chance"),
-        (NoiseConfig(kind="gaussian", level=(0.1, 0.1, 0.1)), BOX, "noise.level has 3 numbers, the action 2"),
-    ],
-)
-def test_noise_that_does_not_fit_is_refused(noise, leaf, words):
-    with pytest.raises(InputError, match=words):
-        make_noise(noise, leaf, 1)
 
 
 def test_chance_needs_no_expert_but_an_expert_does():
@@ -249,5 +190,5 @@ def test_a_gate_is_built_with_its_actor():
     assert actor.act(observations(2), None).actions.tolist() == [1, 1]
     with pytest.raises(InputError, match=r"the expert is to label, but none is configured: set expert\.kind"):
         AgentSpec(who="policy", gate=CoinPlan(beta=1.0)).build(world, 2, None, made)
-    human = HumanPlan(make=ImportedIntervener(target="gatebed:Rescuer", kwargs={}))
+    human = HumanPlan(intervener=ImportIntervenerConfig(target="gatebed:Rescuer"))
     assert AgentSpec(who="policy", gate=human).build(world, 2, None, made)  # they are the expert

@@ -5,6 +5,7 @@ from testbed import Balancer, CountingExpert, PeekingExpert, team_of
 
 from distil.envs import GymEnvConfig, ImportEnvConfig, describe
 from distil.errors import RunError
+from distil.experts.gates import regressor
 from distil.experts.gates.config import (
     EnsembleGateConfig,
     HumanGateConfig,
@@ -21,7 +22,7 @@ from distil.objectives.supervised import Supervised
 from distil.plans import CollectPlan
 from distil.policies.config import MlpConfig, PolicyConfig
 from distil.policies.policy import Policy
-from distil.rollouts import Collector, Fleet, NoiseConfig, RolloutConfig, evaluate, regressor
+from distil.rollouts import Collector, Fleet, NoiseConfig, RolloutConfig, evaluate
 from distil.seeding import Purpose, episode_seeds
 from distil.store import Sampler
 from distil.store.schema import StoreSpec

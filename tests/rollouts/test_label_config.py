@@ -21,7 +21,7 @@ def test_the_expert_is_picked_by_the_environment_that_the_store_names(tmp_path):
     spec = raw_store(tmp_path / "s", [3]).spec
     assert config(kind="scripted").build(spec).name == "scripted cartpole"
     unknown = raw_store(tmp_path / "unknown", [3], env={"origin": "somewhere"}).spec
-    with pytest.raises(InputError, match=r"has no id to pick by; set expert\.name"):
+    with pytest.raises(InputError, match=r"has no id to select by; set expert\.name"):
         config(kind="scripted").build(unknown)
     assert config(kind="scripted", name="cartpole").build(unknown).name == "scripted cartpole"
     with pytest.raises(InputError, match=r"expert scripted lunarlander: made for observations Box\(8"):

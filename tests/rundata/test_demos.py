@@ -14,7 +14,7 @@ from distil import run as loop
 from distil.cli.main import cli
 from distil.config import to_yaml, validate
 from distil.errors import InputError
-from distil.rollouts.collector import episode_uids
+from distil.rollouts.stream import episode_uids
 from distil.runconfig import RunConfig
 from distil.rundata import open_data
 from distil.rundir import RunDir

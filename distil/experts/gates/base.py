@@ -1,21 +1,23 @@
 """What a gate is: a strategy that decides, at every step and for all N slots at once, who acts and who is asked.
 
-Discrepancies are in half action ranges: 0 where policy and expert agree, 2 between the two ends of a bounded space. Where
-actions are choices, it is the share of choices that differ.
-
-Legend: N slots, A action dimension.
+Legend: N slots.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, ClassVar, Protocol
 
-import numpy as np
+from pydantic import Field
 
+from distil.config import Config
+from distil.experts.gates.evidence import Evidence
 from distil.spaces import Leaf
 from distil.types import Array, Labels, Observations
+
+Threshold = Annotated[float, Field(ge=0)]  # a discrepancy, in half action ranges; of discrete actions: the share that differs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +26,8 @@ class Situation:
 
     observations: Observations  # leaf name -> [N, ...]
     actions: Array  # [N, ...] the policy's, in the environment's action space
-    doubt: Array | None  # [N] disagreement of the policy's members; None: it isn't an ensemble
-    ask: Callable[[Array], Labels]  # rows [N] bool -> the expert's labels; its mask is False elsewhere
+    doubt: Array | None  # [N] disagreement of the policy's members; None: it is not an ensemble
+    ask: Callable[[Array], Labels]  # rows [N] bool -> the expert's labels; the mask is False in other rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,11 +35,11 @@ class Choice:
     """What it decided."""
 
     expert_acts: Array  # [N] bool, only where there is a label
-    labels: Labels  # whose mask says which steps are labelled
+    labels: Labels  # the mask says which steps are labelled
 
 
 class Gate(Protocol):
-    """Decides. What it does in an episode depends on the episode only, not on the slot or the other ones."""
+    """Decides. What it does in an episode depends on that episode alone, not on the slot or on other episodes."""
 
     def begin(self, slot: int, seed: int) -> None:
         """Start a new episode in row `slot`."""
@@ -61,25 +63,25 @@ class GatePlan(Protocol):
         """Return the gate for `num_envs` slots; InputError if it can't work here."""
 
 
-class Discrepancy:
-    """How far actions are apart, [N].
+class BaseGateConfig(Config):
+    """Base of the configurations of gates: what a run has to provide, and how the gate of a round is made.
 
-    Args:
-        action: the action space.
+    Attributes:
+        needs_ensemble: the policy has to be an ensemble.
+        needs_expert: the run has to have an expert.
     """
 
-    def __init__(self, action: Leaf) -> None:
-        self._scale: Array | None = None
-        if action.kind == "box":
-            low, high = action.bounds()
-            half = (high - low) / 2
-            self._scale = np.where(np.isfinite(half) & (half > 0), half, 1.0)
+    needs_ensemble: ClassVar[bool] = False
+    needs_expert: ClassVar[bool] = True
 
-    def __call__(self, first: Array, second: Array) -> Array:
-        """Return the mean over A of the distances between actions [N, ...]."""
-        if self._scale is None:
-            apart = (first != second).astype(np.float64)
-        else:
-            apart = np.abs(first.astype(np.float64) - second.astype(np.float64)) / self._scale
-        out: Array = apart.reshape(len(first), -1).mean(axis=1)
-        return out
+    @property
+    def needs_window(self) -> bool:
+        """Whether the gate watches the environment's own window: one environment, in this process."""
+        return False
+
+    def check(self, action: Leaf) -> None:
+        """Raise InputError for what is known to be wrong before the run starts."""
+
+    @abstractmethod
+    def plan(self, evidence: Evidence) -> GatePlan:
+        """Return the gate for rollouts of the policy in `evidence`."""

@@ -1,4 +1,4 @@
-"""The gate of DAgger itself: the expert acts by chance beta, drawn for each step, and labels every step."""
+"""DAgger's own gate: the expert acts with probability beta, drawn at each step, and labels every step (arXiv:1011.0686)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from distil.spaces import Leaf
 
 @dataclass(frozen=True, kw_only=True)
 class CoinPlan:
-    """Chance `beta` at each step; 0: the expert only labels."""
+    """Probability `beta` at each step; 0: the expert only labels."""
 
     beta: float
     labels_all = True

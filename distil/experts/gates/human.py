@@ -1,64 +1,71 @@
-"""HG-DAgger: somebody outside watches, takes over when they like, and gives back (Kelly et al., 2019, arXiv:1810.02890).
+"""HG-DAgger: a person or program watches and takes over control when it likes (Kelly et al., 2019, arXiv:1810.02890).
 
-Only the steps where they act are labelled, with what they did.
+Only the steps in which it acts are labelled, with its actions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
+from pydantic import Field
 
-from distil.config import import_target
+from distil.config import Config, import_target
 from distil.errors import InputError, RunError
 from distil.experts.base import Checked, Stateless
 from distil.experts.gates.base import Choice, Situation
 from distil.spaces import Leaf, SpaceSpec
 from distil.types import Array, Labels, Observations
 
+_METHODS = {"begin": "begin(slot, seed)", "intervene": "intervene(observations, actions)"}
+
 
 class Intervener(Protocol):
-    """Whoever may take over: a person at a device, or a program."""
+    """A person at a device, or a program, that may take over."""
 
     def begin(self, slot: int, seed: int) -> None:
         """Start a new episode in row `slot`."""
 
     def intervene(self, observations: Observations, actions: Array) -> Labels:
-        """Return what is done instead; its mask says in which rows.
+        """Return the actions to take instead of the policy's; the mask says in which rows.
 
         Args:
             observations: leaf name -> [N, ...].
-            actions: [N, ...] what the policy is about to do.
+            actions: [N, ...] that the policy is about to take.
         """
 
 
-class Maker(Protocol):
-    """Makes the intervener, in the worker; plain data."""
+class IntervenerConfig(Protocol):
+    """An intervener as plain data."""
+
+    @property
+    def needs_window(self) -> bool:
+        """Whether it watches the environment's own window."""
 
     def check(self, action: Leaf) -> None:
         """Raise InputError for what is known to be wrong before there are environments."""
 
-    def __call__(self, num_envs: int, action: Leaf) -> Intervener:
-        """Return it; InputError if it can't be made."""
+    def build(self, num_envs: int, action: Leaf) -> Intervener:
+        """Return the intervener; InputError if it can't be made."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HumanPlan:
-    """An intervener as data."""
+    """The gate as data."""
 
-    make: Maker
+    intervener: IntervenerConfig
     labels_all = False
     needs_expert = False
 
     def build(self, num_envs: int, action: Leaf) -> HumanGate:
         """Return the gate; InputError if the intervener can't be made."""
-        return HumanGate(self.make(num_envs, action), action)
+        return HumanGate(self.intervener.build(num_envs, action), action)
 
 
 class HumanGate:
-    """The intervener acts where it says so."""
+    """The intervener acts in the rows that it answers."""
 
     def __init__(self, intervener: Intervener, action: Leaf) -> None:
         self._intervener, self._answer = intervener, _Answer()
@@ -72,19 +79,19 @@ class HumanGate:
         """Return who acts.
 
         Raises:
-            RunError: an answer is of the wrong shape or type, NaN, or no choice of a discrete space.
+            RunError: an answer has the wrong shape or type, is NaN, or is not an action of a discrete space.
         """
-        seen = {name: values.copy() for name, values in now.observations.items()}  # theirs to change
+        seen = {name: values.copy() for name, values in now.observations.items()}  # the intervener may change these
         answer: Any = self._intervener.intervene(seen, now.actions.copy())
         if not isinstance(answer, Labels):
-            raise RunError(f"the intervener returned {type(answer).__name__}, wanted distil.types.Labels: fix it")
+            raise RunError(f"the intervener returned {type(answer).__name__}, required: distil.types.Labels; fix it")
         self._answer.labels = Labels(actions=np.asarray(answer.actions), mask=np.asarray(answer.mask))
         labels = self._checked.act(now.observations)
         return Choice(expert_acts=labels.mask, labels=labels)
 
 
 class _Answer(Stateless):
-    """What the intervener has just answered, as an expert's answer, to be checked as one."""
+    """The intervener's last answer as an expert's answer, so that it is checked like one."""
 
     name = "intervener"
 
@@ -96,25 +103,28 @@ class _Answer(Stateless):
         return self.labels
 
 
-@dataclass(frozen=True, kw_only=True)
-class ImportedIntervener:
-    """Makes the user's intervener: `target(num_envs=..., **kwargs)`."""
+class ImportIntervenerConfig(Config):
+    """Your own: `target(num_envs=..., **kwargs)` with `begin(slot, seed)` and `intervene(observations, actions)`."""
 
+    needs_window: ClassVar[bool] = False
+    kind: Literal["import"] = "import"
     target: str
-    kwargs: dict[str, Any]
+    kwargs: dict[str, Any] = Field(default_factory=dict)
 
     def check(self, action: Leaf) -> None:
         """Raise InputError if the target is missing."""
         import_target(self.target, "intervener")
 
-    def __call__(self, num_envs: int, action: Leaf) -> Intervener:
-        """Return it; InputError if the target is missing, can't be made or can't intervene."""
+    def build(self, num_envs: int, action: Leaf) -> Intervener:
+        """Return the intervener; InputError if the target is missing, can't be made or lacks a method."""
         make: Any = import_target(self.target, "intervener")
         try:
             intervener: Any = make(num_envs=num_envs, **self.kwargs)
         except TypeError as error:
             raise InputError(f"intervener {self.target}: {error}; it is called with num_envs and its kwargs") from None
-        if not callable(getattr(intervener, "intervene", None)) or not callable(getattr(intervener, "begin", None)):
-            raise InputError(f"intervener {self.target}: it has no begin(slot, seed) and intervene(observations, actions)")
+        lacking = [name for name in _METHODS if not callable(getattr(intervener, name, None))]
+        if lacking:
+            methods = ", ".join(_METHODS[name] for name in lacking)
+            raise InputError(f"intervener {self.target}: lacks the method {methods}; add it")
         out: Intervener = intervener
         return out

@@ -1,15 +1,16 @@
-"""Somebody at the keyboard of a Gymnasium window: while a key is down, its action is taken instead of the policy's."""
+"""A person at the keyboard of a Gymnasium window: while a key is down, its action replaces the policy's."""
 
 from __future__ import annotations
 
 import os
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 
+from distil.config import Config
 from distil.errors import InputError
 from distil.experts.base import every
 from distil.experts.gates.human import Intervener
@@ -17,25 +18,26 @@ from distil.spaces import Leaf
 from distil.types import Array, Labels, Observations
 
 
-@dataclass(frozen=True, kw_only=True)
-class Keyboard:
-    """Makes the intervener. `keys`: name of a key, as pygame has it, such as "left" or "space" -> the action."""
+class KeyboardConfig(Config):
+    """The keyboard, in the environment's window (`env.kwargs.render_mode: human`); one environment in this process."""
 
-    keys: Mapping[str, Any]
+    needs_window: ClassVar[bool] = True
+    kind: Literal["keyboard"] = "keyboard"
+    keys: dict[str, Any] = Field(min_length=1)  # name of a key in pygame, such as "left" or "space" -> action
 
     def check(self, action: Leaf) -> None:
         """Raise InputError if a key or an action doesn't exist."""
         KeyboardIntervener(self.keys, action)
 
-    def __call__(self, num_envs: int, action: Leaf) -> Intervener:
-        """Return it; InputError if a key or an action doesn't exist, or there is more than one environment."""
+    def build(self, num_envs: int, action: Leaf) -> Intervener:
+        """Return the intervener; InputError if a key or an action doesn't exist, or there is more than one environment."""
         if num_envs != 1:
             raise InputError(f"gate.intervener.kind=keyboard: one window is watched, not {num_envs}: set rollouts.num_envs=1")
         return KeyboardIntervener(self.keys, action)
 
 
 class KeyboardIntervener:
-    """Adds up the actions of the keys that are down, in a Box; of choices, takes the first that is down."""
+    """In a Box, adds the actions of the keys that are down; among discrete actions, takes that of the first such key."""
 
     def __init__(self, keys: Mapping[str, Any], action: Leaf) -> None:
         self._sums = action.kind == "box"
@@ -44,7 +46,7 @@ class KeyboardIntervener:
         self._none = np.zeros((1, *action.shape), self._dtype)
 
     def begin(self, slot: int, seed: int) -> None:
-        """Do nothing: a key that is held stays held."""
+        """Do nothing: a key stays down across episodes."""
 
     def intervene(self, observations: Observations, actions: Array) -> Labels:
         """Return the action of the keys that are down; InputError without a window."""
@@ -52,7 +54,7 @@ class KeyboardIntervener:
         if not pygame.display.get_init():
             raise InputError(
                 "the keyboard is read in the environment's window, and pygame has none: set env.kwargs.render_mode=human, or "
-                "write an intervener of your own for environments that draw with something else"
+                "write your own intervener if the environment does not draw with pygame"
             )
         pygame.event.pump()
         state = pygame.key.get_pressed()
@@ -77,7 +79,7 @@ def _code(name: str) -> int:
             warnings.simplefilter("ignore")  # there is no window yet; the names of keys don't depend on it
             return int(pygame.key.key_code(name))
     except ValueError:
-        raise InputError(f"gate.intervener.keys: there is no key {name!r}; use names such as left, space, a") from None
+        raise InputError(f"gate.intervener.keys: no key {name!r}; use names such as left, space, a") from None
 
 
 def _action(name: str, value: Any, action: Leaf) -> Array:
@@ -86,9 +88,11 @@ def _action(name: str, value: Any, action: Leaf) -> Array:
     except ValueError:  # a ragged list
         array = np.empty(0)
     if array.shape != action.shape or array.dtype.kind not in ("fiu" if action.kind == "box" else "iu"):
-        raise InputError(f"gate.intervener.keys.{name}: {value!r} is no action; it should have the shape {action.shape}")
+        raise InputError(f"gate.intervener.keys.{name}: {value!r} is not an action; required shape: {action.shape}")
     if action.kind != "box":
         offset = np.asarray(array - action.start).reshape(-1)
         if ((offset < 0) | (offset >= np.asarray(action.nvec))).any():
-            raise InputError(f"gate.intervener.keys.{name}: {value!r} is no choice of {action.nvec} from {action.start} on")
+            raise InputError(
+                f"gate.intervener.keys.{name}: {value!r} is not one of the {action.nvec} actions from {action.start}"
+            )
     return array

@@ -1,6 +1,6 @@
-"""Gates that measure: the expert takes over where a signal is too large, and gives back where it isn't any more.
+"""Gates that measure a signal: the expert takes over where it is too large, and gives back control where it is not.
 
-A signal is the doubt of an ensemble, or what a small network that was fitted to the data predicts at an observation.
+A signal is the disagreement of an ensemble, or a number that a small fitted network predicts from an observation.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from distil.errors import InputError
-from distil.experts.gates.base import Choice, Discrepancy, Situation
+from distil.experts.gates.base import Choice, Situation
+from distil.experts.gates.discrepancy import Discrepancy
 from distil.policies.acting import Acting, acting
 from distil.policies.spec import PolicyRef
 from distil.spaces import Leaf
@@ -20,19 +21,19 @@ from distil.types import Array
 
 @dataclass(frozen=True, kw_only=True)
 class Signal:
-    """A number an observation, and from where on it is too large."""
+    """A number for each observation, and its threshold."""
 
     threshold: float
-    predictor: PolicyRef | None = None  # gives the number as its action; None: the policy's doubt
+    predictor: PolicyRef | None = None  # gives the number as its action; None: the disagreement of the policy's members
 
 
 @dataclass(frozen=True, kw_only=True)
 class SwitchPlan:
     """The expert takes over where one of `enter` is above its threshold.
 
-    Without `leave` (a discrepancy) it acts just there. With it, it acts until the policy would do the same: until
-    their discrepancy is at most `leave`, and no signal of `stay` is above its threshold. Only where the expert acts, or has to
-    be asked for that, is there a label; with `ask_all` everywhere, and a discrepancy above `veto` is a reason to take over too.
+    Without `leave` it acts only there. With `leave`, a discrepancy, it acts until the policy would do the same: until their
+    discrepancy is at most `leave` and no signal of `stay` is above its threshold. The expert is asked, and gives a label, only
+    where it may act. With `ask_all` it is asked everywhere, and also takes over where the discrepancy is above `veto`.
     """
 
     enter: Sequence[Signal]
@@ -58,18 +59,18 @@ class SwitchGate:
     def __init__(self, plan: SwitchPlan, num_envs: int, action: Leaf) -> None:
         self._plan, self._discrepancy = plan, Discrepancy(action)
         self._enter, self._stay = (_Meters(signals, num_envs) for signals in (plan.enter, plan.stay))
-        self._expert_has_it = np.zeros(num_envs, np.bool_)
+        self._expert_acts = np.zeros(num_envs, np.bool_)
 
     def begin(self, slot: int, seed: int) -> None:
-        """Start a new episode in row `slot`: the policy has it."""
-        self._expert_has_it[slot] = False
+        """Start a new episode in row `slot`: the policy has control."""
+        self._expert_acts[slot] = False
         self._enter.begin(slot, seed)
         self._stay.begin(slot, seed)
 
     def choose(self, now: Situation) -> Choice:
-        """Return who acts: the expert where it takes over or hasn't given back."""
+        """Return who acts: the expert where it takes over, or has not given back control."""
         plan, over = self._plan, self._enter.over(now)
-        held = self._expert_has_it if plan.leave is not None else np.zeros_like(over)
+        held = self._expert_acts if plan.leave is not None else np.zeros_like(over)
         labels = now.ask(np.ones_like(over) if plan.ask_all else over | held)
         if plan.leave is not None or plan.veto is not None:
             apart = self._discrepancy(now.actions, labels.actions)
@@ -78,7 +79,7 @@ class SwitchGate:
         if plan.leave is not None:
             over = np.where(held, (apart > plan.leave) | self._stay.over(now), over)
         acts = over & labels.mask
-        self._expert_has_it = acts.copy()
+        self._expert_acts = acts.copy()
         return Choice(expert_acts=acts, labels=labels)
 
 
@@ -102,6 +103,8 @@ class _Meters:
         for threshold, predictor in self._signals:
             values = now.doubt if predictor is None else predictor.act(now.observations)[:, 0]
             if values is None:
-                raise InputError("the gate asks how much the policy's members disagree, it has one: set policy.ensemble=5")
+                raise InputError(
+                    "the gate needs the disagreement of the policy's members, and it has one: set policy.ensemble=5"
+                )
             out |= values > threshold
         return out

@@ -13,6 +13,7 @@ from distil.cluster import START_TIMEOUT_S, Request, ensure_ray, why_died
 from distil.errors import InputError, RunError
 from distil.experts.base import Expert, Stateless, label
 from distil.experts.team import Team
+from distil.rollouts.pool import send
 from distil.rollouts.service.config import ServiceConfig
 from distil.rollouts.service.desk import Account, Desk
 from distil.rollouts.service.ledger import Ledger
@@ -210,10 +211,7 @@ class Service:
         self._ray, self._desks, members = ray, dict[str, Any](), dict[str, Expert]()
         for name, expert in team.members.items():
             path = str(folder / name.replace("/", "_")) if folder is not None and config.keep else None
-            try:
-                reference = [ray.put(expert)]
-            except Exception as error:  # whatever pickling the user's expert raises
-                raise InputError(f"expert {name}: can't be sent to its service: {error}; take rollouts.service out") from error
+            reference = [send(ray, expert, f"expert {name}: can't be sent to its service", "remove rollouts.service")]
             self._desks[name] = remote.remote(action, config, path, start_timeout_s)
             members[name] = ServedExpert(name, self._desks[name], reference)
         self.team = Team(members=members, weights=team.weights)

@@ -1,12 +1,15 @@
+import pickle
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from gatebed import CHOICE, leaf
+from gatebed import BOX, CHOICE, episode, leaf, outcomes, plan_of, policy, situation, snapshot, windows_of
 
 from distil.config import Config, validate
 from distil.errors import InputError
+from distil.experts.gates.base import BaseGateConfig
 from distil.experts.gates.config import (
-    NEED_ENSEMBLE,
     EnsembleGateConfig,
     GateConfig,
     HumanGateConfig,
@@ -16,8 +19,8 @@ from distil.experts.gates.config import (
     SafeGateConfig,
     ThriftyGateConfig,
 )
-from distil.experts.gates.human import ImportedIntervener
-from distil.experts.gates.keyboard import Keyboard
+from distil.experts.gates.evidence import predicted
+from distil.experts.gates.human import HumanPlan
 
 
 class Holder(Config):
@@ -29,6 +32,7 @@ def gate(**keys: Any) -> Any:
 
 
 KEYS = {"left": 1, "right": 2}
+CONFIGS = (SafeGateConfig, LazyGateConfig, EnsembleGateConfig, ThriftyGateConfig, HumanGateConfig)
 
 
 @pytest.mark.parametrize(
@@ -54,10 +58,15 @@ def test_each_kind_and_its_defaults_read_back(keys: dict[str, Any], expected: Co
     assert gate(**made.model_dump(mode="json")) == made
 
 
-def test_those_that_ask_how_much_members_disagree() -> None:
-    assert isinstance(gate(kind="ensemble"), NEED_ENSEMBLE)
-    assert isinstance(gate(kind="thrifty"), NEED_ENSEMBLE)
-    assert not isinstance(gate(kind="lazy"), NEED_ENSEMBLE)
+def test_what_gates_need_of_a_run() -> None:
+    needs = {config.model_fields["kind"].default: (config.needs_ensemble, config.needs_expert) for config in CONFIGS}
+    assert needs == {
+        "safe": (False, True),
+        "lazy": (False, True),
+        "ensemble": (True, True),
+        "thrifty": (True, True),
+        "human": (False, False),
+    }
 
 
 @pytest.mark.parametrize(
@@ -85,16 +94,52 @@ def test_what_is_wrong_is_named_with_the_nearest(keys: dict[str, Any], words: st
     assert "\n" not in str(error.value)
 
 
-def test_an_intervener_is_data_and_is_checked_early() -> None:
+def test_interveners_are_checked_early() -> None:
     keyboard = gate(kind="human", intervener={"kind": "keyboard", "keys": KEYS})
-    assert keyboard.plan().make == Keyboard(keys=KEYS)
+    assert keyboard.needs_window
     keyboard.check(leaf(CHOICE))
     own = gate(kind="human", intervener={"kind": "import", "target": "gatebed:Rescuer", "kwargs": {"angle": 0.1}})
-    assert own.plan().make == ImportedIntervener(target="gatebed:Rescuer", kwargs={"angle": 0.1})
+    assert not own.needs_window
     own.check(leaf(CHOICE))
-    for broken in (
-        {"kind": "keyboard", "keys": {"left": 9}},
-        {"kind": "import", "target": "gatebed:Rescuers"},
-    ):
-        with pytest.raises(InputError):
-            gate(kind="human", intervener=broken).check(leaf(CHOICE))
+    with pytest.raises(InputError, match="no module named 'nowhere'"):
+        gate(kind="human", intervener={"kind": "import", "target": "nowhere:Rescuer"}).check(leaf(CHOICE))
+
+
+def test_a_human_gate_is_fitted_to_nothing(tmp_path: Path, fitted: list[Any]) -> None:
+    data = snapshot(tmp_path / "s", episode(0, 3))
+    human = HumanGateConfig(intervener=ImportIntervenerConfig(target="gatebed:Rescuer"))
+    assert plan_of(human, policy(), data, 0) == HumanPlan(intervener=human.intervener)
+    assert not fitted
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("config", [SafeGateConfig(), ThriftyGateConfig()], ids=["safe", "thrifty"])
+def test_a_gate_is_a_pure_function_of_policy_data_and_seed(tmp_path: Path, config: BaseGateConfig) -> None:
+    """CORRECTNESS 14: a resumed run gets the same."""
+    data, ref = outcomes(tmp_path / "s", ["terminated", "truncated"] * 2), policy(ensemble=2)
+    one, two, other = (plan_of(config, ref, data, seed) for seed in (1, 1, 2))
+    assert [s.threshold for s in one.enter] == [s.threshold for s in two.enter]
+    fits = [plan.enter[-1].predictor.arrays for plan in (one, two, other)]
+    for name, values in fits[0].items():
+        assert np.array_equal(values, fits[1][name])
+    assert any(not np.array_equal(values, fits[2][name]) for name, values in fits[0].items())
+
+
+@pytest.mark.usefixtures("few")
+def test_gates_are_plain_data(tmp_path: Path) -> None:
+    """As workers get them: they pickle, and do the same there."""
+    data, ref = snapshot(tmp_path / "s", *(episode(number, 30) for number in range(3))), policy(ensemble=2)
+    human = HumanGateConfig(intervener=ImportIntervenerConfig(target="gatebed:Rescuer"))
+    for config in (LazyGateConfig(), ThriftyGateConfig(), human, EnsembleGateConfig()):
+        plan = plan_of(config, ref, data, 1)
+        assert pickle.loads(pickle.dumps(plan)).build(2, leaf(BOX))
+    seen, acts = windows_of(data)["obs"][:, 0], []
+    middle = np.median(predicted(plan_of(LazyGateConfig(), ref, data, 1).enter[0].predictor, {"obs": seen}))
+    lazy = plan_of(LazyGateConfig(threshold=float(middle)), ref, data, 1)
+    there = pickle.loads(pickle.dumps(lazy))
+    for gate in (lazy.build(90, leaf(BOX)), there.build(90, leaf(BOX))):
+        now, _ = situation([0] * 90, np.ones((90, 2)), np.zeros((90, 2)))
+        now.observations["obs"][:] = seen
+        acts.append(gate.choose(now).expert_acts.tolist())
+    assert acts[0] == acts[1]
+    assert 0 < sum(acts[0]) < 90

@@ -4,7 +4,7 @@ import pytest
 from gatebed import BOX, CHOICE, leaf, situation
 
 from distil.errors import InputError, RunError
-from distil.experts.gates.human import HumanPlan, ImportedIntervener
+from distil.experts.gates.human import HumanGate, HumanPlan, ImportIntervenerConfig
 from distil.types import Labels
 
 
@@ -23,7 +23,7 @@ class Told:
 
 
 def chosen(space, intervener, policy_actions):
-    gate = HumanPlan(make=lambda num_envs, action: intervener).build(len(policy_actions), leaf(space))
+    gate = HumanGate(intervener, leaf(space))
     gate.begin(1, 7)
     now, ask = situation([0] * len(policy_actions), policy_actions, policy_actions)
     choice = gate.choose(now)
@@ -33,7 +33,7 @@ def chosen(space, intervener, policy_actions):
 
 def test_the_intervener_acts_where_it_says_so_and_labels_just_there():
     """CORRECTNESS 12: what is stored is what they did."""
-    plan = HumanPlan(make=ImportedIntervener(target="gatebed:Rescuer", kwargs={}))
+    plan = HumanPlan(intervener=ImportIntervenerConfig(target="gatebed:Rescuer"))
     assert (plan.labels_all, plan.needs_expert) == (False, False)
     human = Told(actions=np.array([2, 3]), mask=np.array([True, False]))
     choice = chosen(CHOICE, human, np.array([1, 1]))
@@ -82,12 +82,12 @@ def test_lists_will_do_and_nothing_will_not():
     assert choice.labels.actions[1] == 3
     human = Told()
     human.intervene = lambda observations, actions: None
-    with pytest.raises(RunError, match=r"the intervener returned NoneType, wanted distil\.types\.Labels"):
+    with pytest.raises(RunError, match=r"the intervener returned NoneType, required: distil\.types\.Labels"):
         chosen(CHOICE, human, np.array([1, 1]))
 
 
 def test_ones_own_is_made_in_the_worker_with_its_kwargs():
-    made = ImportedIntervener(target="gatebed:Rescuer", kwargs={"angle": 0.5})(3, leaf(gym.spaces.Discrete(2)))
+    made = ImportIntervenerConfig(target="gatebed:Rescuer", kwargs={"angle": 0.5}).build(3, leaf(gym.spaces.Discrete(2)))
     assert (made.angle, len(made.steps)) == (0.5, 3)
 
 
@@ -96,20 +96,24 @@ def test_ones_own_is_made_in_the_worker_with_its_kwargs():
     [
         ("gatebed:Rescuers", {}, "'gatebed:Rescuers': gatebed has no 'Rescuers'; did you mean Rescuer"),
         ("gatebed:Rescuer", {"anglee": 1}, "gatebed:Rescuer: .*'anglee'; it is called with num_envs and its kwargs"),
-        ("gatebed:FirstNumber", {"ref": 0}, r"no begin\(slot, seed\) and intervene\(observations, actions\)"),
+        (
+            "gatebed:FirstNumber",
+            {"ref": 0},
+            r"lacks the method intervene\(observations, actions\); add it",
+        ),
         ("gatebed:VECTOR", {}, "gatebed:VECTOR: .*not callable"),
     ],
 )
 def test_what_cannot_intervene_is_bad_input(target, kwargs, words):
-    make = ImportedIntervener(target=target, kwargs=kwargs)
+    config = ImportIntervenerConfig(target=target, kwargs=kwargs)
     with pytest.raises(InputError, match=words):
-        make(2, leaf(CHOICE))
+        config.build(2, leaf(CHOICE))
 
 
 def test_a_target_that_is_missing_is_known_before_there_are_environments():
-    ImportedIntervener(target="gatebed:Rescuer", kwargs={}).check(leaf(CHOICE))
+    ImportIntervenerConfig(target="gatebed:Rescuer").check(leaf(CHOICE))
     with pytest.raises(InputError, match="no module named 'nowhere'"):
-        ImportedIntervener(target="nowhere:Rescuer", kwargs={}).check(leaf(CHOICE))
+        ImportIntervenerConfig(target="nowhere:Rescuer").check(leaf(CHOICE))
 
 
 def test_an_intervener_that_works_in_place_changes_nothing_of_the_policy():

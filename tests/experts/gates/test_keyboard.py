@@ -8,7 +8,7 @@ from gatebed import BOX, CHOICE, leaf, situation
 
 from distil.errors import InputError
 from distil.experts.gates.human import HumanPlan
-from distil.experts.gates.keyboard import Keyboard
+from distil.experts.gates.keyboard import KeyboardConfig
 
 DISCRETE = {"left": 1, "space": 2, "d": 3}
 SCANCODES = {"a": 4, "d": 7, "space": 44, "right": 79, "left": 80, "up": 82}  # of USB's HID table, as SDL numbers them
@@ -37,7 +37,7 @@ def pressed(monkeypatch):
 
 
 def human(keys, space):
-    return Keyboard(keys=keys)(1, leaf(space))
+    return KeyboardConfig(keys=keys).build(1, leaf(space))
 
 
 def answer(keyboard):
@@ -69,7 +69,7 @@ def test_of_numbers_the_sum(pressed):
 
 def test_a_sum_beyond_the_bounds_is_clipped(pressed):
     """CORRECTNESS 9."""
-    gate = HumanPlan(make=Keyboard(keys={"left": [1.5, 0], "right": [1.5, 0]})).build(1, leaf(BOX))
+    gate = HumanPlan(intervener=KeyboardConfig(keys={"left": [1.5, 0], "right": [1.5, 0]})).build(1, leaf(BOX))
     pressed("left", "right")
     now, _ = situation([0], np.zeros((1, 2), np.float32), np.zeros((1, 2), np.float32))
     assert gate.choose(now).labels.actions.tolist() == [[2, 0]]
@@ -78,29 +78,29 @@ def test_a_sum_beyond_the_bounds_is_clipped(pressed):
 @pytest.mark.parametrize(
     ("keys", "space", "words"),
     [
-        ({"lefft": 1}, CHOICE, "there is no key 'lefft'; use names such as left, space, a"),
-        ({"left": 0}, CHOICE, r"keys\.left: 0 is no choice of \(3,\) from 1 on"),
-        ({"left": 4}, CHOICE, r"keys\.left: 4 is no choice"),
-        ({"left": 1.5}, CHOICE, r"keys\.left: 1\.5 is no action"),
-        ({"left": [1]}, CHOICE, r"keys\.left: \[1\] is no action; it should have the shape \(\)"),
-        ({"left": 1}, BOX, r"keys\.left: 1 is no action; it should have the shape \(2,\)"),
-        ({"left": ["a", "b"]}, BOX, "is no action"),
-        ({"left": [[1], [1, 2]]}, BOX, "is no action"),
-        ({"left": True}, CHOICE, "is no action"),
-        ({"left": [0, 3]}, gym.spaces.MultiDiscrete([2, 3]), r"\[0, 3\] is no choice of \(2, 3\)"),
+        ({"lefft": 1}, CHOICE, "no key 'lefft'; use names such as left, space, a"),
+        ({"left": 0}, CHOICE, r"keys\.left: 0 is not one of the \(3,\) actions from 1"),
+        ({"left": 4}, CHOICE, r"keys\.left: 4 is not one of"),
+        ({"left": 1.5}, CHOICE, r"keys\.left: 1\.5 is not an action"),
+        ({"left": [1]}, CHOICE, r"keys\.left: \[1\] is not an action; required shape: \(\)"),
+        ({"left": 1}, BOX, r"keys\.left: 1 is not an action; required shape: \(2,\)"),
+        ({"left": ["a", "b"]}, BOX, "is not an action"),
+        ({"left": [[1], [1, 2]]}, BOX, "is not an action"),
+        ({"left": True}, CHOICE, "is not an action"),
+        ({"left": [0, 3]}, gym.spaces.MultiDiscrete([2, 3]), r"\[0, 3\] is not one of the \(2, 3\) actions"),
     ],
 )
 def test_keys_and_actions_that_do_not_exist(keys, space, words):
     """Known without a window."""
     with pytest.raises(InputError, match=words):
-        Keyboard(keys=keys).check(leaf(space))
+        KeyboardConfig(keys=keys).check(leaf(space))
     with pytest.raises(InputError, match=words):
         human(keys, space)
 
 
 def test_it_watches_one_window():
     with pytest.raises(InputError, match=r"one window is watched, not 4: set rollouts\.num_envs=1"):
-        Keyboard(keys=DISCRETE)(4, leaf(CHOICE))
+        KeyboardConfig(keys=DISCRETE).build(4, leaf(CHOICE))
 
 
 def test_without_a_window_there_are_no_keys(pressed):

@@ -27,13 +27,13 @@ def fit_regressor(observations: Mapping[str, Array], targets: Array, high: float
     Args:
         observations: leaf name -> [R, ...].
         targets: [R], clipped to 0 and `high`.
-        high: the largest number that it can give.
+        high: the largest number that it can predict.
         spec: the observation space.
         seed: of weights and batches.
     """
     import torch
 
-    from distil.objectives.supervised import Supervised
+    from distil.objectives.fitting import fit
     from distil.policies.policy import Policy
 
     labels = np.clip(targets, 0, high).astype(np.float32)[:, None]
@@ -43,16 +43,15 @@ def fit_regressor(observations: Mapping[str, Array], targets: Array, high: float
     config = PolicyConfig(encoder=cnn if has_image else MlpConfig(hidden=_HIDDEN))
     policy = Policy(config, spec, space, seed=integer(seed, "weights"))
     policy.fit_normaliser({**observations, "action": labels})
-    objective = Supervised(policy, OptimiserConfig(learning_rate=_LEARNING_RATE))
-    objective.begin(_NUM_STEPS)
     rng, batch_size = generator(seed, "batches"), _IMAGE_BATCH if has_image else _BATCH
     is_pad = torch.zeros((batch_size, 1), dtype=torch.bool)
-    for _ in range(_NUM_STEPS):
+
+    def draw() -> Batch:
         rows = rng.integers(len(labels), size=batch_size)
-        batch = Batch(
+        return Batch(
             observations={name: torch.from_numpy(values[rows][:, None]) for name, values in observations.items()},
             actions=torch.from_numpy(labels[rows][:, None]),
             is_pad=is_pad,
         )
-        objective.step({"demos": batch})
-    return objective.evaluation_policy().ref(0)
+
+    return fit(policy, draw, _NUM_STEPS, OptimiserConfig(learning_rate=_LEARNING_RATE)).ref(0)

@@ -4,13 +4,13 @@ import pytest
 import torch
 from gatebed import VECTOR
 
+from distil.experts.gates import regressor
+from distil.experts.gates.evidence import predicted
+from distil.experts.gates.regressor import fit_regressor
 from distil.objectives.supervised import Supervised
 from distil.policies.acting import acting
 from distil.policies.numpy_policy import numpy_policy
 from distil.policies.spec import PolicyRef
-from distil.rollouts import regressor
-from distil.rollouts.gating import predicted
-from distil.rollouts.regressor import fit_regressor
 from distil.spaces import observation_spec
 
 SPEC = observation_spec(VECTOR)
