@@ -183,7 +183,7 @@ def test_a_run_is_named_and_continued_by_name(overrides: dict[str, Any], tmp_pat
 
 def test_a_video_that_cannot_be_made_is_refused_before_training(overrides: dict[str, Any]) -> None:
     dark = {"env": {"kind": "import", "target": "testbed:Toy"}, "expert": {"kind": "random"}, "evaluation.video": True}
-    with pytest.raises(InputError, match="leave the video out"):
+    with pytest.raises(InputError, match="turn the video off"):
         api.train("cartpole-bc", {**overrides, **dark, "env.max_episode_steps": None})
     assert not Path("runs").exists()
     assert not Path("data").exists()

@@ -69,12 +69,12 @@ class AgentSpec:
             if self.gate is None:
                 return PolicyAgent(policy_agent, num_envs)
             if expert is None and self.gate.needs_expert:
-                raise InputError("the expert is to label, but none is configured: set expert.kind")
+                raise InputError("labels are required, but no expert is configured: set expert.kind")
             return GatedAgent(policy_agent, expert, self.gate.build(num_envs, env.action.leaf))
         if self.who == "random":
             return RandomAgent(env.action.leaf)
         if expert is None:
-            raise InputError("the expert is to act, but none is configured: set expert.kind")
+            raise InputError("an expert should act, but none is configured: set expert.kind")
         return ExpertAgent(expert, make_noise(self.noise, env.action.leaf, num_envs))
 
 

@@ -1,4 +1,4 @@
-"""The fleet: items in, outcomes out; they run in this process or in Ray actors that may die."""
+"""The fleet: runs items in this process or in Ray actors, and returns their outcome."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from distil.rollouts.service.actors import Service, check_servable
 from distil.rollouts.work import Assignment, EpisodeStats, Outcome, Setup, Workers
 from distil.types import Progress, silent
 
-_GROUPS_PER_WORKER = 4  # enough of them to even out a slow worker
+_GROUPS_PER_WORKER = 4  # enough to balance a slow worker
 _MAX_ROUNDS = 8  # episodes a slot runs in one call, at most
 
 
@@ -28,14 +28,14 @@ class Fleet:
     """Runs episodes in parallel; the same items give the same episodes with any number of workers.
 
     Args:
-        env: which environment.
+        env: the environment.
         spec: `describe(env)`.
-        config: how many workers and environments a worker.
-        team: who can act and label; built, plain data.
-        ledger: folder where a service of experts keeps what they answered; None: nowhere.
+        config: number of workers, and of environments per worker.
+        team: the experts that can act and label; built, plain data.
+        ledger: folder where a service of experts keeps their answers; None: nowhere.
 
     Raises:
-        InputError: an expert is to be served, and can't be.
+        InputError: an expert can't be served.
     """
 
     def __init__(
@@ -56,12 +56,12 @@ class Fleet:
 
     @property
     def experts(self) -> Mapping[str, Expert]:
-        """The experts by name; the first one acts where none is named."""
+        """The experts by name; the first is the default."""
         return self.team.members if self.team is not None else {}
 
     @property
     def asked(self) -> Team | None:
-        """The experts as workers see them: those of a service, which starts now, only pass questions on."""
+        """The experts as workers see them: with a service, which this starts, clients that pass questions on."""
         service = self.config.service
         if self.team is None or service is None:
             return self.team
@@ -87,19 +87,19 @@ class Fleet:
         progress: Progress = silent,
         what: str = "rollouts",
     ) -> Outcome:
-        """Run the items, each to its end, and return what came of them.
+        """Run the items, each to its end, and return their outcome.
 
         Args:
             assignment: what the items have in common.
             items: the episodes.
-            policy: who acts, if a policy does.
-            outcome: filled in step by step, so that it can be read after an error too.
-            progress: told of episodes as they end.
-            what: the name of the work for `progress`.
+            policy: the acting policy, if a policy acts.
+            outcome: filled step by step, so that it can be read after an error too.
+            progress: called as episodes end.
+            what: name of the work for `progress`.
 
         Raises:
             RunError: an environment, expert or disk failed, or workers kept dying on the same items.
-            InputError: the actor doesn't fit the environment.
+            InputError: the agent doesn't fit the environment.
         """
         outcome = Outcome() if outcome is None else outcome
         with self._turn:
@@ -109,13 +109,13 @@ class Fleet:
         return outcome
 
     def stop(self) -> None:
-        """Have a `run` of another thread end with `StoppedError`, and wait for that."""
+        """End the `run` of another thread with `StoppedError`, and wait for its end."""
         self._stopped.set()
         with self._turn:
             self._stopped.clear()
 
     def account(self) -> dict[str, float]:
-        """Return `expert/*`: what served experts were asked, summed over them; empty without a service."""
+        """Return `expert/*`: counts of what served experts were asked, summed over experts; empty without a service."""
         if self._service is None:
             return {}
         accounts = self._service.account().values()
@@ -123,7 +123,7 @@ class Fleet:
         return {f"expert/{name}": float(sum(account[name] for account in accounts)) for name in names}
 
     def expert_fault(self) -> str:
-        """Return the text of the last failure of a served expert, or nothing."""
+        """Return the text of a served expert's last failure; empty if there is none."""
         accounts = self._service.account().values() if self._service is not None else []
         return next((str(account["error"]) for account in accounts if account["error"]), "")
 
@@ -143,7 +143,7 @@ class Fleet:
         return self._pool
 
     def close(self) -> None:
-        """End the workers; the next `run` would start new ones."""
+        """End the workers; a later `run` starts new ones."""
         if self._pool is not None:
             self._pool.close()
             self._pool = None
@@ -153,7 +153,7 @@ class Fleet:
 
 
 class _Counter:
-    """Tells the progress, once an episode."""
+    """Reports the progress, once for each episode."""
 
     def __init__(self, total: int, progress: Progress, what: str) -> None:
         self._total, self._progress, self._what = total, progress, what

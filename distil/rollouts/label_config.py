@@ -1,4 +1,4 @@
-"""What `distil store label` is told: which expert, and which episodes."""
+"""Configuration of `distil store label`: which expert, and which episodes."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class LabelConfig(Config):
 
     expert: SingleExpertConfig
     select: SelectionConfig = SelectionConfig()
-    again: bool = False  # about all their steps, and not only those without a label
+    again: bool = False  # ask about all their steps, not only those without a label
     num_workers: int = Field(default=0, ge=0)  # Ray actors; 0: in this process, without Ray
-    service: ServiceConfig | None = None  # ask the expert in actors of its own, which try again where it fails
+    service: ServiceConfig | None = None  # run the expert in its own actors, which retry failed calls
 
     def build(self, spec: StoreSpec) -> Expert:
         """Return the expert for the spaces of a store; InputError if it doesn't fit them."""
@@ -44,7 +44,7 @@ class LabelConfig(Config):
 
     @contextmanager
     def asking(self, expert: Expert, spec: StoreSpec) -> Iterator[Expert]:
-        """Yield the expert, or what asks it through its service; what that answers is kept in `runs`."""
+        """Yield the expert, or a client of its service, whose answers are kept in `runs`."""
         if self.service is None:
             yield expert
             return
@@ -57,12 +57,12 @@ class LabelConfig(Config):
             yield service.team.members[expert.name]
 
     def key(self, expert: Expert, spec: StoreSpec) -> str:
-        """Return the identity of the expert that `build` has made for a store of `spec`: its configuration and its content."""
+        """Return the identity of the expert that `build` made for a store of `spec`: its configuration and its content."""
         parts = [identity(self.expert), self.expert.content(stored_env(spec.env)).to_json()]
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
         try:
             digest.update(pickle.dumps(expert))
-        except Exception:  # the user's own: what can't be sent to workers is known by its configuration alone
+        except Exception:  # the user's own, which can't be pickled: its configuration is its identity
             digest.update(b"unpicklable")
         return digest.hexdigest()
 
@@ -72,9 +72,9 @@ class _Stored(Config):
 
 
 def stored_env(env: Mapping[str, Any]) -> GymEnvConfig | ImportEnvConfig:
-    """Return the environment that a store says it is of, or a nameless one if it says nothing that makes sense.
+    """Return the configuration of the environment that a store names, or of an unknown one if that is invalid.
 
-    It is a configuration, and is never made: it would import and call what a file names.
+    The environment is never made from it: that would import and call whatever a file names.
     """
     try:
         return validate(_Stored, {"env": dict(env)}).env
@@ -83,7 +83,7 @@ def stored_env(env: Mapping[str, Any]) -> GymEnvConfig | ImportEnvConfig:
 
 
 def _env_spec(env: GymEnvConfig | ImportEnvConfig, spec: StoreSpec) -> EnvSpec:
-    """Return the environment's spec with the spaces of the store, and the limit that Gymnasium's registry knows, if it does."""
+    """Return the environment's spec with the spaces of the store, and the time limit from Gymnasium's registry, if any."""
     registered = gym.registry.get(env.id) if isinstance(env, GymEnvConfig) else None
     limit = env.max_episode_steps or (registered.max_episode_steps if registered else None)
     return EnvSpec(

@@ -1,4 +1,4 @@
-"""Labels for what a policy visited: whole episodes at once after the rollout, where the expert needs nothing but observations.
+"""Labels for the states that a policy visited: complete episodes after the rollout, for experts that need observations only.
 
 Legend: T steps of an episode.
 """
@@ -17,16 +17,16 @@ from distil.experts.base import Expert, label
 from distil.rollouts.loop import Finished
 from distil.types import Episode, Labels
 
-_MAX_PENDING = 16  # episodes of a worker that wait for a served expert
+_MAX_PENDING = 16  # episodes of a worker that may wait for a served expert
 
 
 class Labeller:
-    """Labels each episode with one question. A served expert's answers are not waited for: the worker plays on meanwhile.
+    """Labels each episode with one question. While a served expert answers, the worker continues with other episodes.
 
-    A step that the expert leaves out, or answers with what is no action, stays unlabelled.
+    A step for which the expert returns no valid action stays unlabelled.
 
     Args:
-        expert: who is asked; neither needs_env nor stateful.
+        expert: gives the labels; neither needs_env nor stateful.
         where: the environment's name, for errors.
     """
 
@@ -36,10 +36,10 @@ class Labeller:
         self._pending: deque[tuple[Finished, Any]] = deque()
 
     def put(self, finished: Finished) -> Iterator[Finished]:
-        """Take an episode without labels; yield those that have theirs now, in the order in which they came.
+        """Take an episode without labels; yield the episodes that are labelled by now, in the order of `put`.
 
         Raises:
-            RunError: the expert raised; it names the episode's seed.
+            RunError: the expert raised; the message names the episode's seed.
         """
         episode = finished.episode
         assert episode is not None
@@ -56,7 +56,7 @@ class Labeller:
             yield self._next()
 
     def flush(self, wait: bool = True) -> Iterator[Finished]:
-        """Yield the episodes that wait for labels; without `wait`, drop those that haven't got theirs."""
+        """Yield the episodes that wait for labels; without `wait`, drop those whose labels are not there yet."""
         while self._pending:
             if not wait and not self._served.is_ready(self._pending[0][1]):
                 self._pending.clear()

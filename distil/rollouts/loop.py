@@ -1,8 +1,8 @@
-"""The episode loop, free of Ray: N slots act together, each runs its own queue of seeded episodes to their ends.
+"""The episode loop, without Ray: N slots act together, and each runs its own queue of seeded episodes to their ends.
 
-The item of index i runs in slot i mod N of any worker: with the seed, the slot decides every bit of the episode (see
-`distil.rollouts.agents`), so the set of episodes doesn't depend on the number of workers. All items run to their end, so
-short episodes aren't favoured. Legend: N slots, T steps.
+The item of index i runs in slot i mod N of any worker. Seed and slot determine every bit of the episode (see
+`distil.rollouts.agents`), so the set of episodes does not depend on the number of workers. All items run to their end, so
+short episodes are not favoured. Legend: N slots, T steps.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ from distil.rollouts.recorder import Recorder
 from distil.success import Success
 from distil.types import Array, Episode
 
-ENDLESS = 200_000  # steps after which an episode without a time limit is taken to be endless
+ENDLESS = 200_000  # steps after which an episode without a time limit is considered endless
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeItem:
-    """One episode to run. Retried, it is the same item."""
+    """One episode to run. A retry runs the same item."""
 
-    index: int  # its slot is index mod N
+    index: int  # the slot is index mod N
     uid: str
     seed: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """An episode that has come to its end."""
+    """An episode that has ended."""
 
     item: EpisodeItem
     total_reward: float
     length: int
     terminated: bool
     truncated: bool
-    success: bool | None  # None: the environment doesn't say
-    episode: Episode | None  # where it was to be recorded
+    success: bool | None  # None: the environment does not report it
+    episode: Episode | None  # None: it was not recorded
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What to write into recorded episodes, beside their steps."""
+    """What to write into recorded episodes in addition to their steps."""
 
     source: str = ""
     policy_version: int = -1
@@ -70,14 +70,14 @@ def run_episodes(
 
     Args:
         slots: the environments.
-        agent: who acts.
+        agent: chooses the actions.
         items: the episodes.
-        spec: the environment's spec, which observations are checked against.
+        spec: the environment's spec.
         record: keep the steps, with these attributes; None: only returns and lengths.
-        stop: asked at every step; when true, the episodes under way are dropped.
+        stop: called at every step; when true, unfinished episodes are dropped.
 
     Raises:
-        RunError: an environment or the agent raised, or gave NaN or a wrong shape; it names seed and step.
+        RunError: an environment or the agent raised, or returned NaN or a wrong shape; the message names seed and step.
         InputError: the agent doesn't fit the environment.
     """
     return _Loop(slots, agent, items, spec, record).run(stop)
@@ -157,13 +157,15 @@ class _Loop:
             row = getattr(error, "row", None)
             raise RunError(f"{' '.join(text.split())} (environment {self._spec.name}, at {self._where(row)})") from error
         if acted.actions.shape != self._shape:
-            text = f"the agent returned actions of shape {acted.actions.shape}, wanted {self._shape}"
+            text = f"the agent returned actions of shape {acted.actions.shape}, expected {self._shape}"
             raise RunError(f"{text} (environment {self._spec.name}, at {self._where(None)})")
         if acted.actions.dtype.kind == "f" and not np.isfinite(acted.actions).all():
-            self._raise_nonfinite(acted.actions, "the actor", "its action", range(len(self._items)))
+            self._raise_nonfinite(acted.actions, "the agent", "its action", range(len(self._items)))
         if acted.answered is not None and not acted.answered[self._active].all():
             slot = int(np.flatnonzero(~acted.answered & self._active)[0])
-            raise RunError(f"the expert gave no action at {self._where(slot)}: an expert that acts must always answer")
+            raise RunError(
+                f"the expert gave no action at {self._where(slot)}: an acting expert must return an action at every step"
+            )
         return acted
 
     def _step(self, acted: Acted) -> StepResult:
@@ -197,7 +199,7 @@ class _Loop:
 
     def _raise_endless(self) -> None:
         slot = int(self._lengths.argmax())
-        where = f"environment {self._spec.name} hasn't ended its episode at {self._where(slot)}"
+        where = f"environment {self._spec.name} has not ended its episode at {self._where(slot)}"
         raise RunError(f"{where}: it has no time limit, set env.max_episode_steps")
 
     def _item(self, slot: int) -> EpisodeItem:
@@ -219,7 +221,7 @@ class _Loop:
             return json.dumps(kept, default=_plain)
         except (TypeError, ValueError, RecursionError) as error:
             where = f"environment {self._spec.name} at {self._where(slot)}"
-            text = f"{where}: an info of {', '.join(kept)} is no JSON: {error}; take it out of rollouts.infos"
+            text = f"{where}: an info among {', '.join(kept)} can't be written as JSON: {error}; remove it from rollouts.infos"
             raise RunError(text) from None
 
     def _finish(self, slot: int, result: StepResult) -> Finished:

@@ -1,4 +1,4 @@
-"""Steps of N slots into episodes: one write a step for all slots, one short copy a slot every 64 steps.
+"""Turns steps of N slots into episodes: one write per step for all slots, one short copy per slot every 64 steps.
 
 Legend: N slots, T steps of an episode.
 """
@@ -13,11 +13,11 @@ from distil.envs import EnvSpec
 from distil.rollouts.agents import Acted
 from distil.types import Array, Observations
 
-_BLOCK = 64  # steps held for all slots together
+_BLOCK = 64  # steps that are buffered for all slots together
 
 
 class Recorder:
-    """Growing buffers of the episodes under way: each takes the memory of its own length."""
+    """Growing buffers of unfinished episodes: each takes memory for its own length only."""
 
     def __init__(self, spec: EnvSpec, num_slots: int) -> None:
         action = spec.action.leaf
@@ -34,16 +34,16 @@ class Recorder:
             "reward": np.zeros(size, np.float64),
         }
         self._at = 0
-        self._first: dict[int, int] = {}  # slot under way -> first row of the block that is its episode's
+        self._first: dict[int, int] = {}  # active slot -> first row of the block that belongs to its episode
         self._parts: dict[int, dict[str, list[Array]]] = {}  # slot -> column -> pieces
 
     def start(self, slot: int) -> None:
-        """Begin an episode in `slot` with the next step."""
+        """Start an episode in `slot` with the next step."""
         self._first[slot] = self._at
         self._parts[slot] = defaultdict(list)
 
     def add(self, observations: Observations, acted: Acted, rewards: Array) -> None:
-        """Add a step of all slots: what was seen [N, ...], what was done about it, what it brought [N]."""
+        """Add a step of all slots: observations [N, ...], what the agent did, rewards [N]."""
         block, at = self._block, self._at
         for name in self._names:
             block[name][at] = observations[name]

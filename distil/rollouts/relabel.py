@@ -1,4 +1,4 @@
-"""Labels for a store's episodes after the fact: for raw ones, and for the steps that an expert failed to label."""
+"""Labels for stored episodes: for unlabelled ones, and for the steps that an expert failed to label."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from distil.types import Progress, silent
 
 @dataclass(frozen=True, kw_only=True)
 class LabelReport:
-    """What labelling a store brought."""
+    """The result of labelling a store."""
 
     version: int  # the newest one afterwards
     num_episodes: int  # that the expert was asked about
-    num_labels: int  # that they got
-    num_unlabelled: int  # of their steps, those that are still without a label
+    num_labels: int  # that it gave
+    num_unlabelled: int  # steps of these episodes that still have no label
 
 
 def label_store(
@@ -45,29 +45,29 @@ def label_store(
 ) -> LabelReport:
     """Ask the expert about steps of stored episodes, and publish its labels in one new version of the store.
 
-    Each shard is written again as soon as it is done, under a name that its content and `key` decide: a call like one that
-    was killed finds these and doesn't ask for them again. On an error or interrupt, what has been answered is published.
-    Without new labels there is no new version. Steps that get no action for an answer stay without a label.
+    Each shard is rewritten as soon as it is done, under a name that depends on its content and `key`: if a call is killed, the
+    same call finds these shards and does not ask again. On an error or interrupt, the answers so far are published.
+    Without new labels there is no new version. Steps for which the expert returns no valid action stay unlabelled.
 
     Args:
-        store: whose newest version.
-        expert: who is asked; a new one, if it is stateful: it gets one slot.
+        store: its newest version is labelled.
+        expert: gives the labels; a stateful one must be new, and gets one slot.
         key: the expert's identity; equal for experts that give the same answers.
-        uids: episodes to ask about; None: all.
-        again: about all steps of the episodes, whose labels are replaced; otherwise about those without a label.
-        num_workers: Ray actors, a core each, each with one shard at a time in memory; 0: this process.
-        address: of a running Ray cluster; None: RAY_ADDRESS, else one is started here.
-        progress: told of episodes.
+        uids: episodes to label; None: all.
+        again: ask about all steps of the episodes and replace their labels; otherwise about steps without a label.
+        num_workers: Ray actors, with one core and one shard in memory each; 0: this process.
+        address: of a running Ray cluster; None: RAY_ADDRESS, otherwise one is started here.
+        progress: called as episodes are done.
 
     Raises:
-        InputError: the expert reads the simulator, or can't be sent to the workers; an episode isn't in the store.
-        RunError: the expert raised (it is named, with the episode); a shard is damaged; actors kept dying on the same shard;
-            the disk refuses; or somebody else labelled the same episodes at the same time.
+        InputError: the expert reads the simulator, or can't be sent to the workers; an episode is not in the store.
+        RunError: the expert raised (the message names it and the episode); a shard is damaged; actors kept dying on the same
+            shard; the disk can't be written; or another process labelled the same episodes at the same time.
     """
     if expert.needs_env:
         raise InputError(
-            f"expert {expert.name}: reads the simulator's state, which a store doesn't have; label while collecting "
-            "(algorithm.kind=dagger), or choose an expert that needs the observations alone"
+            f"expert {expert.name}: reads the simulator's state, which is not stored; label while collecting "
+            "(algorithm.kind=dagger), or use an expert that needs observations only"
         )
     snapshot = store.snapshot()
     tasks = _tasks(snapshot, _chosen(snapshot, uids, again), again, key)
@@ -85,7 +85,7 @@ def label_store(
 
 
 def _chosen(snapshot: Snapshot, uids: Collection[str] | None, again: bool) -> NDArray[np.int64]:
-    """Return the positions of the episodes to ask about."""
+    """Return the positions of the episodes to label."""
     episodes = snapshot.episodes
     keep = np.ones(len(episodes), np.bool_) if again else episodes.num_labelled < episodes.length
     if uids is not None:
@@ -112,7 +112,7 @@ def _tasks(snapshot: Snapshot, chosen: NDArray[np.int64], again: bool, key: str)
 
 
 class _Work:
-    """What has been done so far."""
+    """The results so far."""
 
     def __init__(self, store: Store, tasks: list[ShardTask], again: bool, progress: Progress) -> None:
         self.rewritten: dict[ShardEntry, ShardEntry] = {}
@@ -123,7 +123,7 @@ class _Work:
             progress("label", 0, self._total)
 
     def tell(self, num_labels: int) -> None:
-        """Tell the progress of an episode whose shard isn't done yet."""
+        """Report the progress of an episode whose shard is not done yet."""
         self._num_told, self._labels_told = self._num_told + 1, self._labels_told + num_labels
         self._progress("label", self._num_told, self._total, labels=self._labels_told)
 

@@ -1,4 +1,4 @@
-"""Labelling one stored shard: the expert is asked about its episodes, and the shard is written again with the answers.
+"""Labelling one stored shard: the expert is asked about its episodes, and the shard is rewritten with the answers.
 
 Legend: T steps of an episode, R of them that the expert is asked about.
 """
@@ -23,12 +23,12 @@ from distil.store.shard import Shard, ShardEntry, open_shard, read_index
 from distil.store.storage import StoredFile
 from distil.types import Array, Labels, Observations
 
-Tell = Callable[[int], None]  # number of labels that another episode has got
+Tell = Callable[[int], None]  # called after an episode with the number of its new labels
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelSetup:
-    """What a worker needs once."""
+    """What a worker needs, once."""
 
     path: str  # of the store
     spec: StoreSpec
@@ -37,21 +37,21 @@ class LabelSetup:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardTask:
-    """A shard, and what to ask about it."""
+    """A shard, and the questions about it."""
 
     entry: ShardEntry
     uids: frozenset[str]  # episodes to ask about
-    again: bool  # about all their steps, not only those without a label
+    again: bool  # ask about all their steps, not only those without a label
     key: str  # equal for equal questions to the same expert
-    items: tuple[StoredFile, ...] = ()  # files that an earlier process made for this task, whole or not
+    items: tuple[StoredFile, ...] = ()  # files that an earlier process made for this task, complete or not
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardReport:
-    """What came of a task."""
+    """The result of a task."""
 
     entry: ShardEntry  # the rewritten shard; the task's own when no label has changed
-    error: str = ""  # of the expert; what it had answered before is in the shard
+    error: str = ""  # of the expert; its earlier answers are in the shard
     is_stopped: bool = False  # by an interrupt, before all questions were asked; what was answered is in the shard
 
     def raise_error(self) -> None:
@@ -69,16 +69,16 @@ def label_shard(
     stop: Callable[[], bool] = lambda: False,
     tell: Tell = lambda num_labels: None,
 ) -> ShardReport:
-    """Ask the expert about a shard's episodes, one call an episode, and write the shard again.
+    """Ask the expert about a shard's episodes, with one call per episode, and rewrite the shard.
 
     Args:
         setup: the store and the expert.
         task: the shard.
-        stop: asked before each episode; when true, the rest is left. Ctrl-C does the same.
-        tell: told of each episode.
+        stop: called before each episode; when true, the rest is skipped. Ctrl-C does the same.
+        tell: called after each episode.
 
     Raises:
-        RunError: the shard is damaged, or the disk refuses.
+        RunError: the shard is damaged, or the disk can't be written.
     """
     root, labels, error, is_stopped = location(setup.path), dict[str, EpisodeLabels](), "", False
     if (found := find_rewritten(root, task.entry, task.items)) is not None:
@@ -100,7 +100,9 @@ def label_shard(
             is_stopped = True
     if not labels:
         return ShardReport(entry=task.entry, error=error, is_stopped=is_stopped)
-    unfinished = f" unfinished {secrets.token_hex(8)}" if error or is_stopped else ""  # no later process must take it for all
+    unfinished = (
+        f" unfinished {secrets.token_hex(8)}" if error or is_stopped else ""
+    )  # no later process may take it for complete
     entry = rewrite_shard(root, setup.spec, task.entry, f"{task.key}{unfinished}", labels)
     return ShardReport(entry=entry, error=error, is_stopped=is_stopped)
 
@@ -117,7 +119,7 @@ class _Asking:
         self._check = _Check(setup.expert, setup.spec.action)
 
     def episode(self, shard: Shard, facts: Mapping[str, Any]) -> tuple[EpisodeLabels | None, int]:
-        """Return the episode's labels, None if nothing about them has changed; and how many the expert gave."""
+        """Return the episode's labels, None if they have not changed, and the number of labels that the expert gave."""
         first, num = facts["first_row"], facts["length"]
         actions, labelled = (shard.rows(name, first, num).copy() for name in ("expert_action", "labelled"))
         rows = np.arange(num) if self._again else np.flatnonzero(labelled == 0)
@@ -148,7 +150,7 @@ class _Asking:
         return self._check({name: values[rows] for name, values in visited.items()})
 
     def _in_order(self, visited: Observations, rows: NDArray[np.int64], seed: int) -> Labels:
-        """Return the answers at the R `rows`, from a call a step of one slot, the episode's first step first."""
+        """Return the answers at the R `rows`, from one call per step in one slot, in order from the first step."""
         wanted, answers = frozenset(rows.tolist()), []
         self._expert.begin(0, seed)
         for step in range(max(wanted) + 1):
@@ -160,7 +162,7 @@ class _Asking:
 
 
 class _Check(Stateless):
-    """The expert's labels, every one an action of the space: one that isn't counts as none."""
+    """The expert's labels; an answer that is not an action of the space does not count."""
 
     def __init__(self, expert: Expert, action: SpaceSpec) -> None:
         self.name, self._expert = expert.name, expert
@@ -169,7 +171,7 @@ class _Check(Stateless):
         self._checked = Checked(self, action)
 
     def act(self, observations: Observations, *, envs: Sequence[Any] | None = None) -> Labels:
-        """Return what the expert has just answered, for `Checked` to check."""
+        """Return the expert's last answer, so that `Checked` checks it."""
         return self._given
 
     def __call__(self, observations: Observations) -> Labels:

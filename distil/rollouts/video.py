@@ -1,4 +1,4 @@
-"""A policy on film: one episode, rendered."""
+"""Videos of a policy: one rendered episode."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ _FPS = 30
 
 
 def check_video(env: GymEnvConfig | ImportEnvConfig) -> None:
-    """Render one frame of the environment, before anything is trained for a video.
+    """Render one frame of the environment, so that a video fails before anything is trained.
 
     Raises:
-        InputError: it can't be rendered.
+        InputError: the environment can't be rendered.
     """
     _off_screen()
     try:
         world = make(env, render_mode="rgb_array")
     except InputError as error:
-        raise InputError(f"{error} (for a video, with render_mode='rgb_array'): leave the video out") from None
+        raise InputError(f"{error} (for a video, with render_mode='rgb_array'): turn the video off") from None
     try:
         world.reset(seed=0)
         frame = np.asarray(world.render())
     except Exception as error:  # of the environment's renderer: any kind
         text = " ".join(str(error).split())
-        raise InputError(f"{env.name} can't be rendered: {type(error).__name__}: {text}; leave the video out") from error
+        raise InputError(f"{env.name} can't be rendered: {type(error).__name__}: {text}; turn the video off") from error
     finally:
         world.close()
     if frame.ndim != 3 or frame.shape[2] != 3:
         raise InputError(
-            f"{env.name} renders no RGB frames [height, width, 3] with render_mode='rgb_array'; leave the video out"
+            f"{env.name} renders no RGB frames [height, width, 3] with render_mode='rgb_array'; turn the video off"
         )
 
 
@@ -64,9 +64,9 @@ def record_video(env: GymEnvConfig | ImportEnvConfig, policy: PolicyRef, seed: i
         return video(_frames(world, Predictor(policy), seed), path, fps)
     except (RunError, OSError):
         raise
-    except Exception as error:  # whatever the environment's renderer raises
+    except Exception as error:  # the environment's renderer may raise anything
         text = " ".join(str(error).split())
-        raise RunError(f"{env.name} can't be rendered: {type(error).__name__}: {text}; leave the video out") from error
+        raise RunError(f"{env.name} can't be rendered: {type(error).__name__}: {text}; turn the video off") from error
     finally:
         world.close()
 

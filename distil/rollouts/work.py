@@ -19,7 +19,7 @@ from distil.store.shard import ShardEntry
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What a worker needs once."""
+    """What a worker needs, once."""
 
     env: GymEnvConfig | ImportEnvConfig
     spec: EnvSpec
@@ -38,13 +38,13 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Assignment:
-    """What all items of one call of the fleet have in common."""
+    """What the items of one call of the fleet have in common."""
 
     agent: AgentSpec
     record: Record = field(default_factory=Record)
     target: Target | None = None  # None: only returns and lengths
-    label: bool = False  # the expert labels each episode when it is over
-    expert: str = ""  # who acts and labels; empty: the team's first
+    label: bool = False  # the expert labels each complete episode
+    expert: str = ""  # the one that acts and labels; empty: the team's first
     key: str = field(default_factory=lambda: secrets.token_hex(8))
 
 
@@ -65,7 +65,7 @@ class EpisodeStats:
 
 @dataclass(frozen=True, kw_only=True)
 class Sealed:
-    """A shard that is safe on disk, and the episodes that it holds."""
+    """A shard that is durable on disk, and its episodes."""
 
     entry: ShardEntry
     stats: tuple[EpisodeStats, ...]
@@ -76,8 +76,8 @@ class WorkReport:
     """What a worker has done."""
 
     stats: tuple[EpisodeStats, ...] = ()  # of the items of this call
-    sealed: tuple[Sealed, ...] = ()  # the assignment's, but for those that the caller has; so a report that is lost loses none
-    error: str = ""  # what ended the call, if something did
+    sealed: tuple[Sealed, ...] = ()  # all of the assignment's that the caller does not have: a lost report loses none
+    error: str = ""  # that ended the call
     is_input_error: bool = False
 
     def raise_error(self) -> None:
@@ -88,11 +88,9 @@ class WorkReport:
 
 @dataclass(kw_only=True)
 class Outcome:
-    """What has been achieved so far, also when the run ends with an error."""
+    """The results so far; they can be read after an error, too."""
 
-    stats: dict[int, EpisodeStats] = field(
-        default_factory=dict
-    )  # by the item's index; of a recorded assignment, sealed ones only
+    stats: dict[int, EpisodeStats] = field(default_factory=dict)  # by the item's index; recorded episodes once they are sealed
     sealed: dict[str, Sealed] = field(default_factory=dict)  # by path
 
     def take(self, report: WorkReport, recorded: bool) -> None:
@@ -123,7 +121,7 @@ class Workers(Protocol):
         tell: Tell,
         stopped: Callable[[], bool],
     ) -> None:
-        """Run all groups; on an error, interrupt or stop, seal what is complete, put it into `outcome`, and raise."""
+        """Run all groups. On an error, interrupt or stop, seal the complete episodes, add them to `outcome`, and raise."""
 
     def close(self) -> None:
         """End the workers."""

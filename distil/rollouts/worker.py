@@ -1,4 +1,4 @@
-"""A worker: its environments, its agent, its shards. A plain class; `distil.rollouts.fleet` runs it here or in Ray actors."""
+"""A worker: its environments, its agent, its shards. A plain class that runs in this process or in a Ray actor."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from distil.store.writer import ShardWriter
 
 
 class Worker:
-    """Runs items with environments that it makes once, and writes the episodes into shards of its own."""
+    """Runs items in its environments, which it makes once, and writes the episodes to its own shards."""
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
@@ -42,15 +42,15 @@ class Worker:
         stop: Callable[[], bool] = lambda: False,
         tell: Callable[[EpisodeStats], None] = lambda stats: None,
     ) -> WorkReport:
-        """Run the items to their ends. An InputError or RunError comes back in the report; what was complete is kept.
+        """Run the items to their ends. An InputError or RunError is returned in the report; complete episodes are kept.
 
         Args:
             assignment: what the items have in common.
             items: the episodes.
-            policy: who acts, if a policy does.
-            known: how many of the assignment's shards the caller has from earlier reports: these aren't reported again.
-            stop: asked at every step; when true, the episodes under way are dropped.
-            tell: told of each episode.
+            policy: the acting policy, if a policy acts.
+            known: number of the assignment's shards that the caller has from earlier reports; they are not reported again.
+            stop: called at every step; when true, unfinished episodes are dropped.
+            tell: called after each episode.
         """
         done: list[EpisodeStats] = []
         try:
@@ -68,14 +68,14 @@ class Worker:
                 self._seal()
         except (InputError, RunError) as error:
             done += self._labelled_so_far()
-            self.close()  # an environment that failed may not be usable any more; the next call makes new ones
+            self.close()  # an environment that failed may be unusable; the next call makes new ones
             return WorkReport(
                 stats=tuple(done), sealed=self._after(known), error=str(error), is_input_error=isinstance(error, InputError)
             )
         return WorkReport(stats=tuple(done), sealed=self._after(known))
 
     def seal(self, known: int = 0) -> WorkReport:
-        """Write what is buffered as a shard, and report the assignment's shards after the first `known`."""
+        """Write the buffered episodes as a shard; report the assignment's shards after the first `known`."""
         try:
             self._seal()
         except RunError as error:
@@ -113,7 +113,7 @@ class Worker:
         if look_inside and self._slots[look_inside].envs is None:
             name = getattr(expert, "name", "the expert")
             raise InputError(
-                f"expert {name} reads the simulator, but the vectorised {self._setup.spec.name} doesn't show its own"
+                f"expert {name} reads the simulator, but the vectorised {self._setup.spec.name} gives no access to it"
             )
         return self._slots[look_inside]
 
@@ -123,11 +123,11 @@ class Worker:
 
     def _label_with(self, expert: Expert | None) -> Labeller:
         if expert is None:
-            raise InputError("the expert is to label, but none is configured: set expert.kind")
+            raise InputError("labels are required, but no expert is configured: set expert.kind")
         return Labeller(expert, self._setup.spec.name)
 
     def _labelled_so_far(self) -> list[EpisodeStats]:
-        """Keep what waits for no more labels, after an error."""
+        """After an error, keep the episodes whose labels are there."""
         done: list[EpisodeStats] = []
         with suppress(InputError, RunError):
             done.extend(map(self._keep, self._labeller.flush(wait=False) if self._labeller else ()))
@@ -160,7 +160,7 @@ class Worker:
         self._unsealed = []
 
     def _after(self, known: int) -> tuple[Sealed, ...]:
-        """Return the assignment's shards after the first `known`, and forget those."""
+        """Forget the assignment's first `known` shards, and return the others."""
         if known > self._num_known:
             del self._sealed[: known - self._num_known]
             self._num_known = known

@@ -49,7 +49,7 @@ def test_labels_stay_clean_under_noise():
     assert np.abs(np.bincount(others, minlength=4)[1:] / len(others) - 1 / 3).max() < 0.06
 
 
-def test_chance_needs_no_expert_but_an_expert_does():
+def test_random_actions_need_no_expert():
     actor = RandomAgent(CHOICE)
     actor.begin(0, 1)
     acted = actor.act(observations(2), None)
@@ -166,7 +166,7 @@ class Counted(CountingExpert):
 
 
 @pytest.mark.parametrize("stateful", [False, True])
-def test_where_nobody_wants_a_label_only_an_expert_that_remembers_is_asked(stateful):
+def test_without_requested_labels_only_a_stateful_expert_is_asked(stateful):
     """A stateful expert must see each step; any other costs nothing where the policy is trusted."""
     expert, gate = Counted(stateful), Everywhere([False, False], [False, False])
     actor = GatedAgent(Constant(3), expert, gate)
@@ -181,14 +181,14 @@ def test_where_nobody_wants_a_label_only_an_expert_that_remembers_is_asked(state
     assert expert.calls == 1 + 2 * stateful
 
 
-def test_a_gate_is_built_with_its_actor():
+def test_a_gate_is_built_with_its_agent():
     world = spec(action_spec(gym.spaces.Discrete(3, start=1)))
     made = ref(gym.spaces.Box(-np.inf, np.inf, (3,)), gym.spaces.Discrete(3, start=1))
     actor = AgentSpec(who="policy", gate=CoinPlan(beta=1.0)).build(world, 2, CountingExpert(), made)
     actor.begin(0, 0)
     actor.begin(1, 1)
     assert actor.act(observations(2), None).actions.tolist() == [1, 1]
-    with pytest.raises(InputError, match=r"the expert is to label, but none is configured: set expert\.kind"):
+    with pytest.raises(InputError, match=r"labels are required, but no expert is configured: set expert\.kind"):
         AgentSpec(who="policy", gate=CoinPlan(beta=1.0)).build(world, 2, None, made)
     human = HumanPlan(intervener=ImportIntervenerConfig(target="gatebed:Rescuer"))
     assert AgentSpec(who="policy", gate=human).build(world, 2, None, made)  # they are the expert

@@ -67,7 +67,7 @@ def test_what_the_store_has_is_not_collected_again(tmp_path):
     assert store.snapshot().digest == other.snapshot().digest
 
 
-def test_streams_differ_in_what_makes_them(tmp_path):
+def test_other_content_is_another_stream_of_episodes(tmp_path):
     some = fleet()
     store = store_for(some, tmp_path)
     plan = CollectPlan(num_episodes=1)
@@ -262,7 +262,7 @@ def test_other_gates_are_other_episodes(tmp_path, gated):
     assert len({collector.stream(plan, policy) for plan in plans}) == len(plans)
 
 
-def test_a_gate_leaves_steps_unlabelled_without_being_told_off(tmp_path, gated):
+def test_steps_that_a_gate_leaves_unlabelled_are_no_error(tmp_path, gated):
     """But one that asks at every step is held to what it gets."""
     policy, data = gated
     some = Fleet(env=CARTPOLE, spec=describe(CARTPOLE), config=RolloutConfig(num_workers=0, num_envs=4), team=team_of(Silent()))
@@ -306,7 +306,7 @@ def test_several_experts_take_turns_and_another_one_begins_each_round(tmp_path, 
         np.testing.assert_array_equal(store.snapshot().episode(index).expert_actions, [1, 2, 3])
 
 
-def test_a_seldom_round_of_one_episode_asks_each_expert(tmp_path):
+def test_rounds_of_one_episode_use_all_experts_in_turn(tmp_path):
     some = fleet(lengths=[3])
     some.team = team_of(named("a"), named("b"))
     store = store_for(some, tmp_path)

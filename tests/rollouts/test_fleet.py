@@ -58,7 +58,7 @@ def test_an_error_leaves_the_outcome_so_far():
     assert 9 not in outcome.stats
 
 
-def test_close_and_go_on():
+def test_a_closed_fleet_starts_new_workers():
     some = fleet()
     some.run(JOB, items(2))
     some.close()

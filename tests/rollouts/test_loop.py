@@ -185,7 +185,7 @@ def test_a_failing_reset_is_named():
 def test_a_failing_expert_is_named_with_seeds_and_steps():
     with pytest.raises(RunError, match=r"KeyError: 'lost' \(environment testbed:Toy, at one of seed 0 step 3, seed 1 step 3\)"):
         run(range(2), actor=ExpertAgent(CountingExpert("raise", 3)))
-    with pytest.raises(RunError, match="no action at seed 0 step 3: an expert that acts must always answer"):
+    with pytest.raises(RunError, match="no action at seed 0 step 3: an acting expert must return an action at every step"):
         run(range(2), actor=ExpertAgent(CountingExpert("silent", 3)))
 
 
@@ -214,7 +214,7 @@ class Wrong:
         return Acted(actions=self.actions, acted_by_expert=np.ones(3, np.bool_))
 
 
-def test_an_actor_that_knows_the_row_names_one_seed():
+def test_an_agent_that_knows_the_row_names_one_seed():
     with pytest.raises(RunError, match=r"^expert x: bad answer \(environment testbed:Toy, at seed 1 step 0\)$"):
         run(range(3), actor=Wrong(None, row=1))
 
@@ -243,7 +243,7 @@ def test_endless_episodes_are_found(monkeypatch):
         run([0], num=1, lengths=[10**9])
 
 
-def test_an_info_that_is_no_json_is_named(monkeypatch):
+def test_an_info_that_is_not_json_is_named(monkeypatch):
     monkeypatch.setattr(Odd, "changes", {"info": {"map": {(1, 2): 3}}})
     with pytest.raises(
         RunError, match=r"testbed:Odd at seed 4 step 2: an info of map is no JSON: keys must be .*rollouts\.infos"
@@ -252,7 +252,7 @@ def test_an_info_that_is_no_json_is_named(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", [{}, {"target": "vector", "vectorised": True, "env": "InPlace"}], ids=str)
-def test_who_changes_its_arguments_in_place_changes_nothing_that_is_kept(kind):
+def test_agents_that_change_their_arguments_do_not_change_stored_data(kind):
     """CORRECTNESS 12: neither the environment its action, nor the expert the observations."""
     spec = describe(ImportEnvConfig(target="testbed:InPlace"))
     expert = ImportExpertConfig(target="testbed:in_place").build(ImportEnvConfig(target="testbed:InPlace"), spec)

@@ -30,7 +30,7 @@ def test_a_gated_plan_reads_back_from_the_journal(gate):
     assert from_json(json.loads(json.dumps(to_json(plan)))) == plan
 
 
-def test_so_does_one_of_chance():
+def test_a_plan_without_a_gate_reads_back_too():
     plan = CollectPlan(num_episodes=3, round=2, agent="policy", beta=0.3, beta_unit="step", label=True, max_unlabelled=0.1)
     assert from_json(json.loads(json.dumps(to_json(plan)))) == plan
     assert from_json(to_json(plan)) != CollectPlan(num_episodes=3, gate=SafeGateConfig())

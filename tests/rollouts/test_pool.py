@@ -177,7 +177,7 @@ def test_ctrl_c_cancels_what_is_under_way(pools, tmp_path, interruptible):
 
 def test_too_small_a_cluster_is_named(pools):
     room = Request(what="counters", num=1, each={"CPU": 99}, fix="count with 0 workers")
-    wanted = r"counters: not started in 0 s; at least 1 needed with 99 CPU each, .*: wait for it, or count with 0 workers"
+    wanted = r"counters: not started in 0 s; at least 1 needed with 99 CPU each; .*: wait for it, or count with 0 workers"
     with pytest.raises(RunError, match=wanted):
         pools(room=room, start_timeout_s=0.1).run(Counting(), [1])
 

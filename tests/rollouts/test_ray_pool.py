@@ -185,7 +185,7 @@ def test_workers_are_single_threaded_and_without_torch(fleets, ray_session):
 def test_too_small_a_cluster_is_named(fleets, monkeypatch):
     monkeypatch.setattr(ray_pool, "_ROOM", dataclasses.replace(ray_pool._ROOM, each={"CPU": 99}))
     fleet = fleets(1, config={"start_timeout_s": 0.1})
-    wanted = r"rollout workers: not started in 0 s; at least 1 needed with 99 CPU each, .* 8 CPU \(\d free\): .*num_workers=0"
+    wanted = r"rollout workers: not started in 0 s; at least 1 needed with 99 CPU each; .* 8 CPU \(\d free\): .*num_workers=0"
     with pytest.raises(RunError, match=wanted):
         evaluate(fleet, "expert", [1])
 

@@ -122,7 +122,7 @@ label_store(Store.open(sys.argv[1]), expert("labelbed:Dying", at=6, ledger=sys.a
 """
 
 
-def test_a_killed_run_goes_on_and_asks_for_no_finished_shard_twice(tmp_path):
+def test_a_killed_run_continues_and_asks_about_no_finished_shard_again(tmp_path):
     store, ledger = raw_store(tmp_path / "s", [5, 9], [3, 7], [4, 6], [8]), tmp_path / "asked"
     command = [sys.executable, "-c", _KILLED, str(store.path), str(ledger), str(tmp_path / "marker")]
     done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False)

@@ -91,7 +91,7 @@ def test_a_real_environment_on_the_seed_it_was_given(tmp_path: Path) -> None:
 def test_a_renderer_that_fails_is_one_line_and_leaves_no_file(tmp_path: Path, screen: Any) -> None:
     env = screen(fault="raise")
     policy = policy_for(env)
-    with pytest.raises(RunError, match=r"^testbed:Screen can't be rendered: ValueError: no screen; leave the video out$"):
+    with pytest.raises(RunError, match=r"^testbed:Screen can't be rendered: ValueError: no screen; turn the video off$"):
         record_video(env, policy, 0, tmp_path / "video.mp4")
     assert not list(tmp_path.iterdir())
     assert Screen.closed == 2
@@ -107,10 +107,10 @@ def test_what_cannot_be_filmed_is_refused_before_it_is_needed(screen: Any) -> No
     check_video(screen())
     check_video(GymEnvConfig(id="CartPole-v1"))
     for env, text in (
-        (screen(fault="never"), r"^testbed:Screen can't be rendered: ValueError: no screen; leave the video out$"),
+        (screen(fault="never"), r"^testbed:Screen can't be rendered: ValueError: no screen; turn the video off$"),
         (screen(fault="grey"), r"^testbed:Screen renders no RGB frames"),
-        (ImportEnvConfig(target="testbed:Toy"), r"testbed:Toy.*render_mode.*leave the video out$"),
-        (ImportEnvConfig(target="testbed:vector", vectorised=True), r"is vectorised.*leave the video out$"),
+        (ImportEnvConfig(target="testbed:Toy"), r"testbed:Toy.*render_mode.*turn the video off$"),
+        (ImportEnvConfig(target="testbed:vector", vectorised=True), r"is vectorised.*turn the video off$"),
     ):
         with pytest.raises(InputError, match=text):
             check_video(env)

@@ -60,7 +60,7 @@ def test_it_seals_at_the_end_of_a_call_once_it_holds_enough(tmp_path):
     assert not np.any(snapshot.episodes.truncated)
 
 
-def test_a_new_job_starts_with_nothing(tmp_path):
+def test_a_new_assignment_starts_empty(tmp_path):
     ready = setup(CountingExpert())
     store = store_for(ready, tmp_path)
     worker = Worker(ready)
@@ -113,7 +113,7 @@ def test_an_interrupt_while_adding_keeps_what_is_complete(tmp_path, monkeypatch)
     assert store.commit([sealed.entry]).episodes.uid.tolist() == ["u000", "u001"]
 
 
-def test_a_disk_that_refuses_is_reported(tmp_path):
+def test_a_disk_that_cannot_be_written_is_reported(tmp_path):
     ready = setup(CountingExpert())
     store = store_for(ready, tmp_path)
     worker = Worker(ready)

@@ -84,7 +84,7 @@ class HumanGate:
         seen = {name: values.copy() for name, values in now.observations.items()}  # the intervener may change these
         answer: Any = self._intervener.intervene(seen, now.actions.copy())
         if not isinstance(answer, Labels):
-            raise RunError(f"the intervener returned {type(answer).__name__}, required: distil.types.Labels; fix it")
+            raise RunError(f"the intervener returned {type(answer).__name__}, expected distil.types.Labels; fix it")
         self._answer.labels = Labels(actions=np.asarray(answer.actions), mask=np.asarray(answer.mask))
         labels = self._checked.act(now.observations)
         return Choice(expert_acts=labels.mask, labels=labels)

@@ -1,4 +1,4 @@
-"""The desk and the experts as Ray actors, and the expert that workers see in their place."""
+"""The desk and the experts as Ray actors, and the client that workers use in place of an expert."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from distil.spaces import Leaf
 from distil.types import Labels, Observations
 
 _CONCURRENT_ASKERS = 1000
-_AHEAD = 2  # calls that an expert's actor has in hand for each that it works on: its next one is there when one ends
+_AHEAD = 2  # calls sent to an expert's actor for each that it works on, so that it never waits for the next one
 
 
 class Replica:
-    """An actor that holds the expert and asks it."""
+    """An actor that holds an expert and asks it."""
 
     def ready(self) -> None:
         """Return once the actor has started."""
 
     def load(self, expert: Sequence[Any]) -> None:
-        """Load the expert, of which `expert` holds a reference."""
+        """Load the expert; `expert` is a list with its reference."""
         import ray
 
         self._expert: Expert = ray.get(expert[0])
@@ -42,7 +42,7 @@ class Replica:
 
 
 class _Lane:
-    """Calls an actor, with a time limit; one that died or hangs is replaced. Several threads may call."""
+    """Calls an actor with a time limit, and replaces it if it dies or hangs. Thread-safe."""
 
     def __init__(self, expert: Sequence[Any], config: ServiceConfig, start_timeout_s: float) -> None:
         import ray
@@ -54,7 +54,7 @@ class _Lane:
         self._actor: Any = None
 
     def __call__(self, observations: Observations) -> Labels:
-        """Return the actor's labels; raises what the expert raised, or that it died, took too long or has no room."""
+        """Return the actor's labels; raises the expert's own error, or one for an actor that died, hangs or can't start."""
         with self._lock:
             if self._actor is None:
                 self._actor = self._start()
@@ -76,7 +76,7 @@ class _Lane:
         return labels
 
     def _start(self) -> Any:
-        """Return a new actor that has loaded the expert: neither is part of a call's time."""
+        """Return a new actor that has loaded the expert; the time for it does not count towards a call's time limit."""
         actor = self._class.remote()
         try:
             self._ray.get(actor.ready.remote(), timeout=self._start_timeout_s)
@@ -91,9 +91,9 @@ class _Lane:
 
 
 class DeskActor:
-    """The desk as an actor. Ray restarts it if it dies; what it had kept on disk isn't asked again.
+    """The desk as an actor. Ray restarts it if it dies; answers that it kept on disk are not asked again.
 
-    It is born without the expert, since Ray keeps no large arguments for a restart: who asks a closed desk has to open it.
+    It is created without the expert, since Ray keeps no large arguments for a restart: the client opens a closed desk.
     """
 
     def __init__(self, action: Leaf, config: ServiceConfig, folder: str | None, start_timeout_s: float) -> None:
@@ -101,7 +101,7 @@ class DeskActor:
         self._desk: Desk | None = None
 
     async def open(self, expert: Sequence[Any]) -> None:
-        """Begin to answer; `expert` is a list with a reference to it. Does nothing if it is open."""
+        """Start to answer; `expert` is a list with its reference. Does nothing if the desk is open."""
         if self._desk is None:
             config = self._config
             lanes = [_Lane(expert, config, self._start_timeout_s) for _ in range(config.replicas)] * (
@@ -111,7 +111,7 @@ class DeskActor:
             self._desk = Desk(lanes, self._action, config, ledger, slots=config.replicas * config.concurrency)
 
     async def ask(self, observations: Observations) -> Labels | None:
-        """Return the labels of leaves [N, ...]; None: it has to be opened."""
+        """Return the labels of leaves [N, ...]; None: the desk has to be opened."""
         if self._desk is None:
             return None
         ticket = self._desk.submit(observations)
@@ -126,14 +126,14 @@ class DeskActor:
 
 @dataclass(eq=False)
 class Question:
-    """What was asked, and where the answer will be."""
+    """A question, and the reference of its answer."""
 
     observations: Observations
     reference: Any
 
 
 class ServedExpert(Stateless):
-    """What workers have in the expert's place: it asks the desk.
+    """The client that workers use in place of the expert: it asks the desk.
 
     Args:
         name: the expert's.
@@ -147,11 +147,11 @@ class ServedExpert(Stateless):
         self.name, self._desk, self._expert = name, desk, expert
 
     def act(self, observations: Observations, *, envs: Sequence[Any] | None = None) -> Labels:
-        """Return the expert's answers; the mask is False where it has none. It can't look into simulators: no `envs`."""
+        """Return the expert's answers; the mask is False where there are none. `envs` is not used: simulators can't be sent."""
         return self.result(self.submit(observations))
 
     def submit(self, observations: Observations) -> Question:
-        """Ask, and return at once a question for `result`."""
+        """Ask without waiting; return the question for `result`."""
         return Question(observations, self._desk.ask.remote(dict(observations)))
 
     def is_ready(self, question: Question) -> bool:
@@ -185,12 +185,11 @@ class Service:
         config: how they are asked.
         folder: where labels are kept; None: nowhere.
         address: of the Ray cluster.
-        num_cpus: logical CPUs that a session started for it needs at least.
-        start_timeout_s: that the experts' actors may wait for room in the cluster.
+        num_cpus: smallest number of logical CPUs of a Ray session that is started here.
+        start_timeout_s: time limit for the experts' actors to start.
 
     Raises:
-        InputError: an expert reads the simulator, remembers steps, or can't be sent to another process; or there can never
-            be room for its actors.
+        InputError: an expert reads the simulator, is stateful, or can't be pickled; or the cluster can never hold its actors.
     """
 
     def __init__(
@@ -221,13 +220,13 @@ class Service:
         return {name: self._ray.get(desk.account.remote()) for name, desk in self._desks.items()}
 
     def close(self) -> None:
-        """End the actors; the experts' go with their desk."""
+        """Kill the desks; the experts' actors end with them."""
         for desk in self._desks.values():
             self._ray.kill(desk)
 
 
 def room(config: ServiceConfig) -> Request:
-    """Return what the actors of a service's expert need of the cluster."""
+    """Return what the actors of a served expert need from the cluster."""
     each = {name: amount for name, amount in (("CPU", config.num_cpus), ("GPU", config.num_gpus)) if amount}
     keys = ("replicas", "num_gpus" if config.num_gpus else "num_cpus")
     fix = " or ".join(f"rollouts.service.{key}" for key in keys)
@@ -239,4 +238,4 @@ def check_servable(team: Team) -> None:
     for name, expert in team.members.items():
         if expert.needs_env or expert.stateful:
             why = "reads the simulator's state" if expert.needs_env else "must see every step of an episode"
-            raise InputError(f"expert {name}: {why}, so it has to live in the workers: take rollouts.service out")
+            raise InputError(f"expert {name}: {why}, so it has to run in the workers: remove rollouts.service")

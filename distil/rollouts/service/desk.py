@@ -1,8 +1,8 @@
-"""The desk: questions of many askers in, batches to the expert out, each answer to who asked, and into the ledger.
+"""The desk: collects questions of many clients into batches for the expert, returns the answers, and keeps them in the ledger.
 
-Free of Ray: an expert's actor is a function here, called in a thread. A call that fails is repeated after a pause; one that
-keeps failing leaves its rows unanswered, and until a call succeeds again others are tried once only, so that nobody waits long
-for an expert that is down.
+It does not use Ray: an expert's actor is a function here, called in a thread. A failed call is retried after a pause. A call
+that keeps failing leaves its rows unanswered. Until a call succeeds again, other calls are tried only once, so that no client
+waits long for an expert that is down.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Call = Callable[[Observations], Labels]
 
 @dataclass(eq=False)
 class _Chunk:
-    """Rows of one question that nobody had asked before."""
+    """Rows of one question that were not asked before."""
 
     observations: Mapping[str, Array]
     keys: list[bytes]
@@ -44,19 +44,19 @@ _Part = tuple[_Chunk, int, int]  # rows [start, end) of a chunk
 
 @dataclass(kw_only=True)
 class Account:
-    """What was asked, and what came of it. Counts, since the desk opened."""
+    """Counts of questions and answers since the desk opened."""
 
     calls: int = 0
     failures: int = 0  # calls that raised or took too long
-    labels: int = 0  # observations that the expert answered: what is paid for
-    repeated: int = 0  # observations that were asked for again, and answered from memory
+    labels: int = 0  # observations that the expert answered: these cost
+    repeated: int = 0  # observations that were asked again, and answered from memory
     given_up: int = 0  # observations without an answer after all retries
     expert_s: float = 0.0  # inside successful calls, summed over lanes
     error: str = ""  # of the last failure
 
 
 class Ticket:
-    """A question that was handed in."""
+    """A submitted question."""
 
     def __init__(self, labels: Labels, parts: Sequence[tuple[NDArray[np.int64], _Chunk, NDArray[np.int64]]]) -> None:
         self._labels, self._parts = labels, parts
@@ -67,10 +67,10 @@ class Ticket:
         return [chunk.done for _, chunk, _ in self._parts]
 
     def result(self) -> Labels:
-        """Return the answers [N], once all futures are done; the mask is False where there is none.
+        """Return the answers [N] once all futures are done; the mask is False where there is none.
 
         Raises:
-            RunError: the expert answers with what can't be actions at all; the disk is full.
+            RunError: the expert's answers have the wrong shape or type; the disk is full.
         """
         for rows, chunk, theirs in self._parts:
             chunk.done.result()
@@ -79,12 +79,12 @@ class Ticket:
 
 
 class Desk:
-    """Batches, remembers, retries. Thread-safe.
+    """Batches questions, remembers answers, retries failed calls. Thread-safe.
 
     Args:
-        lanes: functions to the expert; each is called by one thread at a time. Those beyond `slots` are for calls that are
-            ready when another one ends: they take full batches only, so that others can fill up meanwhile.
-        slots: calls that the expert works on at a time; None: as many as there are lanes.
+        lanes: functions that call the expert; each is called by one thread at a time. Lanes beyond `slots` prepare the next
+            calls: they take full batches only, so that other batches can fill meanwhile.
+        slots: calls that the expert works on at a time; None: the number of lanes.
         action: the action space.
         config: sizes, times and limits.
         ledger: where labels are kept; None: only in memory.
@@ -116,7 +116,7 @@ class Desk:
             thread.start()
 
     def submit(self, observations: Observations) -> Ticket:
-        """Hand in a question: leaves [N, ...]. What is known or under way isn't asked again."""
+        """Submit a question: leaves [N, ...]. Rows that are known or already submitted are not asked again."""
         keys = row_keys(observations)
         labels = empty(self._leaf, len(keys))
         parts = []
@@ -139,13 +139,13 @@ class Desk:
         return Ticket(labels, parts)
 
     def ask(self, observations: Observations) -> Labels:
-        """Hand in a question and wait for the answers."""
+        """Submit a question and wait for the answers."""
         ticket = self.submit(observations)
         wait(ticket.futures)
         return ticket.result()
 
     def close(self) -> None:
-        """Give up what is waiting, and end the threads once their calls are over."""
+        """Give up waiting questions, and end the threads after their current calls."""
         with self._changed:
             self._closed = True
             for chunk, _ in self._queue:
@@ -159,7 +159,7 @@ class Desk:
     def _enqueue(
         self, observations: Observations, keys: list[bytes], missing: NDArray[np.int64], new: dict[bytes, int]
     ) -> tuple[NDArray[np.int64], _Chunk, NDArray[np.int64]]:
-        """Put new rows in the queue; return the question's rows that wait for them, and theirs in the chunk."""
+        """Put new rows in the queue; return the question's rows that wait for them, the chunk, and its matching rows."""
         chosen = np.fromiter(new.values(), np.int64, len(new))
         chunk = _Chunk(
             observations={name: values[chosen] for name, values in observations.items()},
@@ -179,7 +179,7 @@ class Desk:
         return np.array(rows), chunk, np.array([places[keys[row]][1] for row in rows])
 
     def _serve(self, call: Call) -> None:
-        """One lane's life."""
+        """Run one lane until the desk is closed."""
         while (parts := self._take()) is not None:
             try:
                 self._give(parts, self._answer(call, parts))
@@ -190,7 +190,7 @@ class Desk:
                 self._changed.notify_all()
 
     def _take(self) -> list[_Part] | None:
-        """Return the next batch: as soon as it is full, or its oldest row has waited long enough. None: closed."""
+        """Return the next batch once it is full or its oldest row has waited long enough; None: the desk is closed."""
         with self._changed:
             while True:
                 if self._closed:
@@ -218,7 +218,7 @@ class Desk:
         return parts
 
     def _answer(self, call: Call, parts: Sequence[_Part]) -> Labels | None:
-        """Return the expert's answers, after as many tries as it takes; None: all failed. Faulty answers are raised."""
+        """Return the expert's answers, with retries; None: all tries failed. Invalid answers raise."""
         names = parts[0][0].observations
         batch = {name: np.concatenate([c.observations[name][a:b] for c, a, b in parts]) for name in names}
         tries = 1 if self._is_down else 1 + self._config.retries
@@ -262,7 +262,7 @@ class Desk:
                 self._changed.wait(left_s)
 
     def _give(self, parts: Sequence[_Part], labels: Labels | None) -> None:
-        """Keep answers, then hand them to who asked; RunError if they can't be kept."""
+        """Keep answers, then return them to the clients; RunError if they can't be kept."""
         keys = [key for chunk, start, end in parts for key in chunk.keys[start:end]]
         with self._changed:
             if labels is not None and self._ledger is not None:

@@ -1,7 +1,7 @@
-"""Labels by observation: in memory, and on disk as they come, so that none is paid for twice.
+"""Labels by observation: in memory, and on disk as they arrive, so that none is paid for twice.
 
-A file is a line of JSON (what an action looks like) and records of one size: key, whether there is an answer, action. A
-torn last record is ignored. Each process writes a file of its own and reads those of all.
+A file is a line of JSON (the action's shape and type) and records of one size: key, whether there is an answer, action. An
+incomplete last record is ignored. Each process writes its own file and reads the files of all.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FIRST_ROWS = 1024
 
 
 def row_keys(observations: Observations) -> list[bytes]:
-    """Return the identity of each of N observations: the xxh3-128 of its bytes, leaf after leaf by name."""
+    """Return the identity of each of N observations: the xxh3-128 of its bytes, leaves in the order of their names."""
     columns = [np.ascontiguousarray(observations[name]) for name in sorted(observations)]
     flat = [column.reshape(len(column), -1).view(np.uint8) for column in columns]
     joined = flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)
@@ -37,7 +37,7 @@ def row_keys(observations: Observations) -> list[bytes]:
 
 
 class Memory:
-    """Labels by key: the newest `limit` at least, at most twice as many."""
+    """Labels by key: keeps at least the newest `limit`, and at most twice that number."""
 
     def __init__(self, action: Leaf, limit: int) -> None:
         self._leaf, self._limit = action, limit
@@ -47,7 +47,7 @@ class Memory:
         return len(self._new.rows) + len(self._old.rows)
 
     def get(self, keys: Sequence[bytes], labels: Labels) -> NDArray[np.int64]:
-        """Write what is known into `labels` [N]; return the rows that aren't known."""
+        """Write known labels into `labels` [N]; return the rows that are not known."""
         found = np.fromiter((self._new.rows.get(key, -1) for key in keys), np.int64, len(keys))
         self._new.copy(found, labels)
         missing = np.flatnonzero(found < 0)
@@ -90,7 +90,7 @@ class Ledger:
     """The files of one expert's labels in a folder.
 
     Args:
-        folder: made if needed.
+        folder: created if needed.
         action: the action space.
     """
 
@@ -102,7 +102,7 @@ class Ledger:
         self._file: int | None = None
 
     def read_into(self, memory: Memory) -> int:
-        """Remember all labels on disk; return how many records there are. Files of other actions are left alone."""
+        """Load all labels on disk into memory; return the number of records. Files of other action spaces are skipped."""
         num = 0
         for path in sorted(self._folder.glob("*.labels")):
             data = path.read_bytes()
@@ -116,7 +116,7 @@ class Ledger:
         return num
 
     def append(self, keys: Sequence[bytes], labels: Labels) -> None:
-        """Write labels [N]; a kill of this process does not lose them. RunError if the disk refuses."""
+        """Write labels [N]; they survive a kill of this process. RunError if they can't be written."""
         records = np.zeros(len(keys), self._record)
         records["key"] = np.frombuffer(b"".join(keys), f"V{_KEY_BYTES}")
         records["mask"], records["action"] = labels.mask, labels.actions
@@ -129,7 +129,7 @@ class Ledger:
                 write_all(self._file, self._header)
             write_all(self._file, records.tobytes())
         except OSError as error:
-            self.close()  # later labels must not follow a torn record: they get a file of their own
+            self.close()  # later labels must not follow an incomplete record: they get a new file
             fix = "free some space, or set rollouts.service.keep=false"
             raise RunError(f"{self._folder}: cannot keep labels there: {error.strerror}; {fix}") from None
 
@@ -137,12 +137,12 @@ class Ledger:
         """Flush the file to disk and close it."""
         file, self._file = self._file, None
         if file is not None:
-            with suppress(OSError):  # what was written is kept by the system even so
+            with suppress(OSError):  # the system keeps what was written
                 os.fsync(file)
             os.close(file)
 
 
 def empty(action: Leaf, num: int) -> Labels:
-    """Return `num` labels that say nothing, to be written into."""
+    """Return `num` empty labels, to be written into."""
     actions: Array = np.zeros((num, *action.shape), action.dtype)
     return Labels(actions=actions, mask=np.zeros(num, np.bool_))

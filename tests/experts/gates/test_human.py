@@ -77,16 +77,16 @@ def test_where_it_does_not_act_its_answer_means_nothing():
     assert chosen(CHOICE, human, np.array([1, 1])).expert_acts.tolist() == [False, True]
 
 
-def test_lists_will_do_and_nothing_will_not():
+def test_an_answer_may_hold_lists_but_not_be_missing():
     choice = chosen(CHOICE, Told(actions=[1, 3], mask=[False, True]), np.array([1, 1]))
     assert choice.labels.actions[1] == 3
     human = Told()
     human.intervene = lambda observations, actions: None
-    with pytest.raises(RunError, match=r"the intervener returned NoneType, required: distil\.types\.Labels"):
+    with pytest.raises(RunError, match=r"the intervener returned NoneType, expected distil\.types\.Labels"):
         chosen(CHOICE, human, np.array([1, 1]))
 
 
-def test_ones_own_is_made_in_the_worker_with_its_kwargs():
+def test_an_imported_intervener_is_made_with_its_kwargs():
     made = ImportIntervenerConfig(target="gatebed:Rescuer", kwargs={"angle": 0.5}).build(3, leaf(gym.spaces.Discrete(2)))
     assert (made.angle, len(made.steps)) == (0.5, 3)
 

@@ -45,7 +45,7 @@ def answer(keyboard):
     return labels.actions[0].tolist() if labels.mask[0] else None
 
 
-def test_of_choices_the_first_key_that_is_down(pressed):
+def test_among_discrete_actions_the_first_key_that_is_down_counts(pressed):
     keyboard = human(DISCRETE, CHOICE)
     assert answer(keyboard) is None
     for held, action in [(["space"], 2), (["d", "left"], 1), (["d"], 3), (["a"], None), ([], None)]:
@@ -58,7 +58,7 @@ def test_of_choices_the_first_key_that_is_down(pressed):
     assert labels.actions.dtype == np.int64
 
 
-def test_of_numbers_the_sum(pressed):
+def test_in_a_box_the_actions_of_keys_are_added(pressed):
     keyboard = human(CONTINUOUS, BOX)
     for held, action in [(["left"], [-1.5, 0]), (["left", "up"], [-1.5, 4]), (["left", "right"], [0, 0]), ([], None)]:
         pressed(*held)

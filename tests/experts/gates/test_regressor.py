@@ -40,7 +40,7 @@ def test_it_finds_the_number_that_is_expected_at_an_observation():
     assert abs(found[seen < -20].mean() - 0.25) < 0.1
 
 
-def test_it_stays_between_nothing_and_the_most(monkeypatch):
+def test_predictions_stay_between_zero_and_the_largest_number(monkeypatch):
     """A number beyond counts as the most: it doesn't outweigh the others."""
     monkeypatch.setattr(regressor, "_NUM_STEPS", 200)
     high, coin = rows()[:, 0] > -10, np.random.default_rng(1).random(600) < 0.5

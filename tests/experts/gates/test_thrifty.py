@@ -84,7 +84,7 @@ def test_outcomes_of_one_kind_tell_nothing_about_risk(tmp_path, fitted, end, dis
     assert plan.enter[0].predictor is None
 
 
-def test_thrifty_gives_back_at_the_mean_discrepancy_unless_it_is_told(tmp_path):
+def test_thrifty_gives_back_at_the_mean_discrepancy_by_default(tmp_path):
     ref = policy(ensemble=2)
     blank = snapshot(tmp_path / "blank", episode(0, 8))
     labels = off_by(np.arange(8) / 8, blank, ref)

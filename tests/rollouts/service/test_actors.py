@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ def fleets(ray_session):
         fleet.close()
 
 
-def test_only_the_rows_that_are_wanted_are_asked(services, tmp_path):
+def test_only_the_requested_rows_are_asked(services, tmp_path):
     expert = Unreliable(tmp_path / "notes")
     served, service = services(expert)
     labels = label(served, rows(0, 1, 2, 3), rows=np.array([False, True, False, True]))
@@ -104,8 +105,15 @@ def test_an_expert_for_other_actions_ends_the_run_at_once(services):
 
 @pytest.mark.parametrize("expert", [CountingExpert(), PeekingExpert()])
 def test_experts_that_need_more_than_observations_are_refused_before_anything_starts(expert):
-    with pytest.raises(InputError, match=r"expert counting: .*: take rollouts\.service out"):
+    with pytest.raises(InputError, match=r"expert counting: .*: remove rollouts\.service"):
         Fleet(env=ENV, spec=SPEC, config=RolloutConfig(service=ServiceConfig()), team=team_of(expert))
+
+
+def test_an_expert_that_cannot_be_sent_is_named_in_one_line(services):
+    expert = Unreliable()
+    expert.lock = threading.Lock()
+    with pytest.raises(InputError, match=r"^expert unreliable: can't be sent to its service: [^\n]*; remove rollouts\.service$"):
+        services(expert)
 
 
 def policy():
@@ -136,7 +144,7 @@ def test_a_round_gets_all_labels_from_an_unreliable_expert_each_paid_once(fleets
     assert report.metrics["expert/labels"] == expert.paid()
 
 
-def test_steps_that_the_expert_owes_are_stored_and_asked_for_once_more(fleets, tmp_path):
+def test_unlabelled_steps_are_stored_and_asked_again(fleets, tmp_path):
     """An expert that is down stalls nobody and loses no step."""
     expert = Unreliable(tmp_path / "notes", dict.fromkeys(range(3), "raise"))
     fleet = fleets(expert, workers=1, retries=1, max_batch=1000)
@@ -161,7 +169,7 @@ def test_an_expert_that_stays_down_ends_the_run_and_a_second_try_finds_the_steps
     assert labels.sum() == data.snapshot().num_transitions == well.paid()
 
 
-def test_who_demonstrates_is_asked_for_the_steps_that_are_played_only(fleets, tmp_path):
+def test_a_demonstrating_expert_is_asked_about_live_steps_only(fleets, tmp_path):
     expert = Unreliable(tmp_path / "notes")
     fleet = fleets(expert, workers=1)
     data = store(tmp_path / "data")
@@ -169,7 +177,7 @@ def test_who_demonstrates_is_asked_for_the_steps_that_are_played_only(fleets, tm
     assert expert.paid() == data.snapshot().num_transitions == data.snapshot().episodes.num_labelled.sum()
 
 
-def test_an_expert_that_has_no_room_is_told(services, tmp_path):
+def test_an_expert_that_cannot_be_placed_is_named(services, tmp_path):
     served, _ = services(Unreliable(tmp_path / "notes"), start_timeout_s=0.5, num_gpus=1)
     wanted = (
         r"served expert: not started in 0 s; at least 1 needed with 0.1 CPU and 1 GPU each, .* 0 GPU \(0 free\): .*num_gpus"

@@ -53,7 +53,7 @@ def rows(*numbers):
     return {"obs": np.array(numbers, np.float32)[:, None]}
 
 
-def test_answers_go_to_who_asked(desks):
+def test_answers_go_to_the_client_that_asked(desks):
     """CORRECTNESS 12: many askers at once, batches of any cut."""
     expert = Doubler()
     desk = desks(expert, lanes=3, max_batch=7)
@@ -70,7 +70,7 @@ def test_answers_go_to_who_asked(desks):
     assert desk.account.calls == len(expert.batches)
 
 
-def test_questions_of_several_askers_share_a_batch(desks):
+def test_questions_of_several_clients_share_a_batch(desks):
     expert = Doubler()
     expert.gate.clear()
     desk = desks(expert, max_batch=100)
@@ -170,7 +170,7 @@ def test_pauses_double(desks, monkeypatch):
     assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 10.0]
 
 
-def test_closing_lets_nobody_wait(desks):
+def test_closing_answers_waiting_questions(desks):
     desk = desks(Doubler(), max_batch=10, max_wait_s=LONG_S)
     ticket = desk.submit(rows(1))
     desk.close()

@@ -80,7 +80,7 @@ def test_labels_of_other_actions_are_not_read(tmp_path):
     assert Ledger(tmp_path, CHOICE).read_into(Memory(CHOICE, 10)) == 1
 
 
-def test_a_disk_that_refuses_is_named(tmp_path):
+def test_a_disk_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=r"file.*: cannot keep labels there: .*; free some space, or set .*keep=false"):
         Ledger(tmp_path / "file", BOX).append(keys(1), labels(1))
