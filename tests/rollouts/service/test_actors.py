@@ -110,9 +110,11 @@ def test_experts_that_need_more_than_observations_are_refused_before_anything_st
 
 
 def test_an_expert_that_cannot_be_sent_is_named_in_one_line(services):
-    expert = Unreliable()
+    expert = Unreliable("notes")
     expert.lock = threading.Lock()
-    with pytest.raises(InputError, match=r"^expert unreliable: can't be sent to its service: [^\n]*; remove rollouts\.service$"):
+    with pytest.raises(
+        InputError, match=r"^expert unreliable: can't be sent to its service: [^\n]*; remove rollouts\.service$"
+    ):
         services(expert)
 
 
