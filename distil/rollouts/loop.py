@@ -221,7 +221,7 @@ class _Loop:
             return json.dumps(kept, default=_plain)
         except (TypeError, ValueError, RecursionError) as error:
             where = f"environment {self._spec.name} at {self._where(slot)}"
-            text = f"{where}: an info among {', '.join(kept)} can't be written as JSON: {error}; remove it from rollouts.infos"
+            text = f"{where}: info {', '.join(kept)} can't be written as JSON: {error}; remove it from rollouts.infos"
             raise RunError(text) from None
 
     def _finish(self, slot: int, result: StepResult) -> Finished:

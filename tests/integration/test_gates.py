@@ -357,9 +357,9 @@ def test_bad_input_is_refused_before_anything_starts(changes, words):
     assert not Path("runs").exists()
 
 
-def test_a_failure_that_nobody_tells_of_is_bad_input():
+def test_a_failure_that_the_environment_does_not_report_is_bad_input():
     """Known after the first round only: whether episodes say what succeeds."""
     gate = {"algorithm.gate": {"kind": "thrifty", "failure": "unsuccessful"}, "policy.ensemble": 2}
-    with pytest.raises(InputError, match=r"failure=unsuccessful: the environment doesn't say"):
+    with pytest.raises(InputError, match=r"failure=unsuccessful: the environment does not report success"):
         run(**gate)
     assert snapshot().num_episodes == 1  # the demonstration is kept

@@ -222,7 +222,7 @@ def test_an_agent_that_knows_the_row_names_one_seed():
 @pytest.mark.parametrize(
     ("actions", "words"),
     [
-        (np.zeros(2, np.int64), r"shape \(2,\), wanted \(3,\)"),
+        (np.zeros(2, np.int64), r"shape \(2,\), expected \(3,\)"),
         (np.array([1.0, np.nan, 1.0]), "NaN in its action at seed 1 step 0"),
     ],
 )
@@ -239,14 +239,14 @@ def test_stop_drops_what_is_under_way():
 
 def test_endless_episodes_are_found(monkeypatch):
     monkeypatch.setattr(loop, "ENDLESS", 50)
-    with pytest.raises(RunError, match=r"hasn't ended its episode at seed 0 step 50: .* set env.max_episode_steps"):
+    with pytest.raises(RunError, match=r"has not ended its episode at seed 0 step 50: .* set env.max_episode_steps"):
         run([0], num=1, lengths=[10**9])
 
 
 def test_an_info_that_is_not_json_is_named(monkeypatch):
     monkeypatch.setattr(Odd, "changes", {"info": {"map": {(1, 2): 3}}})
     with pytest.raises(
-        RunError, match=r"testbed:Odd at seed 4 step 2: an info of map is no JSON: keys must be .*rollouts\.infos"
+        RunError, match=r"testbed:Odd at seed 4 step 2: info map can.t be written as JSON: keys must be .*rollouts\.infos"
     ):
         run([4], actor=RandomAgent(describe(ODD).action.leaf), target="Odd", record=Record(infos=("map",)))
 
