@@ -1,6 +1,27 @@
 """What a user may get wrong: each class has one fault, which its name says."""
 
 from distil.objectives.gradient import GradientObjective
+from distil.plans import Round, UpdatePlan
+
+
+class AlgorithmWithoutNextRound:
+    def __init__(self, budget):
+        self.budget = budget
+
+
+class AlgorithmThatRaises(AlgorithmWithoutNextRound):
+    def next_round(self, last):
+        return Round(index=last.index)
+
+
+class AlgorithmOfOtherType(AlgorithmWithoutNextRound):
+    def next_round(self, last):
+        return UpdatePlan(num_steps=1)
+
+
+class AlgorithmOfOtherArguments:
+    def next_round(self, last):
+        return None
 
 
 class ObjectiveWithoutLoss(GradientObjective):

@@ -15,6 +15,13 @@ from distil.cli.main import main
 
 HERE = Path(__file__).parent
 FAULTS = {
+    "algorithm": {
+        "AlgorithmWithoutNextRound": "has no method next_round",
+        "AlgorithmThatRaises": "next_round failed: AttributeError: 'NoneType' object has no attribute 'index'",
+        "AlgorithmOfOtherType": "next_round returned a UpdatePlan, not a distil.plans.Round",
+        "AlgorithmOfOtherArguments": "TypeError",
+        "Algorithm": "broken has no 'Algorithm'",
+    },
     "algorithm.objective": {
         "ObjectiveWithoutLoss": "has no method 'loss'",
         "ObjectiveWithoutBase": "has no 'needs'",
@@ -55,6 +62,7 @@ def test_a_run_of_the_users_own_parts(package: Path) -> None:
     assert done.returncode == 0, done.stderr
     run = distil.open_run(package.with_name("here") / "runs/recipe-001")
     assert run.metrics["eval/normalised"] > 0.9
+    assert [report.spent.demonstrations for report in run.reports] == [3, 6, 10]
 
 
 @pytest.mark.parametrize(("part", "name"), [(part, name) for part, names in FAULTS.items() for name in names])
