@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from distil.heads.base import Context, DensityHead, HeadLoss
+from distil.nn.losses import categorical_log_prob
 from distil.nn.mlp import linear
 from distil.spaces import Leaf
 
@@ -39,8 +40,7 @@ class CategoricalHead(DensityHead):
 
     def log_prob(self, context: Context, actions_BTA: Tensor) -> Tensor:
         """Return the log probability of the choices (int64, from 0 on), summed over the factors: [B, T]."""
-        log_p_BTAN = self._logits(context).log_softmax(-1)
-        return log_p_BTAN.gather(-1, actions_BTA.unsqueeze(-1)).squeeze(-1).sum(-1)
+        return categorical_log_prob(self._logits(context), actions_BTA)
 
     def point(self, context: Context) -> Tensor:
         """Return the likeliest choice of each factor, [B, T, A] int64."""

@@ -9,10 +9,10 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import l1_loss, mse_loss
 
 from distil.heads.base import Context, Head, HeadLoss
 from distil.heads.config import DeterministicConfig
+from distil.nn.losses import absolute_error, squared_error
 from distil.nn.mlp import linear
 from distil.spaces import Leaf
 
@@ -25,15 +25,14 @@ class DeterministicHead(Head):
     ) -> None:
         super().__init__()
         self._shape = (chunk, math.prod(action.shape))
-        self._squared = config.loss == "mse"
+        self._error = squared_error if config.loss == "mse" else absolute_error
         self.linear = linear(context_dim, math.prod(self._shape), generator)
 
     def loss(
         self, context: Context, actions_BTA: Tensor, is_pad_BT: Tensor, *, generator: torch.Generator | None = None
     ) -> HeadLoss:
         """Return the squared (or absolute) error, mean over the action's dimensions: [B, T]."""
-        distance = mse_loss if self._squared else l1_loss
-        return HeadLoss(loss_BT=distance(self.point(context), actions_BTA, reduction="none").mean(-1))
+        return HeadLoss(loss_BT=self._error(self.point(context), actions_BTA))
 
     def point(self, context: Context) -> Tensor:
         """Return the action, [B, T, A] in [-1, 1]."""

@@ -12,10 +12,10 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from distil.heads.base import Context, DensityHead, HeadLoss
 from distil.heads.config import GaussianConfig
+from distil.nn.losses import squashed_gaussian_log_prob
 from distil.nn.mlp import linear
 from distil.spaces import Leaf
 
@@ -45,11 +45,7 @@ class GaussianHead(DensityHead):
         """Return the log density of `actions_BTA` in (-1, 1), summed over A: [B, T]."""
         mean_BTA, log_std_BTA = self._moments(context)
         u_BTA = actions_BTA.clamp(-_INSIDE, _INSIDE).atanh()
-        z_BTA = (u_BTA - mean_BTA) * (-log_std_BTA).exp()
-        normal_BTA = -0.5 * z_BTA.square() - log_std_BTA - 0.5 * math.log(2 * math.pi)
-        # log(1 - tanh(u)^2), in the form that doesn't cancel for large |u|
-        squash_BTA = 2 * (math.log(2) - u_BTA - softplus(-2 * u_BTA))
-        return (normal_BTA - squash_BTA).sum(-1)
+        return squashed_gaussian_log_prob(mean_BTA, log_std_BTA, u_BTA)
 
     def point(self, context: Context) -> Tensor:
         """Return tanh(mean), the median of each dimension: [B, T, A] in [-1, 1]."""

@@ -21,7 +21,7 @@ from distil.objectives.ema import Average
 from distil.objectives.optimiser_config import OptimiserConfig, learning_rate
 from distil.objectives.ranks import ALONE, Ranks
 from distil.objectives.statistics import fit_policy
-from distil.policies.policy import Policy
+from distil.policies.policy import Policy, PolicyLoss
 from distil.store.moments import Moments
 from distil.store.order import SampleSource
 from distil.store.windows import WindowOptions
@@ -31,7 +31,7 @@ _PARALLEL = inspect.signature(nn.parallel.DistributedDataParallel).parameters
 # Statistics are frozen and equal on all ranks: nothing to send each step. Newer versions of torch renamed the argument.
 _OPTIONS: dict[str, Any] = {"forward_sync_buffers" if "forward_sync_buffers" in _PARALLEL else "broadcast_buffers": False}
 
-LossFunction = Callable[[Policy, Mapping[str, Batch], torch.Generator], Tensor]
+LossFunction = Callable[[Policy, Mapping[str, Batch], torch.Generator], PolicyLoss]
 
 
 class _Loss(nn.Module):
@@ -41,7 +41,7 @@ class _Loss(nn.Module):
         super().__init__()
         self.policy, self._loss = policy, loss
 
-    def forward(self, batches: Mapping[str, Batch], generator: torch.Generator) -> Tensor:
+    def forward(self, batches: Mapping[str, Batch], generator: torch.Generator) -> PolicyLoss:
         return self._loss(self.policy, batches, generator)
 
 
@@ -88,8 +88,12 @@ class GradientObjective(ABC):
         config = self.policy.config
         return {DEMOS: {"obs_horizon": config.obs_horizon, "chunk": config.chunk}}
 
-    def _loss_module(self) -> Callable[[Mapping[str, Batch], torch.Generator], Tensor]:
-        module: nn.Module = _Loss(self.policy, self.loss)
+    def losses(self, policy: Policy, batches: Mapping[str, Batch], generator: torch.Generator) -> PolicyLoss:
+        """Return `loss`, with scalars to report as metrics; a subclass that has some overrides it."""
+        return PolicyLoss(loss_B=self.loss(policy, batches, generator), extras={})
+
+    def _loss_module(self) -> Callable[[Mapping[str, Batch], torch.Generator], PolicyLoss]:
+        module: nn.Module = _Loss(self.policy, self.losses)
         if self._config.compile:
             module.compile()
         if self._ranks.world_size > 1:
@@ -145,19 +149,21 @@ class GradientObjective(ABC):
         """Take one gradient step on this rank's slices of the global batches.
 
         Returns:
-            `loss`, whose mean over the ranks is the global batch's, and with clipping `grad_norm` before it; scalars that were
-            not waited for.
+            `loss`, whose mean over the ranks is the global batch's, with clipping `grad_norm` before it, and the extras of
+            `losses`; scalars that were not waited for.
         """
         self.learning_rate = learning_rate(self._config, self._step, self._num_steps)
         weights_B = next(iter(batches.values())).weights
-        loss = weighted_mean(self._loss(batches, self._generator), weights_B, self._ranks.world_size)
+        found = self._loss(batches, self._generator)
+        loss = weighted_mean(found.loss_B, weights_B, self._ranks.world_size)
         self._adamw.zero_grad()
         torch.autograd.backward(loss)
         norm = self._adamw.step(self.learning_rate)
         if self._average is not None:
             self._average.update(self._weights)
         self._step += 1
-        return {"loss": loss.detach()} if norm is None else {"loss": loss.detach(), "grad_norm": norm}
+        figures = {"loss": loss.detach()} if norm is None else {"loss": loss.detach(), "grad_norm": norm}
+        return {**figures, **found.extras} if found.extras else figures
 
     def validate(self, policy: Policy, batch: Batch, generator: torch.Generator) -> Tensor:
         """Return the loss of each held-out sample, [B]."""

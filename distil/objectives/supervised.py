@@ -12,7 +12,7 @@ from torch import Tensor
 
 from distil.objectives.base import DEMOS
 from distil.objectives.gradient import GradientObjective
-from distil.policies.policy import Policy
+from distil.policies.policy import Policy, PolicyLoss
 from distil.types import Batch
 
 
@@ -22,3 +22,7 @@ class Supervised(GradientObjective):
     def loss(self, policy: Policy, batches: Mapping[str, Batch], generator: torch.Generator) -> Tensor:
         """Return the policy's loss of each window, [B]."""
         return policy.loss(batches[DEMOS], generator=generator)
+
+    def losses(self, policy: Policy, batches: Mapping[str, Batch], generator: torch.Generator) -> PolicyLoss:
+        """Return the policy's loss of each window, with its heads' figures."""
+        return policy.losses(batches[DEMOS], generator=generator)

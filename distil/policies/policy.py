@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from distil.errors import InputError
 from distil.heads.base import Head, HeadLoss
+from distil.nn.losses import masked_mean
 from distil.policies.action_scaling import Actions
 from distil.policies.config import PolicyConfig
 from distil.policies.encoder import Encoder
@@ -167,7 +168,7 @@ class Policy(nn.Module):
         ]
         losses = [each.loss_BT for each in found]
         loss_BT = torch.stack(losses).mean(0) if self.members else losses[0]
-        loss_B = _mean_over_steps(loss_BT, batch.is_pad)
+        loss_B = masked_mean(loss_BT, batch.is_pad)
         return PolicyLoss(loss_B=loss_B, extras=_figures(found, batch.is_pad) if found[0].extras else {})
 
     def plan(self, observations: Mapping[str, Tensor], noise_NK: Tensor | None) -> Tensor:
@@ -199,15 +200,6 @@ class Policy(nn.Module):
             raise InputError(
                 "the policy has no observation statistics: call fit_normaliser(columns) on the training data first"
             )
-
-
-def _mean_over_steps(loss_BT: Tensor, is_pad_BT: Tensor) -> Tensor:
-    """Return the mean over the steps that are no pads, [B]; 0 where all are."""
-    loss_BT = loss_BT.masked_fill(is_pad_BT, 0.0)
-    if loss_BT.shape[1] == 1:
-        return loss_BT.squeeze(1)
-    num_valid_B: Tensor = (~is_pad_BT).sum(1).clamp(min=1)
-    return loss_BT.sum(1) / num_valid_B
 
 
 def _figures(found: Sequence[HeadLoss], is_pad_BT: Tensor) -> dict[str, Tensor]:

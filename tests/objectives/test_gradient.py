@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -6,6 +7,7 @@ import torch
 from distil.objectives.optimiser_config import OptimiserConfig
 from distil.objectives.ranks import Ranks
 from distil.objectives.supervised import Supervised
+from distil.policies.policy import PolicyLoss
 
 
 def train(objective: Supervised, make_batch, steps: range, **kwargs) -> None:
@@ -199,10 +201,10 @@ def test_the_loss_s_randomness_comes_from_its_generator_alone(make_policy, make_
     for global_seed in (1, 2):
         policy = make_policy()
 
-        def loss(batch, *, generator, exact=policy.loss):
-            return exact(batch) + torch.rand(len(batch), generator=generator)
+        def losses(batch, *, generator, exact=policy.losses):
+            return PolicyLoss(loss_B=exact(batch).loss_B + torch.rand(len(batch), generator=generator), extras={})
 
-        policy.loss = loss
+        policy.losses = losses
         objective = Supervised(policy, OptimiserConfig())
         objective.begin(5)
         objective.reseed(5)
@@ -210,6 +212,15 @@ def test_the_loss_s_randomness_comes_from_its_generator_alone(make_policy, make_
             torch.manual_seed(global_seed)
             draws.append([float(objective.step({"demos": make_batch(0)})["loss"]) for _ in range(3)])
     assert draws[0] == draws[1]
+
+
+def test_the_heads_figures_are_reported(make_policy, make_batch):
+    policy = make_policy()
+    exact = policy.losses
+    policy.losses = lambda batch, **rest: replace(exact(batch, **rest), extras={"kl": torch.tensor(2.0)})
+    figures = Supervised(policy, OptimiserConfig()).step({"demos": make_batch()})
+    assert list(figures) == ["loss", "grad_norm", "kl"]
+    assert float(figures["kl"]) == 2
 
 
 @pytest.mark.slow
