@@ -1,6 +1,6 @@
 """What an algorithm decides, as data: the plans of a round, and the reports that it decides from.
 
-A plan is everything that its executor needs besides the run's fixed configuration, so it can be retried, shipped and stored.
+Together with the run's fixed configuration, a plan is all that its executor needs: it can be retried, sent and stored.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class CollectReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Spent:
-    """What a run has spent so far, over all of its rounds. Budgets are kept by these numbers."""
+    """What a run has spent so far, over all its rounds. Algorithms keep their budgets by these numbers."""
 
     demonstrations: int = 0  # episodes among the demonstrations in which no learned policy acted, stored ones included
     env_steps: int = 0  # of all episodes that the run has collected or was given, whatever store they are in
@@ -116,18 +116,18 @@ class Spent:
     given_expert_labels: int = 0  # of `expert_labels`: the same
     agent_episodes: int = 0  # collected into the agent's store
     agent_steps: int = 0  # of `env_steps`: in these episodes
-    expert_queries: int = 0  # steps that an expert was asked about, for whatever purpose
+    expert_queries: int = 0  # steps that an expert was asked about, for any purpose
     gradient_steps: int = 0
     wall_s: float = 0.0
 
     def metrics(self) -> dict[str, float]:
-        """Return `budget/*`; what only some runs have is left out where it is 0."""
+        """Return `budget/*`; zeros of what only some runs have are left out."""
         some = ("given_", "agent_")
         return {f"budget/{name}": value for name, value in asdict(self).items() if value or not name.startswith(some)}
 
     @classmethod
     def of_metrics(cls, metrics: Metrics) -> Spent:
-        """Return what `metrics` wrote; what is missing counts as 0."""
+        """Return the totals in metrics that `metrics` returned; a missing one is 0."""
         counts = {name: int(metrics.get(f"budget/{name}", 0)) for name in cls.__dataclass_fields__ if name != "wall_s"}
         return cls(**counts, wall_s=metrics.get("budget/wall_s", 0.0))
 
@@ -140,7 +140,7 @@ class RoundReport:
     snapshot: int | None  # version of the store that the round trained on; None: there are several stores
     policy_version: int
     spent: Spent = field(default_factory=Spent)
-    ahead: int = 0  # rounds after this one whose collection has begun
+    ahead: int = 0  # later rounds whose collection has started
     is_final: bool = False  # the policy was scored on the held-out episodes
     score: float | None = None  # on the tuning episodes, 0: a random policy, 1: the expert; None: not measured
     metrics: Metrics = field(default_factory=dict)

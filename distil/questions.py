@@ -1,4 +1,4 @@
-"""How many steps a run asks experts about besides the episodes that it collects: for the check and for the baselines."""
+"""How many steps a run asks experts about apart from collecting: for the check and for the baselines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from distil.session import Session
 
 
 class Questions:
-    """The counts of one run, kept in its journal. What a session knows already costs nothing."""
+    """The counts of one run, in its journal. A score that the session has already costs nothing."""
 
     def __init__(self, rundir: RunDir, session: Session) -> None:
         """Count what `session` asks for the run in `rundir`."""
@@ -18,7 +18,7 @@ class Questions:
 
     @contextmanager
     def counted(self, what: str, round_index: int) -> Iterator[None]:
-        """Count the steps that experts are asked about meanwhile as asked for `what`, also if the work fails later."""
+        """Count the steps that experts are asked about in the `with` block under `what`, even if the block fails."""
 
         def note(num: int) -> None:
             self._rundir.append("asked", round=round_index, what=what, num_queries=num)

@@ -1,7 +1,7 @@
-"""THE loop: an algorithm decides the next round, and this file has it carried out. Read this file first.
+"""THE loop: an algorithm decides the next round, and this file carries it out. Read this file first.
 
-A round collects episodes into the store, updates the policy on a snapshot of it, and evaluates the policy on other episodes.
-What is reported in the run's journal is durable: a run that was killed continues from there.
+A round collects episodes into a store, updates the policy on pinned snapshots, and evaluates the policy on other episodes.
+What the run's journal reports is durable: a run that was killed continues from there.
 
     config ─▶ algorithm.next_round(last) ─▶ Round(collect, update, evaluate)
                      ▲                          │ collector ─▶ store ─▶ snapshot ─▶ learner ─▶ policy ─▶ evaluation
@@ -11,32 +11,26 @@ What is reported in the run's journal is durable: a run that was killed continue
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import replace
 
 from distil.algorithms.base import Algorithm
-from distil.config import public
-from distil.learners import Learner, make_learner
-from distil.losscurve import LossCurve
+from distil.parts import Parts, assemble, tracked
 from distil.plans import CheckPlan, EvaluatePlan, Round, RoundReport, Spent, UpdatePlan
 from distil.policies.checkpoint import load_policy_ref, save_policy
 from distil.policies.spec import PolicyRef
-from distil.questions import Questions
 from distil.rollouts.video import record_video
 from distil.runconfig import RunConfig
-from distil.rundata import RunData, describe, open_data
+from distil.rundata import describe
 from distil.rundir import RunDir
 from distil.seeding import Purpose, episode_seeds
 from distil.session import Session
-from distil.store import StoreSpec
-from distil.tracking import Status, Tracker
-from distil.types import Progress, say
+from distil.tracking import Tracker
 
 
 def train(config: RunConfig, rundir: RunDir, session: Session) -> None:
-    """Run the algorithm to its end in the folder `rundir`, from wherever its journal says it is.
+    """Run the algorithm to its end in the folder `rundir`, from the last round that its journal reports.
 
     Raises:
         InputError: the configuration, the store and the environment don't fit; another process holds the run.
@@ -50,11 +44,11 @@ def train(config: RunConfig, rundir: RunDir, session: Session) -> None:
 def rounds(config: RunConfig, rundir: RunDir, session: Session, tracker: Tracker) -> Generator[RoundReport, None, None]:
     """Carry out the rounds that are left of a run, and yield each one's report once it is durable.
 
-    The caller holds the run's folder (`rundir.lock`) and has opened the tracker (`tracked`). It may stop early: to close the
-    generator ends what is running, and the run can be resumed.
+    The caller holds the run's folder (`rundir.lock`) and has opened the tracker (`tracked`). It may stop early: closing the
+    generator stops the run's processes, and the run can be resumed.
     """
     algorithm: Algorithm = config.algorithm.build(config.budget(session.spec.max_episode_steps))
-    with _assemble(config, rundir, session, tracker) as parts:
+    with assemble(config, rundir, session, tracker) as parts:
         last = next(reversed(rundir.reports()), None)
         started = time.perf_counter() - (last.spent.wall_s if last else 0.0)
         while (todo := algorithm.next_round(last)) is not None:
@@ -65,20 +59,6 @@ def rounds(config: RunConfig, rundir: RunDir, session: Session, tracker: Tracker
         _keep_results(parts)
         rundir.finish(last.metrics if last else {})
         parts.data.release()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parts:
-    """What carries out the rounds of one run."""
-
-    config: RunConfig
-    rundir: RunDir
-    session: Session
-    data: RunData
-    learner: Learner
-    tracker: Tracker
-    losses: LossCurve
-    questions: Questions
 
 
 def carry_out(todo: Round, parts: Parts, started: float) -> RoundReport:
@@ -107,7 +87,7 @@ def carry_out(todo: Round, parts: Parts, started: float) -> RoundReport:
 
 
 def _check(todo: Round, plan: CheckPlan, parts: Parts) -> dict[str, float]:
-    """Measure the expert, once a run."""
+    """Measure the expert, once a run; return metrics. RunError if it is not good enough to learn from."""
     known = parts.rundir.find("checked", todo.index)
     if known is not None:
         return dict(known["metrics"])
@@ -124,6 +104,7 @@ def _last_policy(todo: Round, parts: Parts) -> PolicyRef:
 
 
 def _update(todo: Round, plan: UpdatePlan, parts: Parts) -> dict[str, float]:
+    """Train on the plan's streams and keep the policy; return metrics."""
     streams = parts.data.streams(plan)
     datasets, num_episodes = describe(streams)
     for dataset in datasets:
@@ -138,7 +119,7 @@ def _update(todo: Round, plan: UpdatePlan, parts: Parts) -> dict[str, float]:
 
 
 def _evaluate(todo: Round, plan: EvaluatePlan, parts: Parts) -> tuple[dict[str, float], float | None]:
-    """Return the figures, and the score that the algorithm may decide by: that of the tuning episodes."""
+    """Return metrics, and the score that the algorithm may decide by: the tuning episodes' alone."""
     session, num = parts.session, plan.num_episodes
     purpose, prefix = (Purpose.EVALUATE, "eval") if plan.held_out else (Purpose.TUNE, "tune")
     with parts.questions.counted(prefix, todo.index):
@@ -180,63 +161,3 @@ def _keep_results(parts: Parts) -> None:
     if parts.config.evaluation.video and parts.config.env is not None:
         seed = episode_seeds(Purpose.EVALUATE, 1)[0]
         tracker.artifact(record_video(parts.config.env, parts.learner.policy, seed, rundir.path / "video.mp4"))
-
-
-def _make_learner(config: RunConfig, rundir: RunDir, session: Session, spec: StoreSpec, progress: Progress) -> Learner:
-    return make_learner(
-        config.learner,
-        config.policy,
-        spec,
-        rundir.checkpoints,
-        objective=config.algorithm.objective,
-        seed=config.seed,
-        resume=rundir.checkpoints.exists(),
-        progress=progress,
-        note=partial(say, session.progress),
-        start_timeout_s=config.rollouts.start_timeout_s,
-    )
-
-
-@contextmanager
-def _assemble(config: RunConfig, rundir: RunDir, session: Session, tracker: Tracker) -> Iterator[Parts]:
-    losses = LossCurve(report.metrics for report in rundir.reports())
-
-    def progress(what: str, done: int, total: int, /, **figures: float) -> None:
-        session.progress(what, done, total, **figures)
-        if what == "update" and figures and done < total:  # the report has the last step, which early stopping brings forward
-            step = losses.add(done, figures)
-            tracker.log({f"train/{name}": value for name, value in figures.items()}, step=step)
-
-    with closing(open_data(config, rundir, session)) as data:
-        if config.env is None:
-            say(session.progress, "no env is set: the policy is trained on the stored episodes, and can't be evaluated")
-        with closing(_make_learner(config, rundir, session, data.spec, progress)) as learner:
-            yield Parts(
-                config=config,
-                rundir=rundir,
-                session=session,
-                data=data,
-                learner=learner,
-                tracker=tracker,
-                losses=losses,
-                questions=Questions(rundir, session),
-            )
-
-
-@contextmanager
-def tracked(config: RunConfig, rundir: RunDir) -> Iterator[Tracker]:
-    """Open the run in the tracker, and close it with how it ended."""
-    tracker = config.tracking.build(config.name)
-    earlier = rundir.find("tracked", 0)
-    status: Status = "FAILED"
-    try:
-        run_id = tracker.start(rundir.name, public(config), run_id=earlier["run_id"] if earlier else None)
-        if earlier is None:
-            rundir.append("tracked", round=0, run_id=run_id)
-        yield tracker
-        status = "FINISHED"
-    except KeyboardInterrupt:
-        status = "KILLED"
-        raise
-    finally:
-        tracker.finish(status)

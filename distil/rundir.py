@@ -3,11 +3,11 @@
 runs/<name>-001/
   config.yaml      the resolved configuration: `distil train runs/<name>-001/config.yaml` repeats the run
   versions.json    Python, packages, git state
-  journal.jsonl    what is done and durable, one line each
+  journal.jsonl    one line for each thing that is done and durable
   checkpoints/     of the learner, inside a round
   policy/          the policy of the last reported round
-  policies/        those that rounds collected ahead are still played with
-  agent/           a store: what the run's own policies did in the newest rounds, for algorithms that learn from it
+  policies/        earlier policies, which act in rounds that are collected ahead
+  agent/           a store of the run's own policies' newest episodes, for algorithms that train on them
   results.json     the last report's metrics, once the run is finished
 """
 
@@ -221,7 +221,7 @@ def _is_of(file: Path, name: str, begins: str) -> bool:
 
 
 def versions() -> dict[str, Any]:
-    """Return what a run depends on besides its configuration: Python, packages, and the current folder's git state."""
+    """Return what a run depends on apart from its configuration: Python, packages, and the current folder's git state."""
     return {"python": sys.version.split()[0], "machine": platform.machine(), "packages": packages(), "git": _git_state()}
 
 

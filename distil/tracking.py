@@ -1,7 +1,7 @@
 """Experiment tracking: the four-method Tracker, MLflow behind it, and nothing behind it.
 
 MLflow is imported when a run starts, never before. Calls go through its client with explicit run ids, so no global active run
-exists and several trackers can live in one process. One process should write a database: sqlite makes rivals wait.
+exists and several trackers can live in one process. One process should write a database: SQLite serialises writers.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Tracker(Protocol):
             params: the resolved configuration; nested mappings become dotted keys.
             tags: free text by key; `PARENT_TAG` makes it a child of another run.
             dataset: what the run learns from, where that is known so early.
-            run_id: of a run to resume. Its parameters stay as they are. A run that the database no longer has is begun anew.
+            run_id: of a run to resume. Its parameters stay as they are. If the database no longer has it, a new run is started.
         """
 
     def log(self, metrics: Mapping[str, float], step: int, *, dataset: DatasetInfo | None = None) -> None:
@@ -145,7 +145,7 @@ class MLflowTracker:
     """One MLflow run. Metrics that come in quick succession are written together, at most a second late.
 
     Args:
-        uri: MLflow's tracking URI. With sqlite, artifacts go to the folder `mlartifacts` beside the database.
+        uri: MLflow's tracking URI. With sqlite, artifacts go to the folder `mlartifacts` next to the database.
         experiment: name of the experiment; made if it isn't there.
 
     Raises:
@@ -311,7 +311,7 @@ def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def _connect(uri: str) -> Any:
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # the user's runs are nobody else's business
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # no data about the user's runs leave the machine
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for results
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # a server that isn't there is told in seconds, not minutes
     from mlflow.tracking import MlflowClient
@@ -338,7 +338,7 @@ def _alone(uri: str) -> Iterator[None]:
 
 
 def _artifact_location(uri: str) -> str | None:
-    """Return where a new experiment's files go: beside a sqlite database; None: where the server puts them."""
+    """Return where a new experiment's files go: next to a SQLite database; None: where the server puts them."""
     database = _sqlite(uri)
     return None if database is None else (database.absolute().parent / "mlartifacts").as_uri()
 

@@ -1,6 +1,5 @@
 import json
 import shutil
-import sqlite3
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -346,19 +345,3 @@ def test_a_paid_expert_is_asked_for_demonstrations_and_labels_alone(tmp_path: Pa
     assert Store.open(tmp_path / "demos").snapshot().num_episodes == 5  # what the expert costs doesn't tell its episodes apart
     outcome = api.evaluate_run(tmp_path / "runs" / "run-002", episodes=2)
     assert list(outcome.results) == ["policy"]
-
-
-@pytest.mark.parametrize(("error", "status"), [(InputError("no GPU"), "FAILED"), (KeyboardInterrupt(), "KILLED")])
-def test_what_ends_a_run_before_its_first_round_is_its_status(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, status: str
-) -> None:
-    """The run stayed RUNNING in MLflow if the learner could not be made."""
-
-    def refuse(*_: object, **__: object) -> None:
-        raise error
-
-    monkeypatch.setattr(loop, "make_learner", refuse)
-    with pytest.raises(type(error)):
-        train(config(tmp_path, tracking={"uri": f"sqlite:///{tmp_path}/mlflow.db"}))
-    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
-        assert database.execute("SELECT status FROM runs").fetchall() == [(status,)]

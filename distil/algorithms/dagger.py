@@ -205,7 +205,7 @@ class Dagger:
         )
 
     def _ahead(self, index: int, spent: Mapping[str, int]) -> tuple[CollectPlan, ...]:
-        """Return the plans of the next rounds; what isn't reported yet counts as if each episode took all its steps."""
+        """Return the plans of the next rounds; an episode that isn't reported yet counts with its largest number of steps."""
         if index == 0:
             return ()  # no policy is trained yet
         plans, before = [], self._collection(index, spent)

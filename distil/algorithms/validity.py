@@ -67,7 +67,7 @@ def _faults_of_streams(update: UpdatePlan, collect: CollectPlan | None) -> Itera
 
 
 def _faults_of_means(todo: Round, budget: Budget) -> Iterator[str]:
-    """Yield what the round wants and the run's configuration has not."""
+    """Yield what the round needs and the run's configuration doesn't grant."""
     plans = _collections(todo)
     if not budget.has_env and (plans or todo.evaluate is not None):
         yield "it collects or evaluates, and there is no environment; set env.id"
@@ -83,7 +83,7 @@ def _faults_of_means(todo: Round, budget: Budget) -> Iterator[str]:
 
 
 def _faults_of_stores(todo: Round, budget: Budget, needs: Needs) -> Iterator[str]:
-    """Yield what the round's stores can't do."""
+    """Yield what can't be done with the run's stores."""
     plans = _collections(todo)
     if any(plan.into == "demos" for plan in plans) and budget.num_demonstrations is None and not needs.collects:
         yield 'it adds to the demonstrations; set algorithm.collects=true, or collect into="agent"'

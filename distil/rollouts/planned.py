@@ -1,4 +1,4 @@
-"""Collect plans as JSON, for the journal: a collection that was begun continues as it was planned."""
+"""Collect plans as JSON, for the journal: a collection that was started resumes with its original plan."""
 
 from __future__ import annotations
 

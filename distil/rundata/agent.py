@@ -1,9 +1,9 @@
-"""What the policies of a run did: a store in the run's folder, never among the demonstrations, with the newest rounds only.
+"""The episodes of a run's own policies: in a store of their own in the run's folder, the newest rounds only.
 
-    RUN/agent/   a store like others; each round that collects `into="agent"` adds its episodes, and removes those of the
-                 rounds that its plan does not keep
+    RUN/agent/   a store like any other. A round that collects `into="agent"` first removes the rounds that its plan doesn't
+                 keep, then adds its own episodes
 
-A round's episodes are removed while a later round is collected, whose report follows: no resumed update reads them any more.
+What a round removes was last read by an update whose report is durable, so a resumed run never misses it.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ class AgentEpisodes:
     """The episodes of a run's own policies.
 
     Args:
-        rundir: the run's; the store is its folder `agent`, made by the first round that collects into it.
+        rundir: of the run; the first round that collects creates the store `agent` in it.
         spec: of the store.
         collector: returns what collects into a store.
-        progress: told what users should know.
+        progress: shows messages.
     """
 
     def __init__(self, rundir: RunDir, spec: StoreSpec, collector: Callable[[Store], Collector], progress: Progress) -> None:
         self._rundir, self._spec, self._collector, self._progress = rundir, spec, collector, progress
 
     def collect(self, plan: CollectPlan, policy: PolicyRef) -> Metrics:
-        """Collect the episodes of a round, unless the journal says that they are there.
+        """Collect the episodes of a round, unless the journal has them.
 
         Raises:
             InputError, RunError: see `Collector.collect`.
@@ -79,7 +79,7 @@ class AgentEpisodes:
         return TrainingData(parts=(select(Store.open(self._rundir.agent), parse(wanted)),))
 
     def spent(self) -> Spent:
-        """Return what all rounds' episodes have cost, those that were removed included."""
+        """Return what the episodes of all rounds have cost, removed ones included."""
         lines = self._rundir.journal("agent")
         steps, labels, queries = (sum(line[name] for line in lines) for name in ("env_steps", "expert_labels", "num_queries"))
         return Spent(

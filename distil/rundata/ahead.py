@@ -15,9 +15,9 @@ Collect = Callable[[CollectPlan, PolicyRef, int], CollectReport]
 
 
 class Ahead:
-    """The collections that have begun and are not taken yet. They run one after another.
+    """Collections that have started and whose results are not used yet. They run one after another.
 
-    Before one begins, the journal says what it will be and whose policy plays, so that a resumed run does the same.
+    Before one starts, the journal gets its plan and the round whose policy acts, so that a resumed run repeats it exactly.
     """
 
     def __init__(self, rundir: RunDir, collect: Collect, stop: Callable[[], None]) -> None:
@@ -41,7 +41,7 @@ class Ahead:
         return sorted(self._running)
 
     def resume(self) -> None:
-        """After a kill: begin again what had begun."""
+        """After a kill: start again the collections that the journal plans and that did not end."""
         for line in self._rundir.journal("planned"):
             number, played = line["round"], line["policy_round"]
             if number not in self._running and self._rundir.find("collected", number) is None:
@@ -49,14 +49,14 @@ class Ahead:
                 self._begin(number, from_json(line["plan"]), policy, played + 1)
 
     def begin(self, todo: Round, policy: PolicyRef) -> None:
-        """Begin the plans `todo.ahead`, unless the journal has them already; `policy` is that of the round before."""
+        """Start the plans `todo.ahead`, unless the journal has them already; `policy` is the previous round's."""
         for number, plan in enumerate(todo.ahead, todo.index + 1):
             if self._rundir.find("planned", number) is None and self._rundir.find("collected", number) is None:
                 self._rundir.append("planned", round=number, plan=to_json(plan), policy_round=todo.index - 1)
                 self._begin(number, plan, policy, todo.index)
 
     def take(self, number: int) -> tuple[CollectPlan, CollectReport] | None:
-        """Wait for the collection of a round, and return its plan and what it brought; None if it has not begun."""
+        """Wait for the collection of a round, and return its plan and report; None if it was not started."""
         if number not in self._running:
             return None
         line = self._rundir.find("planned", number)
@@ -64,7 +64,7 @@ class Ahead:
         return from_json(line["plan"]), self._running.pop(number).result()
 
     def close(self) -> None:
-        """End what is running; its complete episodes are kept."""
+        """Stop the running collection; its complete episodes are kept."""
         self._thread.shutdown(wait=False, cancel_futures=True)
         if any(not future.done() for future in self._running.values()):
             self._stop()

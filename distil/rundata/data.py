@@ -1,4 +1,4 @@
-"""The data of a run: which store a round collects into, what the streams of its update draw from, and what it all has cost."""
+"""The data of a run: where a round's episodes go, what the streams of its update draw from, and what all episodes have cost."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from distil.tracking import DatasetInfo
 
 
 class RunData:
-    """Where the episodes of a run come from. All that an update reads is pinned: a resumed round reads what it read before."""
+    """The episodes of a run. Whatever an update reads is pinned: a resumed round reads the same."""
 
     def __init__(self, demos: Demos, agent: AgentEpisodes | None) -> None:
-        """Use the demonstrations, and what the run's own policies did; without an environment they do nothing."""
+        """Use the demonstrations and the episodes of the run's own policies (None: there is no environment)."""
         self._demos, self._agent = demos, agent
 
     @property
@@ -39,19 +39,19 @@ class RunData:
 
     @property
     def num_ahead(self) -> int:
-        """Number of later rounds whose collection has begun."""
+        """Number of later rounds whose collection has started."""
         return self._demos.num_ahead
 
     def collect(self, todo: Round, policy: PolicyRef) -> Metrics:
-        """Collect what the round wants, unless the journal says that it is there, then begin to collect ahead.
+        """Collect the round's episodes, unless the journal has them, then start to collect ahead.
 
         Args:
             todo: the round.
-            policy: the one that the round before ended with.
+            policy: the one that the previous round ended with.
         """
         if todo.collect is None or todo.collect.into == "demos":
             return self._demos.collect(todo, policy)
-        assert self._agent is not None  # who plans to collect has an environment
+        assert self._agent is not None  # rounds that collect need an environment
         own = self._agent.collect(todo.collect, policy)
         return {**self._demos.collect(replace(todo, collect=None), policy), **own}
 
@@ -72,7 +72,7 @@ class RunData:
         return found
 
     def spent(self) -> Spent:
-        """Return what the run's episodes have cost, demonstrations and the agent's together."""
+        """Return what the run's episodes have cost, of both kinds together."""
         parts = [self._demos.spent(), *([self._agent.spent()] if self._agent is not None else [])]
         return Spent(**{field.name: sum(getattr(part, field.name) for part in parts) for field in fields(Spent)})
 
@@ -83,7 +83,7 @@ class RunData:
             self._agent.release()
 
     def close(self) -> None:
-        """End what is still running in the background."""
+        """Stop what runs in the background."""
         self._demos.close()
 
 

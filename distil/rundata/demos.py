@@ -33,14 +33,14 @@ class Demos(Protocol):
 
     @property
     def num_ahead(self) -> int:
-        """Number of later rounds whose collection has begun."""
+        """Number of later rounds whose collection has started."""
 
     def collect(self, todo: Round, policy: PolicyRef) -> Metrics:
-        """Collect what the round wants, unless the journal says that it is there, then begin to collect ahead.
+        """Collect the round's episodes, unless the journal has them, then start to collect ahead.
 
         Args:
             todo: the round.
-            policy: the one that the round before ended with.
+            policy: the one that the previous round ended with.
         """
 
     def training(self, plan: StreamPlan, round_index: int) -> TrainingData:
@@ -53,11 +53,11 @@ class Demos(Protocol):
         """Release the versions that the run has pinned: it is finished."""
 
     def close(self) -> None:
-        """End what is still running in the background."""
+        """Stop what runs in the background."""
 
 
 class OwnStore:
-    """One store: demonstrations that are in it count, the run collects those that are missing, or takes it as it is."""
+    """One store. Demonstrations that it has count, and the run collects the rest; without an expert, it is used as it is."""
 
     def __init__(
         self, store: Store, collector: Collector | None, rundir: RunDir, config: DataConfig, progress: Progress
@@ -80,11 +80,11 @@ class OwnStore:
 
     @property
     def num_ahead(self) -> int:
-        """Number of later rounds whose collection has begun."""
+        """Number of later rounds whose collection has started."""
         return len(self._ahead)
 
     def collect(self, todo: Round, policy: PolicyRef) -> Metrics:
-        """See `Demos.collect`. A round that collects none takes what was collected ahead, or the store as it is."""
+        """See `Demos.collect`. A round that collects none uses what was collected ahead, or the store as it is."""
         self._ahead.resume()
         metrics: Metrics = {}
         if todo.collect is None:
@@ -128,11 +128,11 @@ class OwnStore:
         self._store.unpin(name_of(self._rundir))
 
     def close(self) -> None:
-        """End what is being collected ahead; its complete episodes are kept."""
+        """Stop collecting ahead; complete episodes are kept."""
         self._ahead.close()
 
     def _missing(self, plan: CollectPlan) -> tuple[Sequence[str], CollectPlan]:
-        """Return the stored demonstrations that count for a plan of demonstrations, and what is left of the plan."""
+        """Return the uids of stored demonstrations that count for a plan, and the plan for the rest."""
         if plan.agent != "expert":
             return (), plan
         known = self._rundir.find("given", plan.round)
@@ -150,7 +150,7 @@ class OwnStore:
 
     def _collect(self, plan: CollectPlan, policy: PolicyRef, newest: int) -> CollectReport:
         """Carry out a plan; its gate sees the data up to round `newest`."""
-        assert self._collector is not None  # who plans to collect has an environment
+        assert self._collector is not None  # rounds that collect need an environment
         collected = self._collected(newest) if plan.gate is not None else []
         return self._collector.collect(plan, policy, select(self._store, collected) if collected else None)
 
@@ -159,7 +159,7 @@ class OwnStore:
         self._collector.stop()
 
     def _take(self, number: int) -> bool:
-        """Note what was collected ahead for a round; return whether there was something."""
+        """Add to the journal what was collected ahead for a round; return whether anything was."""
         found = self._ahead.take(number)
         if found is not None:
             self._note_report(*found)
@@ -219,7 +219,7 @@ class Mixture:
 
 
 def missing(store: Store, plan: CollectPlan, selection: SelectionConfig) -> tuple[Sequence[str], CollectPlan]:
-    """Return the uids of the stored demonstrations that count for a plan of demonstrations, and what is left to collect.
+    """Return the uids of stored demonstrations that count for a plan of demonstrations, and the plan for the rest.
 
     Episodes of the plan's own stream are left to the collector, which knows them; those that a run with another seed, noise or
     expert has collected don't count, so that each has demonstrations of its own.

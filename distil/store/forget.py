@@ -1,4 +1,4 @@
-"""Forgetting: whole shards of episodes that are not needed any more leave a store, and the disk, for good."""
+"""Forgetting: shards whose episodes are no longer needed are removed from a store and from the disk."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 def forget_episodes(store: Store, uids: Set[str]) -> None:
     """Remove the shards whose episodes are all among `uids`, and all versions that are neither newest, tagged nor pinned.
 
-    What another version still lists stays on the disk. Readers that have a shard mapped keep it. To call it again after a kill
-    finishes what was begun.
+    Shards that another version lists stay on the disk. Readers that have mapped a shard keep it. After a kill, calling it again
+    finishes the removal.
 
     Args:
-        store: whose; nobody else may write to it at the time.
+        store: no other process may write to it meanwhile.
         uids: of the episodes; those in one shard with other episodes stay.
 
     Raises:

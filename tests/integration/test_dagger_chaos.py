@@ -21,6 +21,7 @@ import pytest
 from testbed import Unreliable
 
 import distil
+from distil import parts
 from distil import run as loop
 from distil.config import to_yaml, validate
 from distil.runconfig import RunConfig
@@ -210,8 +211,8 @@ def test_a_learner_that_is_killed_inside_a_round_changes_nothing(ray_session, tm
     monkeypatch.setenv("EXPERT_NOTES", str(tmp_path / "notes"))
     calm, wanted = train_in(tmp_path / "calm")
     made, killed = [], []
-    original = loop.make_learner
-    monkeypatch.setattr(loop, "make_learner", lambda *args, **keys: made.append(original(*args, **keys)) or made[-1])
+    original = parts.make_learner
+    monkeypatch.setattr(parts, "make_learner", lambda *args, **keys: made.append(original(*args, **keys)) or made[-1])
 
     def assassin():
         folder, until = tmp_path / "storm" / "chaos-001" / "checkpoints", time.monotonic() + DEADLINE_S

@@ -1,0 +1,95 @@
+"""The parts that carry out the rounds of a run: opened together, and closed however the run ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from distil.config import public
+from distil.learners import Learner, make_learner
+from distil.losscurve import LossCurve
+from distil.questions import Questions
+from distil.runconfig import RunConfig
+from distil.rundata import RunData, open_data
+from distil.rundir import RunDir
+from distil.session import Session
+from distil.store import StoreSpec
+from distil.tracking import Status, Tracker
+from distil.types import Progress, say
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What carries out the rounds of one run."""
+
+    config: RunConfig
+    rundir: RunDir
+    session: Session  # workers and baselines, which runs may share
+    data: RunData  # collects episodes; gives updates their streams
+    learner: Learner  # trains the policy
+    tracker: Tracker  # where metrics and files go
+    losses: LossCurve
+    questions: Questions  # counts queries to experts that collect no episodes
+
+
+@contextmanager
+def assemble(config: RunConfig, rundir: RunDir, session: Session, tracker: Tracker) -> Iterator[Parts]:
+    """Open the data and the learner of the run in `rundir`; a resumed run continues from its newest checkpoint."""
+    losses = LossCurve(report.metrics for report in rundir.reports())
+
+    def progress(what: str, done: int, total: int, /, **figures: float) -> None:
+        session.progress(what, done, total, **figures)
+        if what == "update" and figures and done < total:  # the report has the last step, which early stopping brings forward
+            step = losses.add(done, figures)
+            tracker.log({f"train/{name}": value for name, value in figures.items()}, step=step)
+
+    with closing(open_data(config, rundir, session)) as data:
+        if config.env is None:
+            say(session.progress, "no env is set: the policy is trained on the stored episodes, and can't be evaluated")
+        with closing(_make_learner(config, rundir, session, data.spec, progress)) as learner:
+            yield Parts(
+                config=config,
+                rundir=rundir,
+                session=session,
+                data=data,
+                learner=learner,
+                tracker=tracker,
+                losses=losses,
+                questions=Questions(rundir, session),
+            )
+
+
+@contextmanager
+def tracked(config: RunConfig, rundir: RunDir) -> Iterator[Tracker]:
+    """Open the run in the tracker, and close it with the status that it ended with."""
+    tracker = config.tracking.build(config.name)
+    earlier = rundir.find("tracked", 0)
+    status: Status = "FAILED"
+    try:
+        run_id = tracker.start(rundir.name, public(config), run_id=earlier["run_id"] if earlier else None)
+        if earlier is None:
+            rundir.append("tracked", round=0, run_id=run_id)
+        yield tracker
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        tracker.finish(status)
+
+
+def _make_learner(config: RunConfig, rundir: RunDir, session: Session, spec: StoreSpec, progress: Progress) -> Learner:
+    return make_learner(
+        config.learner,
+        config.policy,
+        spec,
+        rundir.checkpoints,
+        objective=config.algorithm.objective,
+        seed=config.seed,
+        resume=rundir.checkpoints.exists(),
+        progress=progress,
+        note=partial(say, session.progress),
+        start_timeout_s=config.rollouts.start_timeout_s,
+    )
