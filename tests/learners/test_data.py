@@ -80,7 +80,7 @@ def test_a_part_without_anything_to_train_on_is_named(bed: Any) -> None:
     with pytest.raises(InputError, match="unlabelled: no labelled transition to train on"):
         opened(of(bed.snapshot, bed.empty(num_episodes=2)), reader, validation_fraction=0.0, seed=0)
     held_out = bed.snapshot.split(0.2, 0)[1]
-    with pytest.raises(InputError, match="all labelled episodes of this part are held out; choose more"):
+    with pytest.raises(InputError, match="all labelled episodes of this part are held out; select more"):
         opened(of(bed.snapshot, held_out), reader, validation_fraction=0.2, seed=0)
 
 
