@@ -5,6 +5,7 @@ Only the steps in which it acts are labelled, with its actions.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
@@ -112,19 +113,30 @@ class ImportIntervenerConfig(Config):
     kwargs: dict[str, Any] = Field(default_factory=dict)
 
     def check(self, action: Leaf) -> None:
-        """Raise InputError if the target is missing."""
-        import_target(self.target, "intervener")
+        """Raise InputError if the target is missing, or is a class that lacks a method or does not take the kwargs."""
+        target: Any = import_target(self.target, "intervener")
+        if isinstance(target, type):
+            self._require_methods(target)
+            try:
+                signature = inspect.signature(target)
+            except ValueError:  # a class of a compiled module may have none
+                return
+            self._call(signature.bind)
 
     def build(self, num_envs: int, action: Leaf) -> Intervener:
         """Return the intervener; InputError if the target is missing, can't be made or lacks a method."""
-        make: Any = import_target(self.target, "intervener")
-        try:
-            intervener: Any = make(num_envs=num_envs, **self.kwargs)
-        except TypeError as error:
-            raise InputError(f"intervener {self.target}: {error}; it is called with num_envs and its kwargs") from None
-        lacking = [name for name in _METHODS if not callable(getattr(intervener, name, None))]
-        if lacking:
-            methods = ", ".join(_METHODS[name] for name in lacking)
-            raise InputError(f"intervener {self.target}: lacks the method {methods}; add it")
+        intervener = self._call(import_target(self.target, "intervener"), num_envs)
+        self._require_methods(intervener)
         out: Intervener = intervener
         return out
+
+    def _call(self, make: Any, num_envs: int = 1) -> Any:
+        try:
+            return make(num_envs=num_envs, **self.kwargs)
+        except TypeError as error:
+            raise InputError(f"intervener {self.target}: {error}; it is called with num_envs and its kwargs") from None
+
+    def _require_methods(self, holder: Any) -> None:
+        lacking = [method for name, method in _METHODS.items() if not callable(getattr(holder, name, None))]
+        if lacking:
+            raise InputError(f"intervener {self.target}: lacks the method {', '.join(lacking)}; add it")

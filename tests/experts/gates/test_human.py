@@ -110,10 +110,23 @@ def test_what_cannot_intervene_is_bad_input(target, kwargs, words):
         config.build(2, leaf(CHOICE))
 
 
-def test_a_target_that_is_missing_is_known_before_there_are_environments():
-    ImportIntervenerConfig(target="gatebed:Rescuer").check(leaf(CHOICE))
-    with pytest.raises(InputError, match="no module named 'nowhere'"):
-        ImportIntervenerConfig(target="nowhere:Rescuer").check(leaf(CHOICE))
+@pytest.mark.parametrize(
+    ("target", "kwargs", "words"),
+    [
+        ("nowhere:Rescuer", {}, "no module named 'nowhere'"),
+        ("gatebed:FirstNumber", {}, r"^intervener gatebed:FirstNumber: lacks the method intervene\(.*\); add it$"),
+        (
+            "gatebed:Rescuer",
+            {"anglee": 1},
+            "^intervener gatebed:Rescuer: .*'anglee'; it is called with num_envs and its kwargs$",
+        ),
+    ],
+)
+def test_what_cannot_intervene_is_known_before_there_are_environments(target, kwargs, words):
+    """Without making one: it may open a device."""
+    ImportIntervenerConfig(target="gatebed:Rescuer", kwargs={"angle": 0.5}).check(leaf(CHOICE))
+    with pytest.raises(InputError, match=words):
+        ImportIntervenerConfig(target=target, kwargs=kwargs).check(leaf(CHOICE))
 
 
 def test_an_intervener_that_works_in_place_changes_nothing_of_the_policy():
