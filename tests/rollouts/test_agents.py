@@ -35,12 +35,12 @@ def test_the_expert_labels_what_it_does():
 
 def test_labels_stay_clean_under_noise():
     """CORRECTNESS 12: the label is the expert's action, no matter who acted."""
-    actor = AgentSpec(who="expert", noise=NoiseConfig(kind="epsilon", level=0.5)).build(
+    agent = AgentSpec(who="expert", noise=NoiseConfig(kind="epsilon", level=0.5)).build(
         spec(action_spec(gym.spaces.Discrete(3, start=1))), 64, CountingExpert(), None
     )
     for slot in range(64):
-        actor.begin(slot, slot)
-    acted = [actor.act(observations(64), None) for _ in range(50)]
+        agent.begin(slot, slot)
+    acted = [agent.act(observations(64), None) for _ in range(50)]
     replaced = np.stack([~a.acted_by_expert for a in acted])
     assert all((a.expert_actions == 1).all() for a in acted)
     assert all((a.actions[a.acted_by_expert] == 1).all() for a in acted)
@@ -50,9 +50,9 @@ def test_labels_stay_clean_under_noise():
 
 
 def test_random_actions_need_no_expert():
-    actor = RandomAgent(CHOICE)
-    actor.begin(0, 1)
-    acted = actor.act(observations(2), None)
+    agent = RandomAgent(CHOICE)
+    agent.begin(0, 1)
+    acted = agent.act(observations(2), None)
     assert acted.expert_actions is None
     assert not acted.acted_by_expert.any()
     with pytest.raises(InputError, match=r"set expert\.kind"):
@@ -73,18 +73,18 @@ class Constant:
 
 
 def mixed(expert, beta, num):
-    actor = GatedAgent(Constant(3), expert, CoinPlan(beta=beta).build(num, CHOICE))
+    agent = GatedAgent(Constant(3), expert, CoinPlan(beta=beta).build(num, CHOICE))
     for slot in range(num):
-        actor.begin(slot, slot)
-    return actor
+        agent.begin(slot, slot)
+    return agent
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.3, 1.0])
 def test_in_a_mixture_the_expert_labels_all_and_acts_in_its_share_of_steps(beta):
     """CORRECTNESS 12 and 13: labels are the expert's whoever acted; beta a step, within its binomial bound."""
     num, steps = 64, 60
-    actor = mixed(CountingExpert(), beta, num)
-    acted = [actor.act({"obs": np.full((num, 3), step)}, None) for step in range(steps)]
+    agent = mixed(CountingExpert(), beta, num)
+    acted = [agent.act({"obs": np.full((num, 3), step)}, None) for step in range(steps)]
     for step, one in enumerate(acted):
         assert (one.expert_actions == 1 + step % 3).all()
         assert one.labelled.all()
@@ -99,16 +99,16 @@ def test_the_mixture_depends_on_the_episodes_seed_only():
     """CORRECTNESS 5."""
     runs = []
     for slot, num in ((0, 1), (3, 5)):
-        actor = mixed(CountingExpert(), 0.5, num)
-        actor.act(observations(num), None)
-        actor.begin(slot, 77)
-        runs.append([bool(actor.act(observations(num), None).acted_by_expert[slot]) for _ in range(300)])
+        agent = mixed(CountingExpert(), 0.5, num)
+        agent.act(observations(num), None)
+        agent.begin(slot, 77)
+        runs.append([bool(agent.act(observations(num), None).acted_by_expert[slot]) for _ in range(300)])
     assert runs[0] == runs[1]
 
 
 def test_where_the_expert_has_no_answer_the_policy_acts_and_the_step_is_unlabelled():
-    actor = mixed(CountingExpert(fault="mask", bad_step=0), 1.0, 2)
-    acted = actor.act({"obs": np.array([[0, 0, 0], [0, 1, 0]])}, None)
+    agent = mixed(CountingExpert(fault="mask", bad_step=0), 1.0, 2)
+    acted = agent.act({"obs": np.array([[0, 0, 0], [0, 1, 0]])}, None)
     assert acted.actions.tolist() == [3, 2]
     assert acted.acted_by_expert.tolist() == acted.labelled.tolist() == [False, True]
 
@@ -134,10 +134,10 @@ def at_steps(*steps):
 def test_a_gate_says_who_acts_and_who_is_labelled():
     """CORRECTNESS 12 and 16: the expert's action is executed exactly where it acts, and stored exactly where it was asked."""
     policy, gate, expert = Constant(3), Everywhere([True, True, False], [True, False, False]), CountingExpert()
-    actor = GatedAgent(policy, expert, gate)
-    actor.begin(2, 77)
+    agent = GatedAgent(policy, expert, gate)
+    agent.begin(2, 77)
     assert gate.begun == expert.begun[0] == (2, 77)
-    acted = actor.act(at_steps(1, 1, 1), None)
+    acted = agent.act(at_steps(1, 1, 1), None)
     assert acted.actions.tolist() == [2, 3, 3]
     assert acted.acted_by_expert.tolist() == [True, False, False]
     assert acted.labelled.tolist() == [True, True, False]
@@ -145,13 +145,13 @@ def test_a_gate_says_who_acts_and_who_is_labelled():
     assert gate.now.actions.tolist() == [3, 3, 3]
     assert gate.now.doubt is None
     policy.doubt = np.arange(3)
-    actor.act(at_steps(1, 1, 1), None)
+    agent.act(at_steps(1, 1, 1), None)
     assert gate.now.doubt is policy.doubt
 
 
 def test_idle_slots_have_no_labels():
-    actor = GatedAgent(Constant(3), CountingExpert(), Everywhere([True, True], [True, False]))
-    acted = actor.act(at_steps(0, 0), None, np.array([True, False]))
+    agent = GatedAgent(Constant(3), CountingExpert(), Everywhere([True, True], [True, False]))
+    acted = agent.act(at_steps(0, 0), None, np.array([True, False]))
     assert acted.labelled.tolist() == [True, False]
 
 
@@ -169,25 +169,25 @@ class Counted(CountingExpert):
 def test_without_requested_labels_only_a_stateful_expert_is_asked(stateful):
     """A stateful expert must see each step; any other costs nothing where the policy is trusted."""
     expert, gate = Counted(stateful), Everywhere([False, False], [False, False])
-    actor = GatedAgent(Constant(3), expert, gate)
-    acted = actor.act(at_steps(1, 1), None)
+    agent = GatedAgent(Constant(3), expert, gate)
+    acted = agent.act(at_steps(1, 1), None)
     assert expert.calls == int(stateful)
     assert acted.actions.tolist() == [3, 3]
     assert not acted.labelled.any()
     gate.asked = np.array([False, True])
-    actor.act(at_steps(1, 1), None, np.array([True, False]))  # it is idle
+    agent.act(at_steps(1, 1), None, np.array([True, False]))  # it is idle
     assert expert.calls == 2 * stateful
-    actor.act(at_steps(1, 1), None)
+    agent.act(at_steps(1, 1), None)
     assert expert.calls == 1 + 2 * stateful
 
 
 def test_a_gate_is_built_with_its_agent():
     world = spec(action_spec(gym.spaces.Discrete(3, start=1)))
     made = ref(gym.spaces.Box(-np.inf, np.inf, (3,)), gym.spaces.Discrete(3, start=1))
-    actor = AgentSpec(who="policy", gate=CoinPlan(beta=1.0)).build(world, 2, CountingExpert(), made)
-    actor.begin(0, 0)
-    actor.begin(1, 1)
-    assert actor.act(observations(2), None).actions.tolist() == [1, 1]
+    agent = AgentSpec(who="policy", gate=CoinPlan(beta=1.0)).build(world, 2, CountingExpert(), made)
+    agent.begin(0, 0)
+    agent.begin(1, 1)
+    assert agent.act(observations(2), None).actions.tolist() == [1, 1]
     with pytest.raises(InputError, match=r"labels are required, but no expert is configured: set expert\.kind"):
         AgentSpec(who="policy", gate=CoinPlan(beta=1.0)).build(world, 2, None, made)
     human = HumanPlan(intervener=ImportIntervenerConfig(target="gatebed:Rescuer"))

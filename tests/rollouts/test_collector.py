@@ -289,16 +289,16 @@ def named(name, kind=CountingExpert):
     return expert
 
 
-@pytest.mark.parametrize("actor", ["expert", "policy"])
-def test_several_experts_take_turns_and_another_one_begins_each_round(tmp_path, actor):
+@pytest.mark.parametrize("who", ["expert", "policy"])
+def test_several_experts_take_turns_and_another_one_begins_each_round(tmp_path, who):
     some = fleet(lengths=[3])
     some.team = team_of(named("a"), named("b"), named("c", PeekingExpert))  # one remembers, one looks inside
     store = store_for(some, tmp_path)
     collector = Collector(some, store, seed=2)
     for number in range(3):
-        plan = CollectPlan(num_episodes=4, round=number, agent=actor, label=True)
-        collector.collect(plan, policy(some) if actor == "policy" else None)
-    episodes, prefix = store.snapshot().episodes, "policy+expert:" if actor == "policy" else "expert:"
+        plan = CollectPlan(num_episodes=4, round=number, agent=who, label=True)
+        collector.collect(plan, policy(some) if who == "policy" else None)
+    episodes, prefix = store.snapshot().episodes, "policy+expert:" if who == "policy" else "expert:"
     by_round = [["".join(source.removeprefix(prefix) for source in episodes.source[episodes.round == n])] for n in range(3)]
     assert by_round == [["abca"], ["bcab"], ["cabc"]]  # in the order of their uids
     assert episodes.num_labelled.sum() == episodes.length.sum()

@@ -18,7 +18,7 @@ def items(num):
     return [EpisodeItem(index=i, uid=f"u{i}", seed=i) for i in range(num)]
 
 
-JOB = Assignment(agent=AgentSpec(who="expert"))
+ASSIGNMENT = Assignment(agent=AgentSpec(who="expert"))
 
 
 @pytest.mark.parametrize("num_workers", [0, 1, 2, 3, 8])
@@ -35,7 +35,7 @@ def test_groups_hold_every_item_once(num_workers, num):
 
 def test_progress_counts_each_episode_once():
     seen = []
-    outcome = fleet().run(JOB, items(9), progress=lambda *args, **figures: seen.append((*args, figures)), what="work")
+    outcome = fleet().run(ASSIGNMENT, items(9), progress=lambda *args, **figures: seen.append((*args, figures)), what="work")
     assert [entry[1] for entry in seen] == list(range(10))
     assert seen[-1] == ("work", 9, 9, {"env_steps": 45, "return_mean": 5.0})
     assert sorted(outcome.stats) == list(range(9))
@@ -43,7 +43,7 @@ def test_progress_counts_each_episode_once():
 
 def test_no_items_start_no_worker():
     idle = fleet(num_workers=2)
-    assert idle.run(JOB, []).stats == {}
+    assert idle.run(ASSIGNMENT, []).stats == {}
     assert idle._pool is None
     idle.close()
 
@@ -53,13 +53,13 @@ def test_an_error_leaves_the_outcome_so_far():
     broken = fleet(fault="raise", bad_seed=9, bad_step=2)
     outcome = Outcome()
     with pytest.raises(RunError, match="seed 9 step 2"):
-        broken.run(JOB, items(12), outcome=outcome)
+        broken.run(ASSIGNMENT, items(12), outcome=outcome)
     assert set(range(8)) <= set(outcome.stats)
     assert 9 not in outcome.stats
 
 
 def test_a_closed_fleet_starts_new_workers():
     some = fleet()
-    some.run(JOB, items(2))
+    some.run(ASSIGNMENT, items(2))
     some.close()
-    assert len(some.run(JOB, items(3)).stats) == 3
+    assert len(some.run(ASSIGNMENT, items(3)).stats) == 3

@@ -19,14 +19,14 @@ def items(seeds):
     return [EpisodeItem(index=i, uid=f"u{i}", seed=seed) for i, seed in enumerate(seeds)]
 
 
-def run(seeds, *, num=3, actor=None, record=Record(), target="Toy", vectorised=False, stop=lambda: False, limit=None, **kwargs):  # noqa: B008
+def run(seeds, *, num=3, agent=None, record=Record(), target="Toy", vectorised=False, stop=lambda: False, limit=None, **kwargs):  # noqa: B008
     config = ImportEnvConfig(
         target=f"testbed:{target}", kwargs=kwargs, vectorised=vectorised, **({"max_episode_steps": limit} if limit else {})
     )
     places = slots(config, num)
     done = list(
         run_episodes(
-            places, actor or ExpertAgent(CountingExpert()), items(seeds), spec=describe(config), record=record, stop=stop
+            places, agent or ExpertAgent(CountingExpert()), items(seeds), spec=describe(config), record=record, stop=stop
         )
     )
     places.close()
@@ -110,7 +110,7 @@ def test_an_item_has_its_slot_whoever_runs_it():
 def test_random_episodes_do_not_depend_on_the_number_of_slots():
     """CORRECTNESS 5: the stream is the episode's own."""
     action = describe(ImportEnvConfig(target="testbed:Toy")).action.leaf
-    few, many = (run(range(9), num=num, actor=RandomAgent(action), lengths=[7, 20]) for num in (2, 9))
+    few, many = (run(range(9), num=num, agent=RandomAgent(action), lengths=[7, 20]) for num in (2, 9))
     for one, other in zip(few, many, strict=True):
         np.testing.assert_array_equal(one.episode.actions, other.episode.actions)
 
@@ -184,9 +184,9 @@ def test_a_failing_reset_is_named():
 
 def test_a_failing_expert_is_named_with_seeds_and_steps():
     with pytest.raises(RunError, match=r"KeyError: 'lost' \(environment testbed:Toy, at one of seed 0 step 3, seed 1 step 3\)"):
-        run(range(2), actor=ExpertAgent(CountingExpert("raise", 3)))
+        run(range(2), agent=ExpertAgent(CountingExpert("raise", 3)))
     with pytest.raises(RunError, match="no action at seed 0 step 3: an acting expert must return an action at every step"):
-        run(range(2), actor=ExpertAgent(CountingExpert("silent", 3)))
+        run(range(2), agent=ExpertAgent(CountingExpert("silent", 3)))
 
 
 class Unfit(ExpertAgent):
@@ -196,7 +196,7 @@ class Unfit(ExpertAgent):
 
 def test_bad_input_that_shows_while_acting_stays_bad_input():
     with pytest.raises(InputError, match=r"^set this to that$"):
-        run([1], actor=Unfit(CountingExpert()))
+        run([1], agent=Unfit(CountingExpert()))
 
 
 class Wrong:
@@ -216,7 +216,7 @@ class Wrong:
 
 def test_an_agent_that_knows_the_row_names_one_seed():
     with pytest.raises(RunError, match=r"^expert x: bad answer \(environment testbed:Toy, at seed 1 step 0\)$"):
-        run(range(3), actor=Wrong(None, row=1))
+        run(range(3), agent=Wrong(None, row=1))
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_an_agent_that_knows_the_row_names_one_seed():
 )
 def test_wrong_actions_are_named(actions, words):
     with pytest.raises(RunError, match=words):
-        run(range(3), actor=Wrong(actions))
+        run(range(3), agent=Wrong(actions))
 
 
 def test_stop_drops_what_is_under_way():
@@ -248,7 +248,7 @@ def test_an_info_that_is_not_json_is_named(monkeypatch):
     with pytest.raises(
         RunError, match=r"testbed:Odd at seed 4 step 2: info map can.t be written as JSON: keys must be .*rollouts\.infos"
     ):
-        run([4], actor=RandomAgent(describe(ODD).action.leaf), target="Odd", record=Record(infos=("map",)))
+        run([4], agent=RandomAgent(describe(ODD).action.leaf), target="Odd", record=Record(infos=("map",)))
 
 
 @pytest.mark.parametrize("kind", [{}, {"target": "vector", "vectorised": True, "env": "InPlace"}], ids=str)
@@ -256,7 +256,7 @@ def test_agents_that_change_their_arguments_do_not_change_stored_data(kind):
     """CORRECTNESS 12: neither the environment its action, nor the expert the observations."""
     spec = describe(ImportEnvConfig(target="testbed:InPlace"))
     expert = ImportExpertConfig(target="testbed:in_place").build(ImportEnvConfig(target="testbed:InPlace"), spec)
-    for finished in run([0, 1, 2], actor=ExpertAgent(expert), **({"target": "InPlace"} | kind)):
+    for finished in run([0, 1, 2], agent=ExpertAgent(expert), **({"target": "InPlace"} | kind)):
         episode = finished.episode
         assert episode.actions[:, 0].tolist() == episode.expert_actions[:, 0].tolist() == [0.5, 0.75, 0.875]
         assert episode.observations["obs"][:, 0].tolist() == [0, 0.5, 0.75, 0.875]

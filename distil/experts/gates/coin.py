@@ -37,6 +37,6 @@ class CoinGate:
         self._coins.begin(slot, seed)
 
     def choose(self, now: Situation) -> Choice:
-        """Return who acts: the expert where the coin says so."""
+        """Return who acts: the expert where a draw is below beta."""
         labels = now.ask(self._all)
         return Choice(expert_acts=(self._coins.take() < self._beta) & labels.mask, labels=labels)

@@ -77,14 +77,14 @@ class Evidence:
         windows = {name: np.concatenate([batch.observations[name] for batch in batches]) for name in batches[0].observations}
         return windows, np.concatenate([batch.actions[:, 0] for batch in batches])
 
-    def _some(self, wanted: Array) -> Snapshot:
-        """Return episodes where `wanted`, drawn until they have `MAX_ROWS` transitions, or windows of `_MAX_BYTES`."""
+    def _some(self, is_eligible: Array) -> Snapshot:
+        """Return eligible episodes, drawn until they have `MAX_ROWS` transitions, or windows of `_MAX_BYTES`."""
         data = self.data
         window_bytes = self._horizon * sum(
             np.dtype(leaf.dtype).itemsize * int(np.prod(leaf.shape)) for leaf in data.spec.observation.leaves
         )
         most = min(MAX_ROWS, max(_BLOCK, _MAX_BYTES // window_bytes))
-        chosen = generator(self.seed, "gate episodes").permutation(np.flatnonzero(wanted))
+        chosen = generator(self.seed, "gate episodes").permutation(np.flatnonzero(is_eligible))
         enough = int(np.searchsorted(np.cumsum(data.episodes.length[chosen]), most)) + 1
         return data.select(np.sort(chosen[:enough]))
 
