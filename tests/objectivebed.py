@@ -76,6 +76,18 @@ class Critics(GradientObjective):
         self._critics_adamw.load(own)
 
 
+class Gentle(GradientObjective):
+    """Imitates demonstrations, and prefers small actions where the agent has been."""
+
+    @property
+    def needs(self):
+        return {**super().needs, "agent": {"every": True}}
+
+    def loss(self, policy, batches, generator):
+        small_B = policy.plan(batches["agent"].observations, None).square().mean((1, 2))
+        return policy.loss(batches["demos"], generator=generator) + 0.5 * small_B
+
+
 @dataclass(frozen=True, kw_only=True)
 class ScoredBatch(Batch):
     """A batch with a number for each sample."""

@@ -11,25 +11,29 @@ import torch
 
 from distil.learners.base import LearnerSetup
 from distil.learners.config import LearnerConfig
-from distil.learners.data import demos
+from distil.learners.data import TrainingData, demos
 from distil.learners.rank import Rank
+from distil.objectives.config import ImportObjectiveConfig, SupervisedConfig
+from distil.objectives.gradient import GradientObjective
 from distil.objectives.ranks import Ranks
-from distil.objectives.supervised import Supervised
-from distil.plans import UpdatePlan
+from distil.plans import StreamPlan, UpdatePlan
 from distil.policies.config import MlpConfig, PolicyConfig
 from distil.store.store import Store
 
 
-def main(folder: Path, number: int, free_bytes: int, num_steps: int, batch_size: int) -> None:
-    """Be rank `number` of two on the store in `folder`; write the first number of each sample's observation to a file."""
+def main(folder: Path, number: int, free_bytes: int, num_steps: int, batch_size: int, has_agent: int) -> None:
+    """Be rank `number` of two on the store in `folder`; write the first number of each sample's observation, and the weights.
+
+    With `has_agent`, the episodes of the store are also the agent's stream, of an objective of two streams.
+    """
     psutil.virtual_memory = lambda: SimpleNamespace(available=free_bytes)
-    seen, original = [], Supervised.step
+    seen, original = [], GradientObjective.step
 
     def step(self, batches):
         seen.append(batches["demos"].observations["obs"][:, 0, 0].numpy().copy())
         return original(self, batches)
 
-    Supervised.step = step
+    GradientObjective.step = step
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/ranks", rank=number, world_size=2)
     snapshot = Store.open(folder / "store").snapshot()
     setup = LearnerSetup(
@@ -39,9 +43,13 @@ def main(folder: Path, number: int, free_bytes: int, num_steps: int, batch_size:
         folder=folder / "checkpoints",
         seed=0,
         resume=False,
+        objective=ImportObjectiveConfig(target="objectivebed:Gentle") if has_agent else SupervisedConfig(),
     )
     rank = Rank(setup, ranks=Ranks(rank=number, world_size=2))
-    metrics = rank.update(UpdatePlan(num_steps=num_steps), demos(snapshot))
+    streams = demos(snapshot) | ({"agent": TrainingData(parts=(snapshot,))} if has_agent else {})
+    plans = {name: StreamPlan(source="agent" if name == "agent" else "demos") for name in streams}
+    metrics = rank.update(UpdatePlan(num_steps=num_steps, streams=plans), streams)
+    np.savez(folder / f"weights{number}.npz", **rank.policy.arrays)
     np.save(folder / f"seen{number}.npy", np.concatenate(seen))
     (folder / f"metrics{number}.json").write_text(json.dumps(dict(metrics)))
     rank.close()

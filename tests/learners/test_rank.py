@@ -15,11 +15,12 @@ from distil.errors import InputError, RunError
 from distil.heads.config import DeterministicConfig, GaussianConfig
 from distil.learners.base import LearnerSetup
 from distil.learners.config import LearnerConfig
-from distil.learners.data import demos
+from distil.learners.data import TrainingData, demos
 from distil.learners.factory import make_learner
 from distil.learners.rank import Rank, choose_device
+from distil.objectives.config import ImportObjectiveConfig
 from distil.objectives.ranks import ALONE, Ranks
-from distil.plans import UpdatePlan
+from distil.plans import StreamPlan, UpdatePlan
 from distil.policies.acting import acting, replay
 from distil.policies.checkpoint import load_policy_ref, save_policy
 from distil.policies.config import CnnConfig, MlpConfig, PolicyConfig
@@ -124,7 +125,7 @@ def test_ranks_with_different_free_memory_read_each_sample_once(bed: Any) -> Non
     assert not rest
     script = Path(__file__).parents[1] / "rankbed.py"
     processes = [
-        subprocess.Popen([sys.executable, script, bed.folder, *map(str, (number, free_bytes, num_steps, 200))])
+        subprocess.Popen([sys.executable, script, bed.folder, *map(str, (number, free_bytes, num_steps, 200, 0))])
         for number, free_bytes in ((0, 3_000_000), (1, 2_900_000))
     ]
     assert [process.wait(120) for process in processes] == [0, 0]
@@ -132,6 +133,30 @@ def test_ranks_with_different_free_memory_read_each_sample_once(bed: Any) -> Non
     assert tiers == [2, 2]
     seen = np.concatenate([np.load(bed.folder / f"seen{n}.npy") for n in (0, 1)])
     assert np.array_equal(np.sort(seen), np.sort(expected))
+
+
+def test_two_ranks_on_two_streams_take_the_steps_of_one(bed: Any) -> None:
+    """CORRECTNESS 28: two processes with an objective of two streams; parameters equal to 1e-5."""
+    script, free_bytes = Path(__file__).parents[1] / "rankbed.py", str(1 << 30)
+    processes = [subprocess.Popen([sys.executable, script, bed.folder, str(n), free_bytes, "30", "16", "1"]) for n in (0, 1)]
+    assert [process.wait(120) for process in processes] == [0, 0]
+    setup = LearnerSetup(
+        config=LearnerConfig(batch_size=16),
+        policy=PolicyConfig(encoder=MlpConfig(hidden=(8,))),
+        spec=bed.snapshot.spec,
+        folder=bed.folder / "alone",
+        seed=0,
+        resume=False,
+        objective=ImportObjectiveConfig(target="objectivebed:Gentle"),
+    )
+    alone = Rank(setup)
+    plan = UpdatePlan(num_steps=30, streams={"demos": StreamPlan(), "agent": StreamPlan(source="agent")})
+    metrics = alone.update(plan, demos(bed.snapshot) | {"agent": TrainingData(parts=(bed.snapshot,))})
+    for number in (0, 1):
+        arrays = np.load(bed.folder / f"weights{number}.npz")
+        assert all(np.allclose(values, arrays[name], rtol=0, atol=1e-5) for name, values in alone.policy.arrays.items())
+        found = json.loads((bed.folder / f"metrics{number}.json").read_text())
+        assert found["train/loss"] == pytest.approx(metrics["train/loss"], rel=1e-4)
 
 
 SINGLE = {
