@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from distil.algorithms.base import Budget, Needs
 from distil.plans import CheckPlan, CollectPlan, EvaluatePlan, Round, Source, StreamPlan, Unit, UpdatePlan, Who
+from distil.policies.config import ActMode
 
 _PARTS = {"check": CheckPlan, "collect": CollectPlan, "update": UpdatePlan, "evaluate": EvaluatePlan}
 
@@ -38,16 +39,23 @@ def _faults_of_parts(todo: Round, index: int) -> Iterator[str]:
             return
         if isinstance(part, CollectPlan | UpdatePlan) and part.round != index:
             yield f"its {name}.round is {part.round}; set round={index}, which its seeds come from"
+        for count in ("num_episodes", "num_steps"):
+            if not _is_count(getattr(part, count, 1)):
+                yield f"its {name}.{count} is {getattr(part, count)!r}; give a number of at least 1, or None for {name}"
     for number, plan in enumerate(todo.ahead, index + 1):
         if not isinstance(plan, CollectPlan) or plan.round != number or plan.into != "demos":
             yield f"its `ahead` must be CollectPlans into demos for the next rounds, in order; fix that of round {number}"
             return
     for collect in _collections(todo):
-        for name, kinds in (("agent", Who), ("into", Source), ("beta_unit", Unit)):
+        for name, kinds in (("agent", Who), ("into", Source), ("act", ActMode), ("beta_unit", Unit)):
             if (value := getattr(collect, name)) not in get_args(kinds):
                 yield f"its collect.{name} is {value!r}; use one of {', '.join(get_args(kinds))}"
     if todo.update is not None:
         yield from _faults_of_streams(todo.update, todo.collect)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and value >= 1
 
 
 def _collections(todo: Round) -> list[CollectPlan]:

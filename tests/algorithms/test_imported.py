@@ -38,7 +38,9 @@ class Alternate:
             return None
         return Round(
             index=index,
-            collect=CollectPlan(num_episodes=self.episodes, round=index, agent="policy", into="agent", keep_rounds=2),
+            collect=CollectPlan(
+                num_episodes=self.episodes, round=index, agent="policy", act="sample", into="agent", keep_rounds=2
+            ),
             update=UpdatePlan(
                 num_steps=budget.num_steps,
                 round=index,
