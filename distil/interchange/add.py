@@ -47,7 +47,7 @@ class Store(base.Store):
         if spec is not None:
             return super().create(path, spec)
         if cls.exists(path):
-            raise InputError(f"{path}: a store is there already; open it, or choose another folder")
+            raise InputError(f"{path}: a store already exists there; open it, or choose another folder")
         return _Unmade(location(path))  # type: ignore[return-value]
 
     def add(self, *, observations: Any, actions: Any, **options: Any) -> Snapshot:
@@ -99,10 +99,10 @@ def add_arrays(
 ) -> Snapshot:
     """Add episodes to a store, made with the spaces that the arrays show if it isn't there, in one commit.
 
-    Legend: N steps of all E episodes together, T of one; an episode's rows stand together, in order.
+    Legend: N steps of all E episodes together, T of one; an episode's rows are consecutive, in order.
 
     Args:
-        store: an open one, or where it is or shall be.
+        store: an open one, or its path, where it may not exist yet.
         observations: [N + E, ...], each episode's final one included; or [N, ...], see `final_observation`. A dict (of dicts)
             of such arrays where there are several.
         actions: [N, ...].

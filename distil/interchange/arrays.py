@@ -230,7 +230,7 @@ def _say_order(steps: FlatSteps, arrays: Mapping[str, Any], file: Path, report: 
     for name in (name for name, array in arrays.items() if not _fault(array) and _short(name).lower() in STEP_NAMES):
         row = first_back(np.asarray(arrays[name][:]), starts) if arrays[name].shape[0] == num else None
         if row is not None:
-            what = f"{name} goes back at row {row}, within an episode: rows are taken as they stand"
+            what = f"{name} goes back at row {row}, within an episode: rows are read in file order"
             report(Finding(file=str(file), what=what))
 
 

@@ -1,7 +1,7 @@
 """What importers and exporters are: their base classes, and the little they share.
 
 An importer yields whole episodes. What another format can't say, the importer decides by a documented option and reports;
-what it can't hold, the exporter adds beside the format's own fields, where their readers pass it over, or reports.
+what it can't hold, the exporter adds in fields that other readers ignore, or reports.
 """
 
 from __future__ import annotations
@@ -100,12 +100,12 @@ class Importer(Config, ABC):
         for option, keys in (("observations", chosen), ("action", self.action_keys)):
             if len(set(keys)) < len(keys):
                 raise InputError(f"{where}: {option} names a key twice: {', '.join(keys)}")
-        if beside := self._actions_beside(known, chosen):
-            shown = f"{', '.join(beside[:5])}{', ...' * (len(beside) > 5)}"
+        if outside := self._outside_actions(known, chosen):
+            shown = f"{', '.join(outside[:5])}{', ...' * (len(outside) > 5)}"
             report(Finding(file=str(where), what=f"{shown}: not part of the actions, which are {self.action} (action=[...])"))
         return tuple(chosen)
 
-    def _actions_beside(self, known: Mapping[str, str], chosen: Iterable[str]) -> list[str]:
+    def _outside_actions(self, known: Mapping[str, str], chosen: Iterable[str]) -> list[str]:
         """Return the keys of groups named like the actions, where the user has not chosen the actions."""
         if self.action != type(self).model_fields["action"].default or not isinstance(self.action, str) or not self.action:
             return []
@@ -181,10 +181,10 @@ def require(module: str, extra: str) -> Any:
 
 @contextmanager
 def fresh(target: Path) -> Iterator[Path]:
-    """Yield an absolute path beside `target` to write a file or folder to; renamed when all went well, else removed."""
+    """Yield an absolute path next to `target` for a new file or folder; it is renamed on success, else removed."""
     target = target.absolute()  # libraries change directory, or join a relative path to itself
     if target.exists():
-        raise InputError(f"{target}: there already; choose another place, or remove it first")
+        raise InputError(f"{target}: already exists; choose another place, or remove it first")
     target = target.absolute()  # libraries may resolve a relative path elsewhere
     part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:

@@ -192,7 +192,7 @@ def _with_own(episode: Episode, infos: list[dict[str, Any]], action: Leaf) -> Ep
         ends = {name: bool(about[name]) for name in ("terminated", "truncated")}
         return Episode(**(vars(episode) | arrays | texts | ends | read_facts(about["facts"])))
     except (KeyError, ValueError, TypeError, IndexError) as error:
-        raise BadEpisodeError(f"what distil wrote beside it is damaged ({error})") from None
+        raise BadEpisodeError(f"the data that distil added is damaged ({error})") from None
 
 
 class ImitationExport(Exporter):

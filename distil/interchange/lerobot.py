@@ -104,7 +104,7 @@ class Dataset:
         """Return what the report says where meta/info.json and meta/episodes count differently."""
         has = {"total_episodes": len(self.meta), "total_frames": sum(row["length"] for row in self.meta.values())}
         wrong = [f"{name} {self.info[name]}, not {num}" for name, num in has.items() if self.info.get(name, num) != num]
-        return f"meta/info.json contradicts meta/episodes: {', '.join(wrong)}: is it whole?" if wrong else ""
+        return f"meta/info.json contradicts meta/episodes: {', '.join(wrong)}: is it complete?" if wrong else ""
 
     def said_of_tasks(self) -> str:
         """Return what the report says about several tasks, which no observation tells apart."""

@@ -51,7 +51,7 @@ def features_of(spec: StoreSpec, images: Literal["video", "png"]) -> list[Featur
             out.append(Feature(name=f"observation.{key or 'state'}", leaf=leaf, kind=dtype_of(leaf), shape=leaf.shape or (1,)))
     names = [item.name for item in out]
     if len(set(names)) != len(names):
-        raise InputError(f"two observations would have one name in LeRobot ({', '.join(names)}); rename the space's keys")
+        raise InputError(f"two observations would have the same name in LeRobot ({', '.join(names)}); rename the space's keys")
     return out
 
 

@@ -56,7 +56,7 @@ def read_episodes(source: Path) -> dict[int, dict[str, Any]]:
 
 
 def read_own(source: Path, meta: dict[int, dict[str, Any]]) -> bool:
-    """Add what distil wrote beside the format to `meta`; False when there is none, or the dataset was edited since."""
+    """Add what distil added to the format to `meta`; False when there is none, or the dataset was edited since."""
     folder = source / "meta" / "distil"
     if not (folder / "spec.json").is_file():
         return False

@@ -108,7 +108,7 @@ def _plain(value: Any) -> Any:
 
 
 def _with_own(episode: Episode, infos: Mapping[str, Any], about: Mapping[str, Any], spec: StoreSpec) -> Episode:
-    """Return the episode with what `MinariExport` put beside Minari's fields."""
+    """Return the episode with the fields that `MinariExport` added to Minari's."""
     try:
         num, texts = episode.length, [_text(text) for text in infos["distil_infos"][:-1]] if spec.infos else None
         extra = {"infos": tuple(texts)} if texts is not None else {}
@@ -118,7 +118,7 @@ def _with_own(episode: Episode, infos: Mapping[str, Any], about: Mapping[str, An
         arrays = {name: fit(rows, spec.action.leaf, num) for name, rows in stored.items()}
         return Episode(**(vars(episode) | arrays | marks | extra | read_facts(json.loads(about["distil"]))))
     except (KeyError, ValueError, TypeError) as error:
-        raise BadEpisodeError(f"what distil wrote beside it is damaged ({error})") from None
+        raise BadEpisodeError(f"the data that distil added is damaged ({error})") from None
 
 
 def _text(value: Any) -> str:

@@ -128,7 +128,7 @@ class RldsImport(WithoutFinalObservation):
 
 
 class LastSteps:
-    """What the last steps of the episodes hold beside an observation. By RLDS's rule nothing there is valid."""
+    """What the last steps of the episodes hold besides an observation. By RLDS's rule nothing there is valid."""
 
     def __init__(self) -> None:
         """Begin with no episode."""
@@ -269,7 +269,7 @@ def _infos(names: tuple[str, ...], kinds: Mapping[str, Kind], example: Mapping[s
 
 
 def _with_own(episode: Episode, spec: StoreSpec, column: Callable[[str], Array], example: Mapping[str, Feature]) -> Episode:
-    """Return the episode with what `RldsExport` put beside RLDS's fields."""
+    """Return the episode with the fields that `RldsExport` added to RLDS's."""
     num, action = episode.length, spec.action.leaf
     try:
         about = json.loads(bytes(example["episode_metadata/distil"][0]))

@@ -179,7 +179,7 @@ def _distinct(file: Path, name: str) -> Iterator[Any]:
 
 
 def _step_pieces(files: list[Path], spec: StoreSpec) -> Iterator[tuple[str, Path, Callable[[], Piece]]]:
-    for file in files:  # each by itself: a later file may begin anew with what an earlier one ended with
+    for file in files:  # each by itself: a later file may begin with the end of an earlier one
         for rows in runs([file], "eps_id"):
             yield str(rows.key), file, partial(_step_piece, rows.table)
 

@@ -24,7 +24,7 @@ class Piece:
     terminated: bool
     truncated: bool
     start: int | None = None  # the first one's step, where the format says it
-    own: Mapping[str, Any] = field(default_factory=dict)  # fields of an Episode that distil wrote beside it
+    own: Mapping[str, Any] = field(default_factory=dict)  # fields of an Episode that distil added
     infos: tuple[Mapping[str, Any], ...] = ()  # [n] of the steps, or none
 
     def row(self, step: int) -> int:

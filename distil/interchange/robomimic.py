@@ -1,6 +1,6 @@
 """robomimic's HDF5 files: a group `data/demo_N` an episode, with actions, rewards, dones, obs/KEY and next_obs/KEY.
 
-robomimic has one `dones` flag and one kind of action. What it has no field for is written beside its own (datasets and
+robomimic has one `dones` flag and one kind of action. What it has no field for is added to its own (datasets and
 attributes named distil...), where robomimic doesn't look. Only numeric datasets are read.
 """
 
@@ -183,7 +183,7 @@ def _own_key(leaf: Leaf) -> str:
 def _followed(rows: Array, following: Array, leaf: Leaf) -> tuple[Array, int | None]:
     """Return the observations with the last of next_obs, and the first step after which next_obs says something else.
 
-    Images are not compared: they may be rendered or coded anew.
+    Images are not compared: they may have been rendered or coded again.
     """
     whole = np.concatenate([rows, fit(following[-1:], leaf, 1)])
     if len(leaf.shape) > 1 or following.shape[:1] != rows.shape[:1]:
@@ -247,7 +247,7 @@ def _own_episode(file: Any, name: str, spec: StoreSpec) -> Episode:
         infos = tuple(map(str, json.loads(_read(group, "distil_infos").tobytes()))) if spec.infos else None
         known: dict[str, Any] = {**ends, "infos": infos, **read_facts(own["facts"])}
     except (KeyError, ValueError, TypeError) as error:
-        raise BadEpisodeError(f"what distil wrote beside it is damaged ({error})") from None
+        raise BadEpisodeError(f"the data that distil added is damaged ({error})") from None
     rows = {}
     for leaf in spec.observation.leaves:
         parts = [_read(group, f"obs/{_key(leaf.name)}"), _read(group, f"next_obs/{_key(leaf.name)}")[-1:]]

@@ -59,7 +59,7 @@ class StepOrder:
     """Puts the rows of each episode in order. Whole numbers must count evenly, and begin alike in all episodes."""
 
     def __init__(self, column: str | None) -> None:
-        """Order by `column`; None: rows are as they stand."""
+        """Order by `column`; None: rows stay in file order."""
         self._column = column
         self._begin: int | None = None  # of the first episode
         self._after: int | None = None  # what a counter over all episodes would say next
@@ -78,7 +78,7 @@ class StepOrder:
         steps = np.diff(values)
         if np.any(steps == 0):
             row = int(np.argmin(steps))
-            raise BadEpisodeError(f"{self._column} {values[row]} is there twice; step=... names another column", step=row)
+            raise BadEpisodeError(f"{self._column} {values[row]} is a duplicate; step=... names another column", step=row)
         if values.dtype.kind in "iu":
             self._check_count(values.astype(np.int64), steps)
         return (table.take(pa.array(order)) if moved else table), moved

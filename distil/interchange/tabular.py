@@ -129,20 +129,20 @@ class TabularRows:
             self._say("no column 'reward': rewards are 0 (reward=...)")
         self._say(self._said_of_ends())
         if self._named["step"] is None and options.step is None and len(self._next) < len(self._leaves):
-            self._say("no column counts an episode's steps: its rows are taken as they stand (step=...)")
+            self._say("no column counts an episode's steps: its rows are read in file order (step=...)")
         return StoreSpec(observation=observation, action=action, infos=options.infos)
 
     def loaders(self, spec: StoreSpec) -> Iterator[tuple[str, Callable[[], Episode]]]:
         """Yield each episode's name and how to get it."""
         key = self._options.episode
         in_pieces, spans = scattered(self._files, key) if key is not None else (set(), None)
-        anew = "where each file numbers its episodes anew, make the numbers unique, or set episode=null for an episode a file"
+        again = "if each file starts its numbers again, make the numbers unique, or set episode=null for an episode a file"
         if spans is not None and self._named["step"] is None:
-            self._say(f"episode {spans} is at the end of a file and the beginning of the next: taken as one; {anew}")
+            self._say(f"episode {spans} is at the end of a file and the beginning of the next: taken as one; {again}")
         order = StepOrder(self._named["step"])
         for rows in self._runs(self._files):
             if rows.key in in_pieces:
-                yield str(rows.key), partial(_refuse, f"its rows aren't together; sort by {key}; {anew}", rows.file)
+                yield str(rows.key), partial(_refuse, f"its rows aren't together; sort by {key}; {again}", rows.file)
                 continue
             try:
                 table, was_sorted = order.arrange(rows.table)
@@ -152,7 +152,7 @@ class TabularRows:
             if was_sorted:
                 self._say(f"rows out of the order of {self._named['step']!r} are sorted by it (step='' leaves them)")
             for other in (name for name in self._clocks if name != self._named["step"] and goes_back(table, name)):
-                how = f"{self._named['step']!r} orders its rows" if self._named["step"] else "its rows are taken as they stand"
+                how = f"{self._named['step']!r} orders its rows" if self._named["step"] else "its rows are read in file order"
                 self._say(f"{other!r} goes back within an episode: {how} (step=...)")
             if len(self._next) < len(self._leaves) and not self._has_last_row(table):
                 self._say(self._options.finding("").what)

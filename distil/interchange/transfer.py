@@ -128,7 +128,7 @@ def add_contents(
     )
     entries, num_added, num_present = _write(path, store, fitted, convert, target_bytes)
     if not num_added and not num_present:
-        raise RunError(f"{where}: no episode in it can be taken; see what was reported, nothing was imported")
+        raise RunError(f"{where}: none of its episodes can be imported; see the findings above")
     assert convert.spec is not None
     store = store or (Store.open(path) if Store.exists(path) else Store.create(path, convert.spec))
     snapshot = store.commit(entries, message)

@@ -105,7 +105,7 @@ class ZarrImport(WithoutFinalObservation):
         short = {name: num for name, num in rows.items() if num < ends[-1]}
         if len(short) == len(rows):
             raise InputError(
-                f"{source}: meta/episode_ends goes to row {ends[-1]}, the data to {max(rows.values())}; is it whole?"
+                f"{source}: meta/episode_ends goes to row {ends[-1]}, the data to {max(rows.values())}; is it complete?"
             )
         for name, num in short.items():
             fix = "it holds no row a step, so leave it out: observations=[...]" if name in names else "restore it from a copy"
@@ -159,4 +159,4 @@ def _said_of_order(known: Mapping[str, str], arrays: Mapping[str, Rows], buffer:
         array = arrays[name] if name in arrays else buffer.array(f"data/{name}")
         row = first_back(array[: ends[-1]], np.concatenate([[0], ends[:-1]])) if array.shape[0] >= ends[-1] else None
         if row is not None:
-            yield f"data/{name} goes back at row {row}, within an episode: rows are taken as they stand"
+            yield f"data/{name} goes back at row {row}, within an episode: rows are read in file order"

@@ -114,7 +114,7 @@ class Sieve:
 
 
 def gone(where: Location) -> RunError:
-    """Return the error for a shard that was sealed and isn't there any more."""
+    """Return the error for a sealed shard that no longer exists."""
     return RunError(f"{where}: the shard is missing, so it can't be committed; collect its episodes again")
 
 

@@ -54,7 +54,7 @@ class Blocks:
 
 
 class BudgetError(InputError):
-    """The budget is too small to stream with; `needed_bytes` is one that would do."""
+    """The budget is too small to stream with; `needed_bytes` is one that suffices."""
 
     def __init__(self, message: str, needed_bytes: int) -> None:
         super().__init__(message)

@@ -73,7 +73,7 @@ def share_out(budget: int, needs: Sequence[int]) -> list[int]:
 
 
 class _ShareError(Exception):
-    """A store can't be streamed with its share of the budget; `share` is one that would do."""
+    """A store can't be streamed with its share of the budget; `share` is one that suffices."""
 
     def __init__(self, what: str, share: int) -> None:
         super().__init__(what)
@@ -83,7 +83,7 @@ class _ShareError(Exception):
 def stream_large(
     stores: Sequence[Sequence[Snapshot]], layouts: Sequence[Layout], needs: Sequence[int], shares: Sequence[int]
 ) -> dict[int, list[SampleSource]]:
-    """Return the sources of those stores that need more than their share; InputError says what budget would do for all."""
+    """Return the sources of those stores that need more than their share; InputError says which budget suffices for all."""
     out, faults = dict[int, list[SampleSource]](), list[_ShareError]()
     for i in (i for i, need in enumerate(needs) if need > shares[i]):
         try:

@@ -13,7 +13,7 @@ from distil.store import codec
 from distil.store.schema import INDEX_SCHEMA, MAX_UID_LENGTH, UNKNOWN_SUCCESS, StoreSpec
 from distil.types import Array, Episode
 
-_WHOLE = ("step",)  # columns, beside the observations, that have a value in an episode's last row
+_WHOLE = ("step",)  # columns that, like observations, have a value in an episode's last row
 _ENDS = ("terminated", "truncated")
 _BYTES = np.dtype(np.uint8)
 

@@ -216,7 +216,7 @@ def _private_folder(root: Path) -> None:
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = os.lstat(root)
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
-        raise RunError(f"{root}: belongs to somebody else or others may write there; remove it")
+        raise RunError(f"{root}: belongs to another user, or others may write there; remove it")
 
 
 def _digests(snapshot: Snapshot) -> list[bytes]:

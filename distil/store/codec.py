@@ -17,7 +17,7 @@ from distil.types import Array
 
 RAW, LZ4 = "raw", "lz4"
 CODECS = (RAW, LZ4)
-_MAX_RATIO, _SPARE_BYTES = 255, 64  # an LZ4 block can't decode to more than so many times its size, and a little
+_MAX_RATIO, _SPARE_BYTES = 255, 64  # an LZ4 block can't decode to more than 255 times its size plus 64 bytes
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Finding the compressed row that can't be decoded: samplers decode rows without knowing which file they came from."""
+"""Finding the compressed row that can't be decoded: samplers decode rows without knowing their files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from distil.errors import RunError
 from distil.store.codec import RAW, decode_at
-from distil.store.entry import MEND
+from distil.store.entry import FIX
 from distil.store.location import Location
 from distil.store.schema import StoreSpec
 from distil.store.shard import ShardEntry, open_shard, read_index
@@ -33,7 +33,7 @@ def find_damage(origin: Origin) -> RunError:
         except RunError as error:
             return error
         if found is not None:
-            return RunError(f"{origin.root / entry.path}: damaged ({found}); {MEND}")
+            return RunError(f"{origin.root / entry.path}: damaged ({found}); {FIX}")
     return RunError(f"{origin.root}: a compressed row was damaged in memory, the files are intact; start again")
 
 

@@ -13,7 +13,7 @@ from distil.errors import RunError
 from distil.store.backend import backend
 from distil.store.location import Location
 
-MEND = "run `distil store verify`, then restore the file from a copy or read an older snapshot"
+FIX = "run `distil store verify`, then restore the file from a copy or read an older snapshot"
 _PATH = re.compile(r"data/[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}\.arrow")
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 READ_FAULTS = (
@@ -66,7 +66,7 @@ def check_size(root: Location, entry: ShardEntry) -> None:
     """Raise RunError unless the file has the size that `entry` says; FileNotFoundError if there is none."""
     size = backend(root).size(entry.path)
     if size != entry.num_bytes:
-        raise RunError(f"{root / entry.path}: {size} bytes, not {entry.num_bytes}: truncated or altered; {MEND}")
+        raise RunError(f"{root / entry.path}: {size} bytes, not {entry.num_bytes}: truncated or altered; {FIX}")
 
 
 class MissingError(RunError):
@@ -75,10 +75,10 @@ class MissingError(RunError):
 
 def missing(where: Location) -> MissingError:
     """Return the error for a shard that isn't there."""
-    return MissingError(f"{where}: the shard is missing; {MEND}")
+    return MissingError(f"{where}: the shard is missing; {FIX}")
 
 
 def damaged(where: Location, error: BaseException) -> RunError:
     """Return the error for a shard that can't be read because of `error`, one of `READ_FAULTS`."""
     detail = str(error).split("\n", 1)[0][:200] or type(error).__name__
-    return RunError(f"{where}: damaged ({detail}); {MEND}")
+    return RunError(f"{where}: damaged ({detail}); {FIX}")

@@ -1,4 +1,4 @@
-"""Local copies of remote files: bounded, shared by the processes of a node, the ones unused for longest go first."""
+"""Local copies of remote files: bounded, shared by the processes of a node, least recently used files are removed first."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def cache_folder() -> Path:
 
 
 class FileCache:
-    """A folder of immutable files. It takes at most half of the space that is free or its own.
+    """A folder of immutable files. It takes at most half of the free space, its own included.
 
     A file that goes while somebody has it mapped stays readable to them.
     """

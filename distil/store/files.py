@@ -30,7 +30,7 @@ def parse_json(raw: bytes, where: object) -> dict[str, Any]:
     except (ValueError, KeyError, AssertionError, RecursionError):
         intact = False
     if not intact:
-        raise RunError(f"{where}: damaged (its checksum doesn't fit); restore it from a copy")
+        raise RunError(f"{where}: damaged (its checksum doesn't match); restore it from a copy")
     return data
 
 

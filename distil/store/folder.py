@@ -113,7 +113,7 @@ class FolderBackend:
             raise os_fault(error, self._root / key) from None
 
     def touch(self, key: str) -> str:
-        """Set the file's time to now. Someone else's file that we may read but not touch is left as it is."""
+        """Set the file's time to now. A file of another user that may not be changed is left as it is."""
         try:
             os.utime(self._root / key)
         except PermissionError:

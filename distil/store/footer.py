@@ -116,7 +116,7 @@ def _check_index(index: pa.RecordBatch, entry: ShardEntry) -> None:
 
 
 def describe(root: Location, key: str, num_bytes: int) -> ShardEntry:
-    """Return the entry of a shard that no manifest vouches for, from its footer alone and with a digest of zeros.
+    """Return the entry of a shard that no manifest lists, from its footer alone and with a digest of zeros.
 
     Raises:
         RunError: it has no sound footer: it wasn't written to its end.

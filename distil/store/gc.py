@@ -1,4 +1,4 @@
-"""Garbage collection: what no version lists any more, and nobody has touched for a while, is deleted."""
+"""Garbage collection: what no version lists any more, and that hasn't changed for a while, is deleted."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class InUse:
 
 
 def referenced(store: Store) -> InUse:
-    """Return what any version lists; RunError if one can't be read, since then nobody knows."""
+    """Return what any version lists; RunError if one can't be read."""
     known, paths = dict[str, Segment](), set[str]()
     for version in store.versions():
         with suppress(FileNotFoundError):  # dropped meanwhile
@@ -60,7 +60,7 @@ def collect_garbage(store: Store, *, grace_s: float = GRACE_S, dry_run: bool = F
     first, and what was touched within the grace period is never deleted.
 
     Args:
-        store: whose.
+        store: the store.
         grace_s: how long a shard must have been left alone. Choose more than the longest time between sealing a shard and
             committing it (for a run: a round); less than two days only while nobody writes.
         dry_run: only report.
@@ -92,7 +92,7 @@ def restore_trash(store: Store, items: list[StoredFile], wanted: set[str], befor
     """Finish what an interrupted collection began: put back shards that are in use, delete the others.
 
     Args:
-        store: whose.
+        store: the store.
         items: what is in data/.
         wanted: shards that are in use.
         before_s: Unix time; what was touched later is in use too.

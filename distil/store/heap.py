@@ -21,7 +21,7 @@ _ZEROS = 1 << 20  # written at once
 
 
 class SpaceError(RunError):
-    """An area can't be made, or can't grow: where others share it, memory of one's own may still have room."""
+    """An area can't be made, or can't grow: where it is shared, private memory may still have room."""
 
 
 class Area:
@@ -45,7 +45,7 @@ class Area:
         return os.fstat(self._descriptor).st_size
 
     def grow(self, num_bytes: int) -> None:
-        """Make it at least so large; SpaceError if there is no space."""
+        """Make it at least this large; SpaceError if there is no space."""
         if num_bytes > self.num_bytes:
             try:
                 _allocate(self._descriptor, num_bytes)  # here, not as a bus error later

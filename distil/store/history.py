@@ -69,7 +69,7 @@ def drop(store: Store, versions: Sequence[int]) -> None:
     """Forget versions. Readers that have one open keep it; the space of their shards comes back with the next `gc`.
 
     Args:
-        store: whose.
+        store: the store.
         versions: which; InputError, and none is dropped, if one is the newest, is tagged, is needed by an unfinished run, or
             doesn't exist.
     """

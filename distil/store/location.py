@@ -46,7 +46,7 @@ def location(text: str | Path | Url) -> Location:
     shown = redact_address(match[0])
     if shown != match[0]:
         raise InputError(
-            f"{shown}: a password does not belong in an address, it would be written beside the data: set it in the "
+            f"{shown}: an address must not hold a password, which would be stored with the data; set it in the "
             "environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
     scheme, rest = match[1], match[2].strip("/")

@@ -77,7 +77,9 @@ class Manifest:
             raise FileNotFoundError(f"{root / manifest_key(self.version)}") from None
         if self.claimed is not None and self.claimed != sums:
             where = root / manifest_key(self.version)
-            raise RunError(f"{where}: refused: its sums don't fit its shards; restore it from a copy or read an older snapshot")
+            raise RunError(
+                f"{where}: refused: its totals don't match its shards; restore it from a copy or read an older snapshot"
+            )
         return self
 
     def to_json(self) -> dict[str, Any]:

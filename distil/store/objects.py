@@ -30,7 +30,7 @@ class ObjectBackend:
     """A prefix in a bucket. Puts are atomic, and listings see what was put before (all the services above promise both)."""
 
     def __init__(self, root: Url) -> None:
-        """Connect lazily; InputError when obstore isn't installed or the URL makes no sense."""
+        """Connect lazily; InputError when obstore isn't installed or the URL is invalid."""
         try:
             import obstore
             from obstore.store import MemoryStore, from_url
@@ -51,11 +51,11 @@ class ObjectBackend:
             raise InputError(f"{root}: {_line(error)}; check the URL and the service's environment variables") from None
 
     @contextmanager
-    def _faults(self, key: str, *, anew: bool = False) -> Iterator[None]:
+    def _faults(self, key: str, *, creates: bool = False) -> Iterator[None]:
         try:
             yield
         except FileNotFoundError as error:
-            if anew:  # what can't be found is the bucket
+            if creates:  # what can't be found is the bucket
                 raise RunError(f"{self._root / key}: {_line(error)}; check that the bucket exists") from None
             raise FileNotFoundError(f"{self._root / key}") from None
         except self._api.exceptions.AlreadyExistsError:
@@ -83,12 +83,12 @@ class ObjectBackend:
 
     def put(self, key: str, content: bytes) -> None:
         """Put."""
-        with self._faults(key, anew=True):
+        with self._faults(key, creates=True):
             self._api.put(self._store, key, content, mode="overwrite")
 
     def put_if_absent(self, key: str, content: bytes) -> None:
         """Put with the condition that there is none (`If-None-Match: *`)."""
-        with self._faults(key, anew=True):
+        with self._faults(key, creates=True):
             self._api.put(self._store, key, content, mode="create")
 
     def staging(self) -> Path:
@@ -102,13 +102,13 @@ class ObjectBackend:
 
     def publish(self, file: Path, key: str) -> None:
         """Upload, in parts when it is large."""
-        with self._faults(key, anew=True):
+        with self._faults(key, creates=True):
             self._api.put(self._store, key, file)
         file.unlink()
 
     def list(self, folder: str) -> list[StoredFile]:
         """Return the objects directly below a prefix."""
-        with self._faults(folder, anew=True):
+        with self._faults(folder, creates=True):
             pages = [entry for page in self._api.list(self._store, f"{folder}/") for entry in page]
         items = (StoredFile(key=e["path"], num_bytes=e["size"], modified_s=e["last_modified"].timestamp()) for e in pages)
         return [item for item in items if "/" not in item.key.removeprefix(f"{folder}/")]

@@ -27,7 +27,7 @@ _FILE = re.compile(rf"{PINS}/([0-9a-f]{{16}})-v(\d{{12}})\.json")
 
 @dataclass(frozen=True, kw_only=True)
 class Pin:
-    """A version that somebody needs."""
+    """A version that a run needs."""
 
     version: int
     name: str  # the run's folder
@@ -93,6 +93,6 @@ def _all(root: Location) -> list[tuple[str, Pin]]:
             continue  # released meanwhile
         name, host, created_s = data.get("name"), data.get("host"), data.get("created_s")
         if not isinstance(name, str) or not isinstance(host, str) or type(created_s) is not int:
-            raise RunError(f"{root / match[0]}: makes no sense; delete it if no unfinished run needs version {int(match[2])}")
+            raise RunError(f"{root / match[0]}: invalid; delete it if no unfinished run needs version {int(match[2])}")
         out.append((match[0], Pin(version=int(match[2]), name=name, host=host, created_s=created_s)))
     return sorted(out, key=lambda item: (item[1].version, item[1].name))

@@ -41,11 +41,11 @@ class RecoverReport:
 def recover(store: Store, *, discard: bool = False, dry_run: bool = False) -> RecoverReport:
     """Salvage what writers left that were killed before their commit.
 
-    Safe beside live writers: a file that is being written is left alone, and a writer whose sealed shards this commits
+    Safe while writers are active: a file that is being written is left alone, and a writer whose sealed shards this commits
     finds them committed.
 
     Args:
-        store: whose.
+        store: the store.
         discard: commit nothing; remove unsealed files, and leave sealed shards to `gc`.
         dry_run: change nothing.
     """
@@ -130,7 +130,7 @@ def _fault(store: Store, path: Path) -> str | None:
 
 
 def _examine(store: Store, root: Location, key: str, num_bytes: int) -> ShardEntry:
-    """Return the entry of a file that nobody vouches for, after reading every byte; RunError says what is wrong with it."""
+    """Return the entry of a file that no manifest lists, after reading every byte; RunError says what is wrong with it."""
     entry = describe(root, key, num_bytes)
     entry = replace(entry, digest=digest_of(root, entry))
     check_shard(root, store.spec, entry, {})

@@ -141,12 +141,12 @@ def publish_rewritten(store: Store, rewritten: Mapping[ShardEntry, ShardEntry], 
     Others may commit meanwhile. Where they have merged a shard (`compact`), the merged one is rewritten with the labels.
 
     Args:
-        store: whose.
+        store: the store.
         rewritten: shard as it was listed -> as it is now; if empty, nothing happens.
-        message: for people.
+        message: a note for readers of the history.
 
     Raises:
-        RunError: a shard is damaged or gone, the disk refuses; or somebody else has labelled the same episodes meanwhile.
+        RunError: a shard is damaged or gone, the disk refuses; or another process has labelled the same episodes meanwhile.
             Then their labels stay, and the others' are published.
     """
     pending, overtaken = dict(rewritten), set[str]()
@@ -167,8 +167,8 @@ def publish_rewritten(store: Store, rewritten: Mapping[ShardEntry, ShardEntry], 
             break
     if overtaken:
         raise RunError(
-            f"{store.path}: somebody else labelled {len(overtaken)} of the episodes meanwhile ({min(overtaken)}, for one), "
-            "whose labels stay; label again if some are missing"
+            f"{store.path}: another process has labelled {len(overtaken)} of the episodes meanwhile "
+            f"(such as {min(overtaken)}), and its labels stay; label again if some are missing"
         )
     return version
 

@@ -183,7 +183,7 @@ class RowReader:
             except OSError as error:
                 raise os_fault(error, opened.path) from None
             if not got:
-                raise RunError(f"{opened.path}: it has become shorter; restore the file from a copy")
+                raise RunError(f"{opened.path}: it was truncated; restore the file from a copy")
             done += got
         return out
 

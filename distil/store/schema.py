@@ -27,7 +27,7 @@ FORMAT = 1
 FORMAT_KEY, INDEX_KEY, INDEX_HASH_KEY = b"distil.format", b"distil.episodes", b"distil.episodes.xxh3"
 MAX_ROW_BYTES = 1 << 30
 MAX_UID_LENGTH = 200  # characters; also of `source`
-_OFFSET_BYTES = 8  # that Arrow's large_binary takes a row, beside the block itself
+_OFFSET_BYTES = 8  # per row of Arrow's large_binary, without the block itself
 
 _STEP_COLUMNS: dict[str, np.dtype[Any]] = {
     "reward": np.dtype(np.float64),
@@ -174,12 +174,12 @@ class StoreSpec:
                     f"{column.name}: shape {column.shape} can't be stored; give it between 1 byte and 1 GiB a step"
                 )
         if len(set(names)) != len(names):
-            raise InputError(f"two columns have one name ({', '.join(names)}); rename the keys of the observation space")
+            raise InputError(f"two columns have the same name ({', '.join(names)}); rename the keys of the observation space")
 
     def require_equal(self, other: StoreSpec, where: str) -> None:
         """Raise InputError unless episodes of `other` can be added to the store at `where`, which has this spec.
 
-        Spaces and environment must be equal; infos that the store keeps beside those of `other` are no obstacle.
+        Spaces and environment must be equal; the store may keep more infos than `other`.
         """
         self.require_spaces(other.observation, other.action, where)
         self.require_environment(other.env, where)
@@ -245,7 +245,7 @@ def environment(env: Mapping[str, Any]) -> str:
 
 
 def spec_from_json(data: Mapping[str, Any], where: str) -> StoreSpec:
-    """Return the spec that `StoreSpec.to_json` wrote; InputError names `where` if it makes no sense."""
+    """Return the spec that `StoreSpec.to_json` wrote; InputError names `where` if it is invalid."""
     try:
         spec = StoreSpec(
             observation=space_from_json(data["observation"]),

@@ -21,7 +21,7 @@ class SelectionConfig(Config):
     Bounds are inclusive. What is left keeps the snapshot's order.
     """
 
-    sources: tuple[str, ...] | None = None  # who made it; `*` stands for any text, such as expert:*
+    sources: tuple[str, ...] | None = None  # who made it; `*` matches any text, such as expert:*
     min_round: int | None = None
     max_round: int | None = None
     min_return: float | None = None
@@ -70,7 +70,7 @@ class SelectionConfig(Config):
         if self.episodes is not None:
             if self.episodes > len(keep):
                 raise InputError(
-                    f"{snapshot.path}: {self.episodes} episodes wanted, {len(keep)} fit ({self.describe()}); collect more"
+                    f"{snapshot.path}: {self.episodes} episodes requested, {len(keep)} fit ({self.describe()}); collect more"
                 )
             keep = np.sort(generator(self.seed, "selection").permutation(keep)[: self.episodes])
         return snapshot.select(keep)

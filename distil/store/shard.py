@@ -67,7 +67,7 @@ def seal_shard(
         spec: the store's spec.
         columns: name -> values of all rows; infos may be a list of texts.
         index: of the episodes, columns of `INDEX_SCHEMA`.
-        name: of the file, data/NAME.arrow; nobody else may use it.
+        name: of the file, data/NAME.arrow; it must be unique.
         by_content: let the file's digest follow the name, data/NAME-DIGEST.arrow: others may then use it too.
 
     Raises:

@@ -100,12 +100,12 @@ class Snapshot:
         return digest.hexdigest()
 
     def select(self, indices: Sequence[int] | NDArray[Any]) -> Snapshot:
-        """Return a view of the episodes at `indices`, in that order; InputError if one doesn't exist or stands twice."""
+        """Return a view of the episodes at `indices`, in that order; InputError if one doesn't exist or is a duplicate."""
         chosen = np.asarray(indices, dtype=np.int64).reshape(-1)
         if np.any((chosen < 0) | (chosen >= self.num_episodes)):
             raise InputError(f"{self.path}: episodes are numbered 0 to {self.num_episodes - 1}; not all of the selection exist")
         if np.unique(chosen).size != chosen.size:
-            raise InputError(f"{self.path}: an episode is selected twice; give each number once")
+            raise InputError(f"{self.path}: duplicate episode in the selection; give each number once")
         weights = None if self.weights is None else self.weights.take(chosen)
         return replace(self, chosen=self.selection[chosen], weights=weights)
 
@@ -124,7 +124,7 @@ class Snapshot:
     def first(self, num: int) -> Snapshot:
         """Return a view of the first `num` episodes; InputError when there are fewer."""
         if not 0 <= num <= self.num_episodes:
-            raise InputError(f"{self.path}: {num} episodes wanted, there are {self.num_episodes}; collect more")
+            raise InputError(f"{self.path}: {num} episodes requested, {self.num_episodes} available; collect more")
         return self.select(np.arange(num))
 
     def split(self, validation_fraction: float, seed: int) -> tuple[Snapshot, Snapshot]:

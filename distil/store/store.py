@@ -34,7 +34,7 @@ _HEADER = "store.json"
 
 
 class Store:
-    """An open store. Holds no lock and no file: any number of processes may have one open, and commit."""
+    """An open store. Holds no lock and no open file: any number of processes may open it and commit."""
 
     def __init__(self, path: Location, spec: StoreSpec, store_uuid: str) -> None:
         """Hold a store that exists; use `create`, `open` or `open_or_create`."""
@@ -53,7 +53,7 @@ class Store:
         try:
             backend(root).put_if_absent(_HEADER, header)
         except FileExistsError:
-            raise InputError(f"{root}: a store is there already; open it, or choose another folder") from None
+            raise InputError(f"{root}: a store already exists there; open it, or choose another folder") from None
         except InTheWayError:
             raise InputError(f"{root}: a file is in the way; choose another folder") from None
         return cls.open(root)
@@ -104,14 +104,14 @@ class Store:
     def commit(self, entries: Sequence[ShardEntry], message: str = "") -> Snapshot:
         """Add sealed shards as one new version; when this returns, they are durable and visible.
 
-        Other writers may commit at the same time: the one that comes second goes on top of the first. What the store has
+        Other writers may commit at the same time: the second commit adds to the first. What the store has
         already isn't added again, neither a shard nor an episode (the same uid and steps), so a commit can be repeated, and
         two writers may bring the same episodes. Of a shard that is new in part, the new episodes are copied into another one
         (what it leaves behind is for `gc`).
 
         Args:
             entries: what writers' `seal` returned; when empty, nothing is committed.
-            message: for people.
+            message: a note for readers of the history.
 
         Returns:
             The snapshot with the entries.
@@ -201,7 +201,7 @@ class Store:
 
         Args:
             version: its number.
-            name: who needs it: a run's absolute path. It may pin several versions.
+            name: what needs it: a run's absolute path. It may pin several versions.
 
         Raises:
             InputError: there is no such version.

@@ -249,7 +249,16 @@ def _gather_packed(packed: Array, names: list[str]) -> Gather:
 
 
 def _windows(values: Array, width: int, first: int) -> _Take:
-    """Return a function from indices i [B] to copies of `values[first + i : first + i + width]`, [B, width, ...]."""
+    """Return a function from indices i [B] to copies of `values[first + i : first + i + width]`, [B, width, ...].
+
+        values from `first`   | a | b | c | d | e |      width 3
+        blocks[0]             [ a   b   c ]
+        blocks[1]                 [ b   c   d ]
+        blocks[2]                     [ c   d   e ]
+
+    An element of `blocks` is a window's raw bytes. Elements start one row apart and overlap in the memory of `values`, so that
+    only indexing copies: one block of memory for each window.
+    """
     shape = values.shape[1:]
     values = values[first:]
     if width == 1:

@@ -42,7 +42,7 @@ def read_tag(root: Location, name: str) -> Tag:
         raise InputError(f"{root}: no tag {name!r}; there is {known}") from None
     version, created_s = data.get("version"), data.get("created_s")
     if type(version) is not int or version < 0 or type(created_s) is not int:
-        raise RunError(f"{root / key}: makes no sense; delete it and tag again")
+        raise RunError(f"{root / key}: invalid; delete it and tag again")
     return Tag(name=name, version=version, created_s=created_s)
 
 

@@ -67,7 +67,7 @@ def check_shard(root: Location, spec: StoreSpec, entry: ShardEntry, owners: dict
         starts = index.column("first_row").to_numpy()
         numbers = np.repeat(np.arange(len(lengths)), lengths + 1)
         if not (np.array_equal(rows[0], numbers) and np.array_equal(rows[1], np.arange(entry.num_rows) - starts[numbers])):
-            raise RunError(f"{where}: its rows don't fit the index of its episodes; restore it from a copy")
+            raise RunError(f"{where}: its rows don't match the index of its episodes; restore it from a copy")
     for uid in index.column("uid").to_pylist():
         other = owners.setdefault(uid, entry.path)
         if other != entry.path:
@@ -94,7 +94,7 @@ def episode_digest(shard: Shard, spec: StoreSpec, first: int, length: int, chang
         spec: the store's spec.
         first: the episode's first row.
         length: its actions T.
-        changed: name -> rows [T+1, ...] that stand for the shard's.
+        changed: name -> rows [T+1, ...] that replace the shard's.
     """
     digest = xxhash.xxh3_128()
     for column in spec.columns():

@@ -6,7 +6,7 @@ forwards, so every window is one block of memory that needs no clamping: the sam
 observations at [q - H + 1, q] and its actions at [q, q + T - 1]. What lies further ahead (the observation n steps later, the
 goal) is stored behind the piece, and found through an offset a row.
 
-Single transitions (G = 0, nothing ahead) are packed, observation beside action, so that a sample is one read of memory.
+Single transitions (G = 0, nothing ahead) are packed, observation next to action, so that a sample is one read of memory.
 
 Legend: B batch, H observation horizon, T action chunk, n steps of return, P rows with gaps, N pieces.
 """

@@ -28,7 +28,7 @@ class ShardWriter:
             root: where the store lies.
             spec: the store's spec.
             name: of the writer, the beginning of its files' names; it needn't be unique.
-            target_bytes: `is_full` once so much is buffered.
+            target_bytes: `is_full` is true once this much is buffered.
         """
         if not _NAME.fullmatch(name):
             raise InputError(f"writer name {name!r}: use up to 80 letters, digits, '_', '-' and '.'")

@@ -31,7 +31,7 @@ def test_the_first_arrays_say_the_spaces(tmp_path: Path) -> None:
     assert store.add(observations=OBS + 1, actions=ACTS, demonstrations=False).num_episodes == 2
     assert store.snapshot().episodes.num_labelled.tolist() == [0, 3]
     assert Store.open(tmp_path / "store").add(observations=OBS + 2, actions=ACTS).num_episodes == 3
-    with pytest.raises(InputError, match="a store is there already"):
+    with pytest.raises(InputError, match="a store already exists"):
         distil.Store.create(tmp_path / "store")
     with pytest.raises(InputError, match=r"don't fit the store's spaces: obs is \[3\] in the data, \[2\] in the store"):
         store.add(observations=np.zeros((4, 3)), actions=ACTS)

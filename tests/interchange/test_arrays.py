@@ -115,7 +115,7 @@ def test_rows_against_their_own_count_are_said(tmp_path: Path) -> None:
     arrays = {"obs": ROWS, "actions": ROWS, "terminals": [0, 0, 1, 0, 1]}
     right, wrong = (write(tmp_path / "a.json", timestep=t, **arrays) for t in ([0, 1, 2, 0, 1], [0, 2, 1, 0, 1]))
     said = [finding.what for finding in import_store(JsonImport(), wrong, tmp_path / "wrong").findings]
-    assert "timestep goes back at row 2, within an episode: rows are taken as they stand" in said
+    assert "timestep goes back at row 2, within an episode: rows are read in file order" in said
     write(right, timestep=[0, 1, 2, 0, 1], **arrays)
     assert not any("goes back" in finding.what for finding in import_store(JsonImport(), right, tmp_path / "right").findings)
 

@@ -42,7 +42,7 @@ def test_a_target_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monk
             fail_half_way(tmp_path / "b" / kind, folder=kind == "folder")
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["file", "folder"]
     assert list((tmp_path / "b").iterdir()) == []
-    with pytest.raises(InputError, match="there already"), fresh(tmp_path / "a" / "file"):
+    with pytest.raises(InputError, match="already exists"), fresh(tmp_path / "a" / "file"):
         pass
     with pytest.raises(RunError, match="can't be written"), fresh(tmp_path / "a" / "file" / "below"):
         pass

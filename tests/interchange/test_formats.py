@@ -48,7 +48,7 @@ def test_relative_paths(make_store: Any, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path / "below")
     export_store(exporter(kind, {}), snapshot, Path("../new/out"))
     assert import_store(importer(kind, {}), Path("../new/out"), "../again").num_added == snapshot.num_episodes
-    with pytest.raises(InputError, match="there already"):
+    with pytest.raises(InputError, match="already exists"):
         export_store(exporter(kind, {}), snapshot, Path("."))
 
 

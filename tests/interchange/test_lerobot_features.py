@@ -35,7 +35,7 @@ def test_images_have_their_channels_last_and_a_name_of_their_own() -> None:
 
 def test_two_observations_of_one_name_are_refused() -> None:
     box = spaces.Box(-1, 1, (2,), np.float32)
-    with pytest.raises(InputError, match="two observations would have one name"):
+    with pytest.raises(InputError, match="two observations would have the same name"):
         features_of(spec(spaces.Dict({"a.b": box, "a": spaces.Dict(b=box)})), "video")
 
 

@@ -31,7 +31,7 @@ def test_counters_begin_alike_or_go_on_over_all_episodes() -> None:
 @pytest.mark.parametrize(
     ("values", "what", "step"),
     [
-        ([0, 1, 1], "n 1 is there twice", 1),
+        ([0, 1, 1], "n 1 is a duplicate", 1),
         ([0, 1, 3], "n goes from 1 to 3", 2),
         ([0, 2, 3], "n goes from 0 to 2", 1),
         ([0, None], "n has no value", 1),

@@ -86,10 +86,10 @@ def test_columns_are_named_by_options_and_no_reward_is_said(tmp_path: Path) -> N
             [[1.0, 10.0], [9.0, 20.0], [3.0, 30.0], [1.0, 10.0], [2.0, 20.0]],
             "episode a, step 1: next_obs isn't the",
         ),
-        ("step", [0, 1, 1, 0, 1], "episode a, step 1: step 1 is there twice"),
+        ("step", [0, 1, 1, 0, 1], "episode a, step 1: step 1 is a duplicate"),
         ("step", [0, 1, 3, 0, 1], "episode a, step 2: step goes from 1 to 3: rows are missing"),
         ("step", [0, 1, 2, 2, 3], "episode b, step 0: begins with step 2, not 0: rows are missing"),
-        ("timestamp", [0.0, 0.5, 0.5, 0.0, 1.0], "episode a, step 1: timestamp 0.5 is there twice"),
+        ("timestamp", [0.0, 0.5, 0.5, 0.0, 1.0], "episode a, step 1: timestamp 0.5 is a duplicate"),
     ],
 )
 def test_bad_rows_are_named_and_skipped_only_when_asked(tmp_path: Path, column: str, values: list[Any], what: str) -> None:
@@ -228,20 +228,20 @@ def test_a_file_an_episode(tmp_path: Path) -> None:
     assert [result.snapshot.episode(i).observations["obs"][0, 0] for i in range(3)] == [1, 2, 10]
 
 
-def test_files_that_number_their_episodes_anew(tmp_path: Path) -> None:
+def test_files_that_start_their_numbers_again(tmp_path: Path) -> None:
     """Two episodes must not become one in silence."""
     for name in ("a", "b"):
         pq.write_table(table(episode=[0] * 5), tmp_path / f"{name}.parquet")
     store = tmp_path.parent / f"{tmp_path.name}-store"
     said = [f.what for f in import_store(ParquetImport(), tmp_path, store).findings]
-    assert any("episode 0 is at the end of a file and the beginning of the next: taken as one; where" in what for what in said)
+    assert any("episode 0 is at the end of a file and the beginning of the next: taken as one; if" in what for what in said)
     for name in ("a", "b"):
         pq.write_table(table(), tmp_path / f"{name}.parquet")
     with pytest.raises(RunError, match=r"episode 0: its rows aren't together; sort by episode; where each file numbers"):
         import_store(ParquetImport(), tmp_path, store)
     for name in ("a", "b"):
         pq.write_table(table(episode=[0] * 5, step=range(5)), tmp_path / f"{name}.parquet")
-    with pytest.raises(RunError, match="step 0 is there twice"):
+    with pytest.raises(RunError, match="step 0 is a duplicate"):
         import_store(ParquetImport(), tmp_path, store)
 
 
@@ -270,7 +270,7 @@ def test_an_order_that_is_not_known_or_contradicted_is_said(tmp_path: Path) -> N
     def said(**columns: Any) -> str:
         return str([f.what for f in import_store(ParquetImport(), rows_of(tmp_path, **columns), tmp_path / "store").findings])
 
-    assert "no column counts an episode's steps: its rows are taken as they stand" in said()
+    assert "no column counts an episode's steps: its rows are read in file order" in said()
     contradicted = said(step=[0, 1, 2, 0, 1], timestamp=[3.0, 2.0, 1.0, 0.0, 1.0])
     assert "'timestamp' goes back within an episode: 'step' orders its rows" in contradicted
     assert "no column counts" not in contradicted

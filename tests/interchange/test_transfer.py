@@ -123,5 +123,5 @@ def test_nothing_to_export_and_a_target_in_the_way(tmp_path: Path, make_store: M
     snapshot = make_store()
     with pytest.raises(InputError, match="no episodes to export"):
         export_store(ImitationExport(), snapshot.first(0), tmp_path / "x")
-    with pytest.raises(InputError, match="there already"):
+    with pytest.raises(InputError, match="already exists"):
         export_store(ImitationExport(), snapshot, tmp_path / "store")

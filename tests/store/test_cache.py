@@ -115,7 +115,7 @@ def test_a_folder_that_others_could_write_is_refused(tmp_path: Path) -> None:
     root = tmp_path / "shm"
     root.mkdir()
     root.chmod(0o777)
-    with pytest.raises(RunError, match="belongs to somebody else or others may write there; remove it"):
+    with pytest.raises(RunError, match="belongs to another user, or others may write there; remove it"):
         SharedFolder(root, "a")
     os.rmdir(root)
     root.symlink_to(tmp_path)

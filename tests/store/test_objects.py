@@ -45,7 +45,7 @@ def test_a_store_lives_in_a_bucket(url: str, spec: StoreSpec, make_episode: Any)
     with pytest.raises(InputError, match="no store there"):
         Store.open(url)
     store = Store.open_or_create(url, spec)
-    with pytest.raises(InputError, match="a store is there already"):
+    with pytest.raises(InputError, match="a store already exists"):
         Store.create(url, spec)
     first = store.commit([sealed(store, make_episode(1, 3), make_episode(2, 4))])
     store.commit([sealed(store, make_episode(3, 5))])

@@ -171,7 +171,7 @@ def test_who_labels_the_same_second_loses_only_that(raw: Callable[..., Store]) -
     store = raw([3, 4], [5])
     late = rewrite(store, 0, 0, 1) | rewrite(store, 1, 2)
     publish_rewritten(store, rewrite(store, 0, 0, value=5.0), "others")
-    with pytest.raises(RunError, match=r"somebody else labelled 1 of the episodes meanwhile \(test-0000, for one\)"):
+    with pytest.raises(RunError, match=r"another process has labelled 1 of the episodes meanwhile \(such as test-0000\)"):
         publish_rewritten(store, late, "labels")
     now = store.snapshot()
     assert [float(now.episode(i).expert_actions[0, 0]) for i in range(3)] == [5.0, 7.0, 7.0]

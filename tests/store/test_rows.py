@@ -72,7 +72,7 @@ def test_a_missing_and_a_shorter_shard_are_named(snapshot: Snapshot) -> None:
     reader.copy(runs, {"obs": np.empty((9, 2))})
     path = Path(str(snapshot.path)) / snapshot.entries[0].path
     path.write_bytes(b"")
-    with pytest.raises(RunError, match=rf"{path.name}: it has become shorter"):
+    with pytest.raises(RunError, match=rf"{path.name}: it was truncated"):
         reader.copy(runs, {"obs": np.empty((9, 2))})
     path.unlink()
     reader.close()

@@ -78,7 +78,7 @@ def test_a_draw_depends_on_its_seed_only(snapshot: Snapshot) -> None:
 def test_what_cannot_be_chosen_is_an_error(snapshot: Snapshot) -> None:
     with pytest.raises(InputError, match=r"none of its 12 episodes fits \(min_return=1000.0\); widen it"):
         SelectionConfig(min_return=1000.0).resolve(snapshot)
-    with pytest.raises(InputError, match=r"5 episodes wanted, 4 fit \(success=True, episodes=5\); collect more"):
+    with pytest.raises(InputError, match=r"5 episodes requested, 4 fit \(success=True, episodes=5\); collect more"):
         SelectionConfig(success=True, episodes=5).resolve(snapshot)
     with pytest.raises(InputError, match="min_length 9 is above max_length 2: swap them"):
         validate(SelectionConfig, {"min_length": 9, "max_length": 2})

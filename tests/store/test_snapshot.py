@@ -56,7 +56,7 @@ def test_what_is_not_there_is_an_error(snapshot: Snapshot) -> None:
     for bad in (lambda: snapshot.select([6]), lambda: snapshot.select([-1]), lambda: snapshot.select([1, 1])):
         with pytest.raises(InputError, match=r"selection|twice"):
             bad()
-    with pytest.raises(InputError, match="7 episodes wanted, there are 6; collect more"):
+    with pytest.raises(InputError, match="7 episodes requested, 6 available; collect more"):
         snapshot.first(7)
     for index in (-1, 6):
         with pytest.raises(InputError, match="numbered 0 to 5"):

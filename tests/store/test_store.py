@@ -39,7 +39,7 @@ def test_create_open_and_their_errors(tmp_path: Path, spec: StoreSpec) -> None:
     assert Store.exists(path)
     assert Store.open(str(path)).uuid == Store.open_or_create(path, spec).uuid == created.uuid
     assert created.spec == spec
-    with pytest.raises(InputError, match="a store is there already"):
+    with pytest.raises(InputError, match="a store already exists"):
         Store.create(path, spec)
     other = StoreSpec(observation=observation_spec(spaces.Box(-1, 1, (8,))), action=spec.action)
     with pytest.raises(InputError, match=r"Box\(2\) float64, the environment Box\(8\) float32"):

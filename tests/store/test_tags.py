@@ -69,7 +69,7 @@ def test_damaged_tags_are_named(store: Store) -> None:
     store.tag("best")
     path = store.path / "tags" / "best.json"
     path.write_bytes(dump_json({"version": "two", "created_s": 0}))
-    with pytest.raises(RunError, match=r"best\.json: makes no sense"):
+    with pytest.raises(RunError, match=r"best\.json: invalid"):
         read_tag(store.path, "best")
     path.write_bytes(b"{")
     with pytest.raises(RunError, match=r"best\.json: damaged"):
