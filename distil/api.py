@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +82,7 @@ class Run:
 
     def policy(self) -> Predictor:
         """Return the policy of the last finished round; InputError if there is none yet."""
-        return load_policy(self.path)
+        return load_policy(self.path, trust=self.config.policy.targets)
 
 
 def open_run(path: Path | str) -> Run:
@@ -93,14 +93,19 @@ def open_run(path: Path | str) -> Run:
     return Run(path)
 
 
-def load_policy(path: Path | str) -> Predictor:
+def load_policy(path: Path | str, *, trust: Sequence[str] = ()) -> Predictor:
     """Return the policy in a run's folder or in a policy folder, ready to `predict`.
+
+    Args:
+        path: the folder.
+        trust: classes (package.module:Class), modules or packages of your own that the policy may name as its head or encoder;
+            they are imported.
 
     Raises:
         InputError: there is none, or its files do not fit each other.
     """
     path = Path(path)
-    return Predictor(load_policy_ref(path / "policy" if (path / "policy").is_dir() else path))
+    return Predictor(load_policy_ref(path / "policy" if (path / "policy").is_dir() else path, trust=trust))
 
 
 def collect_with_report(

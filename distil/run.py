@@ -100,7 +100,9 @@ def _check(todo: Round, plan: CheckPlan, parts: Parts) -> dict[str, float]:
 def _last_policy(todo: Round, parts: Parts) -> PolicyRef:
     """Return the policy that the last round ended with; the learner of a resumed run may be one update further."""
     kept = parts.rundir.policy_after(todo.index - 1)
-    return load_policy_ref(kept) if todo.ahead and kept.is_dir() else parts.learner.policy
+    if not todo.ahead or not kept.is_dir():
+        return parts.learner.policy
+    return load_policy_ref(kept, trust=parts.config.policy.targets)
 
 
 def _update(todo: Round, plan: UpdatePlan, parts: Parts) -> dict[str, float]:

@@ -21,7 +21,7 @@ def check_parts(config: RunConfig, spec: EnvSpec) -> None:
         InputError: one of them does not fit the environment's spaces or episode limit.
     """
     config.algorithm.build(config.budget(spec.max_episode_steps))
-    config.policy.resolve(spec.observation, spec.action)
+    config.policy.check(spec.observation, spec.action)
     if config.gate is not None:
         config.gate.check(spec.action.leaf)
     for augmentation in config.learner.augment:

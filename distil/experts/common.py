@@ -14,6 +14,6 @@ class OneExpertConfig(Config):
 
 
 def identity(config: Config) -> dict[str, Any]:
-    """Return what identifies an expert's episodes and labels, as JSON data: the whole configuration except `paid`."""
-    hidden = {"paid"} if isinstance(config, OneExpertConfig) else {"members": {"__all__": {"paid"}}}
+    """Return what identifies an expert's episodes and labels, as JSON data: all but `paid` and `trust`."""
+    hidden = {"paid", "trust"} if isinstance(config, OneExpertConfig) else {"members": {"__all__": {"paid", "trust"}}}
     return config.model_dump(mode="json", exclude=hidden)

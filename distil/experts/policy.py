@@ -25,6 +25,7 @@ class PolicyExpertConfig(OneExpertConfig):
 
     kind: Literal["policy"] = "policy"
     path: str  # a run's folder, or the policy's own
+    trust: tuple[str, ...] = ()  # your own classes, modules or packages that it may name as its head or encoder
 
     def content(self, env: EnvConfig) -> Content:
         """Return its content: the weights file, which also holds the policy's configuration."""
@@ -32,7 +33,7 @@ class PolicyExpertConfig(OneExpertConfig):
 
     def build(self, env: EnvConfig, spec: EnvSpec) -> Expert:
         """Return the expert; InputError if the path holds no policy or the spaces do not fit."""
-        ref = load_policy_ref(_folder(Path(self.path)))
+        ref = load_policy_ref(_folder(Path(self.path)), trust=self.trust)
         name = f"policy {self.path}"
         wants = (ref.spec.observation, ref.spec.action)
         check_spaces(name, wants, (spec.observation, spec.action))

@@ -97,6 +97,39 @@ class CategoricalConfig(Config):
         return CategoricalTwin(action, chunk)
 
 
+class ImportHeadConfig(Config):
+    """The user's own head: a subclass of `distil.heads.base.Head`, made as `Class(action, context_dim, chunk, **kwargs)`."""
+
+    kind: Literal["import"] = "import"
+    target: str = Field(description="package.module:Class")
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+
+    def resolve(self, action: Leaf) -> ImportHeadConfig:
+        """Return itself: whether the class fits the action space is tried, see `distil.policies.check`."""
+        return self
+
+    def build(self, action: Leaf, context_dim: int, chunk: int, *, generator: torch.Generator) -> Head:
+        """Return the head; InputError names the class and what is wrong with it."""
+        from distil.nn.imported import make
+
+        arguments = {"action": action, "context_dim": context_dim, "chunk": chunk, **self.kwargs}
+        return make(self._class(), self.target, "policy.head", arguments, generator)
+
+    def combine(self, points_MNTA: Array) -> Combined:
+        """Return the action and the doubt of an ensemble, as the class defines them."""
+        return self._class().combine(points_MNTA)
+
+    def numpy_twin(self, action: Leaf, chunk: int) -> NumpyHead | None:
+        """Return the head in numpy, if the class has a twin."""
+        return self._class().numpy_twin(action, chunk, **self.kwargs)
+
+    def _class(self) -> type[Head]:
+        from distil.heads.base import Head
+        from distil.nn.imported import class_of
+
+        return class_of(self.target, "policy.head", Head)  # type: ignore[type-abstract]
+
+
 class AutoHeadConfig(Config):
     """Deterministic for Box actions, categorical for the others."""
 
@@ -107,7 +140,7 @@ class AutoHeadConfig(Config):
         return DeterministicConfig() if action.kind == "box" else CategoricalConfig()
 
 
-ResolvedHeadConfig = DeterministicConfig | GaussianConfig | CategoricalConfig
+ResolvedHeadConfig = DeterministicConfig | GaussianConfig | CategoricalConfig | ImportHeadConfig
 
 
 def _kind(value: Any) -> Any:
@@ -118,7 +151,8 @@ HeadConfig = Annotated[
     Annotated[AutoHeadConfig, Tag("auto")]
     | Annotated[DeterministicConfig, Tag("deterministic")]
     | Annotated[GaussianConfig, Tag("gaussian")]
-    | Annotated[CategoricalConfig, Tag("categorical")],
+    | Annotated[CategoricalConfig, Tag("categorical")]
+    | Annotated[ImportHeadConfig, Tag("import")],
     Discriminator(_kind),
 ]
 

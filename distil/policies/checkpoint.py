@@ -6,6 +6,7 @@ The safetensors file alone is the policy, so one rename replaces it and no half-
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,11 +47,13 @@ def save_policy(ref: PolicyRef, folder: str | Path) -> Path:
     return folder / WEIGHTS
 
 
-def load_policy_ref(folder: str | Path) -> PolicyRef:
+def load_policy_ref(folder: str | Path, *, trust: Sequence[str] = ()) -> PolicyRef:
     """Return the policy that `save_policy` wrote.
 
     Args:
         folder: the policy's folder, or its `policy.safetensors`.
+        trust: classes (package.module:Class), modules or packages of your own that the policy may name as its head or encoder.
+            Building the policy imports them, so a file from elsewhere must not choose them.
 
     Raises:
         InputError: there is none, it is damaged, or a newer distil wrote it.
@@ -66,7 +69,7 @@ def load_policy_ref(folder: str | Path) -> PolicyRef:
     except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, OSError) as error:  # or a dtype that numpy lacks
         raise InputError(f"{path}: not a whole distil policy ({type(error).__name__}); copy it again or retrain") from None
     try:
-        header = read_header(text, arrays)
+        header = read_header(text, arrays, trust)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     ref = PolicyRef(version=header.version, spec=header.spec, arrays=arrays)

@@ -79,6 +79,31 @@ class CnnConfig(Config):
         return None
 
 
+class ImportEncoderConfig(Config):
+    """The user's own backbone: a subclass of `distil.policies.encoder.Backbone`.
+
+    It is made as `Class(num_features, images, horizon, **kwargs)`.
+    """
+
+    kind: Literal["import"] = "import"
+    target: str = Field(description="package.module:Class")
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+
+    def resolve(self, observation: SpaceSpec) -> ImportEncoderConfig:
+        """Return itself: whether the class fits the observation space is tried, see `distil.policies.check`."""
+        return self
+
+    def build(self, observation: SpaceSpec, horizon: int, clip: float, *, generator: torch.Generator) -> Encoder:
+        """Return the encoder of windows of `horizon` observations, standardised and clipped to +-`clip`."""
+        from distil.policies.encoder import ImportedEncoder
+
+        return ImportedEncoder(self, observation, horizon, clip, generator)
+
+    def numpy_twin(self) -> NumpyTrunk | None:
+        """Return None: it runs in torch."""
+        return None
+
+
 class AutoEncoderConfig(Config):
     """cnn if the observation has an image (uint8 of 2 or 3 dimensions), else mlp."""
 
@@ -92,7 +117,7 @@ class AutoEncoderConfig(Config):
         return model(hidden=self.hidden, activation=self.activation)
 
 
-ResolvedEncoderConfig = MlpConfig | CnnConfig
+ResolvedEncoderConfig = MlpConfig | CnnConfig | ImportEncoderConfig
 
 
 def _kind(value: Any) -> Any:
@@ -100,7 +125,10 @@ def _kind(value: Any) -> Any:
 
 
 EncoderConfig = Annotated[
-    Annotated[AutoEncoderConfig, Tag("auto")] | Annotated[MlpConfig, Tag("mlp")] | Annotated[CnnConfig, Tag("cnn")],
+    Annotated[AutoEncoderConfig, Tag("auto")]
+    | Annotated[MlpConfig, Tag("mlp")]
+    | Annotated[CnnConfig, Tag("cnn")]
+    | Annotated[ImportEncoderConfig, Tag("import")],
     Discriminator(_kind),
 ]
 
@@ -136,6 +164,19 @@ class PolicyConfig(Config):
     def num_executed(self) -> int:
         """Number of actions executed of each chunk."""
         return self.execute or self.chunk
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The user's own classes that it names, package.module:Class."""
+        return tuple(part.target for part in (self.encoder, self.head) if part.kind == "import")
+
+    def check(self, observation: SpaceSpec, action: SpaceSpec) -> None:
+        """Raise InputError if it does not fit the spaces, or a class of the user's does not keep its contract."""
+        resolved = self.resolve(observation, action)
+        if resolved.targets:
+            from distil.policies.check import try_out
+
+            try_out(resolved, observation, action)
 
     def resolve(self, observation: SpaceSpec, action: SpaceSpec) -> PolicyConfig:
         """Return the configuration with every `auto` replaced by its choice for these spaces."""

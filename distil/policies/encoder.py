@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from distil.errors import InputError
 from distil.heads.base import Context
 from distil.nn.cnn import Cnn
+from distil.nn.imported import class_of, make
 from distil.nn.mlp import Mlp
-from distil.policies.config import CnnConfig, MlpConfig
+from distil.policies.config import CnnConfig, ImportEncoderConfig, MlpConfig
 from distil.policies.layout import Part, fixed_scaling, layout, num_features, observation_scaling
 from distil.spaces import Leaf, SpaceSpec
 
@@ -127,6 +129,52 @@ class CnnEncoder(Encoder):
             parts.append(features.view(*image.shape[:2], -1))
         x_BHD = parts[0] if len(parts) == 1 else torch.cat(parts, -1)
         return Context(pooled_BD=self.mlp(x_BHD.flatten(1)))
+
+
+class Backbone(nn.Module, ABC):
+    """The user's own network between features and head. The constructor takes `(num_features, images, horizon, ...)`.
+
+    `num_features` is F, `images` maps the name of each image leaf to its shape, `horizon` is H.
+
+    Attributes:
+        num_out: D, features of the context, and of each token.
+    """
+
+    num_out: int
+
+    @abstractmethod
+    def forward(self, features_BHF: Tensor, images: Mapping[str, Tensor]) -> Context:
+        """Return the context of windows, the oldest observation first.
+
+        Args:
+            features_BHF: all leaves that are no images, standardised; F is 0 if there are none.
+            images: leaf name -> [B, H, *shape], floats in [0, 1].
+        """
+
+
+class ImportedEncoder(Encoder):
+    """The user's backbone on the standardised features and the images."""
+
+    def __init__(
+        self, config: ImportEncoderConfig, observation: SpaceSpec, horizon: int, clip: float, generator: torch.Generator
+    ) -> None:
+        images, vectors = split_images(observation)
+        super().__init__(vectors, clip)
+        self._images = [leaf.name for leaf in images]
+        shapes = {leaf.name: leaf.shape for leaf in images}
+        what, arguments = "policy.encoder", {"num_features": self.features.size, "images": shapes, "horizon": horizon}
+        backbone = class_of(config.target, what, Backbone)  # type: ignore[type-abstract]
+        self.backbone = make(backbone, config.target, what, arguments | config.kwargs, generator)
+        self.num_out = getattr(self.backbone, "num_out", 0)
+        if type(self.num_out) is not int or self.num_out < 1:
+            raise InputError(f"{what} {config.target}: num_out is {self.num_out!r}; set it to the number of context features")
+
+    def forward(self, observations: Mapping[str, Tensor]) -> Context:
+        """Return the backbone's context."""
+        first = next(iter(observations.values()))
+        features_BHF = self.features(observations) if self.features.size else self.features.mean.expand(*first.shape[:2], 0)
+        context: Context = self.backbone(features_BHF, {name: observations[name].float() / 255 for name in self._images})
+        return context
 
 
 def split_images(observation: SpaceSpec) -> tuple[list[Leaf], list[Leaf]]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from distil.errors import InputError
-from distil.policies.config import CnnConfig
+from distil.policies.config import CnnConfig, ImportEncoderConfig
 from distil.policies.spec import PolicySpec
 from distil.spaces import Leaf
 from distil.types import Array
@@ -32,11 +33,19 @@ class Header:
         return {"format": FORMAT, "version": self.version, "spec": self.spec.to_json(), "digest": self.digest}
 
 
-def read_header(text: str, arrays: Mapping[str, Array]) -> Header:
+def read_header(text: str, arrays: Mapping[str, Array], trust: Sequence[str] = ()) -> Header:
     """Return the header of a policy's file, checked.
 
+    Nothing that the header names is imported.
+
+    Args:
+        text: the header's JSON.
+        arrays: of the file.
+        trust: the user's own classes, modules or packages that the policy may name.
+
     Raises:
-        InputError: it makes no sense, is of another format, or describes a larger network than the arrays are of.
+        InputError: it makes no sense, is of another format, names code that is not trusted, or describes a larger network than
+            the arrays are of.
     """
     try:
         header = json.loads(text)
@@ -49,6 +58,10 @@ def read_header(text: str, arrays: Mapping[str, Array]) -> Header:
     if not isinstance(spec, dict) or not isinstance(spec.get("config"), dict) or type(version) is not int:
         raise InputError("its header lacks spec, config or version; copy it again or retrain")
     known = PolicySpec.from_json(spec)
+    for target in known.config.targets:
+        if not any(target == name or re.match(rf"{re.escape(name)}[.:]", target) for name in trust):
+            module = target.partition(":")[0]
+            raise InputError(f"it names code to import, {target!r}; if you trust it, load the policy with trust=[{module!r}]")
     num = sum(value.size for value in arrays.values())
     for what, size in _sizes(known, arrays):
         if not size <= num:
@@ -58,6 +71,8 @@ def read_header(text: str, arrays: Mapping[str, Array]) -> Header:
 
 def _sizes(spec: PolicySpec, arrays: Mapping[str, Array]) -> Iterator[tuple[str, int]]:
     """Yield what the configuration asks for that can't be more than the numbers of all arrays together."""
+    if spec.config.targets:  # what a trusted class needs, it alone knows
+        return
     config, action = spec.config, spec.action.leaf
     encoder, images = config.encoder, 0
     for leaf in spec.observation.leaves:
@@ -71,8 +86,8 @@ def _sizes(spec: PolicySpec, arrays: Mapping[str, Array]) -> Iterator[tuple[str,
     yield "chunk", config.chunk * (math.prod(action.shape) if action.kind == "box" else len(action.nvec) * max(action.nvec))
     yield "ensemble", config.ensemble if config.ensemble > len(arrays) else 0
     widths = (*encoder.channels, encoder.image_features) if isinstance(encoder, CnnConfig) and images else ()
-    for pair in itertools.pairwise((1, *widths, *encoder.hidden)):
-        yield "encoder", math.prod(pair)
+    assert not isinstance(encoder, ImportEncoderConfig)
+    yield "encoder", sum(math.prod(pair) for pair in itertools.pairwise((1, *widths, *encoder.hidden)))
 
 
 def _width(leaf: Leaf) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from distil.plans import CollectPlan, CollectReport, Round
@@ -20,15 +20,16 @@ class Ahead:
     Before one starts, the journal gets its plan and the round whose policy acts, so that a resumed run repeats it exactly.
     """
 
-    def __init__(self, rundir: RunDir, collect: Collect, stop: Callable[[], None]) -> None:
+    def __init__(self, rundir: RunDir, collect: Collect, stop: Callable[[], None], trust: Sequence[str] = ()) -> None:
         """Nothing is running yet.
 
         Args:
             rundir: whose journal has the plans.
             collect: carries out a plan with a policy; a gate is fitted to the data up to the round that is its last argument.
             stop: ends a `collect` in another thread.
+            trust: the user's own classes that the run's policy is made of.
         """
-        self._rundir, self._collect, self._stop = rundir, collect, stop
+        self._rundir, self._collect, self._stop, self._trust = rundir, collect, stop, trust
         self._running: dict[int, Future[CollectReport]] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="distil-ahead")
 
@@ -45,7 +46,7 @@ class Ahead:
         for line in self._rundir.journal("planned"):
             number, played = line["round"], line["policy_round"]
             if number not in self._running and self._rundir.find("collected", number) is None:
-                policy = load_policy_ref(self._rundir.policy_after(played))
+                policy = load_policy_ref(self._rundir.policy_after(played), trust=self._trust)
                 self._begin(number, from_json(line["plan"]), policy, played + 1)
 
     def begin(self, todo: Round, policy: PolicyRef) -> None:

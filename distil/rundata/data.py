@@ -111,7 +111,7 @@ def _open_store(config: RunConfig, rundir: RunDir, session: Session) -> Demos:
     store = session.store(config)
     collector = session.collector(config, store) if config.env is not None else None
     _note_content(rundir, session)
-    return OwnStore(store, collector, rundir, config.data, session.progress)
+    return OwnStore(store, collector, rundir, config.data, session.progress, config.policy.targets)
 
 
 def _open_mixture(config: RunConfig, rundir: RunDir, session: Session) -> Demos:

@@ -60,10 +60,17 @@ class OwnStore:
     """One store. Demonstrations that it has count, and the run collects the rest; without an expert, it is used as it is."""
 
     def __init__(
-        self, store: Store, collector: Collector | None, rundir: RunDir, config: DataConfig, progress: Progress
+        self,
+        store: Store,
+        collector: Collector | None,
+        rundir: RunDir,
+        config: DataConfig,
+        progress: Progress,
+        trust: Sequence[str] = (),
     ) -> None:
+        """Continue where the journal says the run is; `trust` names the user's own classes that its policy is made of."""
         self._store, self._collector, self._rundir, self._config, self._progress = store, collector, rundir, config, progress
-        self._ahead = Ahead(rundir, self._collect, self._stop)
+        self._ahead = Ahead(rundir, self._collect, self._stop, trust)
         for entry in self._collected():
             with suppress(InputError):  # dropped before runs pinned what they need: reading it will say so
                 pin(store, entry.snapshot, rundir, progress)
