@@ -13,6 +13,7 @@ from distil.config import to_yaml, validate
 from distil.errors import InputError
 from distil.plans import CollectPlan, CollectReport, RoundReport
 from distil.policies.checkpoint import load_policy_ref
+from distil.policies.config import ActMode
 from distil.policies.predict import Predictor
 from distil.report import Score, score_table, text
 from distil.resume import run_to_continue
@@ -202,7 +203,7 @@ def evaluate_run(path: Path | str, *, episodes: int | None = None, video: bool =
         check_video(config.env)
     with Session(config, progress) as session:
         num = episodes or config.evaluation.episodes or _EPISODES
-        results = {"policy": session.evaluate("policy", num, policy.ref)}
+        results = {"policy": session.evaluate("policy", num, policy.ref, act=config.evaluation.act)}
         baselines = None if config.is_paid else session.baselines(num)
         if baselines is not None:
             results |= _references(session, num)
@@ -243,7 +244,13 @@ def evaluate_expert(recipe: str | Path, overrides: Overrides | None = None, *, p
 
 
 def evaluate(
-    policy: Predictor, *, env: str | Mapping[str, Any], episodes: int = 50, num_workers: int = 0, progress: Progress = silent
+    policy: Predictor,
+    *,
+    env: str | Mapping[str, Any],
+    episodes: int = 50,
+    act: ActMode = "point",
+    num_workers: int = 0,
+    progress: Progress = silent,
 ) -> EvalResult:
     """Score a policy on held-out episodes of an environment.
 
@@ -251,6 +258,7 @@ def evaluate(
         policy: from `load_policy` or `Run.policy`.
         env: a Gymnasium id, or an environment's configuration.
         episodes: number of episodes; their seeds are the same for every policy.
+        act: the policy's default actions ("point"), or samples that depend on an episode's seed alone ("sample").
         num_workers: number of Ray actors; 0: in this process.
         progress: called as episodes end.
 
@@ -264,7 +272,7 @@ def evaluate(
     described = {"id": env} if isinstance(env, str) else dict(env)
     config = validate(RunConfig, {"env": described, "rollouts": {"num_workers": num_workers}})
     with Session(config, progress) as session:
-        return session.evaluate("policy", episodes, policy.ref)
+        return session.evaluate("policy", episodes, policy.ref, act=act)
 
 
 def label(

@@ -127,7 +127,7 @@ def _evaluate(todo: Round, plan: EvaluatePlan, parts: Parts) -> tuple[dict[str, 
     with parts.questions.counted(prefix, todo.index):
         baselines = session.baselines(num, purpose) if plan.baselines else None
     started = time.perf_counter()
-    result = session.evaluate("policy", num, parts.learner.policy, purpose)
+    result = session.evaluate("policy", num, parts.learner.policy, purpose, act=parts.config.evaluation.act)
     metrics = result.metrics(baselines, prefix) | {"time/evaluate_s": time.perf_counter() - started}
     if baselines is None:
         return metrics, None

@@ -19,7 +19,7 @@ from distil.envs import EnvConfig, GymEnvConfig
 from distil.experts.config import ExpertConfig
 from distil.experts.gates.config import GateConfig
 from distil.learners import LearnerConfig
-from distil.policies.config import PolicyConfig
+from distil.policies.config import ActMode, PolicyConfig
 from distil.rollouts import NoiseConfig, RolloutConfig
 from distil.store.location import Location, location
 from distil.store.mixture import MixtureConfig
@@ -69,6 +69,7 @@ class EvaluationConfig(Config):
     """`evaluation:` held-out episodes; their seeds are the same for every run."""
 
     episodes: int = Field(default=50, ge=0)
+    act: ActMode = "point"  # point: the policy's default actions; sample: drawn from its distribution, by the episode's seed
     baselines: bool = True  # score expert and random policy on the same episodes, for eval/normalised
     video: bool = False  # of the first held-out episode, to RUN/video.mp4
 

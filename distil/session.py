@@ -15,6 +15,7 @@ from distil.envs import EnvSpec, reset_infos
 from distil.errors import InputError, RunError
 from distil.plans import CheckPlan, Who
 from distil.policies.checkpoint import require_spaces
+from distil.policies.config import ActMode
 from distil.policies.spec import PolicyRef
 from distil.rollouts import BaselineCache, Baselines, Collector, EvalResult, Fleet, evaluate
 from distil.runconfig import RunConfig
@@ -87,6 +88,7 @@ class Session:
         policy: PolicyRef | None = None,
         purpose: Purpose = Purpose.EVALUATE,
         expert: str = "",
+        act: ActMode = "point",
     ) -> EvalResult:
         """Run the first `num_episodes` episodes of a purpose and return the outcome.
 
@@ -96,6 +98,7 @@ class Session:
             policy: the policy, if one acts.
             purpose: which of the disjoint sets of seeds.
             expert: the name of one of several experts; the first unless given.
+            act: the policy's default actions, or samples that depend on an episode's seed alone.
 
         Raises:
             InputError: the policy is for other spaces, or there is no environment.
@@ -105,7 +108,7 @@ class Session:
             require_spaces(policy, self.spec.observation, self.spec.action, self.spec.name)
         seeds = episode_seeds(purpose, num_episodes)
         what = f"evaluate {expert or who}"
-        result = evaluate(self.fleet, who, seeds, policy=policy, expert=expert, progress=self.progress, what=what)
+        result = evaluate(self.fleet, who, seeds, policy=policy, expert=expert, act=act, progress=self.progress, what=what)
         if who == "expert":
             num = int(result.lengths.sum())
             self.num_queries += num

@@ -22,6 +22,11 @@ def check_parts(config: RunConfig, spec: EnvSpec) -> None:
     """
     config.algorithm.build(config.budget(spec.max_episode_steps))
     config.policy.check(spec.observation, spec.action)
+    head = config.policy.resolve(spec.observation, spec.action).head
+    if config.evaluation.act == "sample" and head.kind == "deterministic" and config.policy.ensemble == 1:
+        raise InputError(
+            "evaluation.act=sample: policy.head.kind=deterministic has one action a state; set evaluation.act=point"
+        )
     if config.gate is not None:
         config.gate.check(spec.action.leaf)
     for augmentation in config.learner.augment:

@@ -114,3 +114,15 @@ def test_what_an_earlier_version_left_out_is_there(world: Callable[..., Any], tm
     ref = world("vector", "box").policy.ref(0)
     save_altered(ref, tmp_path, ("config", "ensemble"), DELETE)
     assert load_policy_ref(tmp_path).spec == ref.spec
+
+
+def test_a_file_chooses_no_code_to_import(world: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "theirs.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    head = {"kind": "import", "target": "theirs:Head", "kwargs": {}}
+    save_altered(world("vector", "box").policy.ref(0), tmp_path, ("config", "head"), head)
+    for trust in ([], ["their"], ["theirs:Other"], ["theirs.more"], ["headbed"]):
+        with pytest.raises(InputError, match=r"it names code to import, 'theirs:Head'.*trust=\['theirs'\]"):
+            load_policy_ref(tmp_path, trust=trust)
+    for trust in (["theirs"], ["theirs:Head"]):
+        assert load_policy_ref(tmp_path, trust=trust).spec.config.targets == ("theirs:Head",)
