@@ -19,6 +19,7 @@ from distil.errors import InputError
 from distil.experts.gates.config import GateConfig
 from distil.objectives.config import ObjectiveConfig, SupervisedConfig
 from distil.plans import DEMOS, CheckPlan, CollectPlan, EvaluatePlan, Round, RoundReport, Spent, StreamPlan, Unit, UpdatePlan
+from distil.policies.config import ActMode
 from distil.store.weighting import WeightConfig
 
 
@@ -85,6 +86,7 @@ class DaggerConfig(AlgorithmConfig):
     rounds: int = Field(default=20, ge=1)  # at most, round 0 included
     episodes_per_round: int = Field(default=5, ge=1)
     beta: BetaConfig = FirstBeta()
+    act: ActMode = "point"  # in collection: the default actions of the policy, or samples
     beta_unit: Unit = "episode"  # who acts is drawn for a whole episode, or for each step
     gate: GateConfig | None = None  # decides who acts and who is asked, instead of beta
     overlap: int = Field(default=0, ge=0, le=8)
@@ -197,6 +199,7 @@ class Dagger:
             num_episodes=self._affordable(config.episodes_per_round, spent),
             round=index,
             agent="policy",
+            act=config.act,
             beta=config.beta.at(index),
             beta_unit=config.beta_unit,
             gate=config.gate,

@@ -45,6 +45,13 @@ def test_each_update_has_the_weights():
         assert [algorithm.next_round(last).update.weights for last in (None, report(0), report(1))] == [expected] * 3
 
 
+@pytest.mark.parametrize("act", ["point", "sample"])
+def test_the_policy_acts_as_configured_while_it_is_collected(act):
+    algorithm = DaggerConfig(act=act, overlap=1).build(BUDGET)
+    assert algorithm.next_round(report(0)).collect.act == act
+    assert [plan.act for plan in algorithm.next_round(report(0)).ahead] == [act]
+
+
 def test_it_is_pure():
     """CORRECTNESS 14: equal reports give equal rounds, no matter who asks and how often."""
     config = DaggerConfig(beta=ExponentialBeta(decay=0.5), stop=StopConfig(expert_labels=1000))
