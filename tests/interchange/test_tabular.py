@@ -237,7 +237,9 @@ def test_files_that_start_their_numbers_again(tmp_path: Path) -> None:
     assert any("episode 0 is at the end of a file and the beginning of the next: taken as one; if" in what for what in said)
     for name in ("a", "b"):
         pq.write_table(table(), tmp_path / f"{name}.parquet")
-    with pytest.raises(RunError, match=r"episode 0: its rows aren't together; sort by episode; if each file starts its numbers again"):
+    with pytest.raises(
+        RunError, match=r"episode 0: its rows aren't together; sort by episode; if each file starts its numbers again"
+    ):
         import_store(ParquetImport(), tmp_path, store)
     for name in ("a", "b"):
         pq.write_table(table(episode=[0] * 5, step=range(5)), tmp_path / f"{name}.parquet")
