@@ -109,8 +109,8 @@ def test_experts_that_need_more_than_observations_are_refused_before_anything_st
         Fleet(env=ENV, spec=SPEC, config=RolloutConfig(service=ServiceConfig()), team=team_of(expert))
 
 
-def test_an_expert_that_cannot_be_sent_is_named_in_one_line(services):
-    expert = Unreliable("notes")
+def test_an_expert_that_cannot_be_sent_is_named_in_one_line(services, tmp_path):
+    expert = Unreliable(tmp_path / "notes")
     expert.lock = threading.Lock()
     with pytest.raises(
         InputError, match=r"^expert unreliable: can't be sent to its service: [^\n]*; remove rollouts\.service$"
@@ -182,7 +182,7 @@ def test_a_demonstrating_expert_is_asked_about_live_steps_only(fleets, tmp_path)
 def test_an_expert_that_cannot_be_placed_is_named(services, tmp_path):
     served, _ = services(Unreliable(tmp_path / "notes"), start_timeout_s=0.5, num_gpus=1)
     wanted = (
-        r"served expert: not started in 0 s; at least 1 needed with 0.1 CPU and 1 GPU each, .* 0 GPU \(0 free\): .*num_gpus"
+        r"served expert: not started in 0 s; at least 1 needed with 0.1 CPU and 1 GPU each; .* 0 GPU \(0 free\): .*num_gpus"
     )
     with pytest.raises(RunError, match=wanted):
         served.act(rows(1))
