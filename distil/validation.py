@@ -21,9 +21,12 @@ def check_parts(config: RunConfig, spec: EnvSpec) -> None:
         InputError: one of them does not fit the environment's spaces or episode limit.
     """
     config.algorithm.build(config.budget(spec.max_episode_steps))
-    config.policy.check(spec.observation, spec.action)
-    head = config.policy.resolve(spec.observation, spec.action).head
-    if config.evaluation.act == "sample" and head.kind == "deterministic" and config.policy.ensemble == 1:
+    policy = config.policy.resolve(spec.observation, spec.action)
+    if policy.targets:
+        from distil.policies.check import try_out
+
+        try_out(policy, spec.observation, spec.action)
+    if config.evaluation.act == "sample" and policy.head.kind == "deterministic" and policy.ensemble == 1:
         raise InputError(
             "evaluation.act=sample: policy.head.kind=deterministic has one action a state; set evaluation.act=point"
         )

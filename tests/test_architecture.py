@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,22 @@ def test_what_workers_import_is_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_no_import_circle_between_files() -> None:
+    """Not even through imports inside functions or for types only."""
+    names = {".".join(("distil", *m.with_suffix("").parts)).removesuffix(".__init__"): ROOT / "distil" / m for m in MODULES}
+    imports = {name: _imports(path, names) - {name} for name, path in names.items()}
+    while free := {name for name, found in imports.items() if not found & imports.keys()}:
+        imports = {name: found for name, found in imports.items() if name not in free}
+    assert not {name: found & imports.keys() for name, found in imports.items() if found & imports.keys()}
+
+
+def _imports(path: Path, names: Mapping[str, Path]) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {full if (full := f"{node.module}.{item.name}") in names else node.module for item in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {item.name for item in node.names}
+    return found & names.keys()

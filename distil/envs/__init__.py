@@ -11,7 +11,8 @@ from distil.envs.config import (
     make,
     reset_infos,
 )
-from distil.envs.slots import ListSlots, SlotError, Slots, StepResult, slots
+from distil.envs.factory import slots
+from distil.envs.slots import ListSlots, SlotError, Slots, StepResult
 
 __all__ = [
     "EnvConfig",

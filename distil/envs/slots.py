@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from distil.envs.config import EnvSpec, GymEnvConfig, ImportEnvConfig, describe, make
+from distil.envs.config import EnvSpec, GymEnvConfig, ImportEnvConfig, make
 from distil.envs.faults import FAULTS, close_quietly, told
 from distil.spaces import Leaf, SpaceSpec
 from distil.types import Array
@@ -58,28 +58,6 @@ class Slots(Protocol):
 
     def close(self) -> None:
         """Close the environments."""
-
-
-def slots(config: GymEnvConfig | ImportEnvConfig, num: int, native: bool = True, spec: EnvSpec | None = None) -> Slots:
-    """Return `num` environments.
-
-    Args:
-        config: which environment.
-        num: number of environments.
-        native: allow a vectorised implementation of a known environment; it has no `envs` to inspect.
-        spec: `describe(config)` if the caller already has it.
-    """
-    spec = spec or describe(config)
-    if isinstance(config, ImportEnvConfig) and config.vectorised:
-        from distil.envs.vector import VectorSlots
-
-        return VectorSlots(config, num, spec)
-    if native and isinstance(config, GymEnvConfig):
-        from distil.envs.cartpole import CartPoleSlots
-
-        if CartPoleSlots.serves(config):
-            return CartPoleSlots(config, num)
-    return ListSlots(config, num, spec)
 
 
 class ListSlots:

@@ -34,7 +34,7 @@ class DeterministicConfig(Config):
         """Return the head."""
         from distil.heads.deterministic import DeterministicHead
 
-        return DeterministicHead(self, action, context_dim, chunk, generator)
+        return DeterministicHead(action, context_dim, chunk, generator, loss=self.loss)
 
     def combine(self, points_MNTA: Array) -> Combined:
         """Return the action and the doubt of an ensemble: the mean of the members' default actions."""
@@ -61,7 +61,8 @@ class GaussianConfig(Config):
         """Return the head."""
         from distil.heads.gaussian import GaussianHead
 
-        return GaussianHead(self, action, context_dim, chunk, generator)
+        limits = {"min_log_std": self.min_log_std, "max_log_std": self.max_log_std}
+        return GaussianHead(action, context_dim, chunk, generator, **limits)
 
     def combine(self, points_MNTA: Array) -> Combined:
         """Return the action and the doubt of an ensemble: the mean of the members' default actions."""

@@ -6,12 +6,12 @@ Legend: B batch, T action chunk, A action dimension, D context feature, K noise.
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from distil.heads.base import Context, Head, HeadLoss
-from distil.heads.config import DeterministicConfig
 from distil.nn.losses import absolute_error, squared_error
 from distil.nn.mlp import linear
 from distil.spaces import Leaf
@@ -21,11 +21,11 @@ class DeterministicHead(Head):
     """One action a context, so its samples are all the same."""
 
     def __init__(
-        self, config: DeterministicConfig, action: Leaf, context_dim: int, chunk: int, generator: torch.Generator
+        self, action: Leaf, context_dim: int, chunk: int, generator: torch.Generator, *, loss: Literal["mse", "l1"]
     ) -> None:
         super().__init__()
         self._shape = (chunk, math.prod(action.shape))
-        self._error = squared_error if config.loss == "mse" else absolute_error
+        self._error = squared_error if loss == "mse" else absolute_error
         self.linear = linear(context_dim, math.prod(self._shape), generator)
 
     def loss(

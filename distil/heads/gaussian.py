@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from distil.heads.base import Context, DensityHead, HeadLoss
-from distil.heads.config import GaussianConfig
 from distil.nn.losses import squashed_gaussian_log_prob
 from distil.nn.mlp import linear
 from distil.spaces import Leaf
@@ -28,10 +27,19 @@ class GaussianHead(DensityHead):
 
     noise_kind = "normal"
 
-    def __init__(self, config: GaussianConfig, action: Leaf, context_dim: int, chunk: int, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        action: Leaf,
+        context_dim: int,
+        chunk: int,
+        generator: torch.Generator,
+        *,
+        min_log_std: float,
+        max_log_std: float,
+    ) -> None:
         super().__init__()
         self._shape = (chunk, math.prod(action.shape))
-        self._limits = (config.min_log_std, config.max_log_std)
+        self._limits = (min_log_std, max_log_std)
         self.noise_size = math.prod(self._shape)
         self.linear = linear(context_dim, 2 * self.noise_size, generator)
 

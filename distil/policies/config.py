@@ -45,7 +45,7 @@ class MlpConfig(Config):
         """Return the encoder of windows of `horizon` observations, standardised and clipped to +-`clip`."""
         from distil.policies.encoder import MlpEncoder
 
-        return MlpEncoder(self, observation, horizon, clip, generator)
+        return MlpEncoder(observation, horizon, clip, generator, hidden=self.hidden, activation=self.activation)
 
     def numpy_twin(self) -> NumpyTrunk | None:
         """Return the network in numpy."""
@@ -72,7 +72,16 @@ class CnnConfig(Config):
         """Return the encoder of windows of `horizon` observations, standardised and clipped to +-`clip`."""
         from distil.policies.encoder import CnnEncoder
 
-        return CnnEncoder(self, observation, horizon, clip, generator)
+        return CnnEncoder(
+            observation,
+            horizon,
+            clip,
+            generator,
+            channels=self.channels,
+            image_features=self.image_features,
+            hidden=self.hidden,
+            activation=self.activation,
+        )
 
     def numpy_twin(self) -> NumpyTrunk | None:
         """Return None: convolutions run in torch."""
@@ -97,7 +106,7 @@ class ImportEncoderConfig(Config):
         """Return the encoder of windows of `horizon` observations, standardised and clipped to +-`clip`."""
         from distil.policies.encoder import ImportedEncoder
 
-        return ImportedEncoder(self, observation, horizon, clip, generator)
+        return ImportedEncoder(observation, horizon, clip, generator, target=self.target, kwargs=self.kwargs)
 
     def numpy_twin(self) -> NumpyTrunk | None:
         """Return None: it runs in torch."""
@@ -169,14 +178,6 @@ class PolicyConfig(Config):
     def targets(self) -> tuple[str, ...]:
         """The user's own classes that it names, package.module:Class."""
         return tuple(part.target for part in (self.encoder, self.head) if part.kind == "import")
-
-    def check(self, observation: SpaceSpec, action: SpaceSpec) -> None:
-        """Raise InputError if it does not fit the spaces, or a class of the user's does not keep its contract."""
-        resolved = self.resolve(observation, action)
-        if resolved.targets:
-            from distil.policies.check import try_out
-
-            try_out(resolved, observation, action)
 
     def resolve(self, observation: SpaceSpec, action: SpaceSpec) -> PolicyConfig:
         """Return the configuration with every `auto` replaced by its choice for these spaces."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +20,7 @@ from distil.errors import InputError
 from distil.heads.base import Context
 from distil.nn.cnn import Cnn
 from distil.nn.imported import class_of, make
-from distil.nn.mlp import Mlp
-from distil.policies.config import CnnConfig, ImportEncoderConfig, MlpConfig
+from distil.nn.mlp import Activation, Mlp
 from distil.policies.layout import Part, fixed_scaling, layout, num_features, observation_scaling
 from distil.spaces import Leaf, SpaceSpec
 
@@ -93,10 +92,17 @@ class MlpEncoder(Encoder):
     """A perceptron on all leaves of all frames, flattened and concatenated."""
 
     def __init__(
-        self, config: MlpConfig, observation: SpaceSpec, horizon: int, clip: float, generator: torch.Generator
+        self,
+        observation: SpaceSpec,
+        horizon: int,
+        clip: float,
+        generator: torch.Generator,
+        *,
+        hidden: Sequence[int],
+        activation: Activation,
     ) -> None:
         super().__init__(observation.leaves, clip)
-        self.mlp = Mlp(horizon * self.features.size, config.hidden, config.activation, generator)
+        self.mlp = Mlp(horizon * self.features.size, hidden, activation, generator)
         self.num_out = self.mlp.num_out
 
     def forward(self, observations: Mapping[str, Tensor]) -> Context:
@@ -108,16 +114,23 @@ class CnnEncoder(Encoder):
     """A convolutional network an image, its features joined with the other leaves; then a perceptron on all frames."""
 
     def __init__(
-        self, config: CnnConfig, observation: SpaceSpec, horizon: int, clip: float, generator: torch.Generator
+        self,
+        observation: SpaceSpec,
+        horizon: int,
+        clip: float,
+        generator: torch.Generator,
+        *,
+        channels: Sequence[int],
+        image_features: int,
+        hidden: Sequence[int],
+        activation: Activation,
     ) -> None:
         images, vectors = split_images(observation)
         super().__init__(vectors, clip)
         self._images = [leaf.name for leaf in images]
-        self.cnns = nn.ModuleList(
-            Cnn(leaf.shape, config.channels, config.image_features, config.activation, generator) for leaf in images
-        )
-        num_in = horizon * (self.features.size + len(images) * config.image_features)
-        self.mlp = Mlp(num_in, config.hidden, config.activation, generator)
+        self.cnns = nn.ModuleList(Cnn(leaf.shape, channels, image_features, activation, generator) for leaf in images)
+        num_in = horizon * (self.features.size + len(images) * image_features)
+        self.mlp = Mlp(num_in, hidden, activation, generator)
         self.num_out = self.mlp.num_out
 
     def forward(self, observations: Mapping[str, Tensor]) -> Context:
@@ -156,18 +169,25 @@ class ImportedEncoder(Encoder):
     """The user's backbone on the standardised features and the images."""
 
     def __init__(
-        self, config: ImportEncoderConfig, observation: SpaceSpec, horizon: int, clip: float, generator: torch.Generator
+        self,
+        observation: SpaceSpec,
+        horizon: int,
+        clip: float,
+        generator: torch.Generator,
+        *,
+        target: str,
+        kwargs: Mapping[str, Any],
     ) -> None:
         images, vectors = split_images(observation)
         super().__init__(vectors, clip)
         self._images = [leaf.name for leaf in images]
         shapes = {leaf.name: leaf.shape for leaf in images}
         what, arguments = "policy.encoder", {"num_features": self.features.size, "images": shapes, "horizon": horizon}
-        backbone = class_of(config.target, what, Backbone)  # type: ignore[type-abstract]
-        self.backbone = make(backbone, config.target, what, arguments | config.kwargs, generator)
+        backbone = class_of(target, what, Backbone)  # type: ignore[type-abstract]
+        self.backbone = make(backbone, target, what, {**arguments, **kwargs}, generator)
         self.num_out = getattr(self.backbone, "num_out", 0)
         if type(self.num_out) is not int or self.num_out < 1:
-            raise InputError(f"{what} {config.target}: num_out is {self.num_out!r}; set it to the number of context features")
+            raise InputError(f"{what} {target}: num_out is {self.num_out!r}; set it to the number of context features")
 
     def forward(self, observations: Mapping[str, Tensor]) -> Context:
         """Return the backbone's context."""

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from testbed import Odd
 
-from distil.envs import GymEnvConfig, ImportEnvConfig, ListSlots, SlotError, describe, slots
+from distil.envs import GymEnvConfig, ImportEnvConfig, SlotError, describe, slots
 
 
 def make(num, target="Toy", **kwargs):
@@ -89,13 +89,6 @@ def test_reset_faults_name_the_slot():
     places._envs[1].reset = lambda seed: (np.zeros(3, np.complex128), {})
     with pytest.raises(SlotError, match="dtype complex128"):
         places.reset([1], [0])
-
-
-def test_known_environments_use_their_native_form():
-    config = GymEnvConfig(id="CartPole-v1")
-    assert not isinstance(slots(config, 2), ListSlots)
-    assert isinstance(slots(config, 2, native=False), ListSlots)
-    assert slots(config, 2, native=False).envs is not None
 
 
 @pytest.mark.parametrize("name", ["LunarLander-v3", "Pendulum-v1"])

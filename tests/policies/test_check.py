@@ -5,6 +5,7 @@ import torch
 
 from distil.config import validate
 from distil.errors import InputError
+from distil.policies.check import try_out
 from distil.policies.config import PolicyConfig
 from distil.spaces import action_spec, observation_spec
 
@@ -17,7 +18,8 @@ BOX = gym.spaces.Box(np.array([-2, 0], np.float32), np.array([2, 10], np.float32
 
 
 def check(observation="vector", action=BOX, **data):
-    validate(PolicyConfig, data).check(observation_spec(SPACES[observation]), action_spec(action))
+    spaces = observation_spec(SPACES[observation]), action_spec(action)
+    try_out(validate(PolicyConfig, data).resolve(*spaces), *spaces)
 
 
 def own(target, **kwargs):
