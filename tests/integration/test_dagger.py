@@ -299,7 +299,8 @@ def test_on_ray_workers_that_are_killed(undisturbed, ray_session):
 
         def assassin():
             while not stop.wait(0.4):
-                members = list(getattr(session.fleet._pool, "_members", []))
+                pool = session.fleet._pool
+                members = list(pool._actors.members) if pool is not None else []
                 if members and len(kills) < 4:
                     ray_session.kill(members[rng.integers(len(members))].actor)
                     kills.append(time.monotonic())
