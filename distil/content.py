@@ -7,9 +7,11 @@ when they were made: another expert file at the same path, or another environmen
 from __future__ import annotations
 
 import ast
+import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import xxhash
 from distil.config import import_target
 
 _CHUNK = 1 << 20
+_INSTALLED = {"site-packages", "dist-packages"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +70,22 @@ def of_modules(*names: str) -> Content:
     return Content(sources=sources, unknown=frozenset(own or names).difference(sources))
 
 
+def with_imports(names: Iterable[str]) -> dict[str, str]:
+    """Return digests of the user's modules with all that they import from their own package, whatever its folder there.
+
+    Other names, and installed packages, which their versions identify, are left out.
+    """
+    found = {}
+    for name in names:
+        file = getattr(sys.modules.get(name), "__file__", None)
+        path = Path(file) if file else None
+        if path is None or not path.is_file() or name.partition(".")[0] == "distil" or _INSTALLED & set(path.parts):
+            continue
+        depth = name.count(".") + (path.name == "__init__.py")
+        found[name] = _source(path, path.parents[: depth + 1])
+    return found
+
+
 def module_of(value: Any) -> str:
     """Return the name of the module that defines an object; empty if the object does not have it."""
     name = getattr(value, "__module__", None)
@@ -81,20 +100,20 @@ def _digest(path: Path) -> str:
     return state.hexdigest()
 
 
-def _source(path: Path) -> str:
-    """Return the digest of a module's file and of the files that it imports from its folder."""
+def _source(path: Path, folders: Sequence[Path] = ()) -> str:
+    """Return the digest of a module's file and of the files that it imports from `folders`, its own unless given."""
     todo, found = [path], dict[str, str]()
     while todo:
         file = todo.pop()
-        name = file.relative_to(path.parent).as_posix()
+        name = os.path.relpath(file, path.parent)
         if name not in found:
             found[name] = _digest(file)
-            todo += _imported(file, path.parent) if file.suffix == ".py" else []
+            todo += _imported(file, folders or [path.parent]) if file.suffix == ".py" else []
     return xxhash.xxh3_128_hexdigest(repr(sorted(found.items())).encode())
 
 
-def _imported(file: Path, folder: Path) -> Iterator[Path]:
-    """Yield the files in or below `folder` that the module imports, under any of their names."""
+def _imported(file: Path, folders: Sequence[Path]) -> Iterator[Path]:
+    """Yield the files in or below `folders` that the module imports, under any of their names."""
     try:
         tree = ast.parse(file.read_bytes())
     except (SyntaxError, ValueError, RecursionError):  # not valid for this Python: the bytes alone identify it
@@ -108,6 +127,6 @@ def _imported(file: Path, folder: Path) -> Iterator[Path]:
             names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
         for name in names:
             parts = [part for part in name.split(".") if part.isidentifier()]
-            for begin in range(len(parts)):
+            for folder, begin in product(folders, range(len(parts))):
                 place = folder.joinpath(*parts[begin:])
                 yield from (p for p in (place.with_suffix(".py"), place / "__init__.py") if p.is_file())

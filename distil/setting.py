@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from distil.config import Config
-from distil.content import Content
+from distil.content import Content, with_imports
 from distil.envs import EnvSpec, GymEnvConfig, ImportEnvConfig, content_of, describe
 from distil.errors import InputError
 from distil.experts.common import identity
@@ -90,6 +90,7 @@ class Setting:
             member = expert if expert in members else ""
             content |= self.expert_contents[member]
             key |= {"expert": identity(members[member]), "expert_content": self.expert_contents[member].to_json()}
+        key["imports"] = with_imports(content.sources)
         key["packages"] = packages(*sorted({name.partition(".")[0] for name in content.sources}))
         return None if content.unknown else key
 

@@ -70,6 +70,31 @@ def test_an_edited_source_is_another_key(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.delitem(sys.modules, "own_expert")
 
 
+def test_an_edited_module_elsewhere_in_the_package_is_another_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CORRECTNESS 35."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("__init__.py", "envs/__init__.py"):
+        (tmp_path / "own_package" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "own_package" / name).touch()
+    text = "import gymnasium\nfrom own_package.gain import GAIN\nfrom ..step import SIZE\n"
+    text += "def make():\n    return gymnasium.make('CartPole-v1', max_episode_steps=GAIN * SIZE)\n"
+    (tmp_path / "own_package" / "envs" / "pole.py").write_text(text)
+    keys = []
+    for gain, size in ((5, 5), (6, 5), (5, 6), (5, 5)):
+        (tmp_path / "own_package" / "gain.py").write_text(f"GAIN = {gain}\n")
+        (tmp_path / "own_package" / "step.py").write_text(f"SIZE = {size}\n")
+        for name in [name for name in sys.modules if name.startswith("own_package")]:
+            monkeypatch.delitem(sys.modules, name)
+        keys.append(
+            key(config(env={"kind": "import", "target": "own_package.envs.pole:make"}, expert={"kind": "random"}), who="random")
+        )
+    assert keys[0] == keys[3]
+    assert keys[0] not in keys[1:3]
+    assert keys[1] != keys[2]
+    for name in [name for name in sys.modules if name.startswith("own_package")]:
+        monkeypatch.delitem(sys.modules, name)
+
+
 def test_what_is_not_known_by_its_content_has_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = config(expert={"kind": "import", "target": "testbed:Balancer"})
     assert key(settings) is not None
