@@ -201,7 +201,12 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         file.write_text(text)
     (tmp_path / "recipe.yaml").write_text(blocks(ROOT / "distil/README.md", "yaml")[-1])
     monkeypatch.syspath_prepend(tmp_path)
+    forget_mine()  # of other tests
     yield tmp_path
+    forget_mine()
+
+
+def forget_mine() -> None:
     for module in [module for module in sys.modules if module.partition(".")[0] == "mine"]:
         del sys.modules[module]
 

@@ -8,7 +8,6 @@ import pytest
 from distil.errors import RunError
 from distil.store import Store
 from distil.store.forget import forget_episodes
-from distil.store.tags import set_tag
 
 Fill = Callable[..., Store]
 
@@ -35,7 +34,7 @@ def test_shards_without_a_needed_episode_leave_the_disk(fill: Fill) -> None:
 def test_what_is_tagged_or_pinned_stays(fill: Fill) -> None:
     store = fill([3, 4], [0, 1])
     old, _ = store.snapshot().entries
-    set_tag(store, "keep", 1)
+    store.tag("keep", 1)
     forget_episodes(store, set(store.index(old).column("uid").to_pylist()))
     assert store.versions() == [1, 2]
     assert old.path in shards(store)
