@@ -25,11 +25,12 @@ def check_parts(config: RunConfig, spec: EnvSpec) -> None:
     if policy.targets:
         from distil.policies.check import try_out
 
-        try_out(policy, spec.observation, spec.action)
-    if config.evaluation.act == "sample" and policy.head.kind == "deterministic" and policy.ensemble == 1:
-        raise InputError(
-            "evaluation.act=sample: policy.head.kind=deterministic has one action a state; set evaluation.act=point"
-        )
+        try_out(policy, spec.observation, spec.action, supervised=config.algorithm.objective.kind == "supervised")
+    for where, act in (("evaluation", config.evaluation.act), ("algorithm", config.algorithm.needs.act)):
+        if act == "sample" and policy.head.kind == "deterministic" and policy.ensemble == 1:
+            raise InputError(
+                f"{where}.act=sample: policy.head.kind=deterministic has one action a state; set {where}.act=point"
+            )
     if config.gate is not None:
         config.gate.check(spec.action.leaf)
     for augmentation in config.learner.augment:

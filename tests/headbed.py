@@ -178,3 +178,49 @@ class Sizeless(Frames):
     def __init__(self, num_features, images, horizon):
         super().__init__(num_features, images, horizon)
         del self.num_out
+
+
+class Unused(Laplace):
+    def __init__(self, action, context_dim, chunk):
+        super().__init__(action, context_dim, chunk)
+        self.spare = nn.Linear(2, 2)
+
+
+class Frozen(Frames):
+    """Pretrained, as it were: none of its weights is trained."""
+
+    def __init__(self, num_features, images, horizon):
+        super().__init__(num_features, images, horizon)
+        self.requires_grad_(False)
+
+
+class Dropout(Frames):
+    def forward(self, features_BHF, images):
+        return Context(pooled_BD=nn.functional.dropout(super().forward(features_BHF, images).pooled_BD))
+
+
+class Double(Frames):
+    def forward(self, features_BHF, images):
+        return Context(pooled_BD=super().forward(features_BHF, images).pooled_BD.double())
+
+
+class Breaking(Laplace):
+    """Its loss, or its default action, raises from a call on."""
+
+    def __init__(self, action, context_dim, chunk, losses=99, points=99):
+        super().__init__(action, context_dim, chunk)
+        self.left = {"losses": losses, "points": points}
+
+    def count(self, name):
+        self.left[name] -= 1
+        if self.left[name] < 0:
+            raise OSError(f"{name}\nran out")
+
+    def loss(self, context, actions_BTA, is_pad_BT, *, generator=None):
+        self.count("losses")
+        return super().loss(context, actions_BTA, is_pad_BT, generator=generator)
+
+    def point(self, context):
+        if not torch.is_grad_enabled():
+            self.count("points")
+        return super().point(context)

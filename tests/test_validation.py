@@ -14,6 +14,8 @@ from distil.validation import adds_episodes, check_data, check_new_run, check_pa
 
 BASE = {"env": {"id": "CartPole-v1"}, "expert": {"kind": "scripted"}}
 
+BOX = {"env": {"id": "Pendulum-v1"}}
+
 
 def config(**keys: Any) -> RunConfig:
     return validate(RunConfig, BASE | keys)
@@ -23,6 +25,11 @@ def config(**keys: Any) -> RunConfig:
     ("keys", "text"),
     [
         ({"policy": {"head": {"kind": "gaussian"}}}, "discrete"),
+        (
+            BOX | {"algorithm": {"kind": "dagger", "act": "sample"}},
+            "algorithm.act=sample: .*one action a state; set algorithm.act",
+        ),
+        (BOX | {"evaluation": {"act": "sample"}}, "evaluation.act=sample: .*one action a state; set evaluation.act=point"),
         ({"learner": {"augment": [{"kind": "shift"}]}}, "shift is for images"),
         ({"algorithm": {"kind": "dagger", "stop": {"env_steps": 499}}}, "below one episode, which may take 500"),
     ],
@@ -30,8 +37,9 @@ def config(**keys: Any) -> RunConfig:
 def test_parts_that_do_not_fit_the_environment(keys: dict[str, Any], text: str) -> None:
     spec = Setting.of(config()).spec
     check_parts(config(), spec)
+    other = config(**keys)
     with pytest.raises(InputError, match=text):
-        check_parts(config(**keys), spec)
+        check_parts(other, Setting.of(other).spec)
 
 
 def test_a_store_must_be_there_or_an_expert_to_fill_it(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Protocol
 from distil.config import Config
 from distil.experts.gates.config import GateConfig
 from distil.plans import Round, RoundReport
+from distil.policies.config import ActMode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,7 @@ class Needs:
 
     collects: bool = False  # adds episodes to the demonstrations in later rounds: needs an environment and one store
     gate: GateConfig | None = None  # decides who acts in later rounds
+    act: ActMode = "point"  # how the policy acts in collection
     overlap: int = 0  # rounds that are collected ahead, while earlier ones are trained on
 
 

@@ -113,7 +113,7 @@ class DaggerConfig(AlgorithmConfig):
     @property
     def needs(self) -> Needs:
         """It adds its rounds to the demonstrations."""
-        return Needs(collects=True, gate=self.gate, overlap=self.overlap)
+        return Needs(collects=True, gate=self.gate, act=self.act, overlap=self.overlap)
 
     def check(self, budget: Budget) -> None:
         """Raise ValueError for a limit on a score that the run does not measure."""

@@ -50,12 +50,14 @@ def _faults_of_parts(todo: Round, index: int) -> Iterator[str]:
         for name, kinds in (("agent", Who), ("into", Source), ("act", ActMode), ("beta_unit", Unit)):
             if (value := getattr(collect, name)) not in get_args(kinds):
                 yield f"its collect.{name} is {value!r}; use one of {', '.join(get_args(kinds))}"
+        if not isinstance(collect.beta, int | float) or not 0 <= collect.beta <= 1:
+            yield f"its collect.beta is {collect.beta!r}; give a chance from 0 to 1"
     if todo.update is not None:
         yield from _faults_of_streams(todo.update, todo.collect)
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and value >= 1
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _collections(todo: Round) -> list[CollectPlan]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -45,23 +46,38 @@ class ImportExpertConfig(OneExpertConfig):
         """Return the expert; InputError if the target is missing, cannot be constructed or cannot be called."""
         target = import_target(self.target, "expert")
         if isinstance(target, type):
-            try:
-                target = target(**self.kwargs)
-            except TypeError as error:
-                raise InputError(f"expert {self.target}: {error}; fix expert.kwargs") from None
+            target = self._made(target)
         elif self.kwargs:
-            target = _with_kwargs(target, self.kwargs)
+            target = self._with_kwargs(target)
         if not callable(getattr(target, "act", target)):
             raise InputError(f"expert {self.target}: neither callable nor with a method act; give it act(observations)")
         return Checked(ImportedExpert(self.target, target, spec.observation), spec.action)
 
+    def _made(self, cls: type) -> Any:
+        try:
+            return cls(**self.kwargs)
+        except (InputError, RunError):
+            raise
+        except TypeError as error:
+            raise InputError(f"expert {self.target}: {error}; fix expert.kwargs") from error
+        except Exception as error:  # the user's own code
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise InputError(
+                f"expert {self.target}: {cls.__name__}(...) raises {reason}; fix expert.kwargs or the class"
+            ) from error
 
-def _with_kwargs(target: Any, kwargs: dict[str, Any]) -> Any:
-    if not callable(target):
-        raise InputError("expert.kwargs: the target is an object and takes no kwargs; name its class instead")
-    partial = functools.partial(target, **kwargs)
-    vars(partial).update({key: getattr(target, key) for key in ("needs_env", "stateful") if hasattr(target, key)})
-    return partial
+    def _with_kwargs(self, target: Any) -> Any:
+        if not callable(target):
+            raise InputError("expert.kwargs: the target is an object and takes no kwargs; name its class instead")
+        partial = functools.partial(target, **self.kwargs)
+        try:
+            inspect.signature(target).bind_partial(**self.kwargs)
+        except TypeError as error:
+            raise InputError(f"expert {self.target}: {error}; fix expert.kwargs") from None
+        except ValueError:  # a builtin that does not say what it takes
+            pass
+        vars(partial).update({key: getattr(target, key) for key in ("needs_env", "stateful") if hasattr(target, key)})
+        return partial
 
 
 class ImportedExpert:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from distil.learners.base import LearnerSetup
 from distil.learners.checkpoints import Checkpoint, Checkpoints
 from distil.learners.data import Sources, Streams, TrainingData, digest_of, open_sources
 from distil.learners.loop import Fit, FitState
+from distil.nn.imported import naming_class
 from distil.objectives.augment import Augmenter
 from distil.objectives.base import Objective, ObjectiveState
 from distil.objectives.ranks import ALONE, Ranks
@@ -80,7 +82,7 @@ class Rank:
             return dict(found.state["metrics"])
         if found is None and plan.from_scratch:
             self._objective = _build(self._setup, self._ranks)
-        with self._setup.objective.naming_faults():
+        with self._setup.objective.naming_faults(), naming_class(self._setup.policy.targets):
             return self._fit(plan, streams, identity, found)
 
     def _fit(self, plan: UpdatePlan, streams: Streams, identity: Mapping[str, Any], found: Checkpoint | None) -> Metrics:
@@ -109,9 +111,20 @@ class Rank:
         )
         metrics = fit.run() | {f"train/{name}": value for name, value in objective.figures().items()}
         metrics["train/data_tier"] = float(sources.tier)
+        self._require_finite(metrics)
         self._version += 1
         self._save(identity, state, metrics)
         return metrics
+
+    def _require_finite(self, metrics: Metrics) -> None:
+        """Raise RunError if training diverged: a policy whose weights are NaN may act without any further error."""
+        for name, weight in self._objective.evaluation_policy().named_parameters():
+            if not bool(weight.isfinite().all()):
+                raise RunError(
+                    f"training diverged: after {metrics['train/steps']:.0f} steps the weight {name} is not finite "
+                    f"(train/loss {metrics.get('train/loss', math.nan):.4g}); lower learner.learning_rate, or fix the data or "
+                    "the loss"
+                )
 
     def _augmenter(self) -> Augmenter:
         policy, ranks = self._objective.policy, self._ranks

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -51,3 +52,22 @@ def naming_faults(target: str, what: str, call: str) -> Iterator[None]:
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise InputError(f"{what} {target}: {call} raises {reason}; fix the class") from error
+
+
+@contextmanager
+def naming_class(targets: Sequence[str]) -> Iterator[None]:
+    """Turn an exception from a method of one of the classes `targets` into a RunError of one line that names the class.
+
+    Other exceptions pass: they are not the user's.
+    """
+    try:
+        yield
+    except (InputError, RunError):
+        raise
+    except Exception as error:
+        callers = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
+        target = next((t for t in targets if any(isinstance(each, import_target(t, "policy")) for each in callers)), None)
+        if target is None:
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise RunError(f"policy {target} raised {reason}; fix the class") from error

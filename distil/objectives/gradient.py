@@ -63,7 +63,7 @@ class GradientObjective(ABC):
         self.policy = policy
         self._config, self._ranks = optimiser, ranks
         self._device = next(policy.parameters()).device
-        self._weights = dict(policy.named_parameters())
+        self._weights = {name: value for name, value in policy.named_parameters() if value.requires_grad}
         self._adamw = AdamW(self._weights, weight_decay=optimiser.weight_decay, max_norm=optimiser.grad_clip)
         self._average = Average(self._weights, optimiser.ema_decay) if optimiser.ema_decay else None
         self._generator = torch.Generator(self._device)

@@ -24,8 +24,15 @@ _B, _ROWS = 3, 8
 _TOLERANCE = 1e-4  # between a head and its numpy twin
 
 
-def try_out(config: PolicyConfig, observation: SpaceSpec, action: SpaceSpec) -> None:
-    """Raise InputError, one line that names the class, if a class that `config` names does not keep its contract."""
+def try_out(config: PolicyConfig, observation: SpaceSpec, action: SpaceSpec, *, supervised: bool = True) -> None:
+    """Raise InputError, one line that names the class, if a class that `config` names does not keep its contract.
+
+    Args:
+        config: the policy's configuration.
+        observation: the observation space.
+        action: the action space.
+        supervised: it is trained by its own loss alone, so each of its weights must take part in this loss.
+    """
     config = config.model_copy(update={"ensemble": 1})
     policy, rng = Policy(config, observation, action), np.random.default_rng(0)
     columns = {leaf.name: _rows(leaf, _ROWS, rng) for leaf in observation.leaves}
@@ -35,10 +42,17 @@ def try_out(config: PolicyConfig, observation: SpaceSpec, action: SpaceSpec) -> 
     if isinstance(config.encoder, ImportEncoderConfig):
         target = config.encoder.target
         with naming_faults(target, "policy.encoder", "forward"):
-            context = policy.encoder(windows)
-        _require_context(context, policy.encoder.num_out, f"policy.encoder {target}")
+            contexts = [policy.encoder(windows) for _ in range(2)]
+        _require_context(contexts[0], policy.encoder.num_out, f"policy.encoder {target}")
+        if not torch.equal(contexts[0].pooled_BD, contexts[1].pooled_BD):
+            raise InputError(
+                f"policy.encoder {target}: forward gives other contexts for the same observations, so a resumed run would "
+                "differ; remove dropout and other random parts"
+            )
     if isinstance(config.head, ImportHeadConfig):
         _try_head(policy, config.head, windows, labels_BTA)
+    if supervised:
+        _require_used_weights(policy, windows, labels_BTA)
 
 
 def _try_head(policy: Policy, config: ImportHeadConfig, windows: dict[str, Tensor], labels_BTA: Tensor) -> None:
@@ -68,10 +82,25 @@ def _try_head(policy: Policy, config: ImportHeadConfig, windows: dict[str, Tenso
             _compare_twin(policy, config, context, (point_BTA, samples[0]), noise_BK, what)
 
 
+def _require_used_weights(policy: Policy, windows: dict[str, Tensor], labels_BTA: Tensor) -> None:
+    is_pad_BT = torch.zeros(labels_BTA.shape[:2], dtype=torch.bool)
+    found = policy.head.loss(policy.encoder(windows), labels_BTA, is_pad_BT, generator=torch.Generator().manual_seed(0))
+    policy.zero_grad()
+    torch.autograd.backward(found.loss_BT.sum())
+    for name, weight in policy.named_parameters():
+        if weight.requires_grad and weight.grad is None:
+            raise InputError(
+                f"policy ({', '.join(policy.config.targets)}): the weight {name} takes no part in the loss; use it, remove it, "
+                "or set its requires_grad to False"
+            )
+
+
 def _require_context(context: object, num_out: int, what: str) -> None:
     if not isinstance(context, Context):
         raise InputError(f"{what}: forward returns {type(context).__name__}; return distil.heads.base.Context(pooled_BD=...)")
     _require_shape(context.pooled_BD, (_B, num_out), f"{what}: pooled_BD")
+    if context.pooled_BD.dtype != torch.float32:
+        raise InputError(f"{what}: pooled_BD is {context.pooled_BD.dtype}, required: torch.float32; convert it")
     if context.tokens_BLD is not None:
         num_tokens = context.tokens_BLD.shape[1] if context.tokens_BLD.ndim == 3 else 1
         _require_shape(context.tokens_BLD, (_B, num_tokens, num_out), f"{what}: tokens_BLD")

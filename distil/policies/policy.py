@@ -198,7 +198,8 @@ class Policy(nn.Module):
     def _require_fitted(self) -> None:
         if not self._fitted:
             raise InputError(
-                "the policy has no observation statistics: call fit_normaliser(columns) on the training data first"
+                "the policy has no observation statistics: train it before it acts (an algorithm's first round has an update), "
+                "or call fit_normaliser(columns) on training data"
             )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from distil.nn.imported import naming_class
 from distil.policies.restore import policy_of
 from distil.policies.spec import PolicyRef
 from distil.types import Array
@@ -24,6 +25,7 @@ class TorchPlanner:
         self._policy = policy_of(ref).eval()
         self.noise_kind: str = self._policy.head.noise_kind
         self.noise_size: int = self._policy.head.noise_size
+        self._targets = self._policy.config.targets
         self._windowed = self._policy.config.obs_horizon > 1
 
     def plan(self, windows: Mapping[str, Array], noise: Array | None) -> Array:
@@ -31,7 +33,7 @@ class TorchPlanner:
         tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in windows.items()}
         if not self._windowed:
             tensors = {name: value.unsqueeze(1) for name, value in tensors.items()}
-        with torch.inference_mode():
+        with torch.inference_mode(), naming_class(self._targets):
             actions = self._policy.plan(tensors, None if noise is None else torch.from_numpy(noise))
         out: Array = actions.numpy()
         return out

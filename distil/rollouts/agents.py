@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from distil.envs import EnvSpec
-from distil.errors import InputError
+from distil.errors import InputError, RunError
 from distil.experts.base import Expert, act, label
 from distil.experts.gates.base import Gate, GatePlan, Situation
 from distil.experts.random import RandomExpert
@@ -92,7 +92,12 @@ class ExpertAgent:
 
     def act(self, observations: Observations, envs: Sequence[Any] | None, active: Array | None = None) -> Acted:
         """Return the expert's actions and, as labels, what it would have done without noise."""
-        labels = act(self._expert, observations, envs=envs, live=active)
+        try:
+            labels = act(self._expert, observations, envs=envs, live=active)
+        except (InputError, RunError):
+            raise
+        except Exception as error:  # the user's expert: any kind
+            raise _raised(self._expert, error) from error
         actions, by_expert = labels.actions, labels.mask
         if self._noise:
             actions, replaced = self._noise.apply(actions)
@@ -144,7 +149,12 @@ class GatedAgent:
             rows = rows if active is None else rows & active
             if not rows.any() and not self._expert.stateful:
                 return Labels(actions=np.zeros_like(actions), mask=rows)
-            return label(self._expert, observations, envs=envs, live=active, rows=rows)
+            try:
+                return label(self._expert, observations, envs=envs, live=active, rows=rows)
+            except (InputError, RunError):
+                raise
+            except Exception as error:  # the user's expert: any kind
+                raise _raised(self._expert, error) from error
 
         now = Situation(observations=observations, actions=actions, doubt=getattr(self._policy, "doubt", None), ask=ask)
         choice = self._gate.choose(now)
@@ -167,3 +177,8 @@ class RandomAgent:
         """Return random actions."""
         labels = self._expert.act(observations, envs=envs)
         return Acted(actions=labels.actions, acted_by_expert=np.zeros_like(labels.mask))
+
+
+def _raised(expert: Expert, error: Exception) -> RunError:
+    """Return the error of an expert that raised; the loop adds the environment, seed and step."""
+    return RunError(f"expert {expert.name}: raised {type(error).__name__}: {error}; fix the expert")

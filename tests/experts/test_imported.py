@@ -40,10 +40,17 @@ class Remembers:
         return Labels(actions=np.full((4, 1), self.bias + len(envs)), mask=np.array([True, True, False, True]))
 
 
+class Lost:
+    def __init__(self):
+        raise FileNotFoundError("a\nb")
+
+
 @pytest.fixture
 def build(monkeypatch):
     module = ModuleType("my_experts")
-    vars(module).update(f=by_structure, Remembers=Remembers, number=3, ragged=lambda _: [[1], [1, 2]], none=lambda _: None)
+    vars(module).update(
+        f=by_structure, Lost=Lost, Remembers=Remembers, number=3, ragged=lambda _: [[1], [1, 2]], none=lambda _: None
+    )
     monkeypatch.setitem(sys.modules, "my_experts", module)
     return lambda name, **kwargs: ImportExpertConfig(target=f"my_experts:{name}", kwargs=kwargs).build(
         GymEnvConfig(id="x"), SPEC
@@ -72,6 +79,10 @@ def test_faults_name_the_target(build):
         InputError, match=r"expert my_experts:Remembers: .*unexpected keyword argument 'bia'.*fix expert.kwargs"
     ):
         build("Remembers", bia=1)
+    with pytest.raises(InputError, match=r"expert my_experts:f: .*unexpected keyword argument 'gian'.*fix expert.kwargs"):
+        build("f", gian=2.0)
+    with pytest.raises(InputError, match=r"expert my_experts:Lost: Lost\(...\) raises FileNotFoundError: a b; fix"):
+        build("Lost")
     with pytest.raises(InputError, match="my_experts:number: neither callable nor with a method act"):
         build("number")
     with pytest.raises(InputError, match="has no 'Rememberz'; did you mean Remembers"):

@@ -12,7 +12,7 @@ import torch
 from gymnasium import spaces
 
 from distil.errors import InputError, RunError
-from distil.heads.config import DeterministicConfig, GaussianConfig
+from distil.heads.config import DeterministicConfig, GaussianConfig, ImportHeadConfig
 from distil.learners.base import LearnerSetup
 from distil.learners.config import LearnerConfig
 from distil.learners.data import TrainingData, demos
@@ -23,7 +23,7 @@ from distil.objectives.ranks import ALONE, Ranks
 from distil.plans import StreamPlan, UpdatePlan
 from distil.policies.acting import acting, replay
 from distil.policies.checkpoint import load_policy_ref, save_policy
-from distil.policies.config import CnnConfig, MlpConfig, PolicyConfig
+from distil.policies.config import CnnConfig, ImportEncoderConfig, MlpConfig, PolicyConfig
 from distil.policies.predict import Predictor
 from distil.policies.restore import policy_of
 from distil.spaces import action_spec, observation_spec, stack
@@ -83,6 +83,30 @@ def test_a_policy_is_read_out_once_a_version(bed: Any) -> None:
     rank.update(PLAN, demos(bed.snapshot))
     assert rank.policy is rank.policy
     assert rank.policy.version == 1
+
+
+def test_a_policy_whose_weights_are_not_finite_is_not_kept(bed: Any) -> None:
+    learner = bed.learner(learning_rate=1e38, grad_clip=None)
+    with pytest.raises(
+        RunError, match=r"training diverged: after 4 steps the weight .* is not finite .*lower learner.learning"
+    ):
+        learner.update(PLAN, demos(bed.snapshot))
+    assert learner.policy.version == 0
+
+
+def test_a_users_head_that_raises_in_an_update_is_named(bed: Any) -> None:
+    head = ImportHeadConfig(target="headbed:Breaking", kwargs={"losses": 2})
+    with pytest.raises(RunError, match="policy headbed:Breaking raised OSError: losses ran out; fix the class"):
+        bed.learner(policy=PolicyConfig(head=head)).update(PLAN, demos(bed.snapshot))
+
+
+def test_weights_that_are_frozen_stay(bed: Any) -> None:
+    encoder = ImportEncoderConfig(target="headbed:Frozen")
+    learner = bed.learner(policy=PolicyConfig(encoder=encoder), ema_decay=0.9)
+    before = learner.policy.arrays
+    learner.update(PLAN, demos(bed.snapshot))
+    changed = {name for name, value in learner.policy.arrays.items() if not np.array_equal(before[name], value, equal_nan=True)}
+    assert {name.split(".")[0] for name in changed if "features" not in name} == {"head"}
 
 
 def test_only_the_first_rank_clears(bed: Any) -> None:

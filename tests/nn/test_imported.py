@@ -3,8 +3,8 @@ import torch
 from headbed import Layer
 from torch import nn
 
-from distil.errors import InputError
-from distil.nn.imported import class_of, make, naming_faults
+from distil.errors import InputError, RunError
+from distil.nn.imported import class_of, make, naming_class, naming_faults
 
 HERE = "headbed:Layer"
 
@@ -41,3 +41,21 @@ def test_a_constructor_that_raises_is_one_line() -> None:
         naming_faults("x:Y", "layer", "loss"),
     ):
         raise RuntimeError("a\n  b")
+
+
+class Falls(nn.Module):
+    def forward(self) -> None:
+        raise KeyError("a\n  b")
+
+
+class Inherits(Falls):
+    pass
+
+
+def test_a_class_that_raises_in_a_run_is_named_in_one_line() -> None:
+    fault = rf"policy {__name__}:Inherits raised KeyError: .*; fix the class"
+    with pytest.raises(RunError, match=fault) as caught, naming_class([f"{__name__}:Inherits", HERE]):
+        Inherits()()
+    assert "\n" not in str(caught.value)
+    with pytest.raises(KeyError), naming_class([HERE]):
+        Falls()()

@@ -67,6 +67,8 @@ def test_a_head_that_breaks_the_contract_is_named_in_one_line(name):
         ("Tuple", "forward returns Tensor; return distil.heads.base.Context"),
         ("Narrow", r"pooled_BD has shape \(3, 15\) for a batch of 3, expected \(3, 16\)"),
         ("Flat", r"tokens_BLD has shape \(3, 16\) for a batch of 3, expected \(3, 1, 16\)"),
+        ("Dropout", "forward gives other contexts for the same observations"),
+        ("Double", "pooled_BD is torch.float64, required: torch.float32"),
         ("Sizeless", "num_out is 0; set it to the number of context features"),
         ("Laplace", "not a subclass of distil.policies.encoder.Backbone"),
     ],
@@ -74,6 +76,15 @@ def test_a_head_that_breaks_the_contract_is_named_in_one_line(name):
 def test_a_backbone_that_breaks_the_contract_is_named_in_one_line(name, fault):
     with pytest.raises(InputError, match=rf"^policy.encoder headbed:{name}: {fault}"):
         check(encoder=own(f"headbed:{name}"))
+
+
+def test_each_weight_takes_part_in_the_loss_or_is_frozen():
+    with pytest.raises(InputError, match=r"policy \(headbed:Unused\): the weight head.spare.weight takes no part in the loss"):
+        check(head=own("headbed:Unused"))
+    spaces = observation_spec(SPACES["vector"]), action_spec(BOX)
+    config = validate(PolicyConfig, {"head": own("headbed:Unused")}).resolve(*spaces)
+    try_out(config, *spaces, supervised=False)  # an objective of the user's may train it
+    check(encoder=own("headbed:Frozen"))
 
 
 def test_a_head_for_actions_without_bounds_rescales():

@@ -5,7 +5,7 @@ from gatebed import policy as ref
 from testbed import CountingExpert
 
 from distil.envs import EnvSpec
-from distil.errors import InputError
+from distil.errors import InputError, RunError
 from distil.experts.gates.base import Choice
 from distil.experts.gates.coin import CoinPlan
 from distil.experts.gates.human import HumanPlan, ImportIntervenerConfig
@@ -31,6 +31,13 @@ def test_the_expert_labels_what_it_does():
     assert acted.actions.tolist() == acted.expert_actions.tolist() == [2, 3]
     assert acted.acted_by_expert.all()
     assert acted.labelled.all()
+
+
+def test_an_expert_that_raises_is_named():
+    expert = CountingExpert(fault="raise")
+    for agent in (ExpertAgent(expert), mixed(expert, 1.0, 2)):
+        with pytest.raises(RunError, match="expert counting: raised KeyError: 'lost'; fix the expert"):
+            agent.act(observations(2), None)
 
 
 def test_labels_stay_clean_under_noise():
