@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distil.errors import InputError
+from distil.heads.config import ImportHeadConfig
 from distil.policies.config import CnnConfig, ImportEncoderConfig
 from distil.policies.spec import PolicySpec
 from distil.spaces import Leaf
@@ -71,10 +72,13 @@ def read_header(text: str, arrays: Mapping[str, Array], trust: Sequence[str] = (
 
 def _sizes(spec: PolicySpec, arrays: Mapping[str, Array]) -> Iterator[tuple[str, int]]:
     """Yield what the configuration asks for that can't be more than the numbers of all arrays together."""
-    if spec.config.targets:  # what a trusted class needs, it alone knows
-        return
     config, action = spec.config, spec.action.leaf
     encoder, images = config.encoder, 0
+    yield "ensemble", config.ensemble if config.ensemble > len(arrays) else 0
+    if not isinstance(config.head, ImportHeadConfig):  # what a trusted class needs, it alone knows
+        yield "chunk", config.chunk * (math.prod(action.shape) if action.kind == "box" else len(action.nvec) * max(action.nvec))
+    if isinstance(encoder, ImportEncoderConfig):
+        return
     for leaf in spec.observation.leaves:
         if isinstance(encoder, CnnConfig) and leaf.is_image:
             images += 1
@@ -83,10 +87,7 @@ def _sizes(spec: PolicySpec, arrays: Mapping[str, Array]) -> Iterator[tuple[str,
         else:
             yield f"observation {leaf.name}", config.obs_horizon * _width(leaf)
     yield "obs_horizon", config.obs_horizon
-    yield "chunk", config.chunk * (math.prod(action.shape) if action.kind == "box" else len(action.nvec) * max(action.nvec))
-    yield "ensemble", config.ensemble if config.ensemble > len(arrays) else 0
     widths = (*encoder.channels, encoder.image_features) if isinstance(encoder, CnnConfig) and images else ()
-    assert not isinstance(encoder, ImportEncoderConfig)
     yield "encoder", sum(math.prod(pair) for pair in itertools.pairwise((1, *widths, *encoder.hidden)))
 
 

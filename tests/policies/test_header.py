@@ -84,6 +84,23 @@ def test_a_header_that_does_not_fit_its_arrays(
 
 
 @pytest.mark.parametrize(
+    ("part", "target", "path", "value", "fault"),
+    [
+        ("head", "headbed:Laplace", ("config", "encoder", "hidden"), [10**5, 10**5], "its encoder asks for"),
+        ("head", "headbed:Laplace", ("config", "ensemble"), 10**12, "its ensemble asks for"),
+        ("encoder", "headbed:Frames", ("config", "chunk"), 10**9, "its chunk asks for"),
+    ],
+)
+def test_trust_in_one_part_is_no_trust_in_the_size_of_the_others(
+    world: Callable[..., Any], tmp_path: Path, part: str, target: str, path: Any, value: Any, fault: str
+) -> None:
+    ref = world("vector", "box", **{part: {"kind": "import", "target": target}}).policy.ref(0)
+    save_altered(ref, tmp_path, path, value)
+    with pytest.raises(InputError, match=rf"policy.safetensors: {fault}"):
+        load_policy_ref(tmp_path, trust=["headbed"])
+
+
+@pytest.mark.parametrize(
     "text", ["[" * 100_000, "9" * 5000, "[]", "{", '{"format": 1, "version": true, "spec": {"config": {}}}']
 )
 def test_a_header_that_is_no_header(tmp_path: Path, text: str) -> None:
