@@ -305,7 +305,7 @@ def test_on_ray_workers_that_are_killed(undisturbed, ray_session):
                     ray_session.kill(members[rng.integers(len(members))].actor)
                     kills.append(time.monotonic())
 
-        thread = threading.Thread(target=assassin)
+        thread = threading.Thread(target=assassin, daemon=True)
         thread.start()
         try:
             train(config, rundir, session)

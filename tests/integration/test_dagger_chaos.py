@@ -223,7 +223,7 @@ def test_a_learner_that_is_killed_inside_a_round_changes_nothing(ray_session, tm
         killed.append(made[0].rank_pids()[0])
         os.kill(killed[0], signal.SIGKILL)
 
-    thread = threading.Thread(target=assassin)
+    thread = threading.Thread(target=assassin, daemon=True)
     thread.start()
     run, data = train_in(tmp_path / "storm", learner=SHORT["learner"] | {"num_learners": 1})
     thread.join()

@@ -120,7 +120,7 @@ def test_ctrl_c_cancels_what_is_under_way(pools, tmp_path, interruptible):
         gate.read_text()
         os.kill(os.getpid(), signal.SIGINT)
 
-    thread = threading.Thread(target=press)
+    thread = threading.Thread(target=press, daemon=True)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
         pool.run(work, [1, str(gate)])

@@ -84,7 +84,7 @@ def test_killing_workers_from_outside_loses_nothing(fleets, tmp_path, ray_sessio
             members = fleet._pool._actors.members
             ray_session.kill(members[0].actor)
 
-    thread = threading.Thread(target=assassin)
+    thread = threading.Thread(target=assassin, daemon=True)
     thread.start()
     report = Collector(fleet, store, seed=1).collect(CollectPlan(num_episodes=60))
     stop.set()

@@ -76,7 +76,7 @@ def test_ctrl_c_publishes_what_was_answered(ray_session, tmp_path, interruptible
         gate.read_text()
         os.kill(os.getpid(), signal.SIGINT)
 
-    thread = threading.Thread(target=press)
+    thread = threading.Thread(target=press, daemon=True)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
         label_store(store, who, key="k", num_workers=1)
