@@ -183,7 +183,8 @@ def test_a_failing_reset_is_named():
 
 
 def test_a_failing_expert_is_named_with_seeds_and_steps():
-    with pytest.raises(RunError, match=r"KeyError: 'lost' \(environment testbed:Toy, at one of seed 0 step 3, seed 1 step 3\)"):
+    where = r"\(environment testbed:Toy, at one of seed 0 step 3, seed 1 step 3\)"
+    with pytest.raises(RunError, match=rf"expert counting: raised KeyError: 'lost'; fix the expert {where}"):
         run(range(2), agent=ExpertAgent(CountingExpert("raise", 3)))
     with pytest.raises(RunError, match="no action at seed 0 step 3: an acting expert must return an action at every step"):
         run(range(2), agent=ExpertAgent(CountingExpert("silent", 3)))
