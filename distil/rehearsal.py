@@ -22,15 +22,13 @@ from distil.errors import InputError
 from distil.learners.data import Streams, TrainingData, open_sources
 from distil.objectives.base import Objective, ObjectiveState
 from distil.runconfig import RunConfig
-from distil.spaces import Leaf
 from distil.store import Snapshot, Store, StoreSpec
 from distil.store.order import SampleSource
 from distil.store.reading import Reader
-from distil.types import Array, Batch, Episode
+from distil.types import Batch, Episode
 
 T = TypeVar("T")
 _EPISODES, _STEPS, _BATCH = 4, 6, 3
-_WIDTH = 10.0  # of random values, on each side of 0
 
 
 def rehearse(config: RunConfig, spec: EnvSpec) -> None:
@@ -109,14 +107,16 @@ def _streams(config: RunConfig, spec: EnvSpec, folder: Path, needs: Iterable[str
 
 def _store(path: Path, spec: EnvSpec) -> Snapshot:
     """Return a store of random episodes."""
+    from distil.policies.check import random_values
+
     rng = np.random.default_rng(0)
     store = Store.create(path, StoreSpec(observation=spec.observation, action=spec.action))
     writer = store.writer("rehearsal")
     for number in range(_EPISODES):
-        actions = _values(spec.action.leaf, _STEPS, rng)
+        actions = random_values(spec.action.leaf, _STEPS, rng)
         writer.add(
             Episode(
-                observations={leaf.name: _values(leaf, _STEPS + 1, rng) for leaf in spec.observation.leaves},
+                observations={leaf.name: random_values(leaf, _STEPS + 1, rng) for leaf in spec.observation.leaves},
                 actions=actions,
                 rewards=rng.normal(size=_STEPS),
                 terminated=number % 2 == 0,
@@ -130,17 +130,6 @@ def _store(path: Path, spec: EnvSpec) -> Snapshot:
     entry = writer.seal()
     assert entry is not None
     return store.commit([entry])
-
-
-def _values(leaf: Leaf, num: int, rng: np.random.Generator) -> Array:
-    """Return random elements of a leaf's space, [num, ...]."""
-    shape = (num, *leaf.shape)
-    if leaf.kind != "box":
-        return (leaf.start + rng.integers(0, np.reshape(leaf.nvec, leaf.shape), shape)).astype(leaf.dtype)
-    low, high = leaf.bounds()
-    middle = np.clip(0, low, high)
-    values = rng.uniform(np.maximum(low, middle - _WIDTH), np.minimum(high, middle + _WIDTH), shape)
-    return (values if np.dtype(leaf.dtype).kind == "f" else np.floor(values)).astype(leaf.dtype)
 
 
 def _call(name: str, method: str, call: Callable[[], T]) -> T:

@@ -249,7 +249,7 @@ DAGGER = {"kind": "dagger", "rounds": 4, "episodes_per_round": 2, "tuning_episod
 
 
 def stop_after(settings: RunConfig, num: int) -> RunDir:
-    """A run that whoever drives its rounds has left after `num` of them."""
+    """A run that the driver of its rounds left after `num` of them."""
     rundir = start(settings)
     with Session(settings) as session, rundir.lock(), closing(loop.rounds(settings, rundir, session, NullTracker())) as reports:
         assert [next(reports) for _ in range(num)] == rundir.reports()

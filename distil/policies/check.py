@@ -5,8 +5,6 @@ Legend: B batch, H observation horizon, L tokens, T action chunk, A action dimen
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -21,6 +19,7 @@ from distil.spaces import Leaf, SpaceSpec
 from distil.types import Array
 
 _B, _ROWS = 3, 8
+_WIDTH = 10.0  # of random values, on each side of 0
 _TOLERANCE = 1e-4  # between a head and its numpy twin
 
 
@@ -35,8 +34,8 @@ def try_out(config: PolicyConfig, observation: SpaceSpec, action: SpaceSpec, *, 
     """
     config = config.model_copy(update={"ensemble": 1})
     policy, rng = Policy(config, observation, action), np.random.default_rng(0)
-    columns = {leaf.name: _rows(leaf, _ROWS, rng) for leaf in observation.leaves}
-    policy.fit_normaliser(columns | {"action": _rows(action.leaf, _ROWS, rng)})
+    columns = {leaf.name: random_values(leaf, _ROWS, rng) for leaf in observation.leaves}
+    policy.fit_normaliser(columns | {"action": random_values(action.leaf, _ROWS, rng)})
     windows = {leaf.name: _windows(leaf, config.obs_horizon, rng) for leaf in observation.leaves}
     labels_BTA = policy.actions.encode(_windows(action.leaf, config.chunk, rng))
     if isinstance(config.encoder, ImportEncoderConfig):
@@ -163,15 +162,15 @@ def _compare_twin(
 
 def _windows(leaf: Leaf, length: int, rng: np.random.Generator) -> Tensor:
     """Return random values [B, length, *shape] of a leaf."""
-    return torch.from_numpy(_rows(leaf, _B * length, rng).reshape(_B, length, *leaf.shape))
+    return torch.from_numpy(random_values(leaf, _B * length, rng).reshape(_B, length, *leaf.shape))
 
 
-def _rows(leaf: Leaf, num: int, rng: np.random.Generator) -> Array:
-    """Return random values [num, *shape] of a leaf, inside its bounds."""
-    if leaf.kind == "box":
-        low, high = (np.clip(bound, -100, 100) for bound in leaf.bounds())
-        values: Array = (low + rng.random((num, *leaf.shape)) * (high - low)).astype(leaf.dtype)
-        return values
-    choices = rng.integers(leaf.start, leaf.start + np.asarray(leaf.nvec), (num, len(leaf.nvec)))
-    assert math.prod(leaf.shape) == len(leaf.nvec)
-    return choices.reshape(num, *leaf.shape).astype(leaf.dtype)
+def random_values(leaf: Leaf, num: int, rng: np.random.Generator) -> Array:
+    """Return random elements of a leaf's space, [num, ...]."""
+    shape = (num, *leaf.shape)
+    if leaf.kind != "box":
+        return (leaf.start + rng.integers(0, np.reshape(leaf.nvec, leaf.shape), shape)).astype(leaf.dtype)
+    low, high = leaf.bounds()
+    middle = np.clip(0, low, high)
+    values = rng.uniform(np.maximum(low, middle - _WIDTH), np.minimum(high, middle + _WIDTH), shape)
+    return (values if np.dtype(leaf.dtype).kind == "f" else np.floor(values)).astype(leaf.dtype)

@@ -88,7 +88,7 @@ def mixed(expert, beta, num):
 
 @pytest.mark.parametrize("beta", [0.0, 0.3, 1.0])
 def test_in_a_mixture_the_expert_labels_all_and_acts_in_its_share_of_steps(beta):
-    """CORRECTNESS 12 and 13: labels are the expert's whoever acted; beta a step, within its binomial bound."""
+    """CORRECTNESS 12 and 13: labels are the expert's, no matter who acted; beta a step, within its binomial bound."""
     num, steps = 64, 60
     agent = mixed(CountingExpert(), beta, num)
     acted = [agent.act({"obs": np.full((num, 3), step)}, None) for step in range(steps)]

@@ -316,7 +316,7 @@ def test_rounds_of_one_episode_use_all_experts_in_turn(tmp_path):
 
 
 def test_experts_are_drawn_by_weight_for_each_episode(tmp_path):
-    """Within the binomial bound, and the same ones whoever runs them (CORRECTNESS 5)."""
+    """Within the binomial bound, and the same with any number of workers (CORRECTNESS 5)."""
     sources, num = [], 300
     for num_envs in (4, 7):
         env = ImportEnvConfig(target="testbed:Toy", kwargs={"lengths": [1]})

@@ -25,7 +25,7 @@ class Holder(Config):
     ids=lambda gate: gate["kind"],
 )
 def test_a_gated_plan_reads_back_from_the_journal(gate):
-    """CORRECTNESS 14: a resumed run goes on with what it had planned."""
+    """CORRECTNESS 14: a resumed run continues as planned."""
     plan = CollectPlan(num_episodes=3, round=2, agent="policy", label=True, gate=validate(Holder, {"gate": gate}).gate)
     assert from_json(json.loads(json.dumps(to_json(plan)))) == plan
 

@@ -97,8 +97,8 @@ def test_answers_that_are_no_actions_stay_unlabelled_and_are_counted(tmp_path):
         assert not episode.expert_actions[~good].any()
     again = label_store(store, expert(spoil="answers"), key="k")
     assert again == LabelReport(version=2, num_episodes=2, num_labels=0, num_unlabelled=spoiled)
-    mended = label_store(store, expert(), key="mended")
-    assert (mended.num_labels, mended.num_unlabelled) == (spoiled, 0)
+    completed = label_store(store, expert(), key="completed")
+    assert (completed.num_labels, completed.num_unlabelled) == (spoiled, 0)
     assert [store.snapshot().episode(i).expert_actions.tolist() for i in range(2)] == want(now)
 
 

@@ -214,7 +214,7 @@ def test_a_mixture_of_streamed_stores_keeps_few_files_open(fill: Fill) -> None:
 def test_shared_memory_that_runs_out_of_space_is_left(
     tmp_path: Path, make_episode: MakeEpisode, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    """The table grows from round to round; the run goes on in memory of its own, and says so once."""
+    """The table grows from round to round; the run continues in private memory, and says so once."""
     image = observation_spec(spaces.Box(0, 255, (8, 8, 3), np.uint8))
     spec = StoreSpec(observation=image, action=action_spec(spaces.Box(-1, 1, (1,), np.float32)), codecs={"obs": "lz4"})
     store, snapshots = Store.create(tmp_path / "images", spec), []
