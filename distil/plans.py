@@ -72,12 +72,28 @@ class UpdatePlan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConfirmPlan:
+    """A second look at a score that reaches a target: more tuning episodes, to tell a good policy from a lucky one.
+
+    The policy, the expert and the random policy run the same episodes. `RoundReport.score_low` is the lower bound that follows
+    from them, `RoundReport.num_looks` the number of such looks so far. The more looks a run takes, the more confident each has
+    to be.
+    """
+
+    target: float  # confirm only if the score is at least this
+    num_episodes: int  # the tuning episodes that come first, so they include those of the score
+    confidence: float  # of the lower bound, one-sided
+    num_before: int = 0  # looks that the run has taken already
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluatePlan:
     """Episodes to score the policy (and, as the baselines of the normalised score, expert and random) on."""
 
     num_episodes: int
     baselines: bool = True
     held_out: bool = True  # the reported score, `eval/*`; otherwise episodes to decide by, `tune/*`
+    confirm: ConfirmPlan | None = None  # where the episodes are tuning episodes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +159,8 @@ class RoundReport:
     ahead: int = 0  # later rounds whose collection has started
     is_final: bool = False  # the policy was scored on the held-out episodes
     score: float | None = None  # on the tuning episodes, 0: a random policy, 1: the expert; None: not measured
+    score_low: float | None = None  # lower bound of the score, by `EvaluatePlan.confirm`; None: there was no second look
+    num_looks: int = 0  # second looks so far
     metrics: Metrics = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -169,6 +187,7 @@ __all__ = [
     "CheckPlan",
     "CollectPlan",
     "CollectReport",
+    "ConfirmPlan",
     "EvaluatePlan",
     "Metrics",
     "Round",

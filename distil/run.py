@@ -13,13 +13,14 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from distil.algorithms.base import Algorithm
 from distil.parts import Parts, assemble, tracked
-from distil.plans import CheckPlan, EvaluatePlan, Round, RoundReport, Spent, UpdatePlan
+from distil.plans import CheckPlan, ConfirmPlan, EvaluatePlan, Metrics, Round, RoundReport, Spent, UpdatePlan
 from distil.policies.checkpoint import load_policy_ref, save_policy
 from distil.policies.spec import PolicyRef
+from distil.rollouts.evaluation import score_low
 from distil.rollouts.video import record_video
 from distil.runconfig import RunConfig
 from distil.rundata import describe
@@ -63,16 +64,15 @@ def rounds(config: RunConfig, rundir: RunDir, session: Session, tracker: Tracker
 
 def carry_out(todo: Round, parts: Parts, started: float) -> RoundReport:
     """Check the expert, collect, update, evaluate: carry out one round and report it."""
-    metrics, score = dict[str, float](), None
+    metrics = dict[str, float]()
     if todo.check is not None:
         metrics |= _check(todo, todo.check, parts)
     metrics |= parts.data.collect(todo, _last_policy(todo, parts))
     ahead = parts.data.num_ahead
     if todo.update is not None:
         metrics |= _update(todo, todo.update, parts)
-    if todo.evaluate is not None:
-        figures, score = _evaluate(todo, todo.evaluate, parts)
-        metrics |= figures
+    scored = _evaluate(todo, todo.evaluate, parts) if todo.evaluate is not None else _Scored()
+    metrics |= scored.metrics
     spent, kinds = _spent(parts, started)
     return RoundReport(
         index=todo.index,
@@ -81,7 +81,9 @@ def carry_out(todo: Round, parts: Parts, started: float) -> RoundReport:
         spent=spent,
         ahead=ahead,
         is_final=todo.evaluate is not None and todo.evaluate.held_out,
-        score=score,
+        score=scored.score,
+        score_low=scored.low,
+        num_looks=scored.num_looks,
         metrics=metrics | kinds | spent.metrics() | ({"collect/ahead": ahead} if ahead else {}),
     )
 
@@ -120,8 +122,18 @@ def _update(todo: Round, plan: UpdatePlan, parts: Parts) -> dict[str, float]:
     return {**metrics, "train/episodes": num_episodes}
 
 
-def _evaluate(todo: Round, plan: EvaluatePlan, parts: Parts) -> tuple[dict[str, float], float | None]:
-    """Return metrics, and the score that the algorithm may decide by: the tuning episodes' alone."""
+@dataclass(frozen=True, kw_only=True)
+class _Scored:
+    """What an evaluation found: metrics for people, the rest for the algorithm to decide by."""
+
+    metrics: Metrics = field(default_factory=dict)
+    score: float | None = None
+    low: float | None = None
+    num_looks: int = 0
+
+
+def _evaluate(todo: Round, plan: EvaluatePlan, parts: Parts) -> _Scored:
+    """Score the policy; on tuning episodes, take a second look at a score that reaches the plan's target."""
     session, num = parts.session, plan.num_episodes
     purpose, prefix = (Purpose.EVALUATE, "eval") if plan.held_out else (Purpose.TUNE, "tune")
     with parts.questions.counted(prefix, todo.index):
@@ -130,9 +142,27 @@ def _evaluate(todo: Round, plan: EvaluatePlan, parts: Parts) -> tuple[dict[str, 
     result = session.evaluate("policy", num, parts.learner.policy, purpose, act=parts.config.evaluation.act)
     metrics = result.metrics(baselines, prefix) | {"time/evaluate_s": time.perf_counter() - started}
     if baselines is None:
-        return metrics, None
+        return _Scored(metrics=metrics)
     metrics |= {f"{prefix}/random_return_mean": baselines.random, f"{prefix}/expert_return_mean": baselines.expert}
-    return metrics, None if plan.held_out else baselines.normalise(result.mean)
+    score = None if plan.held_out else baselines.normalise(result.mean)
+    if plan.confirm is None or score is None:
+        return _Scored(metrics=metrics, score=score)
+    if score < plan.confirm.target:
+        return _Scored(metrics=metrics, score=score, num_looks=plan.confirm.num_before)
+    low = _confirm(todo, plan.confirm, parts)
+    if low is not None:
+        metrics["tune/normalised_low"] = low
+    return _Scored(metrics=metrics, score=score, low=low, num_looks=plan.confirm.num_before + 1)
+
+
+def _confirm(todo: Round, plan: ConfirmPlan, parts: Parts) -> float | None:
+    """Return a lower bound of the policy's score, from more tuning episodes."""
+    session, num = parts.session, plan.num_episodes
+    with parts.questions.counted("tune", todo.index):
+        expert = max(session.scores(num, Purpose.TUNE).values(), key=lambda result: result.mean)
+        random = session.score("random", num, Purpose.TUNE)
+    policy = session.evaluate("policy", num, parts.learner.policy, Purpose.TUNE, act=parts.config.evaluation.act)
+    return score_low(policy, expert, random, plan.confidence)
 
 
 def _spent(parts: Parts, started: float) -> tuple[Spent, dict[str, float]]:

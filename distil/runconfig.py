@@ -78,7 +78,9 @@ class RunConfig(Config):
     """The configuration of a run."""
 
     name: str = Field(default="run", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0)  # of demonstrations and learning; held-out episodes are the same for all seeds
+    """On the same machine and with the same versions, a configuration with its seed gives the same result bit for bit, with any
+    number of workers. Other machines may round differently and get other episodes; compare intervals over several seeds."""
     env: EnvConfig | None = None  # None: train on stored demonstrations, without evaluation in an environment
     expert: ExpertConfig | None = None
     data: DataConfig = DataConfig()

@@ -24,9 +24,25 @@ def test_a_report_survives_the_journal() -> None:
     metrics = {"eval/return_mean": 0.1 + 0.2, "budget/wall_s": 1e-17, "train/loss": -3.0}
     spent = Spent(env_steps=7, given_env_steps=3, wall_s=0.1 + 0.2)
     report = RoundReport(
-        index=1, snapshot=4, policy_version=2, spent=spent, ahead=2, is_final=True, score=1 / 3, metrics=metrics
+        index=1,
+        snapshot=4,
+        policy_version=2,
+        spent=spent,
+        ahead=2,
+        is_final=True,
+        score=1 / 3,
+        score_low=0.1 + 0.2,
+        num_looks=3,
+        metrics=metrics,
     )
     assert RoundReport.from_json(json.loads(json.dumps(report.to_json()))) == report
+
+
+def test_a_report_from_before_there_were_second_looks_is_read() -> None:
+    written = RoundReport(index=1, snapshot=4, policy_version=2, score=0.7).to_json()
+    del written["score_low"], written["num_looks"]
+    report = RoundReport.from_json(written)
+    assert (report.score, report.score_low, report.num_looks) == (0.7, None, 0)
 
 
 def test_a_report_of_a_store_that_was_not_read() -> None:

@@ -12,7 +12,7 @@ from distil import api
 from distil import run as loop
 from distil.config import load_recipe, to_yaml, validate
 from distil.errors import InputError, RunError
-from distil.plans import CollectPlan
+from distil.plans import CollectPlan, RoundReport
 from distil.policies.checkpoint import load_policy_ref
 from distil.runconfig import RunConfig
 from distil.rundir import RunDir
@@ -116,6 +116,35 @@ def test_the_held_out_score_comes_once_and_decides_nothing(tmp_path: Path) -> No
     assert kinds(rundir).count("checked") == 1
     walls = [report.metrics["budget/wall_s"] for report in reports]
     assert walls == sorted(walls)
+
+
+def test_a_second_look_ends_a_run_only_if_its_lower_bound_reaches_the_target(tmp_path: Path) -> None:
+    """On tuning episodes, not on the held-out ones; what the expert is asked for it is counted."""
+
+    def reports(name: str, target: float) -> list[RoundReport]:
+        stop = {"normalised": target, "confirm_episodes": 20}
+        dagger = {
+            "kind": "dagger",
+            "rounds": 3,
+            "episodes_per_round": 2,
+            "tuning_episodes": 4,
+            "check_episodes": 0,
+            "stop": stop,
+        }
+        return train(config(tmp_path / name, algorithm=dagger)).reports()
+
+    confirmed, final = reports("reached", -1.0)
+    assert (confirmed.num_looks, confirmed.is_final, final.is_final) == (1, False, True)
+    low, score = confirmed.score_low, confirmed.score
+    assert low is not None
+    assert score is not None
+    assert low == confirmed.metrics["tune/normalised_low"] < score
+    assert confirmed.metrics["expert/queries_tune"] == (4 + 20) * 40
+    first, second, *_ = reports("not confirmed", (low + score) / 2)
+    assert (first.score, first.num_looks, first.score_low) == (score, 1, low)
+    assert second.score is not None  # it went on
+    never = reports("not reached", 1e9)
+    assert [(report.num_looks, report.score_low) for report in never] == [(0, None)] * 4
 
 
 def test_one_process_holds_a_run(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from distil.stats import mean_interval
+from distil.stats import mean_interval, ratio_low
 
 NUM_TRIALS = 4000
 
@@ -40,3 +40,23 @@ def test_no_interval_of_one_value() -> None:
 
 def test_equal_values_have_an_interval_of_zero_width() -> None:
     assert mean_interval([500.0] * 5) == (500.0, 500.0)
+
+
+@pytest.mark.parametrize(("num", "confidence"), [(5, 0.9), (20, 0.95), (50, 0.99)])
+def test_the_bound_of_a_ratio_is_below_it_as_often_as_stated(num: int, confidence: float) -> None:
+    """CORRECTNESS 41: both means are uncertain, and the pairs are correlated."""
+    rng = np.random.default_rng(num)
+    seeds = rng.normal(0, 0.5, (NUM_TRIALS, num))
+    above, below = 1.6 + seeds + rng.normal(0, 0.3, seeds.shape), 2.0 + seeds + rng.normal(0, 0.2, seeds.shape)
+    bounds = [ratio_low(one, two, confidence) for one, two in zip(above, below, strict=True)]
+    covered = np.mean([bound is not None and bound <= 0.8 for bound in bounds])
+    assert abs(covered - confidence) < 3.5 * np.sqrt(confidence * (1 - confidence) / NUM_TRIALS)
+
+
+def test_the_bound_of_a_ratio_without_margin_spread_or_denominator() -> None:
+    rng = np.random.default_rng(0)
+    above, below = rng.normal(2, 1, 20), rng.normal(3, 1, 20)
+    assert ratio_low(above, below, 0.5) == pytest.approx(above.mean() / below.mean())
+    assert ratio_low(np.full(5, 2.0), np.full(5, 4.0), 0.99) == pytest.approx(0.5)
+    assert ratio_low(above, below - 3.0, 0.95) is None  # it may be zero
+    assert ratio_low(above, -below, 0.95) is None

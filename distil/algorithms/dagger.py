@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from distil.algorithms.base import AlgorithmConfig, Budget, Needs
+from distil.algorithms.stop import StopConfig
 from distil.config import Config
 from distil.errors import InputError
 from distil.experts.gates.config import GateConfig
@@ -67,15 +68,6 @@ class ExponentialBeta(Config):
 
 
 BetaConfig = Annotated[FirstBeta | ConstantBeta | LinearBeta | ExponentialBeta, Field(discriminator="kind")]
-
-
-class StopConfig(Config):
-    """`algorithm.stop:` what ends a run before its last round. Budgets of steps and labels are never exceeded."""
-
-    env_steps: int | None = Field(default=None, ge=1)
-    expert_labels: int | None = Field(default=None, ge=1)
-    wall_s: float | None = Field(default=None, gt=0)  # looked at between rounds
-    normalised: float | None = None  # score on the tuning episodes, 1: the expert
 
 
 class DaggerConfig(AlgorithmConfig):
@@ -166,7 +158,12 @@ class Dagger:
                 streams={DEMOS: StreamPlan(num_rounds=config.last_rounds)},
                 weights=config.weights,
             ),
-            evaluate=EvaluatePlan(num_episodes=config.tuning_episodes, baselines=budget.baselines, held_out=False)
+            evaluate=EvaluatePlan(
+                num_episodes=config.tuning_episodes,
+                baselines=budget.baselines,
+                held_out=False,
+                confirm=config.stop.confirmation(0 if last is None else last.num_looks),
+            )
             if config.tuning_episodes
             else None,
         )
@@ -231,12 +228,10 @@ class Dagger:
         return max(0, wanted)
 
     def _is_over(self, last: RoundReport) -> bool:
-        stop = self.config.stop
         return (
             last.index + 1 >= self.config.rounds
             or (self._affordable(1, _own(last.spent)) == 0 and not last.ahead)
-            or (stop.wall_s is not None and last.spent.wall_s >= stop.wall_s)
-            or (stop.normalised is not None and last.score is not None and last.score >= stop.normalised)
+            or self.config.stop.is_reached(last)
         )
 
     def _evaluation(self, index: int) -> Round | None:

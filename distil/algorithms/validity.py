@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any, get_args
 
 from distil.algorithms.base import Budget, Needs
-from distil.plans import CheckPlan, CollectPlan, EvaluatePlan, Round, Source, StreamPlan, Unit, UpdatePlan, Who
+from distil.plans import CheckPlan, CollectPlan, ConfirmPlan, EvaluatePlan, Round, Source, StreamPlan, Unit, UpdatePlan, Who
 from distil.policies.config import ActMode
 
 _PARTS = {"check": CheckPlan, "collect": CollectPlan, "update": UpdatePlan, "evaluate": EvaluatePlan}
@@ -52,8 +52,12 @@ def _faults_of_parts(todo: Round, index: int) -> Iterator[str]:
                 yield f"its collect.{name} is {value!r}; use one of {', '.join(get_args(kinds))}"
         if not isinstance(collect.beta, int | float) or not 0 <= collect.beta <= 1:
             yield f"its collect.beta is {collect.beta!r}; give a chance from 0 to 1"
+        if collect.agent == "random" and (collect.label or collect.beta or collect.gate is not None):
+            yield 'its collect.label, beta and gate are for agent="policy", not for "random"; leave them out'
     if todo.update is not None:
         yield from _faults_of_streams(todo.update, todo.collect)
+    if todo.evaluate is not None and todo.evaluate.confirm is not None:
+        yield from _faults_of_confirmation(todo.evaluate, todo.evaluate.confirm)
 
 
 def _is_count(value: Any) -> bool:
@@ -62,6 +66,15 @@ def _is_count(value: Any) -> bool:
 
 def _collections(todo: Round) -> list[CollectPlan]:
     return [plan for plan in (todo.collect, *todo.ahead) if plan is not None]
+
+
+def _faults_of_confirmation(evaluate: EvaluatePlan, confirm: Any) -> Iterator[str]:
+    if not isinstance(confirm, ConfirmPlan) or not _is_count(confirm.num_episodes) or confirm.num_episodes < 2:
+        yield f"its evaluate.confirm is {confirm!r}; give a ConfirmPlan with num_episodes of at least 2"
+    elif not isinstance(confirm.confidence, float) or not 0.5 <= confirm.confidence < 1:
+        yield f"its evaluate.confirm.confidence is {confirm.confidence!r}; give one from 0.5 to below 1"
+    elif evaluate.held_out or not evaluate.baselines:
+        yield "its evaluate.confirm needs a score on tuning episodes; set held_out=False and baselines=True"
 
 
 def _faults_of_streams(update: UpdatePlan, collect: CollectPlan | None) -> Iterator[str]:

@@ -15,7 +15,7 @@ from distil.rollouts.agents import AgentSpec
 from distil.rollouts.fleet import Fleet
 from distil.rollouts.loop import EpisodeItem
 from distil.rollouts.work import Assignment
-from distil.stats import mean_interval
+from distil.stats import mean_interval, ratio_low
 from distil.types import Array, Progress, silent
 
 
@@ -102,6 +102,24 @@ class EvalResult:
         rows = self.metrics(baselines) | {"episodes": float(len(self.seeds))}
         width = max(map(len, rows))
         return "\n".join(f"{name.removeprefix('eval/'):<{width}} {value:12.4g}" for name, value in rows.items())
+
+
+def score_low(policy: EvalResult, expert: EvalResult, random: EvalResult, confidence: float) -> float | None:
+    """Return a lower bound of a policy's normalised score (0: random policy, 1: expert) over all episodes.
+
+    It accounts for the spread of all three returns, episode by episode. One episode is added in which the policy is as bad as
+    the random policy. Otherwise failures that are too rare to show up in a few episodes would count as impossible.
+
+    Args:
+        policy: at least two episodes.
+        expert: the same episodes.
+        random: the same episodes.
+        confidence: the probability that the true score is at least the bound, for normal returns.
+    """
+    assert policy.seeds == expert.seeds == random.seeds
+    gained, possible = policy.returns - random.returns, expert.returns - random.returns
+    with_failure = np.append(gained, 0.0), np.append(possible, possible.mean())
+    return ratio_low(*with_failure, confidence)
 
 
 def evaluate(

@@ -12,8 +12,9 @@ from distil.store import WeightConfig
 BUDGET = Budget(num_demonstrations=3, num_steps=100, num_evaluation_episodes=50, max_episode_steps=200)
 
 
-def report(index, *, is_final=False, score=None, ahead=0, **spent):
-    typed = {"is_final": is_final, "score": score, "ahead": ahead, "spent": Spent(**spent)}
+def report(index, *, is_final=False, score=None, score_low=None, num_looks=0, ahead=0, **spent):
+    scored = {"score": score, "score_low": score_low, "num_looks": num_looks}
+    typed = {"is_final": is_final, "ahead": ahead, "spent": Spent(**spent)} | scored
     return RoundReport(index=index, snapshot=1, policy_version=1, **typed)
 
 
@@ -119,14 +120,22 @@ def test_what_others_have_spent_on_stored_demonstrations_does_not_count(name):
     [
         ({"wall_s": 10.0}, {"wall_s": 9.9}, False),
         ({"wall_s": 10.0}, {"wall_s": 10.0}, True),
-        ({"normalised": 0.95}, {"score": 0.94}, False),
-        ({"normalised": 0.95}, {"score": 0.96}, True),
-        ({"normalised": 0.95}, {}, False),
+        ({"normalised": 0.95}, {"score": 0.99, "score_low": 0.94}, False),
+        ({"normalised": 0.95}, {"score": 0.99, "score_low": 0.96}, True),
     ],
 )
 def test_it_stops_on_time_and_target(stop, reported, ends):
     todo = DaggerConfig(stop=StopConfig(**stop)).build(BUDGET).next_round(report(1, **reported))
     assert (todo.collect is None) == ends
+
+
+def test_each_round_may_take_a_second_look_at_its_score():
+    stop = StopConfig(normalised=0.9, confirm_episodes=50)
+    algorithm = DaggerConfig(stop=stop, tuning_episodes=7).build(BUDGET)
+    for last, num_looks in ((None, 0), (report(0), 0), (report(4, score=0.95, score_low=0.8, num_looks=2), 2)):
+        plan = algorithm.next_round(last).evaluate
+        assert (plan.num_episodes, plan.held_out, plan.confirm) == (7, False, stop.confirmation(num_looks))
+    assert DaggerConfig().build(BUDGET).next_round(None).evaluate.confirm is None
 
 
 def test_a_gate_decides_in_all_rounds_after_the_demonstrations():

@@ -6,17 +6,20 @@ import pytest
 from distil.algorithms.base import Budget, Needs
 from distil.algorithms.validity import fault_of
 from distil.experts.gates.config import LazyGateConfig
-from distil.plans import CheckPlan, CollectPlan, EvaluatePlan, Round, StreamPlan, UpdatePlan
+from distil.plans import CheckPlan, CollectPlan, ConfirmPlan, EvaluatePlan, Round, StreamPlan, UpdatePlan
 
 BUDGET = Budget(num_demonstrations=4, num_steps=10, num_evaluation_episodes=3)
 PLAY = CollectPlan(num_episodes=2, round=2, agent="policy", into="agent", keep_rounds=3)
 BOTH = UpdatePlan(num_steps=5, round=2, streams={"demos": StreamPlan(), "mine": StreamPlan(source="agent", num_rounds=3)})
 ROUND = Round(index=2, collect=PLAY, update=BOTH, evaluate=EvaluatePlan(num_episodes=3))
 GATE = LazyGateConfig()
+TUNE = EvaluatePlan(num_episodes=3, held_out=False)
+LOOK = ConfirmPlan(target=0.9, num_episodes=50, confidence=0.95)
 
 
 def test_a_round_that_can_be_carried_out_has_no_fault() -> None:
     assert fault_of(ROUND, 2, BUDGET, Needs()) is None
+    assert fault_of(replace(ROUND, evaluate=replace(TUNE, confirm=LOOK)), 2, BUDGET, Needs()) is None
     ahead = (CollectPlan(num_episodes=1, round=3, agent="policy", label=True),)
     assert fault_of(replace(ROUND, ahead=ahead), 2, BUDGET, Needs(collects=True, overlap=1)) is None
 
@@ -44,6 +47,11 @@ def test_a_round_that_can_be_carried_out_has_no_fault() -> None:
         (replace(ROUND, update=replace(BOTH, streams={})), "its update has no streams"),
         (replace(ROUND, update=replace(BOTH, streams={"x": StreamPlan(source="replay")})), "its stream 'x' is StreamPlan("),  # type: ignore[arg-type]
         (replace(ROUND, update=replace(BOTH, streams={"x": "agent"})), "its stream 'x' is 'agent'; give a StreamPlan whose"),
+        (replace(ROUND, collect=replace(PLAY, agent="random", label=True)), 'beta and gate are for agent="policy"'),
+        (replace(ROUND, collect=replace(PLAY, agent="random", beta=0.5)), 'beta and gate are for agent="policy"'),
+        (replace(ROUND, evaluate=replace(TUNE, confirm=replace(LOOK, num_episodes=1))), "num_episodes of at least 2"),
+        (replace(ROUND, evaluate=replace(TUNE, confirm=replace(LOOK, confidence=0.1))), "confirm.confidence is 0.1; give"),
+        (replace(ROUND, evaluate=EvaluatePlan(num_episodes=3, confirm=LOOK)), "set held_out=False and baselines=True"),
         (replace(ROUND, ahead=(replace(PLAY, round=3),)), "its `ahead` must be CollectPlans into demos"),
         (replace(ROUND, ahead=(CollectPlan(num_episodes=1, round=3),)), "1 rounds collected ahead; set algorithm.overlap=1"),
     ],

@@ -8,6 +8,7 @@ from distil.envs import GymEnvConfig, ImportEnvConfig, describe
 from distil.policies.config import MlpConfig
 from distil.policies.policy import Policy, PolicyConfig
 from distil.rollouts import Baselines, EvalResult, Fleet, RolloutConfig, evaluate
+from distil.rollouts.evaluation import score_low
 
 
 def result(returns, successes=None):
@@ -36,6 +37,17 @@ def test_without_spread_or_baselines_there_is_no_nonsense():
     assert result([3.0]).interval is None
     assert not [name for name in result([3.0]).metrics() if "return_ci" in name]
     assert "eval/normalised" not in result([1.0, 2.0]).metrics()
+
+
+def test_the_lower_bound_of_a_score_counts_on_a_failure_that_was_not_seen():
+    """The rarer a failure may be, the more episodes it takes: with ten perfect ones, it may still be every fourth."""
+    bounds = {num: score_low(result([9.0] * num), result([9.0] * num), result([1.0] * num), 0.95) for num in (10, 60, 300)}
+    assert bounds[10] < 0.8 < 0.9 < bounds[60] < 0.96 < 0.98 < bounds[300] < 1
+    rng = np.random.default_rng(0)
+    luck = rng.normal(0, 5, 60)  # of a start: it is the same for all three
+    together = score_low(result(9 + luck), result(10 + luck), result(luck), 0.95)
+    apart = score_low(result(9 + luck), result(10 + luck[::-1]), result(np.roll(luck, 7)), 0.95)
+    assert apart < together < 0.9
 
 
 def test_the_table_names_each_figure():
