@@ -18,6 +18,7 @@ from distil.policies.predict import Predictor
 from distil.report import Score, score_table, text
 from distil.resume import run_to_continue
 from distil.rollouts import Baselines, EvalResult
+from distil.rollouts.config import NumWorkers
 from distil.rollouts.label_config import LabelConfig
 from distil.rollouts.relabel import LabelReport, label_store
 from distil.rollouts.video import check_video, record_video
@@ -249,7 +250,7 @@ def evaluate(
     env: str | Mapping[str, Any],
     episodes: int = 50,
     act: ActMode = "point",
-    num_workers: int = 0,
+    num_workers: NumWorkers = "auto",
     progress: Progress = silent,
 ) -> EvalResult:
     """Score a policy on held-out episodes of an environment.
@@ -259,7 +260,7 @@ def evaluate(
         env: a Gymnasium id, or an environment's configuration.
         episodes: number of episodes; their seeds are the same for every policy.
         act: the policy's default actions ("point"), or samples that depend on an episode's seed alone ("sample").
-        num_workers: number of Ray actors; 0: in this process.
+        num_workers: number of Ray actors, as in `rollouts.num_workers`; 0: in this process.
         progress: called as episodes end.
 
     Returns:
@@ -281,7 +282,7 @@ def label(
     expert: Mapping[str, Any],
     select: Mapping[str, Any] | None = None,
     again: bool = False,
-    num_workers: int = 0,
+    num_workers: NumWorkers = "auto",
     service: Mapping[str, Any] | None = None,
     progress: Progress = silent,
 ) -> LabelReport:
@@ -292,7 +293,7 @@ def label(
         expert: an expert's configuration, such as `{"kind": "sb3", "path": "X.zip"}`.
         select: which episodes, with the keys of `data.select`; None: all.
         again: ask about all steps and replace their labels.
-        num_workers: number of Ray actors; 0: in this process.
+        num_workers: number of Ray actors, as in `rollouts.num_workers`; 0: in this process.
         service: how to ask a slow or unreliable expert in separate actors, with the keys of `rollouts.service`; None: directly.
         progress: called as episodes are done.
 

@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from distil.errors import InputError, RunError
@@ -56,6 +57,27 @@ def _room(ray: Any, each: Mapping[str, float]) -> int:
     )
 
 
+def num_cores() -> int:
+    """Return how many cores this process may use: those of its affinity, within the limit of its container."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
+    num = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(num, int(quota) // int(period)))
+    except (OSError, ValueError):  # not such a system, or "max": no limit
+        return num
+
+
+def cluster_cores(ray: Any) -> int:
+    """Return how many CPUs the nodes of the Ray session have."""
+    return int(ray.cluster_resources().get("CPU", 0))
+
+
+def asked_cluster(address: str | None) -> str | None:
+    """Return the address of the cluster that the user asked for: the given one, or RAY_ADDRESS; None: no cluster."""
+    return address or os.environ.get("RAY_ADDRESS") or None
+
+
 def why_died(error: Exception) -> str:
     """Return in one line why an actor died, from the error that a call to it raised: Ray's record of how its process ended."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("\t")]
@@ -79,7 +101,7 @@ def ensure_ray(address: str | None, num_cpus: int) -> Any:
         return ray
     stops = signal.getsignal(signal.SIGTERM)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
-    address = address or os.environ.get("RAY_ADDRESS")
+    address = asked_cluster(address)
     try:
         if address:
             _reach(address)

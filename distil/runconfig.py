@@ -111,10 +111,9 @@ class RunConfig(Config):
         if gate is not None and gate.needs_ensemble and self.policy.ensemble < 2:
             need = "asks how much the policy's members disagree, and it has one: set policy.ensemble=5"
             raise ValueError(f"algorithm.gate.kind={gate.kind} {need}")
-        watched = gate is not None and gate.needs_window
-        if watched and (self.rollouts.num_workers or self.rollouts.num_envs != 1):
+        if self._is_watched and (self.rollouts.num_workers not in (0, "auto") or self.rollouts.num_envs != 1):
             raise ValueError("the keyboard controls one environment in this process: set rollouts.num_workers=0, num_envs=1")
-        if watched and isinstance(self.env, GymEnvConfig) and self.env.kwargs.get("render_mode") != "human":
+        if self._is_watched and isinstance(self.env, GymEnvConfig) and self.env.kwargs.get("render_mode") != "human":
             raise ValueError("the keyboard is read in the environment's window: set env.kwargs.render_mode=human")
         return self
 
@@ -132,6 +131,15 @@ class RunConfig(Config):
     def gate(self) -> GateConfig | None:
         """What decides who acts; None: nothing, or chance."""
         return self.algorithm.needs.gate
+
+    @property
+    def workers(self) -> RolloutConfig:
+        """The workers; those of a gate with a window are in this process."""
+        return self.rollouts.model_copy(update={"num_workers": 0}) if self._is_watched else self.rollouts
+
+    @property
+    def _is_watched(self) -> bool:
+        return self.gate is not None and self.gate.needs_window
 
     @property
     def is_paid(self) -> bool:

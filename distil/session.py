@@ -247,4 +247,12 @@ def _fleet(config: RunConfig, setting: Setting) -> Fleet | None:
         return None
     digest = hashlib.sha256(json.dumps(setting.identity, sort_keys=True).encode()).hexdigest()[:16]
     ledger = Path(config.runs).resolve() / LABELS / digest
-    return Fleet(env=setting.env, spec=setting.spec, config=config.rollouts, team=setting.team, ledger=ledger)
+    return Fleet(
+        env=setting.env,
+        spec=setting.spec,
+        config=config.workers,
+        team=setting.team,
+        ledger=ledger,
+        alongside=config.overlap > 0 or config.learner.num_learners > 0,
+        reserved=config.learner.num_learners,
+    )

@@ -112,6 +112,11 @@ def test_the_gate_is_the_algorithms() -> None:
     ensemble = {"algorithm": {"kind": "dagger", "gate": {"kind": "thrifty"}}, "policy": {"ensemble": 2}}
     assert config(**ensemble).gate == ThriftyGateConfig()
     assert config(algorithm={"kind": "dagger", "gate": KEYBOARD}, **WATCHED).gate is not None
+    assert (
+        config(algorithm={"kind": "dagger", "gate": KEYBOARD}, **WATCHED | {"rollouts": {"num_envs": 1}}).workers.num_workers
+        == 0
+    )
+    assert config().workers.num_workers == "auto"
     own = {"kind": "import", "target": "m:env"}  # it may open a window in its own way
     assert config(algorithm={"kind": "dagger", "gate": KEYBOARD}, **WATCHED | {"env": own}).gate is not None
 
@@ -121,7 +126,7 @@ def test_the_gate_is_the_algorithms() -> None:
     [
         ({"kind": "ensemble"}, {}, r"gate\.kind=ensemble asks how much .* and it has one: set policy\.ensemble=5"),
         ({"kind": "thrifty"}, {"policy": {"ensemble": 1}}, r"set policy\.ensemble=5"),
-        (KEYBOARD, WATCHED | {"rollouts": {"num_envs": 1}}, r"set rollouts\.num_workers=0, num_envs=1"),
+        (KEYBOARD, WATCHED | {"rollouts": {"num_envs": 1, "num_workers": 2}}, r"set rollouts\.num_workers=0, num_envs=1"),
         (KEYBOARD, WATCHED | {"rollouts": {"num_workers": 0}}, r"set rollouts\.num_workers=0, num_envs=1"),
         (KEYBOARD, WATCHED | {"env": {"id": "CartPole-v1"}}, r"set env\.kwargs\.render_mode=human"),
         ({"kind": "saef"}, {}, r"algorithm\.gate\.kind: no kind 'saef'; did you mean safe"),

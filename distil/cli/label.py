@@ -22,7 +22,12 @@ from distil.errors import InputError
 )
 @click.option("--again", is_flag=True, help="Label all steps again and replace existing labels.")
 @click.option(
-    "--workers", "num_workers", type=click.IntRange(0), default=0, show_default=True, help="Number of Ray actors; 0: no Ray."
+    "--workers",
+    "num_workers",
+    default="auto",
+    metavar="NUMBER|auto",
+    show_default=True,
+    help="Number of Ray actors; 0: no Ray; auto: Ray if it saves time.",
 )
 @JSON
 def label(
@@ -31,7 +36,7 @@ def label(
     select: tuple[str, ...],
     service: tuple[str, ...],
     again: bool,
-    num_workers: int,
+    num_workers: str,
     as_json: bool,
 ) -> None:
     """Ask an expert for labels of the unlabelled steps of STORE, and publish them as a new version.
@@ -44,8 +49,9 @@ def label(
     from distil.config import apply_overrides
 
     settings = _settings("expert", expert) | _settings("select", select) | _settings("service", service)
+    num: Any = int(num_workers) if num_workers.lstrip("-").isdecimal() else num_workers
     with console(as_json) as progress:
-        report = api.label(path, **apply_overrides({}, settings), again=again, num_workers=num_workers, progress=progress)
+        report = api.label(path, **apply_overrides({}, settings), again=again, num_workers=num, progress=progress)
     result = {
         "store": path,
         "snapshot": report.version,

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat
+from pydantic import Field, NonNegativeFloat, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
-from distil.cluster import START_TIMEOUT_S
+from distil.cluster import START_TIMEOUT_S, num_cores
 from distil.config import Config
 from distil.rollouts.service.config import ServiceConfig
+
+
+def _number(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return validate(value)
+    except ValidationError:  # a line for each member of the union
+        raise ValueError(f"should be auto or a number of Ray actors, such as 4 (0: no Ray), not {value!r}") from None
+
+
+NumWorkers = Annotated[Annotated[int, Field(ge=0)] | Literal["auto"], WrapValidator(_number)]
 
 
 class NoiseConfig(Config):
@@ -26,7 +36,13 @@ class NoiseConfig(Config):
 class RolloutConfig(Config):
     """`rollouts:` the fleet of workers."""
 
-    num_workers: int = Field(default=2, ge=0)  # Ray actors, one core each; 0: in this process, without Ray
+    num_workers: NumWorkers = "auto"
+    """Ray actors, one core each; 0: in this process, without Ray.
+
+    auto: Ray actors on the cluster that `address` or RAY_ADDRESS names. Without one, work begins in this process. A Ray session
+    is started on this machine, and takes over the rest, once that saves more than the 20 seconds that it takes to start
+    (`distil.rollouts.sizing`); or at once if the run uses other processes anyway (`service`, `algorithm.overlap`,
+    `learner.num_learners`). With one core, work stays in this process. Episodes are the same wherever they run."""
     num_envs: int = Field(default=32, ge=1)  # environments per worker; the same number is needed to repeat a run exactly
     infos: tuple[str, ...] = ()  # keys of the infos of steps to store as JSON; infos of reset are not stored
     shard_bytes: int = Field(default=128 * 2**20, gt=0)  # a worker seals a shard once it holds this many bytes
@@ -39,4 +55,5 @@ class RolloutConfig(Config):
     @property
     def num_cpus(self) -> int:
         """Logical CPUs that workers and served experts need from Ray."""
-        return self.num_workers + (self.service.num_cpus_wanted if self.service else 0)
+        workers = num_cores() if self.num_workers == "auto" else self.num_workers
+        return workers + (self.service.num_cpus_wanted if self.service else 0)

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 import threading
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
+from distil.cluster import asked_cluster, num_cores
 from distil.envs import EnvSpec, GymEnvConfig, ImportEnvConfig
 from distil.experts.base import Expert
 from distil.experts.team import Team
 from distil.policies.spec import PolicyRef
+from distil.redaction import redact
+from distil.rollouts.auto_pool import AutoPool
 from distil.rollouts.config import RolloutConfig
 from distil.rollouts.local_pool import LocalPool
 from distil.rollouts.loop import EpisodeItem
 from distil.rollouts.ray_pool import RayPool
 from distil.rollouts.service.actors import Service, check_servable
 from distil.rollouts.work import Assignment, EpisodeStats, Outcome, Setup, Workers
-from distil.types import Progress, silent
-
-_GROUPS_PER_WORKER = 4  # enough to balance a slow worker
-_MAX_ROUNDS = 8  # episodes a slot runs in one call, at most
+from distil.types import Note, Progress, say, silent, unheard
 
 
 class Fleet:
@@ -33,6 +32,8 @@ class Fleet:
         config: number of workers, and of environments per worker.
         team: the experts that can act and label; built, plain data.
         ledger: folder where a service of experts keeps their answers; None: nowhere.
+        alongside: this process computes while the workers run, so with `num_workers: auto` they are other processes.
+        reserved: cores of a cluster that `num_workers: auto` leaves to learners.
 
     Raises:
         InputError: an expert can't be served.
@@ -46,7 +47,10 @@ class Fleet:
         config: RolloutConfig,
         team: Team | None = None,
         ledger: Path | None = None,
+        alongside: bool = False,
+        reserved: int = 0,
     ) -> None:
+        self._alongside, self._reserved = alongside, reserved
         self.env, self.spec, self.config, self.team, self._ledger = env, spec, config, team, ledger
         self._pool: Workers | None = None
         self._service: Service | None = None
@@ -105,7 +109,7 @@ class Fleet:
         with self._turn:
             counter = _Counter(len(items), progress, what)
             if items:
-                self._workers().run(assignment, self._groups(items), policy, outcome, counter, self._stopped.is_set)
+                self._workers(partial(say, progress)).run(assignment, items, policy, outcome, counter, self._stopped.is_set)
         return outcome
 
     def stop(self) -> None:
@@ -127,20 +131,27 @@ class Fleet:
         accounts = self._service.account().values() if self._service is not None else []
         return next((str(account["error"]) for account in accounts if account["error"]), "")
 
-    def _groups(self, items: Sequence[EpisodeItem]) -> list[Sequence[EpisodeItem]]:
-        """Return equal groups: small enough to balance the workers, large enough to fill their slots."""
-        workers, num_envs = max(1, self.config.num_workers), self.config.num_envs
-        per_worker = math.ceil(len(items) / workers)
-        size = min(max(min(num_envs, per_worker), math.ceil(per_worker / _GROUPS_PER_WORKER)), _MAX_ROUNDS * num_envs)
-        num = workers * math.ceil(len(items) / (workers * size))
-        bounds = [round(i * len(items) / num) for i in range(num + 1)]
-        return [items[a:b] for a, b in itertools.pairwise(bounds) if a < b]
-
-    def _workers(self) -> Workers:
+    def _workers(self, note: Note = unheard) -> Workers:
         if self._pool is None:
             setup = Setup(env=self.env, spec=self.spec, num_envs=self.config.num_envs, team=self.asked)
-            self._pool = RayPool(setup, self.config) if self.config.num_workers else LocalPool(setup)
+            self._pool = self._choose(setup, note)
         return self._pool
+
+    def _choose(self, setup: Setup, note: Note) -> Workers:
+        """Return the workers that the configuration asks for; with `auto`, those that fit the machine and the run."""
+        config, cores = self.config, num_cores()
+        if config.num_workers != "auto":
+            return RayPool(setup, config, limit=config.num_workers) if config.num_workers else LocalPool(setup)
+        if (address := asked_cluster(config.address)) is not None:
+            note(redact(f"rollouts: Ray actors on the cluster at {address}"))
+            return RayPool(setup, config, limit=None, reserved=self._reserved)
+        if cores == 1:
+            note("rollouts: in this process: there is one core")
+            return LocalPool(setup)
+        if self._alongside or config.service is not None:
+            note(f"rollouts: up to {cores} Ray actors on this machine: the run uses other processes anyway")
+            return RayPool(setup, config, limit=cores)
+        return AutoPool(setup, config, note)
 
     def close(self) -> None:
         """End the workers; a later `run` starts new ones."""

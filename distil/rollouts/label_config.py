@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gymnasium as gym
-from pydantic import Field
 
+from distil.cluster import num_cores
 from distil.config import Config, validate
 from distil.envs import EnvConfig, EnvSpec, GymEnvConfig, ImportEnvConfig
 from distil.errors import InputError
@@ -19,6 +19,7 @@ from distil.experts.base import Expert
 from distil.experts.common import identity
 from distil.experts.single import SingleExpertConfig
 from distil.experts.team import Team
+from distil.rollouts.config import NumWorkers
 from distil.rollouts.service.config import ServiceConfig
 from distil.store.schema import StoreSpec
 from distil.store.selection import SelectionConfig
@@ -34,7 +35,7 @@ class LabelConfig(Config):
     expert: SingleExpertConfig
     select: SelectionConfig = SelectionConfig()
     again: bool = False  # ask about all their steps, not only those without a label
-    num_workers: int = Field(default=0, ge=0)  # Ray actors; 0: in this process, without Ray
+    num_workers: NumWorkers = "auto"  # as in `rollouts.num_workers`
     service: ServiceConfig | None = None  # run the expert in its own actors, which retry failed calls
 
     def build(self, spec: StoreSpec) -> Expert:
@@ -51,7 +52,8 @@ class LabelConfig(Config):
         from distil.rollouts.service.actors import Service
 
         folder = Path("runs").resolve() / "labels" / self.key(expert, spec)[:16]
-        num_cpus = self.num_workers + self.service.num_cpus_wanted
+        num_workers = num_cores() if self.num_workers == "auto" else self.num_workers
+        num_cpus = num_workers + self.service.num_cpus_wanted
         team = Team(members={expert.name: expert})
         with closing(Service(team, spec.action.leaf, self.service, folder, address=None, num_cpus=num_cpus)) as service:
             yield service.team.members[expert.name]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from distil.policies.spec import PolicyRef
 from distil.rollouts.loop import EpisodeItem
-from distil.rollouts.work import Assignment, Outcome, Setup, StoppedError, Tell
+from distil.rollouts.threads import one_thread
+from distil.rollouts.work import MAX_WAVES, Assignment, Outcome, Setup, StoppedError, Tell
 from distil.rollouts.worker import Worker
 
 
@@ -14,18 +15,44 @@ class LocalPool:
     """One worker in this process."""
 
     def __init__(self, setup: Setup) -> None:
+        self.largest = MAX_WAVES * setup.num_envs  # episodes of a group
         self._worker = Worker(setup)
 
     def run(
         self,
         assignment: Assignment,
-        groups: Sequence[Sequence[EpisodeItem]],
+        items: Sequence[EpisodeItem],
         policy: PolicyRef | None,
         outcome: Outcome,
         tell: Tell,
         stopped: Callable[[], bool],
     ) -> None:
         """See `Workers.run`."""
+        groups = (items[start : start + self.largest] for start in range(0, len(items), self.largest))
+        self.run_groups(assignment, groups, policy, outcome, tell, stopped)
+
+    def run_groups(
+        self,
+        assignment: Assignment,
+        groups: Iterable[Sequence[EpisodeItem]],
+        policy: PolicyRef | None,
+        outcome: Outcome,
+        tell: Tell,
+        stopped: Callable[[], bool],
+    ) -> None:
+        """Run groups of items, with one thread; the next group is taken when the last one is done. Otherwise as `run`."""
+        with one_thread():
+            self._run(assignment, groups, policy, outcome, tell, stopped)
+
+    def _run(
+        self,
+        assignment: Assignment,
+        groups: Iterable[Sequence[EpisodeItem]],
+        policy: PolicyRef | None,
+        outcome: Outcome,
+        tell: Tell,
+        stopped: Callable[[], bool],
+    ) -> None:
         known, recorded = 0, assignment.target is not None
         try:
             for group in groups:

@@ -87,12 +87,12 @@ def send(ray: Any, value: object, fault: str, fix: str) -> Any:
 
 
 class ActorPool(Generic[T]):
-    """A fixed number of Ray actors.
+    """A number of Ray actors, which may grow between calls.
 
     Args:
         actor: their class; it is made with the setup, and has a method `ready` that returns None.
         setup: what each actor needs; goes through Ray's object store once.
-        num: how many actors.
+        num: how many actors; they start with the first call.
         room: what the actors need of the cluster.
         what: the part of the setup that pickling may refuse, for the error, such as `the expert`.
         advice: what helps where actors keep dying, for the error.
@@ -118,13 +118,13 @@ class ActorPool(Generic[T]):
         num_cpus: int | None = None,
     ) -> None:
         self.ray = ensure_ray(address, num if num_cpus is None else num_cpus)
-        self._num, self._room, self._advice, self._start_timeout_s = num, room, advice, start_timeout_s
+        self.num = num
+        self._room, self._advice, self._start_timeout_s = room, advice, start_timeout_s
         room.require_possible(self.ray)
         self._setup = send(self.ray, setup, f"{what} can't be sent to workers", room.fix)
         self._class = self.ray.remote(num_cpus=room.each["CPU"], max_restarts=0)(actor)
         self._waiting: dict[Any, Member[T]] = {}  # reference of the call under way -> member
         self.members: list[Member[T]] = []
-        self._fill()
 
     def run(self, work: Work[T], tasks: Iterable[T], check: Callable[[], None] = lambda: None) -> None:
         """Run all tasks. On an error or interrupt, save what can be saved in a few seconds, then raise.
@@ -156,7 +156,7 @@ class ActorPool(Generic[T]):
 
     def _fill(self) -> None:
         """Start actors until the pool has all of them."""
-        while len(self.members) < self._num:
+        while len(self.members) < self.num:
             member: Member[T] = Member(self._class.remote(self._setup))
             self.members.append(member)
             self._waiting[member.actor.ready.remote()] = member
@@ -231,7 +231,7 @@ class ActorPool(Generic[T]):
         call.queue.extend(member.held)
         if not member.is_ready:
             call.failed_starts += 1
-            if call.failed_starts > MAX_RETRIES * self._num:
+            if call.failed_starts > MAX_RETRIES * self.num:
                 raise RunError(f"{self._room.what} can't start: {why_died(error)}")
 
     def _drop(self, member: Member[T]) -> None:

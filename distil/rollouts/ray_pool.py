@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from distil.cluster import Request
+from distil.cluster import Request, cluster_cores
 from distil.policies.spec import PolicyRef
 from distil.rollouts.config import RolloutConfig
 from distil.rollouts.loop import EpisodeItem
 from distil.rollouts.pool import ActorPool, Member, Work
-from distil.rollouts.work import Assignment, Outcome, Setup, StoppedError, Tell, WorkReport
+from distil.rollouts.work import MAX_WAVES, Assignment, Outcome, Setup, StoppedError, Tell, WorkReport
 from distil.rollouts.worker import Worker
 
 _ROOM = Request(what="rollout workers", num=1, each={"CPU": 1}, fix="set rollouts.num_workers=0")  # one is enough to start
+_GROUPS_PER_WORKER = 4  # enough to balance a slow worker
 _ADVICE = "if memory is short, lower rollouts.num_envs or rollouts.shard_bytes"
 Group = Sequence[EpisodeItem]
 
@@ -40,18 +43,27 @@ class RemoteWorker:
 
 
 class RayPool:
-    """A fixed number of workers as Ray actors, one core each.
+    """Workers as Ray actors, one core each. A call starts as many as it has work for, up to a limit.
 
     Args:
         setup: what each worker needs.
-        config: how many, and where.
+        config: where they run.
+        limit: how many; None: the cores of the cluster without `reserved`.
+        reserved: cores that learners need.
+
+    Raises:
+        InputError: the session can never hold a worker, or the expert cannot be sent to one.
+        RunError: there is no Ray session, and none can be started.
     """
 
-    def __init__(self, setup: Setup, config: RolloutConfig) -> None:
+    def __init__(self, setup: Setup, config: RolloutConfig, *, limit: int | None, reserved: int = 0) -> None:
+        self.limit = limit
+        self._num_envs = setup.num_envs
+        self._reserved = reserved + (config.service.num_cpus_wanted if config.service is not None else 0)
         self._actors: ActorPool[Group] = ActorPool(
             RemoteWorker,
             setup,
-            num=config.num_workers,
+            num=0,
             room=_ROOM,
             what="the expert",
             advice=_ADVICE,
@@ -64,7 +76,7 @@ class RayPool:
     def run(
         self,
         assignment: Assignment,
-        groups: Sequence[Group],
+        items: Group,
         policy: PolicyRef | None,
         outcome: Outcome,
         tell: Tell,
@@ -76,7 +88,10 @@ class RayPool:
             if stopped():
                 raise StoppedError
 
-        self._actors.run(_Episodes(assignment, self._send(policy), outcome, tell), groups, check)
+        limit = max(1, cluster_cores(self._actors.ray) - self._reserved) if self.limit is None else self.limit
+        parts = groups(items, limit, self._num_envs)
+        self._actors.num = max(self._actors.num, min(limit, len(parts)))
+        self._actors.run(_Episodes(assignment, self._send(policy), outcome, tell), parts, check)
 
     def close(self) -> None:
         """Kill the actors. The Ray session stays for others."""
@@ -119,3 +134,12 @@ class _Episodes(Work[Group]):
         self._outcome.take(report, recorded=self._recorded)
         self._num_known[member] += len(report.sealed)
         self._tell(report.stats)
+
+
+def groups(items: Group, num_workers: int, num_envs: int) -> list[Group]:
+    """Return the items in equal groups: small enough to balance the workers, large enough to fill their slots."""
+    per_worker = math.ceil(len(items) / num_workers)
+    size = min(max(min(num_envs, per_worker), math.ceil(per_worker / _GROUPS_PER_WORKER)), MAX_WAVES * num_envs)
+    num = num_workers * math.ceil(len(items) / (num_workers * size))
+    bounds = [round(i * len(items) / num) for i in range(num + 1)]
+    return [items[a:b] for a, b in itertools.pairwise(bounds) if a < b]

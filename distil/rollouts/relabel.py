@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from distil.cluster import asked_cluster, cluster_cores
 from distil.errors import InputError
 from distil.experts.base import Expert
-from distil.rollouts.relabel_pool import label_here, label_with_actors
+from distil.rollouts.config import NumWorkers
+from distil.rollouts.relabel_pool import label_here, label_where_it_pays, label_with_actors, labellers
 from distil.rollouts.relabel_worker import LabelSetup, ShardReport, ShardTask
 from distil.store.backend import backend
 from distil.store.relabel import is_rewritten, publish_rewritten, rewritten_from
 from distil.store.shard import ShardEntry
 from distil.store.snapshot import Snapshot
 from distil.store.store import Store
-from distil.types import Progress, silent
+from distil.types import Progress, say, silent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +42,7 @@ def label_store(
     key: str,
     uids: Collection[str] | None = None,
     again: bool = False,
-    num_workers: int = 0,
+    num_workers: NumWorkers = 0,
     address: str | None = None,
     progress: Progress = silent,
 ) -> LabelReport:
@@ -55,7 +58,8 @@ def label_store(
         key: the expert's identity; equal for experts that give the same answers.
         uids: episodes to label; None: all.
         again: ask about all steps of the episodes and replace their labels; otherwise about steps without a label.
-        num_workers: Ray actors, with one core and one shard in memory each; 0: this process.
+        num_workers: Ray actors, with one core and one shard in memory each; 0: this process; auto: as in
+            `rollouts.num_workers`.
         address: of a running Ray cluster; None: RAY_ADDRESS, otherwise one is started here.
         progress: called as episodes are done.
 
@@ -74,14 +78,24 @@ def label_store(
     work = _Work(store, tasks, again, progress)
     setup = LabelSetup(path=str(store.path.resolve()), spec=store.spec, expert=expert)
     try:
-        if num_workers and tasks:
-            label_with_actors(setup, tasks, work.take, min(num_workers, len(tasks)), address)
-        else:
-            label_here(setup, tasks, work.take, work.tell)
+        _label(setup, tasks, work, num_workers, address, progress)
     except BaseException:
         work.publish(expert)
         raise
     return work.report(snapshot.version if not work.rewritten else work.publish(expert))
+
+
+def _label(
+    setup: LabelSetup, tasks: Sequence[ShardTask], work: _Work, num_workers: NumWorkers, address: str | None, progress: Progress
+) -> None:
+    if num_workers == "auto" and asked_cluster(address) is None:
+        label_where_it_pays(setup, tasks, work.take, work.tell, partial(say, progress))
+    elif num_workers == 0 or not tasks:
+        label_here(setup, tasks, work.take, work.tell)
+    else:
+        pool = labellers(setup, len(tasks), address)
+        pool.num = min(pool.num, max(1, cluster_cores(pool.ray)) if num_workers == "auto" else num_workers)
+        label_with_actors(pool, tasks, work.take)
 
 
 def _chosen(snapshot: Snapshot, uids: Collection[str] | None, again: bool) -> NDArray[np.int64]:

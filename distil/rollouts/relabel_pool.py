@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 from distil.cluster import START_TIMEOUT_S, Request
+from distil.console import duration
+from distil.errors import InputError, RunError
 from distil.rollouts.pool import ActorPool, Member, Work
 from distil.rollouts.relabel_worker import LabelSetup, ShardReport, ShardTask, Tell, label_shard
+from distil.rollouts.sizing import Sizing
+from distil.rollouts.threads import one_thread
+from distil.types import Note
 
 _ROOM = Request(what="labelling workers", num=1, each={"CPU": 1}, fix="label with 0 workers")
 _ADVICE = "if memory is short, use fewer workers"
 Take = Callable[[ShardTask, ShardReport], None]
 
 
-def label_here(setup: LabelSetup, tasks: Sequence[ShardTask], take: Take, tell: Tell) -> None:
-    """Label the shards in this process, one after another.
+def label_here(setup: LabelSetup, tasks: Iterable[ShardTask], take: Take, tell: Tell) -> None:
+    """Label the shards in this process, one after another, with one thread.
 
     Args:
         setup: the store and the expert.
@@ -23,10 +30,11 @@ def label_here(setup: LabelSetup, tasks: Sequence[ShardTask], take: Take, tell: 
         take: called with each shard's report, before an error in it is raised.
         tell: called after each episode with the number of its new labels.
     """
-    for task in tasks:
-        report = label_shard(setup, task, tell=tell)
-        take(task, report)
-        report.raise_error()
+    with one_thread():
+        for task in tasks:
+            report = label_shard(setup, task, tell=tell)
+            take(task, report)
+            report.raise_error()
 
 
 class RemoteLabeller:
@@ -52,39 +60,78 @@ class RemoteLabeller:
         return self._last
 
 
-def label_with_actors(
-    setup: LabelSetup, tasks: Sequence[ShardTask], take: Take, num_workers: int, address: str | None = None
-) -> None:
-    """Label the shards with Ray actors, one core and one shard at a time each.
+def labellers(setup: LabelSetup, num: int, address: str | None = None) -> ActorPool[ShardTask]:
+    """Return a number of Ray actors that label, with one core and one shard at a time each; they start with their first task.
+
+    Args:
+        setup: the store and the expert.
+        num: how many actors.
+        address: of a running Ray cluster; None: see `ensure_ray`.
+
+    Raises:
+        InputError: the expert cannot be sent to the actors.
+        RunError: there is no Ray session, and none can be started.
+    """
+    return ActorPool(
+        RemoteLabeller,
+        setup,
+        num=num,
+        room=_ROOM,
+        what=f"expert {setup.expert.name}",
+        advice=_ADVICE,
+        start_timeout_s=START_TIMEOUT_S,
+        address=address,
+    )
+
+
+def label_with_actors(pool: ActorPool[ShardTask], tasks: Iterable[ShardTask], take: Take) -> None:
+    """Label the shards with the actors of `labellers`, and end them.
 
     After an error or interrupt, the actors write what is answered; `take` gets those that answer in time.
+
+    Args:
+        pool: the actors.
+        tasks: the shards.
+        take: called with each shard's report, before an error in it is raised.
+
+    Raises:
+        RunError: actors kept dying on the same shard, or can't start; and what a report or `take` raises.
+    """
+    try:
+        pool.run(_Shards(take), tasks)
+    finally:
+        pool.close()
+
+
+def label_where_it_pays(
+    setup: LabelSetup, tasks: Sequence[ShardTask], take: Take, tell: Tell, note: Note, sizing: Sizing | None = None
+) -> None:
+    """Label the shards in this process until Ray actors on this machine pay, see `distil.rollouts.sizing`.
 
     Args:
         setup: the store and the expert.
         tasks: the shards.
         take: called with each shard's report, before an error in it is raised.
-        num_workers: how many actors.
-        address: of a running Ray cluster; None: see `ensure_ray`.
-
-    Raises:
-        InputError: the expert can't be sent to the actors.
-        RunError: actors kept dying on the same shard, or can't start; and what a report or `take` raises.
+        tell: called after each episode that this process labels, with the number of its new labels.
+        note: told when actors take over.
+        sizing: decides.
     """
-    what = f"expert {setup.expert.name}"
-    pool: ActorPool[ShardTask] = ActorPool(
-        RemoteLabeller,
-        setup,
-        num=num_workers,
-        room=_ROOM,
-        what=what,
-        advice=_ADVICE,
-        start_timeout_s=START_TIMEOUT_S,
-        address=address,
-    )
-    try:
-        pool.run(_Shards(take), tasks)
-    finally:
-        pool.close()
+    left, pools = deque(tasks), list[ActorPool[ShardTask]]()
+    sizing = Sizing() if sizing is None else sizing
+
+    def take_over(num_left: int) -> bool:
+        try:
+            pools.append(labellers(setup, min(num_left, sizing.num_workers(num_left))))
+        except (InputError, RunError) as error:
+            note(f"label: all work stays in this process: {error}")
+            return False
+        time_left = duration(sizing.rest_s(num_left))
+        note(f"label: {pools[0].num} Ray actors take over: {num_left} shards would take {time_left} more in this process")
+        return True
+
+    label_here(setup, chain.from_iterable(sizing.chunks(left, 1, 1, take_over)), take, tell)
+    if pools:
+        label_with_actors(pools[0], left, take)
 
 
 class _Shards(Work[ShardTask]):

@@ -16,6 +16,8 @@ from distil.rollouts.loop import EpisodeItem, Record
 from distil.store.schema import StoreSpec
 from distil.store.shard import ShardEntry
 
+MAX_WAVES = 8  # episodes that a slot runs in one call of a worker, at most
+
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
@@ -115,13 +117,13 @@ class Workers(Protocol):
     def run(
         self,
         assignment: Assignment,
-        groups: Sequence[Sequence[EpisodeItem]],
+        items: Sequence[EpisodeItem],
         policy: PolicyRef | None,
         outcome: Outcome,
         tell: Tell,
         stopped: Callable[[], bool],
     ) -> None:
-        """Run all groups. On an error, interrupt or stop, seal the complete episodes, add them to `outcome`, and raise."""
+        """Run all items. On an error, interrupt or stop, seal the complete episodes, add them to `outcome`, and raise."""
 
     def close(self) -> None:
         """End the workers."""

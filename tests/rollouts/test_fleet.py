@@ -4,6 +4,8 @@ from testbed import CountingExpert, team_of
 from distil.envs import ImportEnvConfig, describe
 from distil.errors import RunError
 from distil.rollouts import AgentSpec, Fleet, Outcome, RolloutConfig
+from distil.rollouts.auto_pool import AutoPool
+from distil.rollouts.local_pool import LocalPool
 from distil.rollouts.loop import EpisodeItem
 from distil.rollouts.work import Assignment
 
@@ -19,18 +21,6 @@ def items(num):
 
 
 ASSIGNMENT = Assignment(agent=AgentSpec(who="expert"))
-
-
-@pytest.mark.parametrize("num_workers", [0, 1, 2, 3, 8])
-@pytest.mark.parametrize("num", [1, 2, 7, 16, 50, 333, 5000])
-def test_groups_hold_every_item_once(num_workers, num):
-    groups = fleet(num_workers)._groups(items(num))
-    assert [item.index for group in groups for item in group] == list(range(num))
-    sizes = [len(group) for group in groups]
-    assert max(sizes) - min(sizes) <= 1
-    assert max(sizes) <= 8 * 4
-    if num >= 8 * 4 * max(1, num_workers):
-        assert min(sizes) >= 4
 
 
 def test_progress_counts_each_episode_once():
@@ -63,3 +53,39 @@ def test_a_closed_fleet_starts_new_workers():
     some.run(ASSIGNMENT, items(2))
     some.close()
     assert len(some.run(ASSIGNMENT, items(3)).stats) == 3
+
+
+def chosen(monkeypatch, *, cores=8, address=None, config=None, **kwargs):
+    """The class of the workers, and what was said."""
+    monkeypatch.setattr("distil.rollouts.fleet.num_cores", lambda: cores)
+    monkeypatch.setattr("distil.rollouts.fleet.RayPool", lambda setup, config, **limits: limits)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if address:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    notes, env = [], ImportEnvConfig(target="testbed:Toy")
+    some = Fleet(env=env, spec=describe(env), config=RolloutConfig(**(config or {})), team=None, **kwargs)
+    workers = some._workers(notes.append)
+    return workers if isinstance(workers, dict) else type(workers), notes
+
+
+def test_auto_starts_in_this_process(monkeypatch):
+    assert chosen(monkeypatch) == (AutoPool, [])
+    assert chosen(monkeypatch, config={"num_workers": 0}) == (LocalPool, [])
+    assert chosen(monkeypatch, config={"num_workers": 3}) == ({"limit": 3}, [])
+
+
+def test_auto_uses_the_cluster_that_was_asked_for_and_no_other(monkeypatch):
+    wanted = {"limit": None, "reserved": 2}, ["rollouts: Ray actors on the cluster at 10.0.0.1:6379"]
+    assert chosen(monkeypatch, address="10.0.0.1:6379", cores=1, reserved=2) == wanted
+    assert chosen(monkeypatch, config={"address": "10.0.0.1:6379"}, reserved=2) == wanted
+    assert chosen(monkeypatch, address="") == (AutoPool, [])
+
+
+def test_auto_stays_in_this_process_with_one_core(monkeypatch):
+    assert chosen(monkeypatch, cores=1, alongside=True) == (LocalPool, ["rollouts: in this process: there is one core"])
+
+
+def test_auto_has_other_processes_where_this_one_computes_meanwhile(monkeypatch):
+    text = "rollouts: up to 8 Ray actors on this machine: the run uses other processes anyway"
+    assert chosen(monkeypatch, alongside=True) == ({"limit": 8}, [text])
+    assert chosen(monkeypatch, config={"service": {}}) == ({"limit": 8}, [text])

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from testbed import CountingExpert, team_of
 
@@ -33,7 +35,7 @@ def recorded(ready, folder):
 def run(ready, assignment, work, stopped=lambda: False):
     pool, outcome, told = LocalPool(ready), Outcome(), []
     try:
-        pool.run(assignment, work, None, outcome, told.extend, stopped)
+        pool.run_groups(assignment, work, None, outcome, told.extend, stopped)
     finally:
         pool.close()
         assert [stats.index for stats in told] == list(outcome.stats)
@@ -52,7 +54,7 @@ def test_a_stop_seals_what_is_complete(tmp_path):
     ready, outcome, asked = setup(), Outcome(), []
     pool = LocalPool(ready)
     with pytest.raises(StoppedError):
-        pool.run(recorded(ready, tmp_path / "s"), groups(2, 2), None, outcome, asked.append, lambda: len(asked) >= 2)
+        pool.run_groups(recorded(ready, tmp_path / "s"), groups(2, 2), None, outcome, asked.append, lambda: len(asked) >= 2)
     assert sorted(outcome.stats) == [0, 1]
     assert len(outcome.sealed) == 1
 
@@ -60,7 +62,19 @@ def test_a_stop_seals_what_is_complete(tmp_path):
 def test_an_error_seals_what_is_complete(tmp_path):
     """CORRECTNESS 4."""
     ready, outcome = setup(fault="raise", bad_seed=3, bad_step=1), Outcome()
+    assignment = recorded(ready, tmp_path / "s")
     with pytest.raises(RunError, match="seed 3 step 1"):
-        LocalPool(ready).run(recorded(ready, tmp_path / "s"), groups(2, 2), None, outcome, lambda stats: None, lambda: False)
+        LocalPool(ready).run_groups(assignment, groups(2, 2), None, outcome, lambda stats: None, lambda: False)
     assert {0, 1} <= set(outcome.stats)
     assert 3 not in outcome.stats
+
+
+def test_many_items_are_run_in_groups_that_fit_a_shard(tmp_path):
+    ready, outcome = setup(lengths=[1]), Outcome()
+    (items,) = groups(40)
+    assignment = recorded(ready, tmp_path / "s")
+    LocalPool(ready).run(
+        replace(assignment, target=replace(assignment.target, shard_bytes=1)), items, None, outcome, [].extend, bool
+    )
+    assert sorted(outcome.stats) == list(range(40))
+    assert [len(sealed.stats) for sealed in outcome.sealed.values()] == [16, 16, 8]

@@ -195,3 +195,23 @@ def test_an_expert_that_cannot_be_sent_is_named(fleets):
     expert.lock = _thread.allocate_lock()
     with pytest.raises(InputError, match=r"set rollouts\.num_workers=0"):
         evaluate(fleets(1, expert=expert), "expert", [1])
+
+
+@pytest.mark.parametrize("num_workers", [1, 2, 3, 8])
+@pytest.mark.parametrize("num", [1, 2, 7, 16, 50, 333, 5000])
+def test_groups_hold_every_item_once(num_workers, num):
+    groups = ray_pool.groups(range(num), num_workers, 4)
+    assert [item for group in groups for item in group] == list(range(num))
+    sizes = [len(group) for group in groups]
+    assert max(sizes) - min(sizes) <= 1
+    assert max(sizes) <= 8 * 4
+    if num >= 8 * 4 * num_workers:
+        assert min(sizes) >= 4
+
+
+def test_no_more_workers_start_than_have_work(fleets):
+    fleet = fleets(3)
+    evaluate(fleet, "expert", [1])
+    assert len(fleet._pool._actors.members) == 1
+    evaluate(fleet, "expert", list(range(40)))
+    assert len(fleet._pool._actors.members) == 3
