@@ -3,12 +3,13 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from distil.cluster import Request, ensure_ray, why_died
+from distil.cluster import Request, asked_cluster, ensure_ray, num_cores, why_died
 
 ALONE = """
 import sys
@@ -108,3 +109,18 @@ def test_the_reason_of_a_death_is_rays_record_of_the_process() -> None:
     assert why_died(RuntimeError(told)) == "Killed by the OOM killer."
     assert why_died(RuntimeError("The node died.\n\tip: 1.2.3.4")) == "The node died."
     assert why_died(RuntimeError(f"Killed. {'x' * 999}")) == "Killed"
+
+
+def test_the_cores_are_those_of_the_affinity_and_of_the_containers_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    for limit, cores in (("max 100000", 8), ("250000 100000", 2), ("50000 100000", 1), ("1600000 100000", 8), ("", 8)):
+        monkeypatch.setattr(Path, "read_text", lambda path, limit=limit: limit)
+        assert num_cores() == cores
+
+
+def test_a_cluster_is_asked_for_by_its_address_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert asked_cluster(None) is None
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert asked_cluster(None) == "10.0.0.1:6379"
+    assert asked_cluster("10.0.0.2:6379") == "10.0.0.2:6379"

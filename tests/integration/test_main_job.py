@@ -22,7 +22,7 @@ FAST = {"evaluation.episodes": 4, "tracking.enabled": False, "data.episodes": 3,
 @pytest.mark.ray
 def test_the_demo_on_ray_workers(tmp_path: Path, ray_session: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    overrides = {"learner.num_steps": 50, "evaluation.episodes": 4, "rollouts.num_envs": 4}
+    overrides = {"learner.num_steps": 50, "evaluation.episodes": 4, "rollouts.num_envs": 4, "rollouts.num_workers": 2}
     result = run_demo(Path("demo"), episodes=(2, 4), overrides=overrides)
     assert [score.name for score in result.scores] == [
         "random",
