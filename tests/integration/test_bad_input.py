@@ -1,27 +1,63 @@
-"""Bad input, as a user meets it: one line on stderr that says what, where and the fix; exit 2 or 1; nothing lost."""
+"""Bad input, as a user meets it: one line on stderr that says what, where and the fix; exit 2 or 1; nothing lost.
+
+Most commands run in this process, because a new one takes seconds to import everything; tests/cli/test_main.py runs real ones.
+"""
 
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from distil.cli.main import main
+
 BASE = ["rollouts.num_workers=0", "learner.num_steps=20", "evaluation.episodes=2", "tracking.enabled=false", "data.episodes=2"]
 
+Distil = Callable[..., str]
 
-def distil(*args: str, cwd: Path, code: int, timeout_s: float = 120) -> str:
-    """Run the command line; return stderr's only line (stdout when all is well)."""
+
+def checked(code: int, expected: int, out: str, err: str) -> str:
+    """Return stderr's only line, or stdout when all is well."""
+    assert code == expected, err or out
+    if code == 0:
+        return out
+    lines = [line for line in err.splitlines() if line.startswith("distil: ")]
+    assert "Traceback" not in err
+    assert len(lines) == 1, err
+    return lines[0]
+
+
+@pytest.fixture
+def distil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Distil]:
+    """Run the command line in `tmp_path`; return stderr's only line, or stdout when all is well."""
+    handler = signal.getsignal(signal.SIGTERM)
+    monkeypatch.syspath_prepend(str(tmp_path))  # as `python -m distil` does
+
+    def run(*args: str, code: int) -> str:
+        monkeypatch.setattr(sys, "argv", ["distil", *args])
+        capsys.readouterr()
+        done = 0
+        try:
+            main()
+        except SystemExit as end:
+            done = int(end.code or 0)
+        shown = capsys.readouterr()
+        return checked(done, code, shown.out, shown.err)
+
+    yield run
+    signal.signal(signal.SIGTERM, handler)
+    sys.modules.pop("mine", None)
+
+
+def distil_alone(*args: str, cwd: Path, code: int) -> str:
+    """Run the command line as a process; return stderr's only line, or stdout when all is well."""
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "distil", *args]
-    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout_s, check=False)
-    assert done.returncode == code, done.stderr or done.stdout
-    if code == 0:
-        return done.stdout
-    lines = [line for line in done.stderr.splitlines() if line.startswith("distil: ")]
-    assert "Traceback" not in done.stderr
-    assert len(lines) == 1, done.stderr
-    return lines[0]
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=120, check=False)
+    return checked(done.returncode, code, done.stdout, done.stderr)
 
 
 @pytest.mark.parametrize(
@@ -39,38 +75,38 @@ def distil(*args: str, cwd: Path, code: int, timeout_s: float = 120) -> str:
         (["name=../elsewhere"], "name"),
     ],
 )
-def test_a_wrong_key_or_value_is_named(tmp_path: Path, overrides: list[str], expected: str) -> None:
-    line = distil("train", "cartpole-bc", *BASE, *overrides, cwd=tmp_path, code=2)
+def test_a_wrong_key_or_value_is_named(distil: Distil, tmp_path: Path, overrides: list[str], expected: str) -> None:
+    line = distil("train", "cartpole-bc", *BASE, *overrides, code=2)
     assert expected in line
     assert not (tmp_path / "runs").exists()  # refused before anything started
 
 
-def test_a_recipe_that_is_not_there(tmp_path: Path) -> None:
-    assert "did you mean cartpole-bc?" in distil("train", "cartpol-bc", cwd=tmp_path, code=2)
-    assert "no such recipe file" in distil("train", "mine.yaml", cwd=tmp_path, code=2)
+def test_a_recipe_that_is_not_there(distil: Distil, tmp_path: Path) -> None:
+    assert "did you mean cartpole-bc?" in distil_alone("train", "cartpol-bc", cwd=tmp_path, code=2)
+    assert "no such recipe file" in distil("train", "mine.yaml", code=2)
 
 
-def test_an_expert_without_its_file(tmp_path: Path) -> None:
-    assert "expert.path" in distil("train", "pendulum-bc", *BASE, cwd=tmp_path, code=2)
-    assert "nowhere.zip" in distil("train", "pendulum-bc", *BASE, "expert.path=nowhere.zip", cwd=tmp_path, code=2)
+def test_an_expert_without_its_file(distil: Distil, tmp_path: Path) -> None:
+    assert "expert.path" in distil("train", "pendulum-bc", *BASE, code=2)
+    assert "nowhere.zip" in distil("train", "pendulum-bc", *BASE, "expert.path=nowhere.zip", code=2)
 
 
-def test_a_store_of_another_environment(tmp_path: Path) -> None:
-    distil("collect", "cartpole-bc", *BASE, cwd=tmp_path, code=0)
-    line = distil("collect", "lunarlander-bc", *BASE, "data.path=data/cartpole-bc", cwd=tmp_path, code=2)
+def test_a_store_of_another_environment(distil: Distil, tmp_path: Path) -> None:
+    distil("collect", "cartpole-bc", *BASE, code=0)
+    line = distil("collect", "lunarlander-bc", *BASE, "data.path=data/cartpole-bc", code=2)
     assert "Box(4)" in line
     assert "Box(8)" in line
 
 
-def test_an_altered_shard_is_named_by_verify(tmp_path: Path) -> None:
-    distil("collect", "cartpole-bc", *BASE, cwd=tmp_path, code=0)
-    assert "no faults" in distil("store", "verify", "data/cartpole-bc", cwd=tmp_path, code=0)
+def test_an_altered_shard_is_named_by_verify(distil: Distil, tmp_path: Path) -> None:
+    distil("collect", "cartpole-bc", *BASE, code=0)
+    assert "no faults" in distil("store", "verify", "data/cartpole-bc", code=0)
     shard = next((tmp_path / "data/cartpole-bc/data").glob("*.arrow"))
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 1
     shard.chmod(0o644)
     shard.write_bytes(data)
-    assert "1 fault" in distil("store", "verify", "data/cartpole-bc", cwd=tmp_path, code=1)
+    assert "1 fault" in distil("store", "verify", "data/cartpole-bc", code=1)
 
 
 USERS_MODULE = """
@@ -101,51 +137,50 @@ def bad_expert(obs, how):
 
 @pytest.mark.parametrize(("how", "expected"), [("raise", "imaginary"), ("nan", "NaN"), ("shape", "shape")])
 def test_an_environment_that_breaks_names_seed_and_step_and_keeps_what_was_committed(
-    tmp_path: Path, how: str, expected: str
+    distil: Distil, tmp_path: Path, how: str, expected: str
 ) -> None:
     (tmp_path / "mine.py").write_text(USERS_MODULE)
-    distil("collect", "cartpole-bc", *BASE, cwd=tmp_path, code=0)
+    distil("collect", "cartpole-bc", *BASE, code=0)
     line = distil(
         *("collect", "cartpole-bc", *BASE, "env.kind=import", "env.target=mine:Breaks", f"env.kwargs.how={how}"),
         "expert.name=cartpole",
-        cwd=tmp_path,
         code=1,
     )
     assert expected in line
     assert "seed" in line
     assert "step 7" in line or "step 6" in line
-    assert '"episodes": 2' in distil("store", "info", "data/cartpole-bc", "--json", cwd=tmp_path, code=0)
+    assert '"episodes": 2' in distil("store", "info", "data/cartpole-bc", "--json", code=0)
 
 
 @pytest.mark.parametrize(("how", "expected"), [("nan", "[nan]"), ("shape", "shape (2, 3)")])
-def test_an_expert_that_answers_nonsense(tmp_path: Path, how: str, expected: str) -> None:
+def test_an_expert_that_answers_nonsense(distil: Distil, tmp_path: Path, how: str, expected: str) -> None:
     (tmp_path / "mine.py").write_text(USERS_MODULE)
     overrides = ["env.id=Pendulum-v1", "expert.kind=import", "expert.target=mine:bad_expert", f"expert.kwargs.how={how}"]
-    line = distil("collect", "cartpole-bc", *BASE, *overrides, cwd=tmp_path, code=1)
+    line = distil("collect", "cartpole-bc", *BASE, *overrides, code=1)
     assert expected in line
     assert "mine:bad_expert" in line
     assert "step 0" in line
 
 
-def test_a_run_that_is_none(tmp_path: Path) -> None:
-    assert "no run" in distil("evaluate", "runs/nothing", cwd=tmp_path, code=2)
-    assert "no run to resume" in distil("train", "cartpole-bc", "--resume", cwd=tmp_path, code=2)
+def test_a_run_that_is_none(distil: Distil, tmp_path: Path) -> None:
+    assert "no run" in distil("evaluate", "runs/nothing", code=2)
+    assert "no run to resume" in distil("train", "cartpole-bc", "--resume", code=2)
 
 
-def test_a_policy_of_another_shape(tmp_path: Path) -> None:
-    distil("train", "cartpole-bc", *BASE, cwd=tmp_path, code=0)
-    distil("train", "lunarlander-bc", *BASE, "data.episodes=1", cwd=tmp_path, code=0)
+def test_a_policy_of_another_shape(distil: Distil, tmp_path: Path) -> None:
+    distil("train", "cartpole-bc", *BASE, code=0)
+    distil("train", "lunarlander-bc", *BASE, "data.episodes=1", code=0)
     weights = "policy/policy.safetensors"
     (tmp_path / "runs/lunarlander-bc-001" / weights).replace(tmp_path / "runs/cartpole-bc-001" / weights)
-    line = distil("evaluate", "runs/cartpole-bc-001", cwd=tmp_path, code=2)
+    line = distil("evaluate", "runs/cartpole-bc-001", code=2)
     assert "Box(8)" in line
     assert "Box(4)" in line
 
 
-def test_a_damaged_policy(tmp_path: Path) -> None:
-    distil("train", "cartpole-bc", *BASE, cwd=tmp_path, code=0)
+def test_a_damaged_policy(distil: Distil, tmp_path: Path) -> None:
+    distil("train", "cartpole-bc", *BASE, code=0)
     path = tmp_path / "runs/cartpole-bc-001/policy/policy.safetensors"
     data = bytearray(path.read_bytes())
     data[-9] ^= 1
     path.write_bytes(data)
-    assert "policy.safetensors" in distil("evaluate", "runs/cartpole-bc-001", cwd=tmp_path, code=2)
+    assert "policy.safetensors" in distil("evaluate", "runs/cartpole-bc-001", code=2)

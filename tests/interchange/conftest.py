@@ -55,10 +55,7 @@ def random_episode(spec: StoreSpec, number: int, num: int, mixed: bool, rng: np.
     )
 
 
-@pytest.fixture
-def make_store(tmp_path: Path) -> MakeStore:
-    """Make a store; `mixed`: a learner acted at some steps, some labels are missing, infos are kept."""
-
+def store_maker(folder: Path) -> MakeStore:
     def make(
         observation: spaces.Space[object] = VECTOR,
         action: spaces.Space[object] = BOX,
@@ -68,7 +65,7 @@ def make_store(tmp_path: Path) -> MakeStore:
     ) -> Snapshot:
         infos = ("height",) if mixed else ()
         spec = StoreSpec(observation=observation_spec(observation), action=action_spec(action), infos=infos, env={"id": "X-v0"})
-        store, rng = Store.create(tmp_path / name, spec), np.random.default_rng(7)
+        store, rng = Store.create(folder / name, spec), np.random.default_rng(7)
         writer = store.writer("test")
         for number, num in enumerate(lengths):
             writer.add(random_episode(spec, number, num, mixed, rng))
@@ -77,6 +74,18 @@ def make_store(tmp_path: Path) -> MakeStore:
         return store.commit([entry])
 
     return make
+
+
+@pytest.fixture
+def make_store(tmp_path: Path) -> MakeStore:
+    """Make a store; `mixed`: a learner acted at some steps, some labels are missing, infos are kept."""
+    return store_maker(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def module_store(tmp_path_factory: pytest.TempPathFactory) -> MakeStore:
+    """As `make_store`, for the fixtures of a module."""
+    return store_maker(tmp_path_factory.mktemp("stores"))
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""What the tests let RLlib itself do, in a process of its own: `ast.parse` no longer works in one that has trained with it."""
+"""What the tests let RLlib itself do, in a process of its own: `ast.parse` no longer works in one that has trained with it.
+
+Usage: rllib_real.py RAY_ADDRESS JOBS, where JOBS is a JSON list of [function, argument, ...]. It prints one result per job.
+"""
 
 from __future__ import annotations
 
@@ -52,5 +55,5 @@ if __name__ == "__main__":
     import ray
 
     ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
-    done = {"record": record, "clone": clone}[sys.argv[2]](*sys.argv[3:])
-    print("RESULT", json.dumps(done))  # noqa: T201
+    results = [{"record": record, "clone": clone}[job](*arguments) for job, *arguments in json.loads(sys.argv[2])]
+    print("RESULT", json.dumps(results))  # noqa: T201

@@ -233,21 +233,36 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
         import_store(RLlibImport(), tmp_path / "in", tmp_path / "store")
 
 
-def rllib_itself(ray: Any, *words: object) -> Any:
-    address = ray.get_runtime_context().gcs_address
-    command = [sys.executable, str(Path(__file__).parent / "rllib_real.py"), address, *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+LEARNED = {"steps": "box", "episodes": "discrete"}  # layout -> kind of actions
+
+
+@pytest.fixture(scope="module")
+def rllib_itself(
+    ray_session: Any, module_store: MakeStore, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, tuple[Path, dict[str, float]]]:
+    """Layout -> what RLlib has recorded, and what its BC says about our export. One process for all: it takes 10 s to start."""
+    folder = tmp_path_factory.mktemp("rllib")
+    jobs = [["record", str(folder / f"in {layout}"), "Pendulum-v1", layout] for layout in LEARNED]
+    for layout, kind in LEARNED.items():
+        action = spaces.Box(-1.0, 1.0, (2,), np.float32) if kind == "box" else spaces.Discrete(3)
+        observation = spaces.Box(-np.inf, np.inf, (3,), np.float32)
+        before = module_store(name=layout, observation=observation, action=action, lengths=(20, 30, 25))
+        export_store(RLlibExport(layout=layout), before, folder / f"out {layout}")
+        jobs.append(["clone", str(folder / f"out {layout}"), kind, layout])
+    address = ray_session.get_runtime_context().gcs_address
+    command = [sys.executable, str(Path(__file__).parent / "rllib_real.py"), address, json.dumps(jobs)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.rsplit("RESULT", 1)[1].splitlines()[0])
+    results = json.loads(done.stdout.rsplit("RESULT", 1)[1].splitlines()[0])
+    return {layout: (folder / f"in {layout}", result) for layout, result in zip(LEARNED, results[len(LEARNED) :], strict=True)}
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("layout", ["steps", "episodes"])
-def test_what_rllib_recorded_is_what_the_environment_saw(ray_session: Any, tmp_path: Path, layout: str) -> None:
-    rllib_itself(ray_session, "record", tmp_path / "in", "Pendulum-v1", layout)
+@pytest.mark.parametrize("layout", LEARNED)
+def test_what_rllib_recorded_is_what_the_environment_saw(rllib_itself: Any, tmp_path: Path, layout: str) -> None:
     bounds = {"action_low": (-2.0,), "action_high": (2.0,)} if layout == "steps" else {}
     options = RLlibImport(**bounds, normalised_actions=True)  # its samples go beyond 1: only the user can say what they are
-    snapshot = import_store(options, tmp_path / "in", tmp_path / "store").snapshot
+    snapshot = import_store(options, rllib_itself[layout][0], tmp_path / "store").snapshot
     assert snapshot.num_transitions == 120
     env = gym.make("Pendulum-v1").unwrapped
     for index in range(snapshot.num_episodes):
@@ -262,16 +277,8 @@ def test_what_rllib_recorded_is_what_the_environment_saw(ray_session: Any, tmp_p
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize(("layout", "kind"), [("steps", "box"), ("episodes", "discrete")])
-def test_an_rllib_bc_learns_from_what_is_written(
-    ray_session: Any, make_store: MakeStore, tmp_path: Path, layout: Any, kind: str
-) -> None:
-    if layout == "episodes":
-        pytest.importorskip("msgpack_numpy", reason="RLlib reads its layout episodes with it")
-    box, choices = spaces.Box(-1.0, 1.0, (2,), np.float32), spaces.Discrete(3)
-    observation = spaces.Box(-np.inf, np.inf, (3,), np.float32)
-    before = make_store(observation=observation, action=box if kind == "box" else choices, lengths=(20, 30, 25))
-    export_store(RLlibExport(layout=layout), before, tmp_path / "out")
-    result = rllib_itself(ray_session, "clone", tmp_path / "out", kind, layout)
+@pytest.mark.parametrize("layout", LEARNED)
+def test_an_rllib_bc_learns_from_what_is_written(rllib_itself: Any, layout: str) -> None:
+    result = rllib_itself[layout][1]
     assert np.isfinite(result["loss"])
     assert result["steps"] >= 25
