@@ -1,6 +1,6 @@
-"""Scores of the shipped recipes relative to their experts: three seeds, 50 held-out episodes each.
+"""Scores of the shipped recipes relative to their experts: five sets of demonstrations, 50 held-out episodes each.
 
-    python benchmarks/quality.py --experts FOLDER [--only pendulum-bc ...] [--seeds 0 1 2]
+    python benchmarks/quality.py --experts FOLDER [--only pendulum-bc ...] [--seeds 0 1 2 3 4]
     python benchmarks/quality.py --only metaworld-pick-place-bc metaworld-pick-place-dagger --out FILE
     python benchmarks/quality.py --only carracing-bc --out benchmarks/results/pixels.json
 
@@ -83,7 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experts", type=Path)
     parser.add_argument("--only", nargs="*", default=USUAL, choices=list(BARS))
-    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "quality.json")
     args = parser.parse_args()
     if args.experts is None and EXPERTS.keys() & set(args.only):

@@ -106,7 +106,7 @@ class Fit:
 
     def run(self) -> dict[str, float]:
         """Take the remaining steps; return the update's metrics. Afterwards the objective has the weights to keep."""
-        start_s = time.perf_counter()
+        start_s, start_cpu_s = time.perf_counter(), time.process_time()
         stop = False
         with ExitStack() as stack:
             batches = {name: stack.enter_context(closing(self._batches(name))) for name in self.train}
@@ -122,7 +122,7 @@ class Fit:
                     self.save()
         if self.config.patience is not None and self.state.best is not None:
             self.objective.restore_policy(self.state.best)
-        return self._metrics(time.perf_counter() - start_s)
+        return self._metrics(time.perf_counter() - start_s, time.process_time() - start_cpu_s)
 
     @property
     def _main(self) -> str:
@@ -182,7 +182,7 @@ class Fit:
             state.num_worse += 1
         return self.config.patience is not None and state.num_worse >= self.config.patience
 
-    def _metrics(self, update_s: float) -> dict[str, float]:
+    def _metrics(self, update_s: float, update_cpu_s: float) -> dict[str, float]:
         state, size = self.state, self.config.batch_size
         figures = {name: self._mean(values) for name, values in state.recent.items()}
         out = {f"train/{name}": value for name, value in figures.items()} | {
@@ -190,6 +190,7 @@ class Fit:
             "train/epochs": state.step * size / self.train[self._main].num_samples,
             "train/samples_per_s": self.steps_here * size / update_s,
             "time/update_s": update_s,
+            "time/update_cpu_s": update_cpu_s,  # of this process, all threads
             "time/data_wait_s": self.data_wait_s,
         }
         if state.validation_loss is not None and state.best_loss is not None:

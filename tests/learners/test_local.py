@@ -45,7 +45,7 @@ def same(one, two) -> bool:
 
 def content(bed, name: str) -> tuple[dict, dict]:
     newest = next(Checkpoints(bed.folder / name).newest_first())
-    timing = ("time/update_s", "time/data_wait_s", "train/samples_per_s")
+    timing = ("time/update_s", "time/update_cpu_s", "time/data_wait_s", "train/samples_per_s")
     metrics = {k: v for k, v in newest.state["metrics"].items() if k not in timing}
     return dict(newest.tensors), dict(newest.state) | {"metrics": metrics}
 
@@ -215,6 +215,7 @@ def test_learns_and_reports_the_documented_metrics(bed):
     assert metrics["train/steps"] == 200
     assert metrics["train/epochs"] == 200 * 16 / bed.snapshot.split(0.2, bed.split_seed)[0].num_transitions
     assert 0 <= metrics["time/data_wait_s"] < metrics["time/update_s"]
+    assert metrics["time/update_cpu_s"] > 0
     assert metrics["train/samples_per_s"] > 0
     assert metrics["train/grad_norm"] > 0
     assert 0 < metrics["train/learning_rate"] < 1e-5

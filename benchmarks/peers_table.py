@@ -1,0 +1,100 @@
+"""The tables of benchmarks/README.md and README.md, from the results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from peers_plan import CONTESTANTS, TASKS
+
+from distil.stats import mean_interval
+
+Results = Mapping[str, Any]
+_HEAD = (
+    "contestant",
+    "to 0.9: CPU-s of the process",
+    "of training",
+    "samples or labels",
+    "at the end: score",
+    "CPU-s of the process",
+    "of training",
+    "samples or labels",
+)
+
+
+def full(results: Results) -> str:
+    """Return the table with all contestants."""
+    lines = [f"| {' | '.join(('', *_HEAD))} |", "|---" * (len(_HEAD) + 1) + "|"]
+    for task in TASKS:
+        title = TASKS[task].title
+        for contestant in CONTESTANTS:
+            if cells := cells_of(results, task, contestant):
+                lines.append(f"| {title} | {' | '.join(_row(task, contestant, cells))} |")
+                title = ""
+    return "\n".join(lines)
+
+
+def short(results: Results) -> str:
+    """Return the table with distil and imitation's best."""
+    lines = ["| | distil: score | CPU-s to 0.9 | imitation at its best: score | CPU-s to 0.9 |", "|---|---|---|---|---|"]
+    for task, entry in TASKS.items():
+        pair = [cells_of(results, task, contestant) for contestant in ("distil", "imitation-best")]
+        if all(pair):
+            parts = [f"{_spread([cell['end']['score'] for cell in cells], 2)} | {_reached(cells, 'whole_s')}" for cells in pair]
+            lines.append(f"| {entry.title} | {' | '.join(parts)} |")
+    return "\n".join(lines)
+
+
+def left_out(results: Results) -> str:
+    """Return one line for each contestant that a task lacks, and why."""
+    return "\n".join(f"{name}: {why}" for name, why in results["left_out"].items())
+
+
+def cells_of(results: Results, task: str, contestant: str) -> list[Any]:
+    """Return the measured cells, one per seed."""
+    return [cell for cell in results["cells"] if (cell["task"], cell["contestant"]) == (task, contestant)]
+
+
+def ratio(results: Results, task: str) -> float | None:
+    """Return distil's CPU-seconds to the goal relative to those of imitation at its best; None if one does not reach it."""
+    found = []
+    for contestant in ("distil", "imitation-best"):
+        reached = [cell["reached"] for cell in cells_of(results, task, contestant)]
+        if not reached or None in reached:
+            return None
+        found.append(sum(point["whole_s"] for point in reached) / len(reached))
+    return found[0] / found[1]
+
+
+def _row(task: str, contestant: str, cells: Sequence[Any]) -> list[str]:
+    unit = TASKS[task].unit
+    ends = [cell["end"] for cell in cells]
+    return [
+        CONTESTANTS[contestant].title,
+        _reached(cells, "whole_s"),
+        _reached(cells, "train_s"),
+        _reached(cells, unit),
+        _spread([end["score"] for end in ends], 2),
+        *(_mean([end[name] for end in ends]) for name in ("whole_s", "train_s", unit)),
+    ]
+
+
+def _reached(cells: Sequence[Any], name: str) -> str:
+    found = [cell["reached"][name] for cell in cells if cell["reached"] is not None]
+    if len(found) == len(cells):
+        return _spread(found, 1) if name == "whole_s" else _mean(found)
+    if name != "whole_s":
+        return ""
+    return f"not reached ({len(found)} of {len(cells)} seeds)" if found else "not reached"
+
+
+def _mean(values: Sequence[float]) -> str:
+    mean = sum(values) / len(values)
+    return f"{mean:,.0f}" if mean >= 1000 else f"{mean:.1f}"
+
+
+def _spread(values: Sequence[float], digits: int) -> str:
+    """Return the mean and its 95 % interval; it is left out for one seed."""
+    interval = mean_interval(values)
+    mean = f"{sum(values) / len(values):.{digits}f}"
+    return mean if interval is None else f"{mean} ({interval[0]:.{digits}f} to {interval[1]:.{digits}f})"
