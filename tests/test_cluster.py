@@ -79,6 +79,7 @@ for num, each in [(3, {"CPU": 1}), (2, {"CPU": 1.5}), (1, {}), (10000, {"CPU": 1
 """
 
 
+@pytest.mark.ray
 def test_actors_that_never_fit_our_own_session_are_refused_immediately() -> None:
     env = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | {"CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run([sys.executable, "-c", SMALL], env=env, capture_output=True, text=True, timeout=120, check=True)
