@@ -18,9 +18,11 @@ from distil.config import Config, apply_overrides, load_recipe, validate
 from distil.envs import EnvConfig, GymEnvConfig
 from distil.experts.config import ExpertConfig
 from distil.experts.gates.config import GateConfig
+from distil.heads.config import with_bound
 from distil.learners import LearnerConfig
 from distil.policies.config import ActMode, PolicyConfig
 from distil.rollouts import NoiseConfig, RolloutConfig
+from distil.rundir import RunDir
 from distil.store.location import Location, location
 from distil.store.mixture import MixtureConfig
 from distil.store.schema import environment
@@ -180,6 +182,8 @@ def load_config(recipe: str | Path, overrides: Mapping[str, Any] | None = None) 
         InputError: it names every unknown key, with the nearest known one, and every wrong value.
     """
     raw = load_recipe(recipe)
+    if RunDir(Path(recipe)).is_run or (Path(recipe).name == "config.yaml" and RunDir(Path(recipe).parent).is_run):
+        raw["policy"] = with_bound(raw.get("policy"))
     config = validate(RunConfig, apply_overrides(raw, overrides or {}, RunConfig), where=str(recipe))
     own = raw.get("env")
     if isinstance(own, Mapping) and config.env is not None and config.data.path is None and config.data.mixture is None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from distil.algorithms.bc import BCConfig
 from distil.algorithms.dagger import DaggerConfig, LinearBeta
@@ -53,6 +54,18 @@ def test_a_resolved_configuration_reads_back_as_it_was(recipe: str, tmp_path: Pa
     path.write_text(to_yaml(first))
     assert load_config(path) == first
     assert first.seed == 7
+
+
+def test_a_run_of_an_earlier_version_keeps_its_tanh(tmp_path: Path) -> None:
+    """Its config.yaml has no `policy.head.bound`; a recipe that a user wrote has none either, and means the default."""
+    data = yaml.safe_load(to_yaml(load_config("cartpole-bc")))
+    assert data["policy"]["head"].pop("bound") == "clip"
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(data))
+    assert load_config(path).policy.head.bound == "clip"
+    (tmp_path / "versions.json").write_text("{}")
+    assert load_config(path).policy.head.bound == load_config(tmp_path).policy.head.bound == "tanh"
+    assert load_config(path, {"policy.head.bound": "clip"}).policy.head.bound == "clip"
 
 
 def test_the_store_is_named_after_the_run_unless_it_has_a_path() -> None:

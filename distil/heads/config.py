@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
@@ -19,11 +20,20 @@ if TYPE_CHECKING:
     from distil.heads.base import Head
 
 
+Bound = Literal["clip", "tanh"]
+_BOUND: Any = Field(
+    default="clip",
+    description="how a Box action is kept inside its bounds: clip regresses on the labels without bounds and clips the action "
+    "when it acts; tanh squashes it in training, too, and learns actions at the bounds slowly",
+)
+
+
 class DeterministicConfig(Config):
-    """One action a state, bounded by tanh, trained by its distance to the label. For Box actions."""
+    """One action a state, trained by its distance to the label. For Box actions."""
 
     kind: Literal["deterministic"] = "deterministic"
     loss: Literal["mse", "l1"] = Field(default="mse", description="mse finds the labels' mean, l1 their median")
+    bound: Bound = _BOUND
 
     def resolve(self, action: Leaf) -> DeterministicConfig:
         """Return itself; InputError if the action space isn't a Box."""
@@ -34,7 +44,7 @@ class DeterministicConfig(Config):
         """Return the head."""
         from distil.heads.deterministic import DeterministicHead
 
-        return DeterministicHead(action, context_dim, chunk, generator, loss=self.loss)
+        return DeterministicHead(action, context_dim, chunk, generator, loss=self.loss, bound=self.bound)
 
     def combine(self, points_MNTA: Array) -> Combined:
         """Return the action and the doubt of an ensemble: the mean of the members' default actions."""
@@ -42,7 +52,7 @@ class DeterministicConfig(Config):
 
     def numpy_twin(self, action: Leaf, chunk: int) -> NumpyHead | None:
         """Return the head in numpy."""
-        return DeterministicTwin(action, chunk)
+        return DeterministicTwin(action, chunk, self.bound)
 
 
 class GaussianConfig(Config):
@@ -135,10 +145,23 @@ class AutoHeadConfig(Config):
     """Deterministic for Box actions, categorical for the others."""
 
     kind: Literal["auto"] = "auto"
+    bound: Bound = _BOUND
 
     def resolve(self, action: Leaf) -> DeterministicConfig | CategoricalConfig:
         """Return the choice for an action space."""
-        return DeterministicConfig() if action.kind == "box" else CategoricalConfig()
+        return DeterministicConfig(bound=self.bound) if action.kind == "box" else CategoricalConfig()
+
+
+def with_bound(policy: Any) -> Any:
+    """Return a saved `policy:` whose head has a `bound`: until there was that key, deterministic heads had tanh.
+
+    Args:
+        policy: the data of a PolicyConfig, saved with all its keys.
+    """
+    head = policy.get("head") if isinstance(policy, Mapping) else None
+    if not isinstance(head, Mapping) or head.get("kind") not in ("auto", "deterministic"):
+        return policy
+    return {**policy, "head": {"bound": "tanh", **head}}
 
 
 ResolvedHeadConfig = DeterministicConfig | GaussianConfig | CategoricalConfig | ImportHeadConfig

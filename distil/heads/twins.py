@@ -9,7 +9,7 @@ Legend: N environments, S lanes of a tile, O outputs of the layer, T action chun
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from distil.spaces import Leaf
 from distil.types import Array
 
 _NEGATIVE = np.float32(-np.inf)
+_LOW, _HIGH = np.full((), -1, np.float32), np.full((), 1, np.float32)
 
 
 class NumpyHead(Protocol):
@@ -54,13 +55,17 @@ class DeterministicTwin:
 
     noise_kind, noise_size = "none", 0
 
-    def __init__(self, action: Leaf, chunk: int) -> None:
+    def __init__(self, action: Leaf, chunk: int, bound: Literal["clip", "tanh"]) -> None:
         self._chunk = chunk
+        self._clips = bound == "clip"
         self.num_outputs = chunk * math.prod(action.shape)
 
     def __call__(self, out: Array, num: int, noise: Array | None) -> Array:
         """Return head actions [N, T, A]."""
-        np.tanh(out, out=out)
+        if self._clips:
+            np.minimum(np.maximum(out, _LOW, out=out), _HIGH, out=out)
+        else:
+            np.tanh(out, out=out)
         return rows(out, num).reshape(num, self._chunk, -1)
 
 

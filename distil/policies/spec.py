@@ -11,7 +11,7 @@ import numpy as np
 
 from distil.config import validate
 from distil.errors import InputError
-from distil.heads.config import AutoHeadConfig, ResolvedHeadConfig
+from distil.heads.config import AutoHeadConfig, ResolvedHeadConfig, with_bound
 from distil.policies.config import AutoEncoderConfig, PolicyConfig, ResolvedEncoderConfig
 from distil.spaces import Leaf, SpaceSpec, space_from_json
 from distil.types import Array
@@ -54,7 +54,7 @@ class PolicySpec:
         Raises:
             InputError: a key is unknown or has a wrong value, or a space is not one that distil writes.
         """
-        config = validate(PolicyConfig, data["config"], "its config")
+        config = validate(PolicyConfig, with_bound(data["config"]), "its config")
         observation, action = _space(data, "observation"), _space(data, "action")
         if len(action.leaves) != 1 or (not action.leaf.shape == () and min(action.leaf.shape) < 1):
             raise InputError(f"its action space is {action.describe()}, not one of numbers; copy it again or retrain")

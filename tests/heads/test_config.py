@@ -3,7 +3,14 @@ import pytest
 
 from distil.config import Config, validate
 from distil.errors import InputError
-from distil.heads.config import AutoHeadConfig, CategoricalConfig, DeterministicConfig, GaussianConfig, HeadConfig
+from distil.heads.config import (
+    AutoHeadConfig,
+    CategoricalConfig,
+    DeterministicConfig,
+    GaussianConfig,
+    HeadConfig,
+    with_bound,
+)
 from distil.spaces import action_spec
 
 BOX = action_spec(gym.spaces.Box(-1, 1, (2,))).leaf
@@ -22,8 +29,16 @@ def test_kind_defaults_to_auto_and_selects() -> None:
 
 
 def test_auto_follows_the_action_space() -> None:
-    assert AutoHeadConfig().resolve(BOX) == DeterministicConfig()
+    assert AutoHeadConfig().resolve(BOX) == DeterministicConfig(bound="clip")
+    assert AutoHeadConfig(bound="tanh").resolve(BOX) == DeterministicConfig(bound="tanh")
     assert AutoHeadConfig().resolve(CHOICE) == CategoricalConfig()
+
+
+def test_a_saved_head_without_a_bound_had_tanh() -> None:
+    for kind in ("auto", "deterministic"):
+        assert with_bound({"chunk": 2, "head": {"kind": kind}}) == {"chunk": 2, "head": {"kind": kind, "bound": "tanh"}}
+    for same in ({"head": {"kind": "deterministic", "bound": "clip"}}, {"head": {"kind": "gaussian"}}, {}, None, [1]):
+        assert with_bound(same) == same
 
 
 @pytest.mark.parametrize(

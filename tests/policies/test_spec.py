@@ -4,6 +4,7 @@ from collections.abc import Callable
 import pytest
 
 from distil.errors import InputError
+from distil.heads.config import DeterministicConfig
 from distil.policies.spec import PolicySpec
 
 
@@ -23,6 +24,12 @@ def test_what_an_earlier_version_left_out_has_its_default(world: Callable) -> No
     data = spec.to_json()
     del data["config"]["ensemble"]
     assert PolicySpec.from_json(data) == spec
+
+
+def test_a_policy_of_an_earlier_version_keeps_its_tanh(world: Callable) -> None:
+    data = world().policy.ref(0).spec.to_json()
+    assert data["config"]["head"].pop("bound") == "clip"
+    assert PolicySpec.from_json(data).config.head == DeterministicConfig(bound="tanh")
 
 
 def test_an_unknown_key_is_refused(world: Callable) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import gymnasium as gym
 import numpy as np
 
+from distil.heads.config import DeterministicConfig
 from distil.objectives.optimiser_config import OptimiserConfig
 from distil.policies.config import CnnConfig, MlpConfig, PolicyConfig
 from distil.policies.spec import PolicyRef
@@ -40,7 +41,8 @@ def fit_regressor(observations: Mapping[str, Array], targets: Array, high: float
     space = action_spec(gym.spaces.Box(0.0, high, (1,), np.float32))
     has_image = any(leaf.is_image for leaf in spec.leaves)
     cnn = CnnConfig(channels=_CHANNELS, image_features=_HIDDEN[0], hidden=_HIDDEN)
-    config = PolicyConfig(encoder=cnn if has_image else MlpConfig(hidden=_HIDDEN))
+    encoder = cnn if has_image else MlpConfig(hidden=_HIDDEN)
+    config = PolicyConfig(encoder=encoder, head=DeterministicConfig(bound="tanh"))
     policy = Policy(config, spec, space, seed=integer(seed, "weights"))
     policy.fit_normaliser({**observations, "action": labels})
     rng, batch_size = generator(seed, "batches"), _IMAGE_BATCH if has_image else _BATCH
