@@ -16,7 +16,9 @@ from distil.policies.checkpoint import load_policy_ref, save_policy
 from distil.policies.predict import Predictor
 from distil.policies.spec import PolicyRef
 
-DELETE = object()
+
+class DELETE:
+    """Stands for a key that is removed; a class has the same name in every process."""
 
 
 def altered(spec: Any, path: tuple[Any, ...], value: Any) -> Any:
