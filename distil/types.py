@@ -50,7 +50,7 @@ class Episode:
     @property
     def total_reward(self) -> float:
         """Undiscounted return."""
-        return float(np.sum(self.rewards, dtype=np.float64))
+        return float(np.add.reduce(self.rewards, dtype=np.float64))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ import numpy as np
 
 from distil.envs.config import GymEnvConfig
 from distil.envs.slots import StepResult
+from distil.envs.uniforms import first_uniform
 from distil.types import Array
 
 _LIMITS = {"CartPole-v0": 200, "CartPole-v1": 500}  # time limits of the registry, in steps
@@ -42,13 +43,17 @@ class CartPoleSlots:
         self._state_4N = np.zeros((4, num))
         self._steps = np.zeros(num, np.int64)
         self._ones = np.ones(num)
+        self._first: dict[int, Array] = {}  # seed -> state
+
+    def prepare(self, seeds: Sequence[int]) -> None:
+        """Compute the first states of these seeds together."""
+        self._first = dict(zip(seeds, first_uniform(seeds, -0.05, 0.05, 4), strict=True))
 
     def reset(self, slots: Sequence[int], seeds: Sequence[int]) -> dict[str, Array]:
         """Start episodes; return the first observations, leaf -> [K, ...]."""
-        first = np.empty((len(slots), 4))
-        for row, seed in enumerate(seeds):  # as gymnasium.utils.seeding.np_random does
-            first[row] = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed))).uniform(-0.05, 0.05, 4)
-        rows = list(slots)
+        if not self._first.keys() >= set(seeds):
+            self.prepare(seeds)
+        first, rows = np.array([self._first[seed] for seed in seeds]), list(slots)
         self._state_4N[:, rows] = first.T
         self._steps[rows] = 0
         return {"obs": first.astype(np.float32)}

@@ -50,6 +50,9 @@ class Slots(Protocol):
     resets_together: bool  # all slots must be reset in one call, once all of them are idle
     envs: Sequence[Any] | None  # the unwrapped environments, for experts that read the simulator's state
 
+    def prepare(self, seeds: Sequence[int]) -> None:
+        """Take note of seeds that will be reset, for work that is cheaper together."""
+
     def reset(self, slots: Sequence[int], seeds: Sequence[int]) -> dict[str, Array]:
         """Start episodes; return the first observations, leaf -> [K, ...]."""
 
@@ -79,6 +82,9 @@ class ListSlots:
         single = self._spec.tree if isinstance(self._spec.tree, str) else None
         self._single = self._observations[single] if single else None
         self._known: dict[str, set[Any]] = {leaf.name: {np.dtype(leaf.dtype)} for leaf in self._spec.leaves}  # dtypes that fit
+
+    def prepare(self, seeds: Sequence[int]) -> None:
+        """Do nothing: environments are reset one by one."""
 
     def reset(self, slots: Sequence[int], seeds: Sequence[int]) -> dict[str, Array]:
         """Start episodes; return the first observations, leaf -> [K, ...]."""

@@ -40,6 +40,9 @@ class VectorSlots:
         self._ended = np.zeros(num, np.bool_)
         self._is_fresh = True  # no environment has been reset yet
 
+    def prepare(self, seeds: Sequence[int]) -> None:
+        """Do nothing: the environments draw from their seeds themselves."""
+
     def reset(self, slots: Sequence[int], seeds: Sequence[int]) -> dict[str, Array]:
         """Start episodes; return the first observations, leaf -> [K, ...]."""
         rows = list(slots)

@@ -49,7 +49,7 @@ class Labeller:
                 labels = label(self._expert, visited)
             except Exception as error:  # the user's expert: any kind
                 raise self._fault(error, episode) from error
-            yield replace(finished, episode=_with(episode, labels))
+            yield finished._replace(episode=_with(episode, labels))
             return
         self._pending.append((finished, self._served.submit(visited)))
         while self._pending and (len(self._pending) > _MAX_PENDING or self._served.is_ready(self._pending[0][1])):
@@ -71,7 +71,7 @@ class Labeller:
             labels = self._served.result(reference)
         except RunError as error:
             raise self._fault(error, episode) from error
-        return replace(finished, episode=_with(episode, labels))
+        return finished._replace(episode=_with(episode, labels))
 
     def _fault(self, error: Exception, episode: Episode) -> RunError:
         name = self._expert.name

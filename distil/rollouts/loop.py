@@ -8,10 +8,11 @@ short episodes are not favoured. Legend: N slots, T steps.
 from __future__ import annotations
 
 import json
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,8 +35,7 @@ class EpisodeItem:
     seed: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Finished:
+class Finished(NamedTuple):
     """An episode that has ended."""
 
     item: EpisodeItem
@@ -65,8 +65,8 @@ def run_episodes(
     spec: EnvSpec,
     record: Record | None = None,
     stop: Callable[[], bool] = lambda: False,
-) -> Iterator[Finished]:
-    """Run every item to its end and yield each as it ends.
+) -> Iterator[list[Finished]]:
+    """Run every item to its end and yield each after its end, recorded ones some at once, since that is cheaper.
 
     Args:
         slots: the environments.
@@ -83,6 +83,16 @@ def run_episodes(
     return _Loop(slots, agent, items, spec, record).run(stop)
 
 
+class _Ended(NamedTuple):
+    item: EpisodeItem
+    total_reward: float
+    length: int
+    terminated: bool
+    truncated: bool
+    success: bool | None
+    infos: tuple[str, ...]
+
+
 class _Loop:
     def __init__(self, slots: Slots, agent: Agent, items: Iterable[EpisodeItem], spec: EnvSpec, record: Record | None) -> None:
         num = slots.num_slots
@@ -90,20 +100,34 @@ class _Loop:
         self._queues: list[deque[EpisodeItem]] = [deque() for _ in range(num)]
         for item in items:
             self._queues[item.index % num].append(item)
+        slots.prepare([item.seed for queue in self._queues for item in queue])
         self._items: list[EpisodeItem | None] = [None] * num
-        self._active = np.zeros(num, np.bool_)
+        self._active, self._num_active = np.zeros(num, np.bool_), 0
         self._lengths = np.zeros(num, np.int64)
         self._totals = np.zeros(num, np.float64)
         self._success = [Success() for _ in range(num)]
         self._infos: list[list[str]] = [[] for _ in range(num)]
+        self._ended: list[_Ended] = []  # and not taken
         self._recorder = Recorder(spec, num) if record else None
         self._obs = {leaf.name: np.zeros((num, *leaf.shape), leaf.dtype) for leaf in spec.observation.leaves}
         self._floats = [leaf.name for leaf in spec.observation.leaves if np.dtype(leaf.dtype).kind == "f"]
         self._shape = (num, *spec.action.leaf.shape)
 
-    def run(self, stop: Callable[[], bool]) -> Iterator[Finished]:
+    def run(self, stop: Callable[[], bool]) -> Iterator[list[Finished]]:
+        try:
+            for _ in self._steps(stop):
+                yield self._take()
+        except GeneratorExit:
+            raise
+        except BaseException:
+            yield self._take()  # they are complete
+            raise
+        yield self._take()
+
+    def _steps(self, stop: Callable[[], bool]) -> Iterator[None]:
+        """Step until all episodes have ended; yield where ended ones should be taken."""
         self._refill(range(self._slots.num_slots))
-        while self._active.any() and not stop():
+        while self._num_active and not stop():
             acted = self._act()
             result = self._step(acted)
             if self._recorder:
@@ -115,17 +139,19 @@ class _Loop:
                 self._read_infos(result.infos)
             elif self._record and self._record.infos:
                 self._read_infos([{}] * len(self._items))
-            ended = np.flatnonzero((result.terminated | result.truncated) & self._active).tolist()
-            if ended:
-                yield from [self._finish(slot, result) for slot in ended]
-                self._refill(ended)
+            ended = ((result.terminated | result.truncated) & self._active).nonzero()[0]
+            if len(ended):
+                self._end(ended, result)
+                self._refill(ended.tolist())
+            if self._recorder.is_full if self._recorder else len(ended):
+                yield
             if self._spec.max_episode_steps is None and self._lengths.max() >= ENDLESS:
                 self._raise_endless()
 
     def _refill(self, free: Sequence[int]) -> None:
         """Start the next item of each free slot."""
         if self._slots.resets_together:
-            if self._active.any():
+            if self._num_active:
                 return
             free = range(self._slots.num_slots)
         starting = [slot for slot in free if self._queues[slot]]
@@ -133,18 +159,19 @@ class _Loop:
             return
         for slot in starting:
             item = self._items[slot] = self._queues[slot].popleft()
-            self._lengths[slot], self._totals[slot], self._success[slot] = 0, 0.0, Success()
-            self._infos[slot] = []
-            self._active[slot] = True
+            self._success[slot], self._infos[slot] = Success(), []
             self._agent.begin(slot, item.seed)
-            if self._recorder:
-                self._recorder.start(slot)
+        if self._recorder:
+            self._recorder.start(starting)
+        rows = np.array(starting)
+        self._lengths[rows], self._totals[rows], self._active[rows] = 0, 0.0, True
+        self._num_active += len(starting)
         try:
             first = self._slots.reset(starting, [self._item(slot).seed for slot in starting])
         except SlotError as error:
             raise self._env_fault(error, "reset") from error
         for name, column in self._obs.items():
-            column[starting] = first[name]
+            column[rows] = first[name]
         self._check_finite(first, starting)
 
     def _act(self) -> Acted:
@@ -159,7 +186,7 @@ class _Loop:
         if acted.actions.shape != self._shape:
             text = f"the agent returned actions of shape {acted.actions.shape}, expected {self._shape}"
             raise RunError(f"{text} (environment {self._spec.name}, at {self._where(None)})")
-        if acted.actions.dtype.kind == "f" and not np.isfinite(acted.actions).all():
+        if acted.actions.dtype.kind == "f" and not _is_finite(acted.actions):
             self._raise_nonfinite(acted.actions, "the agent", "its action", range(len(self._items)))
         if acted.answered is not None and not acted.answered[self._active].all():
             slot = int(np.flatnonzero(~acted.answered & self._active)[0])
@@ -174,13 +201,13 @@ class _Loop:
         except SlotError as error:
             raise self._env_fault(error, "step") from error
         self._check_finite(result.observations, range(len(self._items)))
-        if not np.isfinite(result.rewards).all():
+        if not _is_finite(result.rewards):
             self._raise_nonfinite(result.rewards, f"environment {self._spec.name}", "reward", range(len(self._items)))
         return result
 
     def _check_finite(self, observations: Mapping[str, Array], rows: Sequence[int]) -> None:
         for name in self._floats:
-            if not np.isfinite(observations[name]).all():
+            if not _is_finite(observations[name]):
                 self._raise_nonfinite(observations[name], f"environment {self._spec.name}", name, rows)
 
     def _raise_nonfinite(self, values: Array, who: str, what: str, rows: Sequence[int]) -> None:
@@ -224,19 +251,33 @@ class _Loop:
             text = f"{where}: info {', '.join(kept)} can't be written as JSON: {error}; remove it from rollouts.infos"
             raise RunError(text) from None
 
-    def _finish(self, slot: int, result: StepResult) -> Finished:
-        self._active[slot] = False
-        item, record = self._item(slot), self._record
-        terminated, truncated = bool(result.terminated[slot]), bool(result.truncated[slot])
-        episode = None
-        if self._recorder and record:
-            columns = self._recorder.finish(slot, result.observations)
+    def _end(self, ended: Array, result: StepResult) -> None:
+        """Keep the facts of the episodes that have ended in these slots."""
+        self._active[ended] = False
+        self._num_active -= len(ended)
+        columns = (self._totals, self._lengths, result.terminated, result.truncated)
+        slots, facts = ended.tolist(), zip(*(column[ended].tolist() for column in columns), strict=True)
+        for slot, (total, length, terminated, truncated) in zip(slots, facts, strict=True):
+            success, infos = self._success[slot].reached, tuple(self._infos[slot])
+            self._ended.append(_Ended(self._item(slot), total, length, bool(terminated), bool(truncated), success, infos))
+        if self._recorder:
+            self._recorder.finish(slots, result.observations)
+
+    def _take(self) -> list[Finished]:
+        """Return the episodes that have ended since the last call, in the order in which they ended."""
+        ended, self._ended = self._ended, []
+        episodes = self._recorder.take() if self._recorder else [None] * len(ended)
+        return list(map(self._finished, ended, episodes))
+
+    def _finished(self, ended: _Ended, columns: dict[str, Array] | None) -> Finished:
+        item, record, episode = ended.item, self._record, None
+        if columns is not None and record:
             episode = Episode(
                 observations={leaf.name: columns[leaf.name] for leaf in self._spec.observation.leaves},
                 actions=columns["action"],
                 rewards=columns["reward"],
-                terminated=terminated,
-                truncated=truncated,
+                terminated=ended.terminated,
+                truncated=ended.truncated,
                 expert_actions=columns["expert_action"],
                 labelled=columns["labelled"],
                 acted_by_expert=columns["acted_by_expert"],
@@ -245,18 +286,23 @@ class _Loop:
                 seed=item.seed,
                 uid=item.uid,
                 source=record.source,
-                success=self._success[slot].reached,
-                infos=tuple(self._infos[slot]) if record.infos else None,
+                success=ended.success,
+                infos=ended.infos if record.infos else None,
             )
         return Finished(
             item=item,
-            total_reward=float(self._totals[slot]),
-            length=int(self._lengths[slot]),
-            terminated=terminated,
-            truncated=truncated,
-            success=self._success[slot].reached,
+            total_reward=ended.total_reward,
+            length=ended.length,
+            terminated=ended.terminated,
+            truncated=ended.truncated,
+            success=ended.success,
             episode=episode,
         )
+
+
+def _is_finite(values: Array) -> bool:
+    """Return whether all values are: if their squares' sum is, they are; and it is cheaper to compute."""
+    return math.isfinite(np.vdot(values, values)) or bool(np.isfinite(values).all())
 
 
 def _plain(value: Any) -> Any:

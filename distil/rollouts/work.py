@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol
 
 from distil.envs import EnvSpec, GymEnvConfig, ImportEnvConfig
 from distil.errors import InputError, RunError
@@ -82,10 +82,29 @@ class WorkReport:
     error: str = ""  # that ended the call
     is_input_error: bool = False
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the stats as plain tuples, which takes an eighth of the time: they come twice an episode."""
+        sealed = [(one.entry, [_values(stats) for stats in one.stats]) for one in self.sealed]
+        return _unpickled, ([_values(stats) for stats in self.stats], sealed, self.error, self.is_input_error)
+
     def raise_error(self) -> None:
         """Raise the error, if there is one."""
         if self.error:
             raise InputError(self.error) if self.is_input_error else RunError(self.error)
+
+
+def _values(stats: EpisodeStats) -> tuple[Any, ...]:
+    return tuple(vars(stats).values())
+
+
+def _stats(values: Iterable[tuple[Any, ...]]) -> tuple[EpisodeStats, ...]:
+    names = [field.name for field in fields(EpisodeStats)]
+    return tuple(EpisodeStats(**dict(zip(names, some, strict=True))) for some in values)
+
+
+def _unpickled(stats: list[Any], sealed: list[Any], error: str, is_input_error: bool) -> WorkReport:
+    shards = tuple(Sealed(entry=entry, stats=_stats(values)) for entry, values in sealed)
+    return WorkReport(stats=_stats(stats), sealed=shards, error=error, is_input_error=is_input_error)
 
 
 @dataclass(kw_only=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+
+import numpy as np
 
 from distil.envs import Slots, slots
 from distil.errors import InputError, RunError
@@ -57,17 +59,15 @@ class Worker:
             agent = self._prepare(assignment, policy)
             record = assignment.record if assignment.target else None
             places = self._places(assignment)
-            for finished in run_episodes(places, agent, items, spec=self._setup.spec, record=record, stop=stop):
-                for whole in self._labeller.put(finished) if self._labeller else [finished]:
-                    done.append(self._keep(whole))
-                    tell(done[-1])
-            for whole in self._labeller.flush(wait=not stop()) if self._labeller else []:
-                done.append(self._keep(whole))
-                tell(done[-1])
+            for ended in run_episodes(places, agent, items, spec=self._setup.spec, record=record, stop=stop):
+                for whole in self._labelled(ended):
+                    self._keep(whole, done, tell)
+            for one in self._labeller.flush(wait=not stop()) if self._labeller else []:
+                self._keep([one], done, tell)
             if self._writer and self._writer.is_full:
                 self._seal()
         except (InputError, RunError) as error:
-            done += self._labelled_so_far()
+            self._keep_labelled(done)
             self.close()  # an environment that failed may be unusable; the next call makes new ones
             return WorkReport(
                 stats=tuple(done), sealed=self._after(known), error=str(error), is_input_error=isinstance(error, InputError)
@@ -126,30 +126,31 @@ class Worker:
             raise InputError("labels are required, but no expert is configured: set expert.kind")
         return Labeller(expert, self._setup.spec.name)
 
-    def _labelled_so_far(self) -> list[EpisodeStats]:
-        """After an error, keep the episodes whose labels are there."""
-        done: list[EpisodeStats] = []
-        with suppress(InputError, RunError):
-            done.extend(map(self._keep, self._labeller.flush(wait=False) if self._labeller else ()))
-        return done
+    def _labelled(self, ended: list[Finished]) -> Iterator[list[Finished]]:
+        if self._labeller is None:
+            yield ended
+            return
+        for finished in ended:
+            for one in self._labeller.put(finished):
+                yield [one]
 
-    def _keep(self, finished: Finished) -> EpisodeStats:
-        episode = finished.episode
-        stats = EpisodeStats(
-            index=finished.item.index,
-            uid=finished.item.uid,
-            seed=finished.item.seed,
-            total_reward=finished.total_reward,
-            length=finished.length,
-            terminated=finished.terminated,
-            truncated=finished.truncated,
-            success=finished.success,
-            num_labels=int(episode.labelled.sum()) if episode else 0,
-        )
-        if self._writer and episode:
-            self._writer.add(episode)
-            self._unsealed.append(stats)
-        return stats
+    def _keep_labelled(self, done: list[EpisodeStats]) -> None:
+        """After an error, keep the episodes whose labels are there."""
+        with suppress(InputError, RunError):
+            for one in self._labeller.flush(wait=False) if self._labeller else ():
+                self._keep([one], done)
+
+    def _keep(
+        self, ended: Sequence[Finished], done: list[EpisodeStats], tell: Callable[[EpisodeStats], None] = lambda stats: None
+    ) -> None:
+        """Write complete episodes to the shard, and add their stats to `done`."""
+        stats = [_stats(finished) for finished in ended]
+        if self._writer:
+            self._writer.add(*(finished.episode for finished in ended if finished.episode))
+            self._unsealed += stats
+        for one in stats:
+            done.append(one)
+            tell(one)
 
     def _seal(self) -> None:
         if self._writer is None:
@@ -165,3 +166,18 @@ class Worker:
             del self._sealed[: known - self._num_known]
             self._num_known = known
         return tuple(self._sealed)
+
+
+def _stats(finished: Finished) -> EpisodeStats:
+    item, episode = finished.item, finished.episode
+    return EpisodeStats(
+        index=item.index,
+        uid=item.uid,
+        seed=item.seed,
+        total_reward=finished.total_reward,
+        length=finished.length,
+        terminated=finished.terminated,
+        truncated=finished.truncated,
+        success=finished.success,
+        num_labels=int(np.count_nonzero(episode.labelled)) if episode else 0,
+    )

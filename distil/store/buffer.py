@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -10,12 +12,13 @@ import xxhash
 
 from distil.errors import RunError
 from distil.store import codec
-from distil.store.schema import INDEX_SCHEMA, MAX_UID_LENGTH, UNKNOWN_SUCCESS, StoreSpec
+from distil.store.schema import INDEX_SCHEMA, MAX_UID_LENGTH, UNKNOWN_SUCCESS, Column, StoreSpec
 from distil.types import Array, Episode
 
-_WHOLE = ("step",)  # columns that, like observations, have a value in an episode's last row
-_ENDS = ("terminated", "truncated")
-_BYTES = np.dtype(np.uint8)
+_DERIVED = ("terminated", "truncated", "episode", "step")  # the last columns: they follow from an episode's length and end
+_FACTS = ("first_row", "length", "terminated", "truncated")  # what they follow from
+_ENDS = b"\0\0", b"\1\0"  # a flag of the last step and of the row after it
+_BOOL, _BYTE = np.dtype(np.bool_), np.dtype(np.uint8)
 
 
 class EpisodeBuffer:
@@ -23,72 +26,121 @@ class EpisodeBuffer:
 
     def __init__(self, spec: StoreSpec, target_bytes: int) -> None:
         """Prepare for about `target_bytes`; more fits too."""
-        self._spec = spec
-        self._columns = [column for column in spec.columns() if column.name != "episode"]
+        self._spec, columns = spec, spec.columns()
         self._leaves = {leaf.name for leaf in spec.observation.leaves}
+        self._columns = [column for column in columns if column.name not in _DERIVED]  # in the order of `_values`
+        self._row_bytes = sum(column.row_bytes for column in columns if column.codec == codec.RAW)
         rows = max(1024, min(target_bytes, 1 << 30) * 5 // (4 * max(1, spec.row_bytes)))
         self._rows: dict[str, Array] = {  # untouched memory costs nothing
-            column.name: np.empty((rows, *column.shape), column.dtype) for column in spec.columns() if column.codec == codec.RAW
+            column.name: np.empty((rows, *column.shape), column.dtype) for column in self._columns if column.codec == codec.RAW
         }
         self._steps = np.arange(1024, dtype=np.int32)
         self.clear()
 
     def clear(self) -> None:
         """Forget all episodes."""
-        self.num_rows, self.num_bytes = 0, 0
+        self.num_bytes = 0
         self._encoded: dict[str, list[pa.Array]] = {c.name: [] for c in self._columns if c.codec != codec.RAW}
         self._infos: list[str] = []
-        self._facts: dict[str, tuple[Any, ...]] = {}  # uid -> a row of the index
+        self._facts: dict[str, tuple[Any, ...]] = {}  # uid -> a row of the index. What isn't here doesn't count
 
     def __len__(self) -> int:
         return len(self._facts)
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows."""
+        if not self._facts:
+            return 0
+        _, first, length, *_ = self._facts[next(reversed(self._facts))]
+        return int(first) + int(length) + 1
 
     @property
     def num_transitions(self) -> int:
         """Number of actions."""
         return self.num_rows - len(self)
 
-    def add(self, episode: Episode) -> None:
-        """Copy an episode's T+1 rows; RunError names its uid and the leaf that doesn't fit, and nothing is added then."""
-        self._check_facts(episode)
-        num, first, size = episode.length, self.num_rows, 0
-        self._reserve(first + num + 1)
-        values = self._values(episode)
-        digest, encoded = xxhash.xxh3_128(), {}
-        for column in self._columns:
-            name = column.name
-            raw = column.codec == codec.RAW
-            rows = self._rows[name][first : first + num + 1] if raw else np.empty((num + 1, *column.shape), column.dtype)
-            if name in _ENDS:
-                rows[:] = 0
-                rows[num - 1] = values[name]
-            elif name in self._leaves or name in _WHOLE:
-                _copy_checked(rows, values[name], name, episode.uid)
-            else:
-                _copy_checked(rows[:num], values[name], name, episode.uid)
-                rows[num] = 0
+    def add(self, *episodes: Episode) -> None:
+        """Copy the T+1 rows of each episode; RunError names a uid and the leaf that doesn't fit, and nothing is added then."""
+        if not episodes:
+            return
+        values, uids = [], set[str]()
+        for episode in episodes:
+            self._check_facts(episode, uids)
+            uids.add(episode.uid)
+            values.append(self._fitting(episode))
+        ends = list(accumulate((episode.length + 1 for episode in episodes), initial=self.num_rows))
+        self._reserve(ends[-1])
+        self._forget_interrupted(ends[0])
+        digests = self._copy(list(zip(*values, strict=True)), ends)
+        facts = {}
+        for episode, first, digest in zip(episodes, ends, digests, strict=False):
+            self._finish(episode, digest)
+            facts[episode.uid] = _fact(episode, first, digest.digest())
+        self.num_bytes += (ends[-1] - ends[0]) * self._row_bytes
+        self._facts |= facts  # last, in one go: an interrupt leaves all of them or none
+
+    def _forget_interrupted(self, num_rows: int) -> None:
+        """Drop what an `add` that was interrupted has left behind."""
+        del self._infos[num_rows:]
+        for arrays in self._encoded.values():
+            del arrays[len(self) :]
+
+    def _copy(self, columns: Sequence[Sequence[Array]], ends: Sequence[int]) -> list[Any]:
+        """Copy what each column has of each episode to rows [ends[0], ends[1]), ...; return the episodes' digests so far."""
+        digests = [xxhash.xxh3_128() for _ in ends[1:]]
+        for column, parts in zip(self._columns, columns, strict=True):
+            if column.codec != codec.RAW:
+                self._encode(column, parts, digests)
+                continue
+            rows = self._rows[column.name][ends[0] : ends[-1]]
+            self._join(column, parts, rows)
+            data, size = rows.data.cast("B"), column.row_bytes
+            for digest, begin, end in zip(digests, ends, ends[1:], strict=False):
+                digest.update(data[(begin - ends[0]) * size : (end - ends[0]) * size])
+        return digests
+
+    def _join(self, column: Column, parts: Sequence[Array], out: Array) -> None:
+        """Put parts of a column behind one another; where a part has T rows, a row of zeros comes last."""
+        if column.name not in self._leaves:
+            zeros = np.zeros((1, *column.shape), column.dtype)
+            parts = [rows for part in parts for rows in (part, zeros)]
+        np.concatenate(parts, out=out)
+
+    def _encode(self, column: Column, parts: Sequence[Array], digests: Sequence[Any]) -> None:
+        for part, digest in zip(parts, digests, strict=True):
+            rows = np.empty((len(part) + (column.name not in self._leaves), *column.shape), column.dtype)
+            self._join(column, [part], rows)
             digest.update(rows.data)
-            if raw:
-                size += rows.nbytes
-            else:
-                encoded[name] = column.to_arrow(rows)
-                size += encoded[name].nbytes
-        self._rows["episode"][first : first + num + 1] = len(self)
+            self._encoded[column.name].append(column.to_arrow(rows))
+            self.num_bytes += self._encoded[column.name][-1].nbytes
+
+    def _finish(self, episode: Episode, digest: Any) -> None:
+        """Add what follows from an episode's length and end, and its infos, to its digest."""
+        num, before = episode.length, bytes(episode.length - 1)
+        digest.update(before + _ENDS[bool(episode.terminated)] + before + _ENDS[bool(episode.truncated)])
+        digest.update(self._steps_of(num + 1).data)
         infos = [*(episode.infos or ()), ""] if self._spec.infos else []
         for info in infos:
             digest.update(info.encode() + b"\n")
-        for name, array in encoded.items():
-            self._encoded[name].append(array)
         self._infos += infos
-        self._facts[episode.uid] = self._fact(episode, digest.digest())
-        self.num_rows += num + 1
-        self.num_bytes += size + 4 * (num + 1) + sum(len(info) + 8 for info in infos)
+        self.num_bytes += sum(len(info) + 8 for info in infos)
 
     def columns(self) -> dict[str, Array | pa.Array | list[str]]:
         """Return all rows, as `write_shard` takes them: views, except of columns with a codec."""
         out: dict[str, Array | pa.Array | list[str]] = {name: rows[: self.num_rows] for name, rows in self._rows.items()}
+        self._forget_interrupted(self.num_rows)
         out |= {name: pa.concat_arrays(arrays) for name, arrays in self._encoded.items()}
-        return out | ({"infos": self._infos} if self._spec.infos else {})
+        return out | self._derived() | ({"infos": self._infos} if self._spec.infos else {})
+
+    def _derived(self) -> dict[str, Array]:
+        facts = list(zip(*self._facts.values(), strict=True))
+        first, length, terminated, truncated = (np.array(facts[INDEX_SCHEMA.get_field_index(name)]) for name in _FACTS)
+        flags = np.zeros((2, self.num_rows), np.uint8)
+        flags[:, first + length - 1] = terminated, truncated
+        episode = np.repeat(np.arange(len(first), dtype=np.int32), length + 1)
+        step = np.arange(self.num_rows, dtype=np.int32) - np.repeat(first.astype(np.int32), length + 1)
+        return dict(zip(_DERIVED, (*flags, episode, step), strict=True))
 
     def index(self) -> pa.RecordBatch:
         """Return the index of the episodes."""
@@ -96,51 +148,34 @@ class EpisodeBuffer:
         arrays = [pa.array(values, kind) for values, kind in zip(columns, INDEX_SCHEMA.types, strict=True)]
         return pa.record_batch(arrays, schema=INDEX_SCHEMA)
 
-    def _values(self, episode: Episode) -> dict[str, Any]:
-        if len(self._steps) <= episode.length:
-            self._steps = np.arange(2 * episode.length, dtype=np.int32)
-        return {
-            **episode.observations,
-            "action": episode.actions,
-            "expert_action": episode.expert_actions,
-            "reward": episode.rewards,
-            "labelled": episode.labelled,
-            "acted_by_expert": episode.acted_by_expert,
-            "terminated": episode.terminated,
-            "truncated": episode.truncated,
-            "step": self._steps[: episode.length + 1],
-        }
+    def _fitting(self, episode: Episode) -> list[Array]:
+        """Return what the episode has for each of the columns that are copied; RunError for another type or shape."""
+        leaves, num = [episode.observations[leaf.name] for leaf in self._spec.observation.leaves], episode.length
+        steps = [episode.actions, episode.expert_actions, episode.rewards, episode.labelled, episode.acted_by_expert]
+        values = [np.asarray(value) for value in leaves + steps]
+        for column, value in zip(self._columns, values, strict=True):
+            want = (num + (column.name in self._leaves), *column.shape)
+            if value.shape != want or (value.dtype != column.dtype and (value.dtype, column.dtype) != (_BOOL, _BYTE)):
+                have = f"{value.dtype} {list(value.shape)}, the store takes {column.dtype} {list(want)}"
+                raise RunError(f"episode {episode.uid}: {column.name} is {have}; check the environment's spaces")
+        return values
+
+    def _steps_of(self, num_rows: int) -> Array:
+        if len(self._steps) < num_rows:
+            self._steps = np.arange(2 * num_rows, dtype=np.int32)
+        return self._steps[:num_rows]
 
     def _reserve(self, num_rows: int) -> None:
-        if num_rows <= len(self._rows["episode"]):  # all columns have the same capacity
+        if num_rows <= len(self._rows["reward"]):  # all columns have the same capacity
             return
         for name, rows in self._rows.items():
             grown = np.empty((max(num_rows, 2 * len(rows)), *rows.shape[1:]), rows.dtype)
             grown[: self.num_rows] = rows[: self.num_rows]
             self._rows[name] = grown
 
-    def _fact(self, episode: Episode, digest: bytes) -> tuple[Any, ...]:
-        """Return the episode's row in the index, in the order of `INDEX_SCHEMA`."""
-        return (
-            episode.uid,
-            self.num_rows,
-            episode.length,
-            episode.seed,
-            episode.round,
-            episode.total_reward,
-            int(episode.terminated),
-            int(episode.truncated),
-            episode.policy_version,
-            int(np.count_nonzero(episode.labelled)),
-            int(np.count_nonzero(episode.acted_by_expert)),
-            episode.source,
-            digest,
-            UNKNOWN_SUCCESS if episode.success is None else int(episode.success),
-        )
-
-    def _check_facts(self, episode: Episode) -> None:
+    def _check_facts(self, episode: Episode, others: Container[str]) -> None:
         uid = episode.uid
-        if uid in self._facts:
+        if uid in self._facts or uid in others:
             raise RunError(f"episode {uid}: added twice; give each episode its own uid")
         if not 0 < len(uid) <= MAX_UID_LENGTH or not uid.isprintable():
             raise RunError(f"episode {uid!r}: its uid must have 1 to {MAX_UID_LENGTH} printable characters")
@@ -158,12 +193,21 @@ class EpisodeBuffer:
             raise RunError(f"episode {uid}: infos must hold one JSON text for each of its {episode.length} steps")
 
 
-def _copy_checked(rows: Array, value: Any, name: str, uid: str) -> None:
-    array = np.asarray(value)
-    dtype = _BYTES if array.dtype == np.bool_ else array.dtype
-    if array.shape != rows.shape or dtype != rows.dtype:
-        raise RunError(
-            f"episode {uid}: {name} is {array.dtype} {list(array.shape)}, the store takes {rows.dtype} {list(rows.shape)}; "
-            "check the environment's spaces"
-        )
-    rows[...] = array
+def _fact(episode: Episode, first: int, digest: bytes) -> tuple[Any, ...]:
+    """Return the episode's row in the index, in the order of `INDEX_SCHEMA`."""
+    return (
+        episode.uid,
+        first,
+        episode.length,
+        episode.seed,
+        episode.round,
+        episode.total_reward,
+        int(episode.terminated),
+        int(episode.truncated),
+        episode.policy_version,
+        int(np.count_nonzero(episode.labelled)),
+        int(np.count_nonzero(episode.acted_by_expert)),
+        episode.source,
+        digest,
+        UNKNOWN_SUCCESS if episode.success is None else int(episode.success),
+    )

@@ -41,9 +41,9 @@ class ShardWriter:
         """Whether the target size is reached, so that it's time to seal."""
         return self._buffer.num_bytes >= self._target_bytes
 
-    def add(self, episode: Episode) -> None:
-        """Buffer a copy of a complete episode; RunError names its uid and the leaf that doesn't fit."""
-        self._buffer.add(episode)
+    def add(self, *episodes: Episode) -> None:
+        """Buffer copies of complete episodes, cheaper at once; RunError names the uid and the leaf of one that doesn't fit."""
+        self._buffer.add(*episodes)
 
     def seal(self) -> ShardEntry | None:
         """Write what is buffered as one shard and return its entry, or None when there is nothing.

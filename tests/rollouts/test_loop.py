@@ -24,13 +24,12 @@ def run(seeds, *, num=3, agent=None, record=Record(), target="Toy", vectorised=F
         target=f"testbed:{target}", kwargs=kwargs, vectorised=vectorised, **({"max_episode_steps": limit} if limit else {})
     )
     places = slots(config, num)
-    done = list(
-        run_episodes(
-            places, agent or ExpertAgent(CountingExpert()), items(seeds), spec=describe(config), record=record, stop=stop
-        )
+    done = run_episodes(
+        places, agent or ExpertAgent(CountingExpert()), items(seeds), spec=describe(config), record=record, stop=stop
     )
+    found = sorted(itertools.chain.from_iterable(done), key=lambda finished: finished.item.index)
     places.close()
-    return sorted(done, key=lambda finished: finished.item.index)
+    return found
 
 
 def check(finished, length):
@@ -165,6 +164,23 @@ def test_a_failing_environment_is_named_with_seed_and_step(fault, words):
     assert "\n" not in str(error.value)
 
 
+def test_large_numbers_are_finite():
+    """Their squares aren't."""
+    assert loop._is_finite(np.full((3, 2), 1e30, np.float32))
+    assert not loop._is_finite(np.array([[1e30, np.nan], [0, 0]], np.float32))
+    assert not loop._is_finite(np.array([1, -np.inf]))
+
+
+def test_recorded_episodes_come_some_at_once():
+    """A group is written and reported together, which short episodes need; without recording there is nothing to gain."""
+    config = ImportEnvConfig(target="testbed:Toy", kwargs={"lengths": [1, 3]})
+    for record, sizes in ((Record(), {100}), (None, {1, 2})):
+        found = run_episodes(
+            slots(config, 2), RandomAgent(describe(config).action.leaf), items(range(100)), spec=describe(config), record=record
+        )
+        assert max(map(len, found)) in (range(30, 101) if record else sizes)
+
+
 def test_a_failing_vector_environment_names_the_candidates():
     with pytest.raises(RunError, match="at one of seed 0 step 2, seed 1 step 2"):
         run(range(2), num=2, target="vector", vectorised=True, fault="raise", bad_seed=1, bad_step=2)
@@ -176,6 +192,9 @@ def test_a_failing_reset_is_named():
 
         def reset(self, slots, seeds):
             raise loop.SlotError(0, "raised OSError: no display")
+
+        def prepare(self, seeds):
+            pass
 
     config = ImportEnvConfig(target="testbed:Toy")
     with pytest.raises(RunError, match=r"no display \(in reset at seed 3 step 0"):

@@ -23,23 +23,29 @@ def test_columns_are_what_was_written(lengths):
     """Slot i runs the episodes of lengths[i] one after another; every value names its slot and step."""
     num = len(lengths)
     recorder, queues = Recorder(SPEC, num), [list(some) for some in lengths]
-    left, began = [0] * num, [0] * num
+    left, began, found, expected = [0] * num, [0] * num, [], []
     for t in range(sum(map(sum, lengths)) + 1):
         for slot in range(num):
             if not left[slot] and queues[slot]:
                 left[slot], began[slot] = queues[slot].pop(0), t
-                recorder.start(slot)
+                recorder.start([slot])
         code = np.arange(num) + 10 * t
         obs = {"obs/a": np.stack([code, -code], axis=1).astype(np.float32), "obs/b": code}
         labelled = code % 3 == 0
         acted = Acted(actions=code + 1, expert_actions=code + 2, labelled=labelled, acted_by_expert=code % 2 == 0)
         recorder.add(obs, acted, code / 2)
-        for slot in range(num):
-            if left[slot]:
-                left[slot] -= 1
-                if not left[slot]:
-                    final = {"obs/a": -np.ones((num, 2), np.float32), "obs/b": -code}
-                    check(recorder.finish(slot, final), slot, began[slot], t)
+        ended = [slot for slot in range(num) if left[slot] == 1]
+        left = [max(0, steps - 1) for steps in left]
+        recorder.finish(ended, {"obs/a": -np.ones((num, 2), np.float32), "obs/b": -code})
+        expected += [(slot, began[slot], t) for slot in ended]
+        if recorder.is_full or t % 50 == 49:
+            found += recorder.take()
+            assert not recorder.is_full
+    found += recorder.take()
+    assert len(found) == len(expected) == sum(map(len, lengths))
+    for columns, which in zip(found, expected, strict=True):
+        check(columns, *which)
+    assert recorder.take() == []
 
 
 def check(columns, slot, began, ended):
@@ -62,11 +68,27 @@ def check(columns, slot, began, ended):
     }
 
 
+def test_episodes_that_end_together_are_copied_together():
+    """One copy a column, however many episodes there are: short ones would cost more than their steps."""
+    recorder = Recorder(SPEC, 4)
+    recorder.start(range(4))
+    obs = {"obs/a": np.zeros((4, 2), np.float32), "obs/b": np.arange(4)}
+    recorder.add(obs, Acted(actions=np.arange(4), acted_by_expert=np.zeros(4, np.bool_)), np.zeros(4))
+    recorder.finish([0, 2, 3], obs)
+    episodes = recorder.take()
+    for name, values in episodes[0].items():
+        assert all(other[name].base is values.base for other in episodes)
+    recorder.add(obs, Acted(actions=np.arange(4) + 7, acted_by_expert=np.zeros(4, np.bool_)), np.zeros(4))
+    recorder.finish([1], obs)
+    assert [episode["action"].tolist() for episode in [*episodes, *recorder.take()]] == [[0], [2], [3], [1, 8]]
+
+
 def test_without_an_expert_nothing_is_labelled():
     recorder = Recorder(SPEC, 1)
-    recorder.start(0)
+    recorder.start([0])
     obs = {"obs/a": np.zeros((1, 2), np.float32), "obs/b": np.zeros(1, np.int64)}
     recorder.add(obs, Acted(actions=np.array([7]), acted_by_expert=np.array([False])), np.zeros(1))
-    columns = recorder.finish(0, obs)
+    recorder.finish([0], obs)
+    (columns,) = recorder.take()
     assert columns["labelled"].tolist() == columns["expert_action"].tolist() == [0]
     assert columns["action"].tolist() == [7]

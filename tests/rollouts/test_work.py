@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 
 from distil.errors import InputError, RunError
@@ -52,3 +54,8 @@ def test_each_assignment_is_another_one():
     """A worker starts anew for each, even where all else is equal."""
     agent = AgentSpec(who="random")
     assert Assignment(agent=agent).key != Assignment(agent=agent).key
+
+
+def test_a_report_travels_whole():
+    report = WorkReport(stats=(stats(0), stats(2)), sealed=(sealed("a", 0, 1),), error="e", is_input_error=True)
+    assert pickle.loads(pickle.dumps(report)) == report

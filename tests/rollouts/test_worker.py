@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from testbed import CountingExpert, PeekingExpert, team_of
@@ -101,16 +103,37 @@ def test_an_interrupt_while_adding_keeps_what_is_complete(tmp_path, monkeypatch)
     store = store_for(ready, tmp_path)
     worker, add = Worker(ready), ShardWriter.add
 
-    def interrupted(self, episode):
-        if episode.uid == "u002":
+    def interrupted(self, *episodes):
+        if episodes[0].uid != "u000":
             raise KeyboardInterrupt
-        add(self, episode)
+        add(self, *episodes)
+        kept.extend(episode.uid for episode in episodes)
 
+    kept = []
     monkeypatch.setattr(ShardWriter, "add", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        worker.run(assignment(store), items(0, 3), None)
+        worker.run(assignment(store), items(0, 90), None)
     (sealed,) = worker.seal().sealed
-    assert store.commit([sealed.entry]).episodes.uid.tolist() == ["u000", "u001"]
+    assert len(kept) > 10
+    assert store.commit([sealed.entry]).episodes.uid.tolist() == sorted(kept)
+
+
+def test_an_interrupt_in_a_step_keeps_what_is_complete(tmp_path):
+    calls = itertools.count()
+
+    class Impatient(CountingExpert):
+        def act(self, observations, *, envs=None):
+            if next(calls) == 7:
+                raise KeyboardInterrupt
+            return super().act(observations, envs=envs)
+
+    ready = setup(Impatient())
+    store = store_for(ready, tmp_path)
+    worker = Worker(ready)
+    with pytest.raises(KeyboardInterrupt):
+        worker.run(assignment(store), items(0, 9), None)
+    (sealed,) = worker.seal().sealed
+    assert store.commit([sealed.entry]).num_episodes == len(sealed.stats) > 0
 
 
 def test_a_disk_that_cannot_be_written_is_reported(tmp_path):

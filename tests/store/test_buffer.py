@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from distil.errors import RunError
 from distil.store import Store, StoreSpec
+from distil.store import buffer as module
 from distil.store.buffer import EpisodeBuffer
 
 
@@ -53,6 +55,46 @@ def test_an_episodes_digest_is_that_of_its_steps_alone(tmp_path: Path, every_typ
         digests.append(dict(zip(index["uid"], index["digest"], strict=True)))
     assert digests[0] == digests[1]
     assert len(set(digests[0].values())) == 3
+
+
+def test_many_at_once_are_the_same(every_type: Any) -> None:
+    """Also of columns with a codec; a bad one among them leaves nothing behind."""
+    spec, episodes = every_type({"obs/image": "lz4"})
+    one, other = EpisodeBuffer(spec, 1 << 20), EpisodeBuffer(spec, 1)
+    for episode in episodes:
+        one.add(episode)
+    for bad in ([*episodes, episodes[0]], [*episodes, replace(episodes[0], uid="new", observations={})]):
+        with pytest.raises(RunError, match=r"added twice|the store"):
+            other.add(*bad)
+        assert (len(other), other.num_rows, other.num_bytes) == (0, 0, 0)
+    other.add()
+    other.add(*episodes[:1])
+    other.add(*episodes[1:])
+    assert one.index().drop_columns(["total_reward"]).equals(other.index().drop_columns(["total_reward"]))  # some are NaN
+    assert (one.num_rows, one.num_bytes) == (other.num_rows, other.num_bytes)
+    pairs = zip(one.columns().items(), other.columns().items(), strict=True)
+    for (name, values), (same, found) in pairs:
+        assert name == same
+        np.testing.assert_array_equal(values, found)
+
+
+def test_an_interrupted_addition_leaves_no_trace(every_type: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec, episodes = every_type({"obs/image": "lz4"})
+    buffer, want = EpisodeBuffer(spec, 1 << 20), EpisodeBuffer(spec, 1 << 20)
+    want.add(episodes[0], episodes[2])
+    buffer.add(episodes[0])
+
+    def interrupted(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_fact", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            buffer.add(episodes[1])
+    assert (len(buffer), len(buffer.columns()["reward"])) == (1, episodes[0].length + 1)
+    buffer.add(episodes[2])
+    for name, values in want.columns().items():
+        np.testing.assert_array_equal(values, buffer.columns()[name])
 
 
 def test_success_is_kept(spec: StoreSpec, make_episode: Any, tmp_path: Path) -> None:
