@@ -23,7 +23,7 @@ def test_recipes_are_listed_shown_and_described() -> None:
 def test_a_shown_recipe_marks_missing_required_keys(tmp_path: Path) -> None:
     shown = CliRunner().invoke(cli, ["recipes", "show", "halfcheetah-bc"], catch_exceptions=False).output
     assert "  path: null  # required: set expert.path=...\n" in shown
-    assert yaml.safe_load(shown)["learner"]["num_steps"] == 20000
+    assert yaml.safe_load(shown)["learner"]["num_steps"] == 8000
     given = CliRunner().invoke(cli, ["recipes", "show", "halfcheetah-bc", "expert.path=x.zip"], catch_exceptions=False).output
     assert "path: x.zip" in given
     assert "required" not in given
