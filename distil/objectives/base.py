@@ -62,8 +62,8 @@ class Objective(Protocol):
     def fit_statistics(self, sources: Mapping[str, SampleSource]) -> Sequence[str]:
         """Fit statistics that need a pass over all training samples; return notes for the user.
 
-        Called before the first step of each update on new data: networks that have learned with statistics already must keep
-        them, or become another function.
+        Called before the first step of each update on new data. Networks that have learned with other statistics become another
+        function when these change, so that they should only change where it pays.
         """
 
     def prepare(self, sources: Mapping[str, SampleSource]) -> Mapping[str, SampleSource]:

@@ -31,6 +31,8 @@ _PARALLEL = inspect.signature(nn.parallel.DistributedDataParallel).parameters
 # Statistics are frozen and equal on all ranks: nothing to send each step. Newer versions of torch renamed the argument.
 _OPTIONS: dict[str, Any] = {"forward_sync_buffers" if "forward_sync_buffers" in _PARALLEL else "broadcast_buffers": False}
 
+_NEVER_AGAIN = 2**62  # samples: more than there are
+
 LossFunction = Callable[[Policy, Mapping[str, Batch], torch.Generator], PolicyLoss]
 
 
@@ -68,7 +70,7 @@ class GradientObjective(ABC):
         self._average = Average(self._weights, optimiser.ema_decay) if optimiser.ema_decay else None
         self._generator = torch.Generator(self._device)
         self._step = self._num_steps = 0
-        self._fitted = False
+        self._num_fitted = 0  # samples that the statistics were fitted on
         self.learning_rate = 0.0  # of the last step
         self._loss = self._loss_module()
 
@@ -103,21 +105,25 @@ class GradientObjective(ABC):
         return torch.autocast(self._device.type, dtype=torch.bfloat16)(module)  # type: ignore[no-any-return]
 
     def fit_statistics(self, sources: Mapping[str, SampleSource]) -> Sequence[str]:
-        """Fit the policy's statistics on the main stream, once; later updates only widen the range of actions.
+        """Fit the policy's statistics on the main stream; later updates fit them again once its samples have doubled.
 
-        Observation statistics stay: weights that were learned with them would be of another function otherwise.
+        A first, narrow round would otherwise scale all later ones: where one demonstration hardly varies, most of what the
+        learner visits is clipped to `policy.obs_clip`, and DAgger does not recover. Data that grow by less change them
+        little, and learned weights would be of another function for nothing. The range of actions is only widened.
         """
         source = sources[next(iter(self.needs))]
-        if not self._fitted:
-            self._fitted = True
-            return fit_policy(self.policy, source)
-        if self.policy.actions.is_open and self._widen_actions(source.statistics(["action"])["action"]):
+        is_first = not self._num_fitted
+        notes = []
+        if source.num_samples >= 2 * self._num_fitted:
+            self._num_fitted = source.num_samples
+            notes = fit_policy(self.policy, source, actions=is_first)
+        if not is_first and self.policy.actions.is_open and self._widen_actions(source.statistics(["action"])["action"]):
             half = float(self.policy.actions.half_width.max())
-            return [
+            notes.append(
                 "labels lie outside of the range of actions that the policy could reach: it was widened to hold them, to "
                 f"{half:.4g} on each side of its centre at most"
-            ]
-        return []
+            )
+        return notes
 
     def _widen_actions(self, labels: Moments) -> bool:
         """Widen the policy's action scaling if labels lie outside of it; return whether.
@@ -190,7 +196,7 @@ class GradientObjective(ABC):
         """Return weights, statistics, moments, averages and counters; the tensors share memory with the objective's."""
         tensors = {f"policy.{name}": value for name, value in self.policy.state_dict().items()}
         tensors |= {f"adamw.{name}": value for name, value in self._adamw.tensors().items()}
-        counters = {"step": self._step, "num_steps": self._num_steps}
+        counters = {"step": self._step, "num_steps": self._num_steps, "num_fitted": self._num_fitted}
         if self._average is not None:
             tensors |= {f"ema.{name}": value for name, value in self._average.tensors.items()}
             counters["ema_updates"] = self._average.num_updates
@@ -212,7 +218,7 @@ class GradientObjective(ABC):
             averages = {name: tensors[f"ema.{name}"] for name in self._weights}
             self._average.load(averages, int(state.counters["ema_updates"]))
         self._step, self._num_steps = int(state.counters["step"]), int(state.counters["num_steps"])
-        self._fitted = True
+        self._num_fitted = int(state.counters.get("num_fitted", _NEVER_AGAIN))  # earlier versions fitted once
 
 
 def _shape(shape: tuple[int, ...] | None) -> str:

@@ -10,14 +10,20 @@ from distil.store.order import SampleSource
 _MOST_NAMES = 8  # of dimensions, in a line
 
 
-def fit_policy(policy: Policy, source: SampleSource) -> list[str]:
+def fit_policy(policy: Policy, source: SampleSource, *, actions: bool = True) -> list[str]:
     """Set the policy's statistics to those of all samples of `source`; return notes for the user.
+
+    Args:
+        policy: what to fit.
+        source: the training data.
+        actions: also set the range of actions without bounds; otherwise it stays.
 
     Raises:
         InputError: a value isn't finite.
         RunError: a shard is damaged.
     """
-    constant = policy.fit(source.statistics(policy.needs))
+    names = [name for name in policy.needs if actions or name != "action"]
+    constant = policy.fit(source.statistics(names), actions=actions)
     notes = []
     if floats := [leaf.name for leaf in policy.observation.leaves if leaf.looks_like_float_image]:
         notes.append(

@@ -113,22 +113,24 @@ class Policy(nn.Module):
         """
         self.fit(moments_of({name: columns[name] for name in self.needs if name in columns}))
 
-    def fit(self, statistics: Mapping[str, Moments]) -> list[str]:
+    def fit(self, statistics: Mapping[str, Moments], *, actions: bool = True) -> list[str]:
         """Set the statistics from those of the training data; return the names of constant dimensions, such as `obs[3]`.
 
         Args:
             statistics: of what `needs` names.
+            actions: also set the range of actions without bounds; otherwise it stays, and needs no statistics.
 
         Raises:
             InputError: one is missing.
         """
-        missing = [name for name in self.needs if name not in statistics]
+        missing = [name for name in self.needs if name not in statistics and (actions or name != "action")]
         if missing:
             raise InputError(f"the statistics of {missing[0]} need training data: give at least one episode with that column")
         constant = self.encoder.features.fit(statistics, self.config.std_floor)
         for encoder, _ in self._networks()[1:]:
             encoder.features.load_state_dict(self.encoder.features.state_dict())
-        self.actions.fit(statistics.get("action"))
+        if actions:
+            self.actions.fit(statistics.get("action"))
         self._check_fitted()
         return constant
 
