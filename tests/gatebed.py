@@ -168,6 +168,19 @@ def off_by(distance, data, ref):
     return (actions + towards * np.reshape(distance, (-1, 1)) * np.array([2, 5])).astype(np.float32)
 
 
+def partly_labelled(folder, ref):
+    """A store in which some steps have labels; the first feature of those that do, and how far their labels are from `ref`."""
+    distances, marks = np.arange(10) / 16, [1, 0, 1, 1, 0, 1]
+    labels = off_by(distances, snapshot(folder / "blank", episode(0, 6), episode(1, 4)), ref)
+    data = snapshot(
+        folder / "s",
+        episode(0, 6, labels=labels[:6] * np.array(marks)[:, None].astype(np.float32), labelled=marks, by_policy=False),
+        episode(1, 4, labels=labels[6:]),
+        episode(2, 3, labelled=[0, 0, 0]),
+    )
+    return data, [0, 2, 3, 5, 100, 101, 102, 103], distances[[0, 2, 3, 5, 6, 7, 8, 9]]
+
+
 def outcomes(folder, ends, lengths=None, successes=None, by_policy=True):
     """Episodes with these ends."""
     lengths, successes = lengths or [40] * len(ends), successes or [None] * len(ends)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from gatebed import BOX, CHOICE, VECTOR, episode, off_by, policy, snapshot, windows_of
+from gatebed import BOX, CHOICE, VECTOR, episode, partly_labelled, policy, snapshot, windows_of
 
 from distil.experts.gates import evidence
 from distil.experts.gates.evidence import Evidence, predicted
@@ -41,19 +41,10 @@ def test_replay_says_what_the_policy_would_do_at_each_visited_state(tmp_path, me
 def test_labelled_steps_and_the_policys_discrepancy_there(tmp_path):
     """All labelled steps, no matter who acted, and no other."""
     ref = policy()
-    blank = snapshot(tmp_path / "blank", episode(0, 6), episode(1, 4))
-    distances = np.arange(10) / 16
-    labels = off_by(distances, blank, ref)
-    marks = [1, 0, 1, 1, 0, 1]
-    data = snapshot(
-        tmp_path / "s",
-        episode(0, 6, labels=labels[:6] * np.array(marks)[:, None].astype(np.float32), labelled=marks, by_policy=False),
-        episode(1, 4, labels=labels[6:]),
-        episode(2, 3, labelled=[0, 0, 0]),
-    )
+    data, steps, distances = partly_labelled(tmp_path, ref)
     observations, apart = Evidence(policy=ref, data=data, seed=3).labelled()
-    assert observations["obs"][:, 0].tolist() == [0, 2, 3, 5, 100, 101, 102, 103]
-    np.testing.assert_allclose(apart, distances[[0, 2, 3, 5, 6, 7, 8, 9]], atol=1e-5)
+    assert observations["obs"][:, 0].tolist() == steps
+    np.testing.assert_allclose(apart, distances, atol=1e-5)
 
 
 def test_visited_are_the_states_of_policies_or_of_demonstrations_if_there_are_none(tmp_path):
