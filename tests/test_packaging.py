@@ -24,7 +24,7 @@ MODULES = sorted((ROOT / "distil").rglob("*.py"))
 SMALL_DEMO = """
 from pathlib import Path
 from distil.demo import run_demo
-small = {"learner.num_steps": 50, "evaluation.episodes": 4, "rollouts.num_envs": 4}
+small = {"learner.num_steps": 50, "evaluation.episodes": 4, "rollouts.num_envs": 4, "rollouts.num_workers": 1}
 print(run_demo(Path("demo"), episodes=(2, 4), overrides=small).text())
 """
 HEAVY = {"torch", "ray", "mlflow", "matplotlib", "pyarrow", "numpy", "gymnasium", "scipy", "rich", "PIL"}

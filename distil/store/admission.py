@@ -1,4 +1,4 @@
-"""Which episodes of sealed shards a version still lacks: a commit adds those, and refuses other content under a known uid."""
+"""Finds the episodes of sealed shards that a version does not have yet; another episode with a known uid is refused."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _LABELS = ("expert_action", "labelled")
 
 
 class Catalogue:
-    """The episodes of a version, by uid. It follows the newest version at the cost of what has changed since."""
+    """The episodes of a version, by uid. An update to the newest version reads only what has changed."""
 
     def __init__(self, shards: Shards) -> None:
-        """Begin with the empty store.
+        """Start with an empty store.
 
         Args:
-            shards: those that versions list.
+            shards: the shards that versions list.
         """
         self._index = shards.index
         self._manifest: Manifest | None = None
@@ -35,7 +35,7 @@ class Catalogue:
         self.shards: set[str] = set()  # digests of the files
 
     def follow(self, manifest: Manifest) -> None:
-        """Become the catalogue of `manifest`; RunError if a shard that is new in it can't be read."""
+        """Update to the version `manifest`; RunError if one of its new shards can't be read."""
         removed, added = difference(self._manifest, manifest)
         indices = [_digests(self._index(entry)) for entry in added]
         for entry in removed:  # read before, so this can't fail halfway
@@ -49,21 +49,21 @@ class Catalogue:
 
 
 class Sieve:
-    """Takes shards one after another, and says which of their episodes neither the version nor an earlier shard has."""
+    """Accepts shards one by one and finds the episodes that are in neither the version nor an earlier shard."""
 
     def __init__(self, shards: Shards, manifest: Manifest, catalogue: Catalogue) -> None:
-        """Begin with what `manifest` has, which `catalogue` is of."""
+        """Start with the episodes of `manifest`, which `catalogue` lists."""
         self._shards, self._manifest, self._catalogue = shards, manifest, catalogue
         self._new: dict[str, tuple[bytes, ShardEntry]] = {}  # uid -> digest, shard
         self._owners: Mapping[str, ShardEntry] | None = None
 
     def take(self, entry: ShardEntry) -> NDArray[np.bool_]:
-        """Return which episodes of a shard are missing, [num_episodes]; from now on, they are not.
+        """Return which episodes of a shard are new, [num_episodes]; afterwards they count as known.
 
-        An episode that the version has with the same steps isn't missing, even if it has got labels there since.
+        An episode whose steps are in the version is not new, even if it was labelled there later.
 
         Raises:
-            ClashError: the version, or an earlier shard, has other content under one of its uids. Nothing is taken then.
+            ClashError: the version or an earlier shard has a different episode with the same uid. The shard is not accepted.
             RunError: the shard can't be read.
         """
         if entry.digest in self._catalogue.shards:
@@ -96,7 +96,7 @@ class Sieve:
         return self._owners[uid]
 
     def _is_labelled_since(self, uid: str, entry: ShardEntry, owner: ShardEntry) -> bool:
-        """Return whether `owner` has an episode of `entry` as it was, but with labels that came later."""
+        """Return whether `owner` has the same episode as `entry`, labelled later."""
         (ours, ours_bare), (theirs, theirs_bare) = (self._facts(uid, shard) for shard in (entry, owner))
         is_later = theirs["num_labelled"] > ours["num_labelled"] or theirs["source"] != ours["source"]
         return is_later and ours_bare == theirs_bare

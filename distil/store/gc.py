@@ -1,4 +1,4 @@
-"""Garbage collection: what no version lists any more, and that hasn't changed for a while, is deleted."""
+"""Garbage collection: deletes old files that no version lists."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ _TEMPORARY = re.compile(r"(?:.*/)?\.[^/]+\.[0-9a-f]{16}\.tmp")
 
 @dataclass(frozen=True, kw_only=True)
 class GcReport:
-    """What a collection did."""
+    """The result of a garbage collection."""
 
     deleted: tuple[str, ...]  # keys of shards
-    num_bytes: int  # that they took
-    kept: tuple[str, ...]  # shards that no version lists, but too young
-    restored: tuple[str, ...]  # shards in use that an interrupted collection had put aside
+    num_bytes: int  # size of the deleted shards
+    kept: tuple[str, ...]  # shards that no version lists, kept because they are too new
+    restored: tuple[str, ...]  # shards in use that an interrupted collection had moved to the trash
 
 
 @dataclass(frozen=True, kw_only=True)
 class InUse:
-    """What the versions of a store list."""
+    """The files that the versions of a store list."""
 
     shards: set[str]  # keys
     segments: set[str]  # names
 
 
 def referenced(store: Store) -> InUse:
-    """Return what any version lists; RunError if one can't be read."""
+    """Return the files that any version lists; RunError if a version can't be read."""
     known, paths = dict[str, Segment](), set[str]()
     for version in store.versions():
         with suppress(FileNotFoundError):  # dropped meanwhile
@@ -89,13 +89,13 @@ def collect_garbage(store: Store, *, grace_s: float = GRACE_S, dry_run: bool = F
 
 
 def restore_trash(store: Store, items: list[StoredFile], wanted: set[str], before_s: float) -> tuple[str, ...]:
-    """Finish what an interrupted collection began: put back shards that are in use, delete the others.
+    """Finish an interrupted collection: restore the shards that are in use, delete the others.
 
     Args:
         store: the store.
-        items: what is in data/.
+        items: the files in data/.
         wanted: shards that are in use.
-        before_s: Unix time; what was touched later is in use too.
+        before_s: Unix time; files that were touched later count as in use.
     """
     files, restored = backend(store.path), []
     for item in items:
@@ -112,7 +112,7 @@ def restore_trash(store: Store, items: list[StoredFile], wanted: set[str], befor
 
 
 def _tidy(store: Store, before_s: float) -> None:
-    """Remove the temporary files of killed processes, and what a killed `drop` left of its manifests."""
+    """Remove the temporary files of killed processes and the manifests that a killed `drop` left behind."""
     files = backend(store.path)
     for folder in ("data", FOLDER, SEGMENTS, PINS, "tags", ".") if isinstance(store.path, Path) else ():
         for item in files.list(folder):

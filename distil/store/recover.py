@@ -1,4 +1,4 @@
-"""Recovery after a crash: what killed writers left is committed where it is whole, and cleared away where it isn't."""
+"""Recovery after a crash: intact files of killed writers are committed, damaged ones are removed."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ _OPEN, _SHARD = ".open", ".arrow"
 
 @dataclass(frozen=True, kw_only=True)
 class RecoverReport:
-    """What was found. With `dry_run`, what would be done."""
+    """The result of a recovery. With `dry_run`: what it would do."""
 
-    salvaged: tuple[str, ...]  # shards that were written to their end, and only lacked their name
-    discarded: tuple[str, ...]  # "file: why" of those that weren't
-    writing: tuple[str, ...]  # files that a live writer is writing just now: left alone
-    committed: tuple[str, ...]  # sealed shards, whole, that no version listed
-    refused: tuple[str, ...]  # "shard: why" of sealed shards that can't be committed: left alone
-    restored: tuple[str, ...]  # shards in use that an interrupted `gc` had put aside
-    num_episodes: int  # in what was committed
+    salvaged: tuple[str, ...]  # complete shards that were not renamed yet
+    discarded: tuple[str, ...]  # "file: why" of incomplete shards
+    writing: tuple[str, ...]  # files that a live writer is writing: left as they are
+    committed: tuple[str, ...]  # intact sealed shards that no version listed
+    refused: tuple[str, ...]  # "shard: why" of sealed shards that can't be committed: left as they are
+    restored: tuple[str, ...]  # shards in use that an interrupted `gc` had moved to the trash
+    num_episodes: int  # in the committed shards
     version: int  # of the store afterwards
 
 
 def recover(store: Store, *, discard: bool = False, dry_run: bool = False) -> RecoverReport:
-    """Salvage what writers left that were killed before their commit.
+    """Commit the intact shards of writers that were killed before their commit.
 
-    Safe while writers are active: a file that is being written is left alone, and a writer whose sealed shards this commits
-    finds them committed.
+    Safe while writers are active: files that are being written are left as they are, and a writer whose sealed shards were
+    committed here continues normally.
 
     Args:
         store: the store.
@@ -61,7 +61,7 @@ def recover(store: Store, *, discard: bool = False, dry_run: bool = False) -> Re
             if sound and not dry_run:
                 store.commit(sound, "recovered")
         except ClashError:
-            continue  # a live writer committed other content just now; it isn't sound any more
+            continue  # a live writer has just committed a conflicting episode
         break
     return RecoverReport(
         salvaged=tuple(salvaged),
@@ -101,7 +101,7 @@ def _unsealed(store: Store, *, discard: bool, dry_run: bool) -> tuple[list[str],
 
 @contextmanager
 def _lock(path: Path) -> Iterator[bool]:
-    """Lock an `.open` file; yields whether that worked: while a process writes it, it doesn't (see `write_shard`)."""
+    """Lock an `.open` file; yield False while a process writes it (see `write_shard`)."""
     try:
         file = open(path, "r+b")  # noqa: SIM115 - closed below
     except FileNotFoundError:  # sealed a moment ago
@@ -119,7 +119,7 @@ def _lock(path: Path) -> Iterator[bool]:
 
 
 def _fault(store: Store, path: Path) -> str | None:
-    """Return what is wrong with an unsealed file, after reading every byte of it; None if it is whole."""
+    """Return what is wrong with an unsealed file, after reading all of it; None if it is intact."""
     if is_being_rewritten(path.name):
         return "labels for episodes of the store, not finished; run `distil store label` again"
     try:
@@ -130,7 +130,7 @@ def _fault(store: Store, path: Path) -> str | None:
 
 
 def _examine(store: Store, root: Location, key: str, num_bytes: int) -> ShardEntry:
-    """Return the entry of a file that no manifest lists, after reading every byte; RunError says what is wrong with it."""
+    """Return the entry of a file that no manifest lists, after reading all of it; RunError if it is damaged."""
     entry = describe(root, key, num_bytes)
     entry = replace(entry, digest=digest_of(root, entry))
     check_shard(root, store.spec, entry, {})
@@ -139,7 +139,7 @@ def _examine(store: Store, root: Location, key: str, num_bytes: int) -> ShardEnt
 
 
 def _examined(store: Store, orphans: Sequence[StoredFile]) -> tuple[list[ShardEntry], list[str]]:
-    """Return the entries of shards that are whole, and "shard: why" of the others."""
+    """Return the entries of intact shards, and "shard: why" of the others."""
     whole, refused = list[ShardEntry](), list[str]()
     for item in sorted(orphans, key=lambda item: item.key):
         if is_rewritten(item.key):
@@ -155,9 +155,9 @@ def _examined(store: Store, orphans: Sequence[StoredFile]) -> tuple[list[ShardEn
 
 
 def _sift(store: Store, entries: Sequence[ShardEntry]) -> tuple[list[ShardEntry], int, list[str]]:
-    """Return the entries that bring something, the number of their new episodes, and "shard: why" of those that clash.
+    """Return the entries with new episodes, the number of these, and "shard: why" of conflicting shards.
 
-    What the newest version has already (compacted, committed again or labelled) is in neither: it is for gc.
+    Shards whose episodes are all in the newest version (compacted, committed again or labelled) are left to `gc`.
     """
     sound, num_episodes, clashes, sieve = list[ShardEntry](), 0, list[str](), store.sieve(store.manifest())
     for entry in entries:

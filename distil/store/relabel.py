@@ -1,8 +1,8 @@
-"""Labels for episodes that are stored already: shards are written again with them, and a new version lists these instead.
+"""New labels for stored episodes: their shards are rewritten, and a new version lists the rewritten ones.
 
-A rewritten shard has the same episodes in the same order; all columns but `expert_action` and `labelled` are the same bytes.
-Its name tells which shard it was made of and what was asked (so that the work of a killed process is found again), and the
-digest of its own content (so that it is never trusted unless it is whole).
+A rewritten shard has the same episodes in the same order; only the columns `expert_action` and `labelled` differ. Its name
+holds the original shard and the key of what was asked, so that a killed process's work is found again, and the digest of its
+own content, so that a damaged one is never used.
 
 Legend: T steps of an episode.
 """
@@ -36,40 +36,40 @@ _SAME = ["uid", "first_row", "length"]
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeLabels:
-    """The labels of one episode, instead of those that it had."""
+    """New labels of one episode."""
 
     actions: Array  # [T, ...] in the action space's dtype; zeros where `labelled` is 0
     labelled: Array  # [T] uint8
-    source: str  # of the episode, now; see `labelled_source`
+    source: str  # the new source of the episode; see `labelled_source`
 
 
 def labelled_source(source: str, expert: str) -> str:
-    """Return the source of an episode that has got labels from `expert`: it ends with the expert's name."""
+    """Return the source of an episode after `expert` has labelled it: it ends with the expert's name."""
     printable = "".join(letter if letter.isprintable() else "?" for letter in expert)
     by = f"+expert:{printable}"[:MAX_UID_LENGTH]
     return source if f"+{source}".endswith(by) else source[: MAX_UID_LENGTH - len(by)] + by
 
 
 def is_rewritten(key: str) -> bool:
-    """Return whether a file of a store is a rewritten shard, in a version or not."""
+    """Return whether a file of a store is a rewritten shard, whether or not a version lists it."""
     return _FILE.fullmatch(key) is not None
 
 
 def is_being_rewritten(name: str) -> bool:
-    """Return whether a file in data/ is a rewritten shard that isn't finished, or that its writer didn't live to finish."""
+    """Return whether a file in data/ is an unfinished rewritten shard, whose writer may be dead."""
     return _OPEN.fullmatch(name) is not None
 
 
 def rewritten_from(entry: ShardEntry, key: str, items: Sequence[StoredFile]) -> tuple[StoredFile, ...]:
-    """Return those of a store's files that were made of the shard `entry` under `key`, whole or not."""
+    """Return the files that were made from the shard `entry` under `key`, including damaged ones."""
     stem = _stem(entry, key)
     return tuple(item for item in items if (match := _FILE.fullmatch(item.key)) and match[1] == stem)
 
 
 def find_rewritten(root: Location, entry: ShardEntry, items: Sequence[StoredFile]) -> ShardEntry | None:
-    """Return the first of `items` (see `rewritten_from`) that is whole, after reading every byte of it; None without one.
+    """Return the first intact one of `items` (see `rewritten_from`), after reading all of it; None if there is none.
 
-    `gc` leaves it alone from now on, for its grace period.
+    From now on `gc` keeps it for its grace period.
     """
     for item in sorted(items, key=lambda item: item.key):
         match = _FILE.fullmatch(item.key)
@@ -87,7 +87,7 @@ def find_rewritten(root: Location, entry: ShardEntry, items: Sequence[StoredFile
 
 
 def require_intact(root: Location, entry: ShardEntry) -> None:
-    """Raise RunError unless a shard's bytes are what was sealed: a copy's own digest would vouch for the damage."""
+    """Raise RunError if a shard has changed since it was sealed: a copy would get a valid digest of the damaged data."""
     if digest_of(root, entry) != entry.digest:
         raise RunError(f"{root / entry.path}: altered; restore it from a copy, then label again")
 
@@ -95,13 +95,13 @@ def require_intact(root: Location, entry: ShardEntry) -> None:
 def rewrite_shard(
     root: Location, spec: StoreSpec, entry: ShardEntry, key: str, labels: Mapping[str, EpisodeLabels]
 ) -> ShardEntry:
-    """Write a shard again with other labels, and return the new one's entry, which no version lists yet.
+    """Rewrite a shard with other labels and return the new entry, which no version lists yet.
 
     Args:
-        root: where the store lies.
+        root: the store's location.
         spec: the store's spec.
-        entry: the shard; the caller has seen to it that it is intact (`require_intact`).
-        key: who was asked for what; part of the file's name.
+        entry: the shard; the caller has checked that it is intact (`require_intact`).
+        key: identifies what was asked of whom; part of the file's name.
         labels: uid -> labels, of any of its episodes.
 
     Raises:
@@ -125,7 +125,7 @@ def rewrite_shard(
 
 
 def read_labels(root: Location, spec: StoreSpec, entry: ShardEntry, uids: set[str]) -> dict[str, EpisodeLabels]:
-    """Return the labels that a shard has of the episodes `uids`, by uid."""
+    """Return a shard's labels of the episodes `uids`, by uid."""
     out = {}
     with open_shard(root, entry, spec) as shard:
         for uid, first, length, source in _rows(read_index(root, entry), "uid", "first_row", "length", "source"):
@@ -136,13 +136,13 @@ def read_labels(root: Location, spec: StoreSpec, entry: ShardEntry, uids: set[st
 
 
 def publish_rewritten(store: Store, rewritten: Mapping[ShardEntry, ShardEntry], message: str) -> int:
-    """Make a version that lists rewritten shards in the place of those that they were made of; return the newest version.
+    """Publish a version in which rewritten shards replace their originals; return the newest version.
 
-    Others may commit meanwhile. Where they have merged a shard (`compact`), the merged one is rewritten with the labels.
+    Other processes may commit in the meantime. If one has merged a shard (`compact`), the merged shard is rewritten.
 
     Args:
         store: the store.
-        rewritten: shard as it was listed -> as it is now; if empty, nothing happens.
+        rewritten: original shard -> rewritten one; if empty, nothing happens.
         message: a note for readers of the history.
 
     Raises:
@@ -179,7 +179,7 @@ def _carry(
     """Give the shards of `head` the labels of episodes whose shards are no longer listed.
 
     Returns:
-        Shard of `head` -> rewritten, and the uids of episodes that have got other labels meanwhile.
+        Shard of `head` -> rewritten one, and the uids of episodes that got other labels in the meantime.
     """
     moved, overtaken, out = dict[str, tuple[Any, Any, ShardEntry]](), set[str](), {}
     for old, new in lost.items():
@@ -214,7 +214,7 @@ def _stem(entry: ShardEntry, key: str) -> str:
 
 
 def _identities(index: pa.RecordBatch) -> Iterator[tuple[str, tuple[bytes, str]]]:
-    """Yield (uid, what labels change) of each episode."""
+    """Yield (uid, the facts that labels change) of each episode."""
     for uid, digest, source in _rows(index, "uid", "digest", "source"):
         yield uid, (digest, source)
 
