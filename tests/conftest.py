@@ -19,14 +19,6 @@ settings.register_profile("no deadline", deadline=None)  # a busy machine fails 
 settings.load_profile("no deadline")
 
 
-def pytest_collection_modifyitems(config, items):
-    """With pytest-xdist, the tests that start Ray run one after another in one process: there is one Ray session at a time."""
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            if item.get_closest_marker("ray"):
-                item.add_marker(pytest.mark.xdist_group("ray"))
-
-
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path, monkeypatch):
     """Each test runs in its own folder: files that it writes under relative paths never reach the repository."""
