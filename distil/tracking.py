@@ -6,13 +6,8 @@ exists and several trackers can live in one process. One process should write a 
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
-import logging
 import os
-import re
-import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +18,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from distil.config import Config
 from distil.errors import InputError, RunError
+from distil.mlflowdb import alone, artifact_location, connect
 from distil.redaction import is_redacted, redact, redact_address, remember
 
 DEFAULT_URI = "sqlite:///mlflow.db"
@@ -235,14 +231,14 @@ class MLflowTracker:
 
     def _open(self) -> str:
         """Connect, one process at a time: the first one makes the database and the experiment. Return the experiment's id."""
-        from mlflow.exceptions import MlflowException
+        with alone(self._uri):
+            self._client = connect(self._uri)
+            from mlflow.exceptions import MlflowException  # `connect` imports MLflow, in its own way
 
-        with _alone(self._uri):
-            self._client = _connect(self._uri)
             experiment = self._client.get_experiment_by_name(self._experiment)
             if experiment is None:
                 try:
-                    return str(self._client.create_experiment(self._experiment, _artifact_location(self._uri)))
+                    return str(self._client.create_experiment(self._experiment, artifact_location(self._uri)))
                 except MlflowException as error:
                     if error.error_code != "RESOURCE_ALREADY_EXISTS":
                         raise
@@ -308,45 +304,6 @@ def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         else:
             out[name] = value if isinstance(value, str) else json.dumps(value, default=str)
     return out
-
-
-def _connect(uri: str) -> Any:
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # no data about the user's runs leave the machine
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for results
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # a server that isn't there is told in seconds, not minutes
-    from mlflow.tracking import MlflowClient
-
-    for name in ("alembic", "mlflow.store.db.utils"):  # they tell each of the 50 migrations of a new database
-        logging.getLogger(name).setLevel(logging.WARNING)
-    return MlflowClient(tracking_uri=uri)
-
-
-@contextmanager
-def _alone(uri: str) -> Iterator[None]:
-    """Hold a database against the other processes of this machine: MLflow's migrations fail when two make it at once."""
-    if uri.startswith(("http://", "https://")):  # a server has made its own
-        yield
-        return
-    database = _sqlite(uri)
-    if database is not None:
-        path = database.with_name(f".{database.name}.lock")
-    else:
-        path = Path(tempfile.gettempdir()) / f"distil-{os.getuid()}-{hashlib.sha256(uri.encode()).hexdigest()[:16]}.lock"
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _artifact_location(uri: str) -> str | None:
-    """Return where a new experiment's files go: next to a SQLite database; None: where the server puts them."""
-    database = _sqlite(uri)
-    return None if database is None else (database.absolute().parent / "mlartifacts").as_uri()
-
-
-def _sqlite(uri: str) -> Path | None:
-    """Return the file of a sqlite database; None: it is of another kind."""
-    match = re.fullmatch(r"sqlite(?:\+\w+)?:///([^?]+)(?:\?.*)?", uri)
-    return Path(match[1].removeprefix("file:")) if match and match[1] != ":memory:" else None
 
 
 def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -17,7 +17,7 @@ from mlflow.tracking import MlflowClient
 from distil.config import validate
 from distil.errors import InputError, RunError
 from distil.redaction import redact
-from distil.tracking import PARENT_TAG, DatasetInfo, MLflowTracker, NullTracker, Tracker, TrackingConfig, _sqlite, flatten
+from distil.tracking import PARENT_TAG, DatasetInfo, MLflowTracker, NullTracker, Tracker, TrackingConfig, flatten
 
 
 @pytest.fixture(scope="module")
@@ -218,21 +218,6 @@ def test_first_runs_at_once_share_a_new_database(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
         rows = database.execute("SELECT r.name, e.name FROM runs r JOIN experiments e USING (experiment_id) ORDER BY 1")
         assert rows.fetchall() == [("0", "x"), ("1", "x"), ("2", "x")]
-
-
-@pytest.mark.parametrize(
-    ("uri", "path"),
-    [
-        ("sqlite:///mlflow.db", "mlflow.db"),
-        ("sqlite:////data/x.db?timeout=5", "/data/x.db"),
-        ("sqlite+pysqlite:///a/b.db", "a/b.db"),
-        ("sqlite:///file:/data/x.db?uri=true", "/data/x.db"),
-        ("sqlite:///:memory:", None),
-        ("postgresql://host/db", None),
-    ],
-)
-def test_artifacts_go_beside_a_sqlite_database(uri: str, path: str | None) -> None:
-    assert _sqlite(uri) == (Path(path) if path else None)
 
 
 def test_disabled_tracking_records_nothing(tmp_path: Path) -> None:

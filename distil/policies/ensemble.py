@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
-from scipy.special import ndtr
 
 from distil.errors import InputError
 from distil.heads.combine import Combined
@@ -76,6 +75,8 @@ class EnsemblePlanner:
         actions, self.doubt = self._combine(points)
         if noise is None:
             return actions
+        from scipy.special import ndtr  # a single network needs no scipy, which takes a while to import
+
         chance = ndtr(noise[:, -1]) if self.noise_kind == "normal" else noise[:, -1]
         chosen = np.minimum((chance * len(points)).astype(np.int64), len(points) - 1)
         if self.noise_size > 1:

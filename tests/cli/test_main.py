@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from labelbed import raw_store
 
 from distil.cli.main import cli, main
 from distil.errors import InputError, RunError
@@ -22,13 +23,36 @@ def test_every_command_has_help(command: str) -> None:
     assert "Usage" in result.output
 
 
-def test_help_imports_nothing_heavy() -> None:
-    code = (
-        "import sys\nfrom click.testing import CliRunner as R\nfrom distil.cli.main import cli\nR().invoke(cli, ['--help'])\n"
-        "heavy = {'torch', 'ray', 'mlflow', 'numpy', 'gymnasium', 'pyarrow', 'pydantic', 'matplotlib', 'rich'}\n"
-        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
+HEAVY = {"torch", "ray", "mlflow", "scipy", "matplotlib", "rich", "sympy"}
+LIBRARIES = {"numpy", "gymnasium", "pyarrow", "pydantic"}
+
+
+@pytest.mark.parametrize(
+    ("command", "libraries"),
+    [
+        (["--help"], set()),
+        (["recipes", "list"], {"pydantic"}),
+        (["recipes", "show", "cartpole-bc"], LIBRARIES),
+        (["experts", "list"], LIBRARIES),
+        (["store", "info", "demos"], LIBRARIES),
+    ],
+)
+def test_short_commands_import_nothing_heavy(command: list[str], libraries: set[str], tmp_path: Path) -> None:
+    raw_store(tmp_path / "demos", [3])
+    code = f"import sys; sys.argv = ['distil', *{command}]\nfrom distil.cli.main import main; main()\n"
+    code += f"print(sorted({HEAVY | LIBRARIES - libraries} & set(sys.modules)), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stderr == "[]\n"
+
+
+def test_a_run_needs_no_ray_and_searches_for_no_garbage_at_its_end(tmp_path: Path) -> None:
+    """What `auto` saves: the imports and the processes of Ray; a single network needs no sympy either."""
+    settings = ["data.episodes=1", "learner.num_steps=5", "evaluation.episodes=2", "tracking.enabled=false"]
+    code = f"import sys; sys.argv = ['distil', 'train', 'cartpole-bc', *{settings}]\nfrom distil.cli.main import main; main()\n"
+    code += "import gc; print(sorted({'ray', 'mlflow', 'sympy'} & set(sys.modules)), gc.get_freeze_count() > 100_000)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[] True"
+    assert "rollouts: in this process, without Ray: " in done.stderr
 
 
 @pytest.fixture

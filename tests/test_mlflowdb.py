@@ -1,0 +1,84 @@
+"""With the real MLflow, in processes of their own: it is imported once."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from distil.mlflowdb import sqlite_file
+
+OPTIONAL = "{'matplotlib', 'pandas', 'polars', 'pyarrow', 'scipy', 'sklearn'}"
+RECORD = f"""
+import sys
+from distil.tracking import TrackingConfig
+tracker = TrackingConfig().build('x')
+tracker.check()
+print(sorted({OPTIONAL} & set(sys.modules)))
+run = tracker.start('a', {{'p': 1}}); tracker.log({{'loss': 1.0}}, 0); tracker.finish()
+"""
+PLAIN = "from mlflow.tracking import MlflowClient; MlflowClient('sqlite:///plain.db').search_experiments()"
+
+
+def python(code: str, folder: Path, cache: Path) -> str:
+    folder.mkdir(exist_ok=True)
+    env = os.environ | {"XDG_CACHE_HOME": str(cache)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def tables(path: Path) -> list[tuple[str, ...]]:
+    with closing(sqlite3.connect(path)) as database:
+        version = database.execute("SELECT 'version', version_num FROM alembic_version").fetchall()
+        return [*version, *database.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY 1, 2")]
+
+
+def experiments(path: Path) -> list[tuple[str, str]]:
+    with closing(sqlite3.connect(path)) as database:
+        return database.execute("SELECT name, artifact_location FROM experiments ORDER BY 1").fetchall()
+
+
+def test_a_copied_database_is_the_one_that_mlflow_makes(tmp_path: Path) -> None:
+    """The first folder makes the copy, the second one uses it, and nothing of the first folder is in it."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        assert python(RECORD, folder, tmp_path / "cache") == "[]\n"
+    (kept,) = (tmp_path / "cache" / "distil").iterdir()
+    python(PLAIN, tmp_path / "plain", tmp_path / "cache")
+    assert tables(kept) == tables(first / "mlflow.db") == tables(second / "mlflow.db") == tables(tmp_path / "plain/plain.db")
+    assert experiments(kept) == []
+    assert [name for name, _ in experiments(second / "mlflow.db")] == ["Default", "x"]
+    assert all(str(first) not in place for _, place in experiments(second / "mlflow.db"))
+    assert not [path for path in second.iterdir() if path.name not in ("mlflow.db", ".mlflow.db.lock")]
+
+
+def test_without_a_cache_mlflow_makes_the_database_itself(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert python(RECORD, tmp_path / "run", tmp_path / "file") == "[]\n"
+    assert [name for name, _ in experiments(tmp_path / "run/mlflow.db")] == ["Default", "x"]
+
+
+def test_the_users_own_packages_stay_in_sight(tmp_path: Path) -> None:
+    """MLflow that the user's code has imported is used as it is, and what it did not see can be imported afterwards."""
+    code = "import mlflow, sys; before = 'pandas' in sys.modules\n" + RECORD + "import pandas; print(before, pandas.__name__)"
+    assert python(code, tmp_path / "own", tmp_path / "cache").splitlines()[-1] == "True pandas"
+    assert python(RECORD + "import pandas; print(pandas.__name__)", tmp_path / "own", tmp_path / "cache") == "[]\npandas\n"
+
+
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [
+        ("sqlite:///mlflow.db", "mlflow.db"),
+        ("sqlite:////data/x.db?timeout=5", "/data/x.db"),
+        ("sqlite+pysqlite:///a/b.db", "a/b.db"),
+        ("sqlite:///file:/data/x.db?uri=true", "/data/x.db"),
+        ("sqlite:///:memory:", None),
+        ("postgresql://host/db", None),
+    ],
+)
+def test_the_file_of_a_database(uri: str, path: str | None) -> None:
+    assert sqlite_file(uri) == (Path(path) if path else None)
