@@ -1,36 +1,46 @@
-"""The main job, end to end, on LunarLander: how the score grows with the number of labels that the expert gives.
+"""The main job, end to end, on Pendulum: how the score grows with the number of labels that the expert gives.
 
-One scripted expert fills one store. Clones learn from nested subsets of its demonstrations. DAgger gets labels for the same
-number of episodes, but after the first round the learner acts and the expert only labels. Expert, random and learned policies
-are scored on the same held-out episodes. The results are a table, a plot and a video.
+One scripted expert fills one store. Clones learn from nested subsets of its demonstrations. DAgger gets exactly as many labels
+and takes as many gradient steps, but after the first round the learner acts and the expert only labels. Both are trained once
+per root seed, and all policies are scored on the same held-out episodes. The results are a table, a plot and a video.
 """
 
 from __future__ import annotations
 
-import shutil
+import json
+import re
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
 
 from distil import api
-from distil.plans import CollectPlan
 from distil.report import Score, plot_scores, score_table, text
+from distil.rollouts.video import check_video, record_video
 from distil.runconfig import RunConfig, load_config
+from distil.seeding import Purpose, episode_seeds
 from distil.session import Session
+from distil.stats import mean_interval
 from distil.types import Progress, silent
 
-RECIPE, DAGGER = "lunarlander-bc", "lunarlander-dagger"
-EPISODES = (2, 20, 200)
-ROUNDS = 5
+CLONE, DAGGER = "pendulum-scripted-bc", "pendulum-scripted-dagger"
+EPISODES = (5, 10, 200)
+NUM_SEEDS = 5
+ROUNDS = 4
+NOISE = {"data.noise.kind": "gaussian", "data.noise.level": 0.5}
 
 
 @dataclass(frozen=True, kw_only=True)
 class DemoResult:
     """What the demo measured and wrote."""
 
+    title: str
     scores: Sequence[Score]
+    commands: Sequence[str]  # each repeats one run
     plot: Path
     video: Path
     best: Path  # the run of the best policy
@@ -39,24 +49,40 @@ class DemoResult:
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON data."""
         files = {"plot": str(self.plot), "video": str(self.video), "best": str(self.best)}
-        return {"scores": [asdict(score) for score in self.scores], "wall_s": self.wall_s} | files
+        scores = [asdict(score) for score in self.scores]
+        return {"scores": scores, "commands": list(self.commands), "wall_s": self.wall_s} | files
 
     def text(self) -> str:
         """Return the table, the files, and what to do next."""
-        title = "LunarLander-v3: an expert and those who learned from it, on 50 held-out episodes"
         return (
-            f"{text(score_table(self.scores, title))}\nplot   {self.plot}\nvideo  {self.video}\n\n"
+            f"{text(score_table(self.scores, self.title))}\n"
+            f"plot   {self.plot}\nvideo  {self.video}\n\n"
             f"{self.wall_s:.0f} seconds. Next:\n"
-            f"  distil ui                                            compare the runs in MLflow\n"
-            f"  distil train {RECIPE} learner.num_steps=20000   train longer, or change any other key\n"
-            f"  distil train {DAGGER}                      DAgger with 30,000 labels\n"
+            + "".join(f"  {command}\n" for command in self.commands)
+            + "  distil ui    compare the runs in MLflow\n"
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """One row of the table: a recipe with its settings, trained once per root seed."""
+
+    name: str  # "BC, 20 episodes"
+    recipe: str
+    settings: Mapping[str, Any]
+
+    def command(self, others: Mapping[str, Any]) -> str:
+        """Return the command that repeats one of its runs, with a store of its own."""
+        settings = {**others, **self.settings}
+        texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in settings.items()}
+        return shlex.join(["distil", "train", self.recipe, *(f"{key}={value}" for key, value in texts.items())])
 
 
 def run_demo(
     out: Path,
     *,
     seed: int = 0,
+    num_seeds: int = NUM_SEEDS,
     episodes: Sequence[int] = EPISODES,
     overrides: api.Overrides | None = None,
     progress: Progress = silent,
@@ -65,9 +91,10 @@ def run_demo(
 
     Args:
         out: the folder for the store, the runs, the plot and the video.
-        seed: root seed of episodes and learning.
-        episodes: numbers of labelled episodes; each gives one clone and one run of DAgger.
-        overrides: dotted key of the recipe -> value.
+        seed: the first root seed of episodes and learning; the others follow it.
+        num_seeds: number of root seeds.
+        episodes: numbers of labelled episodes.
+        overrides: dotted key of the recipes -> value.
         progress: called as the work proceeds.
 
     Raises:
@@ -75,28 +102,30 @@ def run_demo(
         RunError: the environment, a worker or the disk failed.
     """
     started = time.perf_counter()
-    common = _common(out, seed, max(episodes)) | dict(overrides or {})
-    config = load_config(RECIPE, common)
+    own, episodes = dict(overrides or {}), sorted(episodes)
+    common = _common(out) | own
+    config = load_config(CLONE, common | {"data.episodes": episodes[-1]})
+    assert config.env is not None
+    check_video(config.env)
+    cases, seeds = _cases(episodes, config.learner.num_steps), range(seed, seed + num_seeds)
     with Session(config, progress) as session:
-        store = session.store(config)
-        session.collector(config, store).collect(CollectPlan(num_episodes=max(episodes)))
+        runs = {name: [[_train(case, one, common, session) for one in seeds] for case in row] for name, row in cases.items()}
         num = config.evaluation.episodes
-        baselines = session.baselines(num)
-        runs = _train(episodes, common, config.learner.num_steps, session)
-        levels = {who: api.score_of(who, session.score(who, num), baselines) for who in ("random", "expert")}
+        levels = {who: _level(who, session, num) for who in ("random", "expert")}
     methods = {
-        method: [_score(f"{short}, {number} episodes", run) for number, run in zip(episodes, runs[short], strict=True)]
-        for method, short in (("behavioural cloning", "BC"), ("DAgger", "DAgger"))
+        name: [_score(case.name, found) for case, found in zip(row, runs[name], strict=True)] for name, row in cases.items()
     }
-    best = max([*runs["BC"], *runs["DAgger"]], key=lambda run: run.metrics["eval/return_mean"])
-    title = f"{session.spec.name}: score against expert labels"
-    subtitle = f"mean return over {num} held-out episodes with its 95 % interval, one training run each"
-    xlabel = "labels from the expert (steps)"
-    plot = plot_scores(methods, out / "score.png", **levels, title=title, subtitle=subtitle, xlabel=xlabel)
-    video = Path(shutil.copyfile(best.path / "video.mp4", out / "best.mp4"))
+    how = f"{num} held-out episodes, {num_seeds} training runs each"
+    plot = _plot(methods, levels, out / "score.png", session.spec.name, how)
+    best = max(
+        (run for row in runs.values() for found in row for run in found), key=lambda run: run.metrics["eval/return_mean"]
+    )
+    video = record_video(config.env, best.policy().ref, episode_seeds(Purpose.EVALUATE, 1)[0], out / "best.mp4")
     _track(config, plot, video, methods)
     return DemoResult(
-        scores=[levels["random"], levels["expert"], *(score for scores in methods.values() for score in scores)],
+        title=f"{session.spec.name}: an expert and those who learned from it; {how}",
+        scores=[*levels.values(), *(score for scores in methods.values() for score in scores)],
+        commands=[row[len(row) // 2].command({"seed": seed} | own) for row in cases.values()],
         plot=plot,
         video=video,
         best=best.path,
@@ -104,48 +133,92 @@ def run_demo(
     )
 
 
-def _common(out: Path, seed: int, num_episodes: int) -> dict[str, Any]:
+def _common(out: Path) -> dict[str, Any]:
     """Return the settings that all runs share."""
+    return {"data.path": str(out / "demos"), "runs": str(out / "runs"), "tracking.experiment": "distil-demo"}
+
+
+def _cases(episodes: Sequence[int], num_steps: int) -> dict[str, list[_Case]]:
+    """Return the rows of the table: method, as the plot calls it -> a case for each number of episodes.
+
+    All take `num_steps` gradient steps in total, and get the labels of as many episodes. Noise on the expert's actions, which
+    closes much of the gap for cloning too, is shown at the middle number alone.
+    """
+    clones = {number: {"data.episodes": number, "learner.num_steps": num_steps} for number in episodes}
+    middle = episodes[len(episodes) // 2]
+    rows: dict[str, tuple[str, str, Mapping[int, Mapping[str, Any]]]] = {
+        "behavioural cloning": ("BC", CLONE, clones),
+        "DAgger": ("DAgger", DAGGER, {number: _dagger(number, num_steps) for number in episodes}),
+        "cloning, expert disturbed by noise": ("BC with noise", CLONE, {middle: clones[middle] | NOISE}),
+    }
     return {
-        "seed": seed,
-        "data.path": str(out / "demos"),
-        "data.episodes": num_episodes,
-        "runs": str(out / "runs"),
-        "tracking.experiment": "distil-demo",
-        "evaluation.video": True,
+        method: [_Case(name=f"{short}, {number} episodes", recipe=recipe, settings=found) for number, found in settings.items()]
+        for method, (short, recipe, settings) in rows.items()
     }
 
 
-def _train(episodes: Sequence[int], common: Mapping[str, Any], num_steps: int, session: Session) -> dict[str, list[api.Run]]:
-    """Return the runs of both methods, one for each number of episodes."""
-    runs: dict[str, list[api.Run]] = {"BC": [], "DAgger": []}
-    for number in episodes:
-        clone = {**common, "name": f"lunarlander-bc-{number}", "data.episodes": number}
-        runs["BC"].append(api.train(RECIPE, clone, session=session))
-        mixed = {**common, "name": f"lunarlander-dagger-{number}"} | _dagger(number, num_steps)
-        runs["DAgger"].append(api.train(DAGGER, mixed, session=session))
-    return runs
-
-
 def _dagger(num_episodes: int, num_steps: int) -> dict[str, Any]:
-    """Return the settings of a DAgger run with the episodes and gradient steps of a clone, divided into equal rounds."""
+    """Return the settings of a DAgger run with the episodes and gradient steps of a clone.
+
+    The first round has two shares of the episodes, or more: a policy of too few demonstrations wastes the labels of the next
+    round. The gradient steps are divided evenly.
+    """
     rounds = min(ROUNDS, num_episodes)
-    each = num_episodes // rounds
+    each = max(1, num_episodes // (rounds + 1))
     return {
         "data.episodes": num_episodes - each * (rounds - 1),
         "algorithm.rounds": rounds,
         "algorithm.episodes_per_round": each,
-        "algorithm.stop.expert_labels": None,
-        "algorithm.tuning_episodes": 0,
         "learner.num_steps": max(1, num_steps // rounds),
     }
+
+
+def _train(case: _Case, seed: int, common: Mapping[str, Any], session: Session) -> api.Run:
+    name = re.sub("[^a-z0-9]+", "-", case.name.lower())
+    settings = {**common, **case.settings, "seed": seed, "name": f"{name}-seed-{seed}"}
+    return api.train(case.recipe, settings, session=session)
+
+
+def _level(who: Literal["random", "expert"], session: Session, num_episodes: int) -> Score:
+    """Return the mean of a policy that is not trained, so that it has no spread over training runs."""
+    return Score(name=who, mean=session.score(who, num_episodes).mean, low=None, high=None, normalised=float(who == "expert"))
+
+
+def _plot(methods: Mapping[str, Sequence[Score]], levels: Mapping[str, Score], path: Path, environment: str, how: str) -> Path:
+    return plot_scores(
+        methods,
+        path,
+        **levels,
+        title=f"{environment}: score against expert labels",
+        subtitle=f"mean return over {how} (dots); band: 95 % interval of their mean",
+        xlabel="labels from the expert (steps)",
+    )
+
+
+def _score(name: str, runs: Sequence[api.Run]) -> Score:
+    """Return the mean over the runs, with its interval."""
+    metrics = [run.metrics for run in runs]
+    means = [each["eval/return_mean"] for each in metrics]
+    low, high = mean_interval(means) or (None, None)
+    num_labels = int(metrics[0]["budget/expert_labels"])
+    return Score(
+        name=name,
+        mean=float(np.mean(means)),
+        low=low,
+        high=high,
+        normalised=float(np.mean([each["eval/normalised"] for each in metrics])),
+        num_demonstrations=num_labels,
+        num_transitions=num_labels,
+        wall_s=float(np.mean([each["budget/wall_s"] for each in metrics])),
+        runs=tuple(means),
+    )
 
 
 def _track(config: RunConfig, plot: Path, video: Path, methods: Mapping[str, Sequence[Score]]) -> None:
     """Put the comparison into the MLflow experiment of the compared runs."""
     for name, scores in methods.items():
         tracker = config.tracking.build(config.name)
-        tracker.start(f"comparison: {name}", {"recipe": RECIPE, "seed": config.seed})
+        tracker.start(f"comparison: {name}", {"recipe": CLONE, "seed": config.seed})
         for score in scores:
             metrics = {"eval/return_mean": score.mean, "eval/return_ci_low": score.low, "eval/return_ci_high": score.high}
             known = {name: value for name, value in metrics.items() if value is not None}
@@ -153,17 +226,3 @@ def _track(config: RunConfig, plot: Path, video: Path, methods: Mapping[str, Seq
         for path in (plot, video):
             tracker.artifact(path)
         tracker.finish()
-
-
-def _score(name: str, run: api.Run) -> Score:
-    metrics = run.metrics
-    return Score(
-        name=name,
-        mean=metrics["eval/return_mean"],
-        low=metrics.get("eval/return_ci_low"),
-        high=metrics.get("eval/return_ci_high"),
-        normalised=metrics.get("eval/normalised"),
-        num_demonstrations=int(metrics["budget/expert_labels"]),
-        num_transitions=int(metrics["budget/expert_labels"]),
-        wall_s=metrics["budget/wall_s"],
-    )

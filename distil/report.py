@@ -60,6 +60,7 @@ class Score:
     num_demonstrations: int | None = None
     num_transitions: int | None = None
     wall_s: float | None = None
+    runs: Sequence[float] = ()  # means of several training runs; `mean` and the interval are over these then
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +96,7 @@ def score_table(scores: Sequence[Score], title: str = "") -> Table:
             "policy": score.name,
             "return": f"{score.mean:.1f}",
             "95 % interval": None if score.low is None else f"{score.low:.1f} to {score.high:.1f}",
+            "runs": ", ".join(f"{value:.0f}" for value in score.runs) or None,
             "normalised": None if score.normalised is None else f"{score.normalised:.3f}",
             "transitions": score.num_transitions,
             "seconds": None if score.wall_s is None else f"{score.wall_s:.1f}",
@@ -130,6 +132,8 @@ def plot_scores(
 ) -> Path:
     """Draw score against demonstrations: log x axis, 95 % intervals as bands, expert and random as lines; return `path`.
 
+    Scores over several training runs have a dot for each of them.
+
     Args:
         methods: name -> scores; scores without `num_demonstrations` are left out.
         path: the PNG (or PDF, SVG) to write.
@@ -154,13 +158,8 @@ def plot_scores(
             axes.xaxis.set_minor_locator(NullLocator())
         for index, (name, scores) in enumerate(methods.items()):
             known = sorted((s for s in scores if s.num_demonstrations), key=lambda s: s.num_demonstrations or 0)
-            curve = Curve(
-                x=[s.num_demonstrations or 0 for s in known],
-                y=[s.mean for s in known],
-                low=[s.mean if s.low is None else s.low for s in known],
-                high=[s.mean if s.high is None else s.high for s in known],
-            )
-            _draw(axes, name, curve, index, marker=True)
+            _draw(axes, name, _curve(known), index, marker=True)
+            _dots(axes, known, index)
         for score, colour, dashes in ((expert, _EXPERT, (6, 3)), (random, _RANDOM, (2, 2))):
             if score is not None:
                 _level(axes, score, colour, dashes)
@@ -303,6 +302,22 @@ def _draw(axes: Axes, name: str, curve: Curve, index: int, *, marker: bool) -> N
         markeredgecolor="white",
         zorder=3,
     )
+
+
+def _curve(scores: Sequence[Score]) -> Curve:
+    return Curve(
+        x=[s.num_demonstrations or 0 for s in scores],
+        y=[s.mean for s in scores],
+        low=[s.mean if s.low is None else s.low for s in scores],
+        high=[s.mean if s.high is None else s.high for s in scores],
+    )
+
+
+def _dots(axes: Axes, scores: Sequence[Score], index: int) -> None:
+    """Draw a dot for each training run."""
+    x = [score.num_demonstrations or 0 for score in scores for _ in score.runs]
+    y = [value for score in scores for value in score.runs]
+    axes.plot(x, y, ".", color=_COLOURS[index % len(_COLOURS)], markersize=5, alpha=0.6, zorder=2.5)
 
 
 def _level(axes: Axes, score: Score, colour: str, dashes: tuple[int, int]) -> None:

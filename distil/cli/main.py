@@ -35,14 +35,20 @@ def cli() -> None:
 
 @cli.command()
 @click.option("--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Folder for the results.")
-@click.option("--seed", default=0, show_default=True, help="Root seed of demonstrations and learning.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="First root seed of episodes and learning.")
+@click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="Number of training runs for each row.")
+@click.option(
+    "--episodes", type=click.IntRange(1), multiple=True, help="Number of labelled episodes; repeatable.  [default: 5, 10, 200]"
+)
+@OVERRIDES
 @JSON
-def demo(out: Path, seed: int, as_json: bool) -> None:
-    """Run the whole pipeline in under five minutes: expert, rollouts, store, cloning, DAgger, evaluation."""
-    from distil.demo import run_demo
+def demo(out: Path, seed: int, seeds: int, episodes: tuple[int, ...], overrides: tuple[str, ...], as_json: bool) -> None:
+    """Run the whole pipeline in under three minutes: expert, rollouts, store, cloning, DAgger, evaluation."""
+    from distil.demo import EPISODES, run_demo
 
+    changes = read_overrides(overrides)
     with console(as_json) as progress:
-        result = run_demo(out, seed=seed, progress=progress)
+        result = run_demo(out, seed=seed, num_seeds=seeds, episodes=episodes or EPISODES, overrides=changes, progress=progress)
     show(as_json, result.to_json(), result.text)
 
 

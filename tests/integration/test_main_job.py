@@ -22,8 +22,8 @@ FAST = {"evaluation.episodes": 4, "tracking.enabled": False, "data.episodes": 3,
 @pytest.mark.ray
 def test_the_demo_on_ray_workers(tmp_path: Path, ray_session: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    overrides = {"learner.num_steps": 50, "evaluation.episodes": 4, "rollouts.num_envs": 4, "rollouts.num_workers": 2}
-    result = run_demo(Path("demo"), episodes=(2, 4), overrides=overrides)
+    overrides = {"learner.num_steps": 50, "evaluation.episodes": 4, "rollouts.num_workers": 2, "rollouts.num_envs": 4}
+    result = run_demo(Path("demo"), num_seeds=1, episodes=(2, 4), overrides=overrides)
     assert [score.name for score in result.scores] == [
         "random",
         "expert",
@@ -31,13 +31,14 @@ def test_the_demo_on_ray_workers(tmp_path: Path, ray_session: object, monkeypatc
         "BC, 4 episodes",
         "DAgger, 2 episodes",
         "DAgger, 4 episodes",
+        "BC with noise, 4 episodes",
     ]
     assert result.plot.stat().st_size > 10_000
     assert result.video.stat().st_size > 1_000
     assert Path("mlflow.db").exists()
     assert "BC, 4 episodes" in result.text()
     store = distil.Store.open("demo/demos")
-    assert np.bincount(store.snapshot().episodes.round).tolist() == [4, 2, 1, 1]  # one store, nested demonstrations
+    assert np.bincount(store.snapshot().episodes.round).tolist() == [8, 2, 1, 1]  # one store, nested demonstrations
     assert store.verify() == []
 
 
