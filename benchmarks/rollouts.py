@@ -7,6 +7,7 @@ times; a ratio is the median of the ratios to the bare loop, turn by turn.
 
     python benchmarks/rollouts.py            about four minutes on two cores
     python benchmarks/rollouts.py --quick    one short turn
+    python benchmarks/rollouts.py --env CartPole-v1 --repeats 3    with the 10-step episodes of an untrained policy
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from distil.store.store import Store
 
 EPISODES = {"HalfCheetah-v5": 128, "CartPole-v1": 5120}  # a turn of distil; each is about a thousand or five hundred steps
 BARE_STEPS = {"HalfCheetah-v5": 60_000, "CartPole-v1": 300_000}
+UNTRAINED_TARGET = 1.0  # of the bare loop
 TARGETS = {"HalfCheetah-v5": 0.7, "CartPole-v1": 1.0}
 WALL_TARGET = 1.6
 
@@ -257,6 +259,9 @@ def main() -> None:
         console.print(
             f"worst ratio with 1 worker {worst:.2f} (target {TARGETS[name]}); 2 workers {gain:.2f}x (target {WALL_TARGET}x)"
         )
+        for row in summary:
+            if "distil, 1" in row["row"] and "untrained" in row["row"]:
+                console.print(f"10-step episodes with 1 worker {row['ratio_to_bare']:.2f} (target {UNTRAINED_TARGET})")
         console.print(f"two bare loops gain {possible:.2f}x over one: what the machine had to give in this run\n")
         results[name] = {
             "rows": summary,

@@ -132,6 +132,16 @@ def pieces_of(
     return pieces, owner, episode
 
 
+def piece(begin: int, end: int, episodes: Pieces, ends: NDArray[np.int64]) -> tuple[Pieces, NDArray[np.int64]]:
+    """Return the pieces of transitions [begin, end), and the episode of each: `pieces_of` for one block."""
+    first, last = np.searchsorted(ends, [begin, end - 1], side="right")
+    chosen = slice(int(first), int(last) + 1)
+    pieces = Pieces(**{name: values[chosen].copy() for name, values in vars(episodes).items()})
+    pieces.begin[0] += begin - (ends[first] - episodes.length[first])
+    pieces.end[-1] -= ends[last] - end
+    return pieces, np.arange(chosen.start, chosen.stop)
+
+
 def _compressed_bytes(snapshot: Snapshot, layout: Layout, reader: RowReader) -> int:
     """Return the mean bytes of a row's compressed columns, rounded up."""
     rows = sum(entry.num_rows for entry in snapshot.entries)

@@ -172,7 +172,7 @@ class SharedFolder:
 
 def shared_name(snapshot: Snapshot, layout: Layout) -> str:
     """Return the name of the folder that samples of this layout from this store share."""
-    facts = [str(snapshot.path.resolve()), snapshot.spec.to_json() | {"env": {}}, layout.windows.__dict__]
+    facts = [str(snapshot.path.resolve()), snapshot.spec.to_json() | {"env": {}}, layout.windows.__dict__, layout.is_packed]
     return xxhash.xxh3_128_hexdigest(json.dumps(facts, sort_keys=True).encode())
 
 

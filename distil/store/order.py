@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain, repeat
 from typing import Any, Protocol
 
 from distil.errors import InputError
@@ -109,8 +111,7 @@ class SampleSource(ABC):
             while left is None or left > 0:
                 count = ahead if left is None else min(ahead, left)
                 block = stream.take(position, part * count)
-                for i in range(count):
-                    yield block if count == 1 else _rows(block, i * part, (i + 1) * part)
+                yield from parts(block, part)
                 position += size * count
                 left = None if left is None else left - count
                 if (
@@ -139,12 +140,24 @@ def _num_bytes(batch: Batch) -> int:
     return int(sum(value.nbytes for value in batch.observations.values()) + batch.actions.nbytes)
 
 
-def _rows(batch: Batch, start: int, end: int) -> Batch:
-    """Return a view of some rows of a batch, or of a kind of batch with more fields."""
-    fields: dict[str, Any] = {}
-    for name, value in batch.__dict__.items():
-        if isinstance(value, Mapping):
-            fields[name] = {key: item[start:end] for key, item in value.items()}
-        else:
-            fields[name] = None if value is None else value[start:end]
-    return type(batch)(**fields)
+def parts(batch: Batch, size: int) -> Iterator[Batch]:
+    """Yield views of a batch (or of a kind with more fields), `size` rows each; the last one may be smaller.
+
+    They are made as unpickling makes them, without `__init__`: that would cost more than the views.
+    """
+    kind, fields = type(batch), vars(batch)
+    for values in zip(*(_parts(value, len(batch), size) for value in fields.values()), strict=False):
+        part = kind.__new__(kind)
+        vars(part).update(zip(fields, values, strict=True))
+        yield part
+
+
+def _parts(value: Any, num: int, size: int) -> Iterator[Any]:
+    if value is None:
+        return repeat(None)
+    if isinstance(value, Mapping):
+        rows = zip(*(_parts(item, num, size) for item in value.values()), strict=True)
+        return map(dict, map(partial(zip, value), rows))
+    whole = num // size * size
+    full = value[:whole].reshape(num // size, size, *value.shape[1:])  # its rows are views that cost little
+    return chain(full, [value[whole:]] if whole < num else [])

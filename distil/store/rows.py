@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +34,8 @@ from distil.types import Array
 
 _SCRATCH_BYTES = 1 << 18
 _HOLE_BYTES = 1 << 15  # reading over a hole of this size is cheaper than a second call
+_WIDE_BYTES = 1 << 11  # rows, such as images, that are read to where they stay, without those between
+_STRAIGHT_BYTES = 1 << 22  # at once then
 _MAX_OPEN = 256  # files of all readers of this process, or a quarter of what the system allows
 
 
@@ -102,7 +104,6 @@ class RowReader:
         """Prepare to read `entries` below the store's folder `root`; nothing is opened yet."""
         self._root, self._entries, self._spec = root, entries, spec
         self._columns = {column.name: column for column in spec.columns()}
-        self._row_bytes = {name: column.row_bytes for name, column in self._columns.items()}
         self._scratch = np.empty(_SCRATCH_BYTES, np.uint8)
         self._schema = _Schema(spec)
         self._open: OrderedDict[int, _Opened] = OrderedDict()
@@ -133,25 +134,32 @@ class RowReader:
         Raises:
             RunError: a shard is missing or damaged.
         """
-        columns = [(self._columns[name], values, (heaps or {}).get(name)) for name, values in out.items()]
-        sizes = [self._row_bytes[name] for name in out]
-        for span in _spans(runs, most=max(1, _SCRATCH_BYTES // max(sizes)), hole=_HOLE_BYTES // sum(sizes)):
+        jobs = [_Job.of(self._columns[name], values, self._scratch, (heaps or {}).get(name)) for name, values in out.items()]
+        row_bytes = sum(job.size for job in jobs)
+        is_wide = row_bytes > _WIDE_BYTES
+        hole = -1 if is_wide else _HOLE_BYTES // row_bytes
+        at_once = _STRAIGHT_BYTES if is_wide and all(job.straight is not None for job in jobs) else _SCRATCH_BYTES
+        for span in _spans(runs, most=max(1, at_once // max(job.size for job in jobs)), hole=hole):
             opened = self._file(span.shard)
-            for column, values, heap in columns:
-                if column.codec == RAW:
-                    self._copy_raw(opened, column, span, values)
+            for job in jobs:
+                if job.column.codec == RAW:
+                    self._copy_raw(opened, job, span)
                 else:
-                    self._copy_compressed(opened, column, span, values, heap)
+                    self._copy_compressed(opened, job.column, span, job.out, job.heap)
 
     def blocks_bytes(self, name: str) -> int:
         """Return the bytes of a compressed column in all shards."""
         return sum(self._file(number).places[f"{name}:bytes"][0] for number in range(len(self._entries)))
 
-    def _copy_raw(self, opened: _Opened, column: Column, span: _Span, out: Array) -> None:
-        size = self._row_bytes[column.name]
-        raw = self._read(opened, opened.places[column.name][0] + span.first * size, span.num * size)
-        rows = raw.view(column.dtype)
-        _place(rows.reshape(span.num, *column.shape) if column.shape else rows, span, out)
+    def _copy_raw(self, opened: _Opened, job: _Job, span: _Span) -> None:
+        column, size = job.column, job.size
+        where = opened.places[column.name][0] + span.first * size
+        if job.straight is not None and span.runs is None:
+            self._fill(opened, where, job.straight[span.target * size : (span.target + span.num) * size])
+            return
+        rows = job.rows[: span.num] if span.num <= len(job.rows) else np.empty((span.num, *column.shape), column.dtype)
+        self._fill(opened, where, rows.data.cast("B"))
+        _place(rows, span, job.out)
 
     def _copy_compressed(self, opened: _Opened, column: Column, span: _Span, out: Array, heap: Heap | None) -> None:
         where, data = opened.places[column.name]
@@ -175,7 +183,12 @@ class RowReader:
     def _read(self, opened: _Opened, offset: int, num_bytes: int) -> NDArray[np.uint8]:
         """Return bytes of the file, in the scratch memory where they fit."""
         out = self._scratch[:num_bytes] if num_bytes <= _SCRATCH_BYTES else np.empty(num_bytes, np.uint8)
-        done, view = 0, out.data
+        self._fill(opened, offset, out.data)
+        return out
+
+    def _fill(self, opened: _Opened, offset: int, view: memoryview) -> None:
+        """Read bytes of the file into `view`."""
+        done, num_bytes = 0, len(view)
         self.num_bytes += num_bytes
         while done < num_bytes:
             try:
@@ -185,7 +198,6 @@ class RowReader:
             if not got:
                 raise RunError(f"{opened.path}: it was truncated; restore the file from a copy")
             done += got
-        return out
 
     def _file(self, number: int) -> _Opened:
         opened = self._open.get(number)
@@ -214,16 +226,33 @@ class RowReader:
         _OPEN_FILES.count(-1, -(not self._open))
 
 
-@dataclass(frozen=True)
-class _Span:
-    """Rows that are read at once: `num` from `first` on; of them `count` from the wanted runs, N of them."""
+class _Job(NamedTuple):
+    """One column of a copy."""
+
+    column: Column
+    size: int  # bytes of a row in the file
+    out: Array
+    rows: Array  # the scratch memory, as rows
+    straight: memoryview | None  # the bytes of `out`, where rows lie there as they do in the file
+    heap: Heap | None
+
+    @staticmethod
+    def of(column: Column, out: Array, scratch: NDArray[np.uint8], heap: Heap | None) -> _Job:
+        size = column.row_bytes
+        num = len(scratch) // size
+        rows = scratch[: num * size].view(column.dtype).reshape(num, *column.shape)
+        is_alike = column.codec == RAW and out.dtype == column.dtype and out.flags.c_contiguous and out.size > 0
+        return _Job(column, size, out, rows, out.data.cast("B") if is_alike else None, heap)
+
+
+class _Span(NamedTuple):
+    """Rows that are read at once: `num` from `first` on."""
 
     shard: int
     first: int
     num: int
-    source: NDArray[np.int64]  # [N] ascending
-    target: NDArray[np.int64]  # [N]
-    count: NDArray[np.int64]  # [N]
+    target: int  # of the first row
+    runs: tuple[Array, Array, Array] | None  # source [N] ascending, target [N], count [N] of the wanted ones; None: all are
 
 
 def _spans(runs: Runs, most: int, hole: int) -> Iterator[_Span]:
@@ -240,14 +269,19 @@ def _spans(runs: Runs, most: int, hole: int) -> Iterator[_Span]:
     reach = np.maximum.accumulate(apart + ends)  # runs may overlap
     far = np.flatnonzero(apart[1:] + source[1:] > reach[:-1] + hole) + 1
     begins = [0, *far.tolist()]
+    shards, firsts, targets, counts = shard.tolist(), source.tolist(), target.tolist(), count.tolist()
     for begin, end in zip(begins, [*begins[1:], len(source)], strict=True):
         while begin < end:
+            if end - begin == 1:
+                yield _Span(shards[begin], firsts[begin], counts[begin], targets[begin], None)
+                break
             limit, stop = apart[begin] + source[begin] + most, end
             if reach[end - 1] > limit:
                 stop = begin + max(1, int(np.searchsorted(reach[begin:end], limit, side="right")))
-            part, first = slice(begin, stop), int(source[begin])
-            last = int(ends[begin]) if stop - begin == 1 else int(ends[part].max())
-            yield _Span(int(shard[begin]), first, last - first, source[part], target[part], count[part])
+            part, first = slice(begin, stop), firsts[begin]
+            last = int(ends[part].max())
+            wanted = None if stop - begin == 1 else (source[part], target[part], count[part])
+            yield _Span(shards[begin], first, last - first, targets[begin], wanted)
             begin = stop
 
 
@@ -261,19 +295,19 @@ def _cut(shard: Array, source: Array, target: Array, count: Array, most: int) ->
 
 def _place(rows: Array, span: _Span, out: Array) -> None:
     """Put the wanted ones of the rows that were read where they go."""
-    if len(span.count) == 1:
-        target = int(span.target[0])
-        out[target : target + span.num] = rows
+    if span.runs is None:
+        out[span.target : span.target + span.num] = rows
         return
-    if int(span.count.sum()) > 16 * len(span.count):
-        for a, b, n in zip((span.source - span.first).tolist(), span.target.tolist(), span.count.tolist(), strict=True):
+    source, target, count = span.runs
+    if int(count.sum()) > 16 * len(count):
+        for a, b, n in zip((source - span.first).tolist(), target.tolist(), count.tolist(), strict=True):
             out[b : b + n] = rows[a : a + n]
         return
-    chosen, ends = ranges(span.source - span.first, span.count), span.target + span.count
-    if np.array_equal(span.target[1:], ends[:-1]):
-        out[span.target[0] : ends[-1]] = rows.take(chosen, 0)
+    chosen, ends = ranges(source - span.first, count), target + count
+    if np.array_equal(target[1:], ends[:-1]):
+        out[target[0] : ends[-1]] = rows.take(chosen, 0)
     else:
-        out[ranges(span.target, span.count)] = rows.take(chosen, 0)
+        out[ranges(target, count)] = rows.take(chosen, 0)
 
 
 def ranges(first: NDArray[np.int64], count: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distil.seeding import generator
-from distil.store.blocks import Blocks, cut_blocks, pieces_of
-from distil.store.order import SampleSource, Stream
+from distil.store.blocks import Blocks, cut_blocks, piece
+from distil.store.order import SampleSource, Stream, parts
 from distil.store.rows import RowReader, Runs
 from distil.store.sampler import copied, permuted
 from distil.store.schema import StoreSpec
@@ -66,20 +66,26 @@ class StreamSampler(SampleSource):
 
     def transitions(self, names: Sequence[str], num_rows: int) -> Iterator[dict[str, Array]]:
         """Yield the transitions that start samples, as in `SampleSource`: only these columns are read, and each once."""
-        fields = [self._layout.fields[LABEL if name == "action" else name] for name in names]
         num_rows = min(num_rows, self._blocks.size * self._scan_blocks)  # what the budget has for a scan
-        reader = self.reader()
+        return (columns for columns, _ in self._read(names, num_rows))
+
+    def _read(self, names: Sequence[str], num_rows: int) -> Iterator[tuple[dict[str, Array], Array | None]]:
+        """Yield the samples of `num_rows` transitions at a time, new arrays, and their weights."""
+        fields, reader = [self._layout.fields[LABEL if name == "action" else name] for name in names], self.reader()
         episodes, ends = self._blocks.episodes, self._blocks.ends
-        for number in range(-(-int(ends[-1]) // num_rows)):
-            pieces, _, _ = pieces_of(np.array([number]), num_rows, episodes, ends)
+        total, every = int(ends[-1]), self._layout.windows.every
+        for begin in range(0, total, num_rows):
+            pieces, episode = piece(begin, min(begin + num_rows, total), episodes, ends)
             num = int(pieces.num.sum())
             out = {field.name: np.empty((num, *field.value_shape), field.value_dtype) for field in fields}
-            if not self._layout.windows.every and not pieces.full.all():
+            if not every and not pieces.full.all():
                 out[LABELLED] = np.empty(num, np.uint8)
             target = np.cumsum(pieces.num) - pieces.num
             reader.copy(Runs(shard=pieces.shard, source=pieces.row + pieces.begin, target=target, count=pieces.num), out)
+            weights = window_weights(self._snapshot, pieces, episode, reader)
             keep = out[LABELLED] != 0 if LABELLED in out else slice(None)
-            yield {name: out[field.name][keep] for name, field in zip(names, fields, strict=True)}
+            columns = {name: out[field.name][keep] for name, field in zip(names, fields, strict=True)}
+            yield columns, None if weights is None else weights[keep]
 
     def stream(self, seed: int) -> Stream:
         """Return the stream whose order `seed` gives."""
@@ -87,22 +93,35 @@ class StreamSampler(SampleSource):
 
     def scan(self, batch_size: int) -> Iterator[Batch]:
         """Yield every sample once, in the snapshot's order; the last batch may be smaller."""
+        waiting: list[Batch] = []
+        for batch in self._scan_transitions(batch_size) if self._layout.is_single else self._scan_windows(batch_size):
+            waiting.append(batch)
+            num = sum(map(len, waiting))
+            if num >= batch_size:
+                *full, last = parts(concatenate(waiting), batch_size)
+                yield from full
+                waiting = [last]
+                if len(last) == batch_size:
+                    yield last
+                    waiting = []
+        if waiting:
+            yield concatenate(waiting)
+
+    def _scan_transitions(self, batch_size: int) -> Iterator[Batch]:
+        """Yield single transitions, many batches at once: they are read to where they stay."""
+        leaves = [field.name for field in self._layout.observations]
+        room = self._blocks.size * self._scan_blocks
+        for columns, weights in self._read([*leaves, "action"], max(room // batch_size, 1) * batch_size):
+            single = {name: values[:, None] for name, values in columns.items()}
+            actions = single.pop("action")
+            yield Batch(observations=single, actions=actions, is_pad=np.zeros((len(actions), 1), np.bool_), weights=weights)
+
+    def _scan_windows(self, batch_size: int) -> Iterator[Batch]:
         loader = _Loader(self, self._scan_blocks, self.reader())
-        rest: list[Batch] = []
-        waiting = 0
         for begin in range(0, len(self._blocks), self._scan_blocks):
-            end = min(begin + self._scan_blocks, len(self._blocks))
-            loaded = loader.load(np.arange(begin, end))
-            at = 0
-            while at < len(loaded.samples):
-                num = min(batch_size - waiting, len(loaded.samples) - at)
-                rest.append(loaded.batch(at, num))
-                at, waiting = at + num, waiting + num
-                if waiting == batch_size:
-                    yield concatenate(rest)
-                    rest, waiting = [], 0
-        if rest:
-            yield concatenate(rest)
+            loaded = loader.load(np.arange(begin, min(begin + self._scan_blocks, len(self._blocks))))
+            for at in range(0, len(loaded.samples), batch_size):
+                yield loaded.batch(at, min(batch_size, len(loaded.samples) - at))
 
     @property
     def _scan_blocks(self) -> int:

@@ -6,7 +6,8 @@ forwards, so every window is one block of memory that needs no clamping: the sam
 observations at [q - H + 1, q] and its actions at [q, q + T - 1]. What lies further ahead (the observation n steps later, the
 goal) is stored behind the piece, and found through an offset a row.
 
-Single transitions (G = 0, nothing ahead) are packed, observation next to action, so that a sample is one read of memory.
+Single transitions (G = 0, nothing ahead) are packed, observation next to action, so that a sample is one read of memory; but
+not wide ones, such as images, which are then read from a file to where they stay.
 
 Legend: B batch, H observation horizon, T action chunk, n steps of return, P rows with gaps, N pieces.
 """
@@ -27,6 +28,7 @@ from distil.store.schema import Column, StoreSpec
 from distil.types import Batch
 
 LABEL, EXECUTED, REWARD, TERMINATED, LABELLED = "expert_action", "action", "reward", "terminated", "labelled"
+_WIDE_BYTES = 1 << 11
 PAD, NEXT, GOAL = "is_pad", "next", "goal"  # columns that only memory has: [P] bool, [P] int32 rows ahead
 
 
@@ -153,7 +155,12 @@ class Layout:
 
     @property
     def is_packed(self) -> bool:
-        """Whether observation and label lie side by side."""
+        """Whether observation and label lie side by side. Wide rows don't: they are many reads of memory anyway."""
+        return self.is_single and self.packed_dtype.itemsize <= _WIDE_BYTES
+
+    @property
+    def is_single(self) -> bool:
+        """Whether a sample is one transition: an observation and its label."""
         windows = self.windows
         return windows.gap == 0 and windows.n_step is None and windows.goal is None and not windows.every
 
@@ -167,7 +174,7 @@ class Layout:
     @cached_property
     def row_bytes(self) -> int:
         """Bytes of a row in memory, without heaps."""
-        if self.is_packed:
+        if self.is_single:  # also of wide rows: the order of streamed samples depends on it
             return self.packed_dtype.itemsize + 1
         return sum(field.row_bytes for field in self.fields.values())
 

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from storebed import starts
 
 from distil.errors import InputError
-from distil.store import Cursor, Sampler, Store
+from distil.store import Cursor, Sampler, Store, TransitionBatch
+from distil.store.order import parts
 
 
 def test_cursors_add_up() -> None:
@@ -38,3 +40,23 @@ def test_statistics_of_large_offsets(fill: Callable[..., Store], monkeypatch: py
     found, (rows,) = sampler.statistics()["obs"], [block["obs"] for block in sampler.transitions(["obs"], 10**6)]
     np.testing.assert_allclose(found.mean, rows.mean(0), rtol=1e-13)
     np.testing.assert_allclose(found.std, rows.std(0), rtol=1e-12)
+
+
+def test_parts_are_views_of_any_kind_of_batch() -> None:
+    rows = np.arange(10.0)
+    columns = {"executed": rows, "rewards": rows, "num_steps": rows, "terminated": rows, "is_pad": rows, "actions": rows}
+    batch = TransitionBatch(
+        **columns, observations={"a": rows, "b": rows[:, None]}, next_observations={"a": rows}, weights=None
+    )
+    found = list(parts(batch, 4))
+    assert [len(part) for part in found] == [4, 4, 2]
+    for part, begin in zip(found, (0, 4, 8), strict=True):
+        want = rows[begin : begin + 4]
+        assert type(part) is TransitionBatch
+        assert part.weights is None
+        for values in (*(getattr(part, name) for name in columns), part.observations["a"], part.next_observations["a"]):
+            np.testing.assert_array_equal(values, want)
+            assert np.shares_memory(values, rows)
+        np.testing.assert_array_equal(part.observations["b"], want[:, None])
+    assert [len(part) for part in parts(batch, 10)] == [10]
+    assert [part.weights.tolist() for part in parts(replace(batch, weights=rows), 5)] == [rows[:5].tolist(), rows[5:].tolist()]

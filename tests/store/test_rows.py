@@ -47,6 +47,26 @@ def test_any_runs_are_copied(snapshot: Snapshot, wanted: list[tuple[int, int, in
         np.testing.assert_array_equal(out[name], want)
 
 
+def test_wide_rows_are_read_to_where_they_stay(fill: Callable[..., Store], monkeypatch: pytest.MonkeyPatch) -> None:
+    """No copy in between, and no bytes of the rows between those that are wanted."""
+    monkeypatch.setattr(module, "_WIDE_BYTES", 8)
+    snapshot = fill([30, 20], [0, 0], name="wide").snapshot()
+    reader, places = RowReader(snapshot.path, snapshot.entries, snapshot.spec), []
+    monkeypatch.setattr(module, "_place", lambda rows, span, out: places.append(out.dtype))
+    source = np.array([2, 8, 33])
+    runs = Runs(shard=np.zeros(3, np.int64), source=source, target=np.array([4, 0, 7]), count=np.array([3, 4, 5]))
+    out = np.zeros((12, *snapshot.columns(["obs"])["obs"].shape[1:]), snapshot.columns(["obs"])["obs"].dtype)
+    reader.copy(runs, {"obs": out})
+    assert (places, reader.num_bytes) == ([], 12 * out[0].nbytes)
+    with monkeypatch.context() as patch:
+        patch.undo()
+        want = np.zeros_like(out)
+        RowReader(snapshot.path, snapshot.entries, snapshot.spec).copy(runs, {"obs": want})
+        np.testing.assert_array_equal(out, want)
+    reader.copy(runs, {"obs": out.astype(np.float16)})
+    assert set(places) == {np.dtype(np.float16)}  # other types are converted
+
+
 def test_ranges() -> None:
     assert ranges(np.array([5, 9, 1]), np.array([2, 0, 3])).tolist() == [5, 6, 1, 2, 3]
     assert ranges(np.array([], np.int64), np.array([], np.int64)).tolist() == []

@@ -136,6 +136,19 @@ def test_batches_own_their_memory(snapshot: Snapshot) -> None:
     assert found == want
 
 
+def test_a_scan_of_transitions_reads_each_row_once(snapshot: Snapshot) -> None:
+    """To where it stays: batches are views of what was read, not copies of it."""
+    sampler = StreamSampler(snapshot, memory_budget=BUDGET)
+    first, second = islice(sampler.scan(8), 2)
+    assert first.observations["obs"].base is second.observations["obs"].base is not None
+    first.observations["obs"][...] = np.nan
+    assert np.isfinite(second.observations["obs"]).all()
+    for size in (1, 7, 10_000):
+        batches = list(sampler.scan(size))
+        assert [len(batch) for batch in batches[:-1]] == [size] * (len(batches) - 1)
+        assert sum((starts(batch) for batch in batches), []) == transitions(LENGTHS)  # noqa: RUF017
+
+
 def test_statistics_are_exact(snapshot: Snapshot) -> None:
     """CORRECTNESS 8: of the transitions of this snapshot, once each, in both tiers."""
     memory, streamed = Sampler(snapshot), StreamSampler(snapshot, memory_budget=BUDGET)
