@@ -12,7 +12,7 @@ all of them have one seed of a task before one has the next.
 
 --resume keeps what the file already holds, so that a stopped comparison continues. --tuning scores on other episodes, to choose
 settings by; use other seeds with it. --quick is a trial of the script. benchmarks/results/peers.json is written after each
-measurement.
+measurement; --table puts its tables into the pages.
 """
 
 from __future__ import annotations
@@ -38,13 +38,17 @@ from peers_runs import Cell
 from distil.seeding import Purpose, episode_seeds
 
 OUT = Path(__file__).parent / "results" / "peers.json"
+PAGES = (Path(__file__).parent / "README.md", Path(__file__).parents[1] / "README.md")
 
 
 def main() -> None:
     """Measure, write the JSON, print the tables."""
     options = arguments()
     if options.table:
-        show(json.loads(options.out.read_text()))
+        results = json.loads(options.out.read_text())
+        for page in PAGES:
+            peers_table.fill(page, results)
+        show(results)
         return
     if options.quick:
         for name, task in TASKS.items():
@@ -52,6 +56,8 @@ def main() -> None:
     kept = json.loads(options.out.read_text()) if options.resume and options.out.exists() else {}
     results: dict[str, Any] = {"machine": machine(), "environments": {}, "references": {}, "left_out": {}, "cells": []}
     results |= {key: kept[key] for key in results if key in kept}
+    chosen = {CONTESTANTS[name].package for name in options.contestants}  # what failed is tried again
+    results["left_out"] = {name: why for name, why in results["left_out"].items() if name.split()[0] not in chosen}
     todo = list(plan(options, results))
     seconds = sum(TASKS[task].about_s.get(CONTESTANTS[contestant].package, 60) for _, task, contestant in todo)
     print(f"peers: {len(todo)} measurements, about {seconds / 60:.0f} minutes", flush=True)
@@ -73,7 +79,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--tuning", action="store_true")
-    parser.add_argument("--table", action="store_true", help="print the tables of the results and stop")
+    parser.add_argument(
+        "--table", action="store_true", help="put the tables of the results into the pages, print them and stop"
+    )
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     if not options.table and (options.experts is None or options.environments is None):
@@ -139,7 +147,7 @@ def _line(found: dict[str, Any]) -> str:
 
 def show(results: dict[str, Any]) -> None:
     """Print the tables, what is left out, and distil's cost relative to imitation's best."""
-    print(f"\n{peers_table.full(results)}\n\n{peers_table.short(results)}\n\n{peers_table.left_out(results)}\n")
+    print("\n".join(f"\n{table}" for table in peers_table.tables(results).values()), end="\n\n")
     for task in TASKS:
         if (ratio := peers_table.ratio(results, task)) is not None:
             print(f"{task}: CPU-seconds to 0.9 relative to imitation at its best: {ratio:.2f}")

@@ -30,14 +30,14 @@ class Task:
         return "samples" if self.algorithm == "bc" else "labels"
 
 
-_FINE = (64_000, 128_000, 192_000, 256_000, 384_000, 512_000, 768_000, 1_024_000)
+_FINE = (32_000, 64_000, 96_000, 128_000, 192_000, 256_000, 384_000, 512_000, 1_024_000)
 TASKS = {
     "cartpole-bc": Task(
         title="CartPole-v1, BC, 5 demonstrations",
         algorithm="bc",
         env_id="CartPole-v1",
         expert=None,
-        budgets=(12_800, 25_600, 51_200, 102_400, 204_800, 409_600),
+        budgets=(6_400, 12_800, 25_600, 51_200, 102_400, 204_800),
         cap_s=10,
         about_s={"distil": 25, "imitation": 25, "rllib": 60, "d3rlpy": 25},
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from peers_plan import CONTESTANTS, TASKS
@@ -35,19 +36,37 @@ def full(results: Results) -> str:
 
 
 def short(results: Results) -> str:
-    """Return the table with distil and imitation's best."""
-    lines = ["| | distil: score | CPU-s to 0.9 | imitation at its best: score | CPU-s to 0.9 |", "|---|---|---|---|---|"]
+    """Return the table of means with distil and imitation's best."""
+    lines = ["| | distil | CPU-s to 0.9 | imitation | CPU-s to 0.9 |", "|---|---|---|---|---|"]
     for task, entry in TASKS.items():
         pair = [cells_of(results, task, contestant) for contestant in ("distil", "imitation-best")]
         if all(pair):
-            parts = [f"{_spread([cell['end']['score'] for cell in cells], 2)} | {_reached(cells, 'whole_s')}" for cells in pair]
-            lines.append(f"| {entry.title} | {' | '.join(parts)} |")
+            ends = [f"{_average([cell['end']['score'] for cell in cells]):.2f}" for cells in pair]
+            lines.append(
+                f"| {entry.title} | {' | '.join(f'{end} | {_cost(cells)}' for end, cells in zip(ends, pair, strict=True))} |"
+            )
     return "\n".join(lines)
 
 
+def fill(page: Path, results: Results) -> None:
+    """Put the tables between the page's marks."""
+    text = page.read_text()
+    for name, table in tables(results).items():
+        head, mark, rest = text.partition(f"<!-- peers.py: {name} -->\n")
+        if mark:
+            text = f"{head}{mark}{table}\n<!-- end -->{rest.partition('<!-- end -->')[2]}"
+    page.write_text(text)
+
+
+def tables(results: Results) -> dict[str, str]:
+    """Return all that the pages show, by the name of its mark."""
+    return {"full": full(results), "short": short(results), "left out": left_out(results)}
+
+
 def left_out(results: Results) -> str:
-    """Return one line for each contestant that a task lacks, and why."""
-    return "\n".join(f"{name}: {why}" for name, why in results["left_out"].items())
+    """Return which libraries are left out, where, and why."""
+    lines = [f"- {name}: {why}" for name, why in results["left_out"].items()]
+    return "\n".join(["Left out:", "", *lines] if lines else ["No library is left out."])
 
 
 def cells_of(results: Results, task: str, contestant: str) -> list[Any]:
@@ -88,13 +107,22 @@ def _reached(cells: Sequence[Any], name: str) -> str:
     return f"not reached ({len(found)} of {len(cells)} seeds)" if found else "not reached"
 
 
+def _cost(cells: Sequence[Any]) -> str:
+    found = [cell["reached"]["whole_s"] for cell in cells if cell["reached"] is not None]
+    return f"{_average(found):.1f}" if len(found) == len(cells) else "not reached"
+
+
+def _average(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
 def _mean(values: Sequence[float]) -> str:
-    mean = sum(values) / len(values)
+    mean = _average(values)
     return f"{mean:,.0f}" if mean >= 1000 else f"{mean:.1f}"
 
 
 def _spread(values: Sequence[float], digits: int) -> str:
     """Return the mean and its 95 % interval; it is left out for one seed."""
     interval = mean_interval(values)
-    mean = f"{sum(values) / len(values):.{digits}f}"
+    mean = f"{_average(values):.{digits}f}"
     return mean if interval is None else f"{mean} ({interval[0]:.{digits}f} to {interval[1]:.{digits}f})"

@@ -29,7 +29,7 @@ def train(spec: dict[str, Any], clock: Clock) -> None:
     )
     settings = {"batch_size": spec["settings"]["batch_size"], "observation_scaler": StandardObservationScaler()}
     algorithm = (DiscreteBCConfig if is_discrete else BCConfig)(**settings).create(device="cpu:0")
-    schedule = Schedule(clock, spec, settings["batch_size"], algorithm.save_policy)
+    schedule = Schedule(clock, spec, settings["batch_size"], lambda path: algorithm.save_policy(f"{path}.pt"))
     clock.say("train")
     try:
         algorithm.fit(
@@ -46,7 +46,7 @@ def train(spec: dict[str, Any], clock: Clock) -> None:
 
 def load(spec: dict[str, Any], path: str) -> Callable[[np.ndarray], np.ndarray]:
     """Return the saved policy, which TorchScript runs without d3rlpy."""
-    policy = torch.jit.load(path)
+    policy = torch.jit.load(f"{path}.pt")
 
     def act(observations: np.ndarray) -> np.ndarray:
         with torch.no_grad():

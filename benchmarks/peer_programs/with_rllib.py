@@ -28,7 +28,7 @@ def train(spec: dict[str, Any], clock: Clock) -> None:
     from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 
     settings = spec["settings"]
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     config = (
         BCConfig()
         .environment(observation_space=space(spec["observation"]), action_space=space(spec["action"]), normalize_actions=False)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,19 @@ from common import Clock, Enough, Schedule, main
 _KEY = "flat"
 
 
+def without_images() -> None:
+    """Put empty modules in place of torchvision, which robomimic imports for images and which needs torch's CUDA build."""
+    for name in ("torchvision", "torchvision.models", "torchvision.transforms", "torchvision.transforms.functional"):
+        module = sys.modules[name] = ModuleType(name)
+        module.Lambda = module.Compose = None  # type: ignore[attr-defined]
+        parent, _, child = name.rpartition(".")
+        if parent:
+            setattr(sys.modules[parent], child, module)
+
+
 def build(spec: dict[str, Any]) -> tuple[Any, Any, Any]:
     """Return the configuration, the algorithm and the training set."""
+    without_images()
     import robomimic.utils.file_utils as files
     import robomimic.utils.obs_utils as observations
     import robomimic.utils.train_utils as training

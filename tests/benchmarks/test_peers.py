@@ -177,8 +177,25 @@ def test_the_tables_show_means_and_intervals_and_who_does_not_reach_the_goal() -
     assert peers_table.ratio(found, "hopper-bc") == 0.5
     assert peers_table.ratio(found, "halfcheetah-bc") is None
     assert "Hopper-v5" in peers_table.short(found)
+    assert "| Hopper-v5, BC, 20 demonstrations | 0.98 | 9.0 | 0.98 | 18.0 |" in peers_table.short(found)
     assert "HalfCheetah" not in peers_table.short(found)
-    assert peers_table.left_out(found) == "d3rlpy: does not install: no wheel"
+    assert peers_table.left_out(found) == "Left out:\n\n- d3rlpy: does not install: no wheel"
+
+
+def test_the_pages_show_the_tables_that_the_results_give(tmp_path: Path) -> None:
+    found = {"cells": [cell("hopper-bc", name, 0, 0.97, 8.0) for name in ("distil", "imitation-best")], "left_out": {}}
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- peers.py: short -->\nold\n<!-- end -->\nafter <!-- peers.py: left out -->\n<!-- end -->\n")
+    for _ in range(2):
+        peers_table.fill(page, found)
+    short = peers_table.short(found)
+    parts = (
+        "before\n<!-- peers.py: short -->",
+        short,
+        "<!-- end -->\nafter <!-- peers.py: left out -->",
+        "No library is left out.",
+    )
+    assert page.read_text() == "\n".join([*parts, "<!-- end -->\n"])
 
 
 def test_a_stopped_comparison_continues(tmp_path: Path) -> None:
