@@ -94,13 +94,13 @@ class Contestant:
 _NET = {"net": [256, 256], "batch_size": 256}
 _OTHER = {**_NET, "lr": 1e-3}
 _BOTH = ("bc", "dagger")
-_ROUNDS = {"beta": "first", "epochs": 20}
+_ROUNDS = {"beta": "first", "epochs": 60}
 CONTESTANTS = {
     "distil": Contestant(title="**distil**, shipped recipe", package="distil", only=_BOTH),
     "imitation-best": Contestant(
-        title="imitation, 2x256, batch 256, input normalisation",
+        title="imitation, 2x256, batch 256, learning rate 0.003, input normalisation",
         package="imitation",
-        settings={**_NET, "normalise": True, "value": False, **_ROUNDS},
+        settings={**_NET, "lr": 3e-3, "normalise": True, "value": False, **_ROUNDS},
         only=_BOTH,
     ),
     "imitation-tuned": Contestant(

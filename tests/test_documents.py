@@ -175,7 +175,8 @@ def test_the_comparison_with_other_libraries_is_the_measured_one(tmp_path: Path)
 
 
 def test_the_readme_is_short() -> None:
-    assert len((ROOT / "README.md").read_text().split()) <= 900
+    words = (ROOT / "README.md").read_text().split()
+    assert sum(any(map(str.isalnum, word)) for word in words) <= 900  # the bars of tables are no words
 
 
 def test_every_file_of_a_run_is_explained(tmp_path: Path) -> None:

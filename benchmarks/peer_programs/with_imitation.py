@@ -62,6 +62,7 @@ def bc(spec: dict[str, Any], demonstrations: Any) -> Any:
         policy=built,
         demonstrations=demonstrations,
         batch_size=spec["settings"].get("batch_size", 32),
+        optimizer_kwargs={"lr": spec["settings"].get("lr", 1e-3)},
         device="cpu",
     )
 

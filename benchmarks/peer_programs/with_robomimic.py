@@ -26,7 +26,6 @@ def without_images() -> None:
 
 def build(spec: dict[str, Any]) -> tuple[Any, Any, Any]:
     """Return the configuration, the algorithm and the training set."""
-    without_images()
     import robomimic.utils.file_utils as files
     import robomimic.utils.obs_utils as observations
     import robomimic.utils.train_utils as training
@@ -72,7 +71,7 @@ def train(spec: dict[str, Any], clock: Clock) -> None:
     clock.say("train")
     try:
         for epoch in range(1 << 40):
-            training.run_epoch(algorithm, loader, epoch, num_steps=50, obs_normalization_stats=statistics)
+            training.run_epoch(algorithm, loader, epoch, num_steps=50)  # the data set normalises already
             schedule.step(50)
     except Enough:
         clock.say("rest")
@@ -95,4 +94,5 @@ def load(spec: dict[str, Any], path: str) -> Callable[[np.ndarray], np.ndarray]:
 
 
 if __name__ == "__main__":
+    without_images()
     main(train, load)
