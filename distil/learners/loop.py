@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -73,16 +74,15 @@ def to_torch(batch: Batch, device: torch.device) -> Batch:
 
     On a CPU the tensors share memory with the arrays; copies to a GPU go through pinned memory.
     """
+    shared = device.type == "cpu"
 
     def move(value: Any) -> Any:
-        if value is None:
-            return None
-        if isinstance(value, Mapping):
-            return {name: move(item) for name, item in value.items()}
-        tensor = torch.from_numpy(value)
-        return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+        if isinstance(value, np.ndarray):  # first: asking for a Mapping takes longer than the conversion
+            tensor = torch.from_numpy(value)
+            return tensor if shared else tensor.pin_memory().to(device, non_blocking=True)
+        return None if value is None else {name: move(item) for name, item in value.items()}
 
-    return type(batch)(**{name: move(value) for name, value in batch.__dict__.items()})
+    return type(batch)(**{name: move(value) for name, value in vars(batch).items()})
 
 
 @dataclass(kw_only=True)
