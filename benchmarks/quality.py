@@ -29,6 +29,7 @@ from rich.table import Table
 import distil
 from distil.runconfig import load_config
 from distil.session import Session
+from distil.stats import mean_interval
 
 EXPERTS = {
     "pendulum-bc": "sac-Pendulum-v1/Pendulum-v1.zip",
@@ -78,8 +79,18 @@ def _overrides(recipe: str, seed: int, experts: Path | None, folder: Path) -> di
     return overrides
 
 
+def row(recipe: str, runs: Sequence[dict[str, Any]]) -> str:
+    """Return the recipe's row of the table in README.md: over the seeds, means, the 95 % interval, and each seed's score."""
+    scores = [run["eval/normalised"] for run in runs]
+    found = mean_interval(scores)
+    spread = f" ({found[0]:.2f} to {found[1]:.2f})" if found else ""
+    means = [float(np.mean([run[name] for run in runs])) for name in ("eval/return_mean", "eval/expert_return_mean")]
+    cells = [recipe, f"{np.mean([run['budget/expert_labels'] for run in runs]):,.0f}", *(f"{mean:.0f}" for mean in means)]
+    return f"| {' | '.join([*cells, f'{np.mean(scores):.2f}{spread}', ', '.join(f'{score:.2f}' for score in scores)])} |"
+
+
 def main() -> None:
-    """Measure, print the table, write the JSON."""
+    """Measure, print the tables, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experts", type=Path)
     parser.add_argument("--only", nargs="*", default=USUAL, choices=list(BARS))
@@ -111,6 +122,8 @@ def main() -> None:
         results[recipe] = {"metric": metric, "bar": bar, "mean": float(np.mean(values)), "values": values, "runs": runs}
         results[recipe]["reached"] = bool(np.mean(values) >= bar)
     Console().print(table)
+    print("| recipe | labels | return | expert | normalised (95 % interval) | seeds |\n|---|---|---|---|---|---|")
+    print("\n".join(row(recipe, result["runs"]) for recipe, result in results.items()))
     for recipe, result in results.items():
         word = "reached" if result["reached"] else "MISSED"
         Console().print(f"{recipe}: {result['metric']} {result['mean']:.3f} (at least {result['bar']}): {word}")
