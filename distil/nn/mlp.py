@@ -22,7 +22,8 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "s
 def seeded(layer: M, generator: torch.Generator) -> M:
     """Return the layer with weight and bias from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), torch's own start, drawn by `generator`.
 
-    Make the layer on the `meta` device, so that the global random state is neither read nor moved; this one is on the CPU.
+    Make the layer on the `meta` device, so that the global random state is neither read nor moved; its parameters are then new
+    ones on the CPU.
     """
     bound = 1 / math.sqrt(layer.weight[0].numel())
     for name, value in list(layer.named_parameters()):  # `layer.to_empty` would import sympy, in half a second
