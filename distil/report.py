@@ -96,7 +96,7 @@ def score_table(scores: Sequence[Score], title: str = "") -> Table:
             "policy": score.name,
             "return": f"{score.mean:.1f}",
             "95 % interval": None if score.low is None else f"{score.low:.1f} to {score.high:.1f}",
-            "runs": ", ".join(f"{value:.0f}" for value in score.runs) or None,
+            "worst run": f"{min(score.runs):.1f}" if score.runs else None,
             "normalised": None if score.normalised is None else f"{score.normalised:.3f}",
             "transitions": score.num_transitions,
             "seconds": None if score.wall_s is None else f"{score.wall_s:.1f}",

@@ -43,7 +43,7 @@ def cli() -> None:
 @OVERRIDES
 @JSON
 def demo(out: Path, seed: int, seeds: int, episodes: tuple[int, ...], overrides: tuple[str, ...], as_json: bool) -> None:
-    """Run the whole pipeline in under three minutes: expert, rollouts, store, cloning, DAgger, evaluation."""
+    """Run the whole pipeline in a few minutes: expert, rollouts, store, cloning, DAgger, evaluation."""
     from distil.demo import EPISODES, run_demo
 
     changes = read_overrides(overrides)

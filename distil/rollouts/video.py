@@ -47,6 +47,7 @@ def check_video(env: GymEnvConfig | ImportEnvConfig) -> None:
 
 def _off_screen() -> None:
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # no screen is needed
+    os.environ.setdefault("SDL_AUDIODRIVER", "dummy")  # nor a sound card, whose absence ALSA reports on stderr
     os.environ.setdefault("MUJOCO_GL", "egl")
 
 

@@ -1,3 +1,4 @@
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -115,3 +116,11 @@ def test_what_cannot_be_filmed_is_refused_before_it_is_needed(screen: Any) -> No
         with pytest.raises(InputError, match=text):
             check_video(env)
     assert Screen.closed == 3
+
+
+def test_neither_screen_nor_sound_card_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER"):
+        monkeypatch.setenv(name, "")  # so that it is restored
+        monkeypatch.delenv(name)
+    check_video(GymEnvConfig(id="Pendulum-v1"))
+    assert (os.environ["SDL_VIDEODRIVER"], os.environ["SDL_AUDIODRIVER"]) == ("dummy", "dummy")
