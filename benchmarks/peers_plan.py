@@ -22,6 +22,7 @@ class Task:
     expert: str | None  # below the folder of experts; None: the recipe's scripted one
     budgets: tuple[int, ...]  # BC: samples in gradient steps; DAgger: the expert's labels
     cap_s: float  # the others end after so many CPU-seconds of training, where the last budget takes longer
+    epochs: int = 0  # DAgger: of a round of imitation's, where it does not have its defaults
     about_s: Mapping[str, float]  # library -> wall-clock seconds of one seed, to announce the total
 
     @property
@@ -66,6 +67,7 @@ TASKS = {
         expert="sac-Pendulum-v1/Pendulum-v1.zip",
         budgets=(800, 1_200, 1_600, 2_400, 4_000),
         cap_s=60,
+        epochs=60,
         about_s={"distil": 60, "imitation": 60},
     ),
     "hopper-dagger": Task(
@@ -74,7 +76,8 @@ TASKS = {
         env_id="Hopper-v5",
         expert="trpo-Hopper-v3/Hopper-v3.zip",
         budgets=(5_000, 10_000, 15_000, 20_000),
-        cap_s=80,
+        cap_s=100,
+        epochs=15,
         about_s={"distil": 120, "imitation": 100},
     ),
 }
@@ -94,7 +97,7 @@ class Contestant:
 _NET = {"net": [256, 256], "batch_size": 256}
 _OTHER = {**_NET, "lr": 1e-3}
 _BOTH = ("bc", "dagger")
-_ROUNDS = {"beta": "first", "epochs": 60}
+_ROUNDS = {"beta": "first"}
 CONTESTANTS = {
     "distil": Contestant(title="**distil**, shipped recipe", package="distil", only=_BOTH),
     "imitation-best": Contestant(

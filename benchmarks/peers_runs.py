@@ -71,16 +71,14 @@ class Cell:
         return {**point, "return": mean, "score": score}
 
     def _ours(self) -> list[Option]:
-        """Return the budgets below the recipe's own, then the recipe as it is shipped."""
+        """Return the budgets below the recipe's own, then the recipe as it is shipped; DAgger ends with the task's labels."""
         task = self.material.task
         config = load_config(self.material.name, self.material.overrides(self.seed))
         if isinstance(config.algorithm, DaggerConfig):
-            key, shipped, size = "algorithm.stop.expert_labels", config.algorithm.stop.expert_labels, 1
-            assert shipped is not None
-        else:
-            key, shipped, size = "learner.num_steps", config.learner.num_steps, config.learner.batch_size
-        smaller = [budget // size for budget in task.budgets if budget // size < shipped]
-        return [*(partial(self._distil, {key: budget}) for budget in smaller), partial(self._distil, {})]
+            return [partial(self._distil, {"algorithm.stop.expert_labels": budget}) for budget in task.budgets]
+        steps = [budget // config.learner.batch_size for budget in task.budgets]
+        smaller = [num for num in steps if num < config.learner.num_steps]
+        return [*(partial(self._distil, {"learner.num_steps": num}) for num in smaller), partial(self._distil, {})]
 
     @contextmanager
     def _distil(self, budget: dict[str, int]) -> Iterator[tuple[Point, Act]]:
@@ -121,7 +119,7 @@ class Cell:
             "cap_s": task.cap_s,
             "out": str(self.folder),
             "seed": self.seed,
-            "settings": entry.settings,
+            "settings": {**entry.settings, **({"epochs": task.epochs} if "beta" in entry.settings else {})},
         }
         file, program = self.folder / "spec.json", _PROGRAMS / f"with_{entry.package}.py"
         file.write_text(json.dumps(spec))
