@@ -1,4 +1,4 @@
-"""DAgger through twenty kills: rollout workers, experts' actors, the driver, and a node of the Ray cluster, at random.
+"""DAgger through thirty kills: rollout workers, experts' actors, the driver, and a node of the Ray cluster, at random.
 
 What comes out must be what an undisturbed run in one process makes: the same store, the same policy, the same budget.
 """
@@ -43,7 +43,7 @@ SETTINGS = {
     "data": {"episodes": 6},
     "algorithm": {
         "kind": "dagger",
-        "rounds": 10,
+        "rounds": 14,
         "episodes_per_round": 24,
         "overlap": 1,
         "check_episodes": 0,
@@ -55,7 +55,7 @@ SETTINGS = {
     "rollouts": {"num_workers": 0, "num_envs": 2},
     "tracking": {"enabled": False},
 }
-KILLS = ["worker"] * 13 + ["expert"] * 3 + ["driver"] * 2 + ["node"] * 2
+KILLS = ["worker"] * 22 + ["expert"] * 3 + ["driver"] * 4 + ["node"] * 4
 DEADLINE_S = 420.0
 
 
@@ -158,7 +158,7 @@ def undisturbed(tmp_path):
     return distil.open_run(folder / "runs/chaos-001"), Store.open(folder / "data/chaos").snapshot()
 
 
-def test_twenty_kills_change_nothing(undisturbed, cluster, tmp_path):
+def test_thirty_kills_change_nothing(undisturbed, cluster, tmp_path):
     """CORRECTNESS 4, 11, 14 and 16."""
     folder = tmp_path / "storm"
     folder.mkdir()
@@ -176,7 +176,8 @@ def test_twenty_kills_change_nothing(undisturbed, cluster, tmp_path):
         if chaos.driver.poll() is None:
             chaos.driver.kill()
             chaos.driver.wait()
-    assert not order, chaos.done  # each of them was killed
+    assert sum(chaos.done.values()) >= 30, chaos.done
+    assert min(chaos.done.values()) >= 2, chaos.done
     run, data = distil.open_run(folder / "runs/chaos-001"), Store.open(folder / "data/chaos").snapshot()
     calm, wanted = undisturbed
     assert data.digest == wanted.digest
