@@ -1,7 +1,6 @@
-"""MLflow's client, imported and connected at the least cost; and the databases that it makes on this machine.
+"""MLflow's client, and the databases that it makes on this machine.
 
-MLflow takes seconds to import, and as long to make a database: it replays each migration since its first version. Both are
-fixed costs of a run that may itself take seconds.
+MLflow takes seconds to make a database: it replays each migration since its first version. A run may itself take seconds.
 """
 
 from __future__ import annotations
@@ -11,19 +10,13 @@ import hashlib
 import logging
 import os
 import re
-import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
 
 from distil.durable import create_durably, make_folders
-
-_OPTIONAL = frozenset({"pandas", "polars", "scipy", "sklearn", "matplotlib", "pyarrow"})
-"""What MLflow imports if it is installed, and needs for data frames and models only: mlflow-skinny does without."""
 
 
 def connect(uri: str) -> Any:
@@ -34,13 +27,14 @@ def connect(uri: str) -> Any:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # no data about the user's runs leave the machine
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for results
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # a server that isn't there is told in seconds, not minutes
-    client = _import_client()
+    from mlflow.tracking import MlflowClient
+
     for name in ("alembic", "mlflow.store.db.utils"):  # they tell each of the 50 migrations of a new database
         logging.getLogger(name).setLevel(logging.WARNING)
     database = sqlite_file(uri)
     if database is not None and not database.exists() and database.parent.is_dir():
         _fill(database)
-    return client(tracking_uri=uri)
+    return MlflowClient(tracking_uri=uri)
 
 
 @contextmanager
@@ -69,35 +63,6 @@ def sqlite_file(uri: str) -> Path | None:
     """Return the file of a sqlite database; None: it is of another kind."""
     match = re.fullmatch(r"sqlite(?:\+\w+)?:///([^?]+)(?:\?.*)?", uri)
     return Path(match[1].removeprefix("file:")) if match and match[1] != ":memory:" else None
-
-
-def _import_client() -> Any:
-    """Return the class MlflowClient. Where this is the first import of MLflow, it sees no `_OPTIONAL` package."""
-    if "mlflow" not in sys.modules:
-        hidden = _Hidden()
-        sys.meta_path.insert(0, hidden)
-        try:
-            from mlflow.tracking import MlflowClient
-        except ImportError:  # this version cannot do without
-            pass
-        else:
-            return MlflowClient
-        finally:
-            sys.meta_path.remove(hidden)
-    from mlflow.tracking import MlflowClient
-
-    return MlflowClient
-
-
-class _Hidden(MetaPathFinder):
-    """Hides the `_OPTIONAL` packages that are not imported yet from the thread that made it."""
-
-    def __init__(self) -> None:
-        self._thread = threading.get_ident()
-
-    def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
-        if fullname in _OPTIONAL and threading.get_ident() == self._thread:
-            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
 
 
 def _fill(database: Path) -> None:
