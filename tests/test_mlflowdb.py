@@ -22,7 +22,7 @@ PLAIN = "from mlflow.tracking import MlflowClient; MlflowClient('sqlite:///plain
 
 def python(code: str, folder: Path, cache: Path) -> str:
     folder.mkdir(exist_ok=True)
-    env = os.environ | {"XDG_CACHE_HOME": str(cache)}
+    env = os.environ | {"XDG_CACHE_HOME": str(cache), "PYTHONHASHSEED": "0"}  # MLflow writes a set into a table's definition
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout
