@@ -127,7 +127,7 @@ class EpisodeBuffer:
         self.num_bytes += sum(len(info) + 8 for info in infos)
 
     def columns(self) -> dict[str, Array | pa.Array | list[str]]:
-        """Return all rows, as `write_shard` takes them: views, except of columns with a codec."""
+        """Return all rows, as `seal_shard` takes them: views, except of columns with a codec."""
         out: dict[str, Array | pa.Array | list[str]] = {name: rows[: self.num_rows] for name, rows in self._rows.items()}
         self._forget_interrupted(self.num_rows)
         out |= {name: pa.concat_arrays(arrays) for name, arrays in self._encoded.items()}

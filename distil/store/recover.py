@@ -101,7 +101,7 @@ def _unsealed(store: Store, *, discard: bool, dry_run: bool) -> tuple[list[str],
 
 @contextmanager
 def _lock(path: Path) -> Iterator[bool]:
-    """Lock an `.open` file; yield False while a process writes it (see `write_shard`)."""
+    """Lock an `.open` file; yield False while a process writes it (see `seal_shard`)."""
     try:
         file = open(path, "r+b")  # noqa: SIM115 - closed below
     except FileNotFoundError:  # sealed a moment ago

@@ -28,7 +28,7 @@ from distil.store.location import Location
 from distil.store.schema import FORMAT_KEY, StoreSpec, check_format
 from distil.types import Array
 
-__all__ = ["Shard", "ShardEntry", "file_digest", "open_shard", "read_index", "seal_shard", "write_shard"]
+__all__ = ["Shard", "ShardEntry", "file_digest", "open_shard", "read_index", "seal_shard"]
 
 Columns = Mapping[str, Array | pa.Array | list[str]]
 _READ_BYTES, _SINK_BYTES = 1 << 22, 1 << 18
@@ -76,9 +76,9 @@ def seal_shard(
     files = backend(root)
     opened = files.staging() / f".{name}{f'-{secrets.token_hex(8)}' if by_content else ''}.open"
     try:
-        num_bytes, digest = write_shard(opened, spec, columns, index)
-        name = f"{name}-{digest}" if by_content else name
-        files.publish(opened, f"data/{name}.arrow")
+        with _written(opened, spec, columns, index) as (num_bytes, digest):
+            name = f"{name}-{digest}" if by_content else name
+            files.publish(opened, f"data/{name}.arrow")
     except OSError as error:
         raise os_fault(error, opened.with_name(f"{name}.arrow")) from None
     finally:
@@ -94,12 +94,13 @@ def seal_shard(
     )
 
 
-def write_shard(path: Path, spec: StoreSpec, columns: Columns, index: pa.RecordBatch) -> tuple[int, str]:
+@contextmanager
+def _written(path: Path, spec: StoreSpec, columns: Columns, index: pa.RecordBatch) -> Iterator[tuple[int, str]]:
     """Write one shard to the new file `path`, whole and flushed to disk; OSError when the disk refuses.
 
-    While that lasts the file is locked: `recover` sees that its writer lives.
+    Until the block ends, the file is locked: `recover` sees that its writer lives, and leaves its publishing to it.
 
-    Returns:
+    Yields:
         Its size in bytes and its xxh3-128 in hex.
     """
     arrays = []
@@ -115,7 +116,7 @@ def write_shard(path: Path, spec: StoreSpec, columns: Columns, index: pa.RecordB
         with pa.PythonFile(sink, "w") as target, pa.ipc.new_file(target, schema, metadata=footer_metadata(index)) as writer:
             writer.write_batch(pa.record_batch(arrays, schema=schema))
         os.fsync(file.fileno())
-    return sink.num_bytes, str(sink.digest.hexdigest())
+        yield sink.num_bytes, str(sink.digest.hexdigest())
 
 
 def _create_locked(path: Path) -> IO[bytes]:

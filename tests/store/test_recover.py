@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from distil.errors import RunError
 from distil.store import ShardEntry, Store
 from distil.store.compact import compact
+from distil.store.folder import FolderBackend
 from distil.store.recover import recover
 
 Fill = Callable[..., Store]
@@ -119,6 +121,21 @@ def test_a_file_that_is_being_written_is_left_alone(store: Store) -> None:
         assert time.monotonic() < deadline
     assert "no footer" in report.discarded[0]
     assert not path.exists()
+
+
+def test_a_whole_file_is_left_to_its_live_writer(store: Store, make_episode: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recovery between the last byte of a file and its final name would take the file from its writer."""
+    found, publish = list[tuple[str, ...]](), FolderBackend.publish
+
+    def late(self: FolderBackend, file: Path, key: str) -> None:
+        report = recover(Store.open(store.path))
+        found.append((*report.writing, *report.salvaged))
+        publish(self, file, key)
+
+    monkeypatch.setattr(FolderBackend, "publish", late)
+    entry = sealed(store, make_episode(7, 3))
+    assert found == [(f".{Path(entry.path).stem}.open",)]
+    assert (store.path / entry.path).exists()
 
 
 def test_a_missing_shard_is_no_work_for_recover(store: Store) -> None:
