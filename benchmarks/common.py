@@ -32,13 +32,13 @@ def machine() -> dict[str, Any]:
 
 
 def write_result(path: Path, data: dict[str, Any]) -> None:
-    """Write `data` as JSON, preceded by command, date and versions."""
+    """Write `data` as JSON, preceded by command (without paths of this machine), date and versions."""
     path.parent.mkdir(parents=True, exist_ok=True)
     program = Path(sys.argv[0]).resolve()
     shown = program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program.name
     found = versions()
     head = {
-        "command": " ".join(["python", str(shown), *sys.argv[1:]]),
+        "command": " ".join(["python", str(shown), *("PATH" if Path(word).is_absolute() else word for word in sys.argv[1:])]),
         "date": datetime.now(UTC).date().isoformat(),
         "python": found["python"],
         "packages": found["packages"],
