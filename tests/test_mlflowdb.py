@@ -28,10 +28,13 @@ def python(code: str, folder: Path, cache: Path) -> str:
     return done.stdout
 
 
-def tables(path: Path) -> list[tuple[str, ...]]:
+def tables(path: Path) -> list[tuple[object, ...]]:
+    """Return what tells databases apart. The order of a table's constraints is of no importance, and differs."""
     with closing(sqlite3.connect(path)) as database:
         version = database.execute("SELECT 'version', version_num FROM alembic_version").fetchall()
-        return [*version, *database.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY 1, 2")]
+        found = database.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY 1, 2").fetchall()
+    lines = [sorted(line.strip().rstrip(",") for line in (sql or "").splitlines()) for *_, sql in found]
+    return [*version, *((*names, sql) for (*names, _), sql in zip(found, lines, strict=True))]
 
 
 def experiments(path: Path) -> list[tuple[str, str]]:
