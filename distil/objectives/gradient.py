@@ -28,7 +28,8 @@ from distil.store.windows import WindowOptions
 from distil.types import Batch
 
 _PARALLEL = inspect.signature(nn.parallel.DistributedDataParallel).parameters
-# Statistics are frozen and equal on all ranks: nothing to send each step. Newer versions of torch renamed the argument.
+# Statistics change between updates only, and equally on all ranks: nothing to send each step.
+# Newer versions of torch renamed the argument.
 _OPTIONS: dict[str, Any] = {"forward_sync_buffers" if "forward_sync_buffers" in _PARALLEL else "broadcast_buffers": False}
 
 _NEVER_AGAIN = 2**62  # samples: more than there are

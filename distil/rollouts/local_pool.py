@@ -31,6 +31,7 @@ class LocalPool:
         groups = (items[start : start + self.largest] for start in range(0, len(items), self.largest))
         self.run_groups(assignment, groups, policy, outcome, tell, stopped)
 
+    @one_thread()
     def run_groups(
         self,
         assignment: Assignment,
@@ -41,18 +42,6 @@ class LocalPool:
         stopped: Callable[[], bool],
     ) -> None:
         """Run groups of items, with one thread; the next group is taken when the last one is done. Otherwise as `run`."""
-        with one_thread():
-            self._run(assignment, groups, policy, outcome, tell, stopped)
-
-    def _run(
-        self,
-        assignment: Assignment,
-        groups: Iterable[Sequence[EpisodeItem]],
-        policy: PolicyRef | None,
-        outcome: Outcome,
-        tell: Tell,
-        stopped: Callable[[], bool],
-    ) -> None:
         known, recorded = 0, assignment.target is not None
         try:
             for group in groups:
