@@ -16,6 +16,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from distil.cluster import Request, ensure_ray, why_died
 from distil.errors import InputError, RunError
+from distil.interrupts import delayed_interrupts
 
 MAX_RETRIES = 3  # of a task whose actor died, and of starting each actor
 _STOP_S = 3.0  # for actors to save their results after an error or interrupt
@@ -181,8 +182,9 @@ class ActorPool(Generic[T]):
     def _hand_out(self, call: _Call[T]) -> None:
         for member in self.members:
             if call.queue and member.is_ready and member.current is None:
-                member.current = call.queue.popleft()
-                self._waiting[call.work.submit(member, member.current.task)] = member
+                with delayed_interrupts():  # a call without its reference could not be cancelled
+                    member.current = call.queue.popleft()
+                    self._waiting[call.work.submit(member, member.current.task)] = member
 
     def _receive(self, ref: Any, call: _Call[T]) -> None:
         member = self._waiting.pop(ref)

@@ -112,7 +112,8 @@ def test_check_ends_the_work_and_what_is_complete_is_saved(pools):
     assert {0, 1} <= work.saved
 
 
-def test_ctrl_c_cancels_what_is_under_way(pools, tmp_path, interruptible):
+def test_ctrl_c_cancels_what_is_under_way(pools, tmp_path, interruptible, monkeypatch):
+    monkeypatch.setattr("distil.rollouts.pool._STOP_S", 60.0)  # on a busy machine, actors take longer to save
     gate, pool, work = tmp_path / "gate", pools(num=1), Counting()
     os.mkfifo(gate)
 
@@ -125,6 +126,26 @@ def test_ctrl_c_cancels_what_is_under_way(pools, tmp_path, interruptible):
     with pytest.raises(KeyboardInterrupt):
         pool.run(work, [1, str(gate)])
     thread.join()
+    assert work.saved == {1}
+
+
+def test_ctrl_c_just_after_a_task_was_submitted_cancels_it(pools, tmp_path, interruptible, monkeypatch):
+    """Its reference was lost: the actor could not be told to stop, and was killed with all that it had done."""
+    monkeypatch.setattr("distil.rollouts.pool._STOP_S", 60.0)
+    gate, pool = tmp_path / "gate", pools(num=1)
+    os.mkfifo(gate)
+
+    class Pressed(Counting):
+        def submit(self, member, task):
+            reference = super().submit(member, task)
+            if task == str(gate):
+                gate.read_text()  # the actor has begun
+                os.kill(os.getpid(), signal.SIGINT)
+            return reference
+
+    work = Pressed()
+    with pytest.raises(KeyboardInterrupt):
+        pool.run(work, [1, str(gate)])
     assert work.saved == {1}
 
 
