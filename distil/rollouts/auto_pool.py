@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from distil.console import duration
 from distil.errors import InputError, RunError
-from distil.policies.spec import PolicyRef
 from distil.rollouts.config import RolloutConfig
 from distil.rollouts.local_pool import LocalPool
-from distil.rollouts.loop import EpisodeItem
 from distil.rollouts.ray_pool import RayPool
 from distil.rollouts.sizing import Sizing
-from distil.rollouts.work import Assignment, Outcome, Setup, Tell
+from distil.rollouts.work import Job, Setup
 from distil.types import Note
 
 
@@ -34,24 +32,16 @@ class AutoPool:
         self._actors: RayPool | None = None
         self._told = False
 
-    def run(
-        self,
-        assignment: Assignment,
-        items: Sequence[EpisodeItem],
-        policy: PolicyRef | None,
-        outcome: Outcome,
-        tell: Tell,
-        stopped: Callable[[], bool],
-    ) -> None:
+    def run(self, job: Job) -> None:
         """See `Workers.run`."""
-        left = deque(items)
+        left = deque(job.items)
         if self._actors is None:
             chunks = self._sizing.chunks(left, self._setup.num_envs, self._local.largest, self._take_over)
-            self._local.run_groups(assignment, chunks, policy, outcome, tell, stopped)
-            self._tell(len(items))
+            self._local.run_groups(job, chunks)
+            self._tell(len(job.items))
         if self._actors is not None and left:
             self._actors.limit = max(self._actors.limit or 0, self._sizing.num_workers(len(left)))
-            self._actors.run(assignment, list(left), policy, outcome, tell, stopped)
+            self._actors.run(replace(job, items=list(left)))
 
     def close(self) -> None:
         """Close the environments, and end the actors."""

@@ -19,7 +19,7 @@ from distil.rollouts.local_pool import LocalPool
 from distil.rollouts.loop import EpisodeItem
 from distil.rollouts.ray_pool import RayPool
 from distil.rollouts.service.actors import Service, check_servable
-from distil.rollouts.work import Assignment, EpisodeStats, Outcome, Setup, Workers
+from distil.rollouts.work import Assignment, EpisodeStats, Job, Outcome, Setup, Workers
 from distil.types import Note, Progress, say, silent, unheard
 
 
@@ -109,7 +109,15 @@ class Fleet:
         with self._turn:
             counter = _Counter(len(items), progress, what)
             if items:
-                self._workers(partial(say, progress)).run(assignment, items, policy, outcome, counter, self._stopped.is_set)
+                job = Job(
+                    assignment=assignment,
+                    items=items,
+                    policy=policy,
+                    outcome=outcome,
+                    tell=counter,
+                    stopped=self._stopped.is_set,
+                )
+                self._workers(partial(say, progress)).run(job)
         return outcome
 
     def stop(self) -> None:

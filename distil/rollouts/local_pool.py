@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
-from distil.policies.spec import PolicyRef
 from distil.rollouts.loop import EpisodeItem
 from distil.rollouts.threads import one_thread
-from distil.rollouts.work import MAX_WAVES, Assignment, Outcome, Setup, StoppedError, Tell
+from distil.rollouts.work import MAX_WAVES, Job, Setup, StoppedError
 from distil.rollouts.worker import Worker
 
 
@@ -18,46 +17,30 @@ class LocalPool:
         self.largest = MAX_WAVES * setup.num_envs  # episodes of a group
         self._worker = Worker(setup)
 
-    def run(
-        self,
-        assignment: Assignment,
-        items: Sequence[EpisodeItem],
-        policy: PolicyRef | None,
-        outcome: Outcome,
-        tell: Tell,
-        stopped: Callable[[], bool],
-    ) -> None:
+    def run(self, job: Job) -> None:
         """See `Workers.run`."""
-        groups = (items[start : start + self.largest] for start in range(0, len(items), self.largest))
-        self.run_groups(assignment, groups, policy, outcome, tell, stopped)
+        starts = range(0, len(job.items), self.largest)
+        self.run_groups(job, (job.items[start : start + self.largest] for start in starts))
 
     @one_thread()
-    def run_groups(
-        self,
-        assignment: Assignment,
-        groups: Iterable[Sequence[EpisodeItem]],
-        policy: PolicyRef | None,
-        outcome: Outcome,
-        tell: Tell,
-        stopped: Callable[[], bool],
-    ) -> None:
-        """Run groups of items, with one thread; the next group is taken when the last one is done. Otherwise as `run`."""
-        known, recorded = 0, assignment.target is not None
+    def run_groups(self, job: Job, groups: Iterable[Sequence[EpisodeItem]]) -> None:
+        """Run these groups instead of the job's items, with one thread; the next one is taken when the last one is done."""
+        known, recorded = 0, job.assignment.target is not None
         try:
             for group in groups:
                 report = self._worker.run(
-                    assignment, group, policy, known=known, stop=stopped, tell=lambda stats: tell([stats])
+                    job.assignment, group, job.policy, known=known, stop=job.stopped, tell=lambda stats: job.tell([stats])
                 )
-                outcome.take(report, recorded)
+                job.outcome.take(report, recorded)
                 known += len(report.sealed)
                 report.raise_error()
-                if stopped():
+                if job.stopped():
                     raise StoppedError
         except BaseException:
-            outcome.take(self._worker.seal(known), recorded)
+            job.outcome.take(self._worker.seal(known), recorded)
             raise
         report = self._worker.seal(known)
-        outcome.take(report, recorded)
+        job.outcome.take(report, recorded)
         report.raise_error()
 
     def close(self) -> None:

@@ -57,32 +57,6 @@ class Record:
     infos: tuple[str, ...] = ()  # keys of the environment's infos to keep
 
 
-def run_episodes(
-    slots: Slots,
-    agent: Agent,
-    items: Iterable[EpisodeItem],
-    *,
-    spec: EnvSpec,
-    record: Record | None = None,
-    stop: Callable[[], bool] = lambda: False,
-) -> Iterator[list[Finished]]:
-    """Run every item to its end and yield each after its end, recorded ones some at once, since that is cheaper.
-
-    Args:
-        slots: the environments.
-        agent: chooses the actions.
-        items: the episodes.
-        spec: the environment's spec.
-        record: keep the steps, with these attributes; None: only returns and lengths.
-        stop: called at every step; when true, unfinished episodes are dropped.
-
-    Raises:
-        RunError: an environment or the agent raised, or returned NaN or a wrong shape; the message names seed and step.
-        InputError: the agent doesn't fit the environment.
-    """
-    return _Loop(slots, agent, items, spec, record).run(stop)
-
-
 class _Ended(NamedTuple):
     item: EpisodeItem
     total_reward: float
@@ -93,8 +67,22 @@ class _Ended(NamedTuple):
     infos: tuple[str, ...]
 
 
-class _Loop:
-    def __init__(self, slots: Slots, agent: Agent, items: Iterable[EpisodeItem], spec: EnvSpec, record: Record | None) -> None:
+class EpisodeLoop:
+    """Runs every item to its end. `steps` runs the environments, `take` returns the episodes that have ended.
+
+    After an error or interrupt in `steps`, `take` returns what was complete before it.
+
+    Args:
+        slots: the environments.
+        agent: chooses the actions.
+        items: the episodes.
+        spec: the environment's spec.
+        record: keep the steps, with these attributes; None: only returns and lengths.
+    """
+
+    def __init__(
+        self, slots: Slots, agent: Agent, items: Iterable[EpisodeItem], *, spec: EnvSpec, record: Record | None = None
+    ) -> None:
         num = slots.num_slots
         self._slots, self._agent, self._spec, self._record = slots, agent, spec, record
         self._queues: list[deque[EpisodeItem]] = [deque() for _ in range(num)]
@@ -113,19 +101,16 @@ class _Loop:
         self._floats = [leaf.name for leaf in spec.observation.leaves if np.dtype(leaf.dtype).kind == "f"]
         self._shape = (num, *spec.action.leaf.shape)
 
-    def run(self, stop: Callable[[], bool]) -> Iterator[list[Finished]]:
-        try:
-            for _ in self._steps(stop):
-                yield self._take()
-        except GeneratorExit:
-            raise
-        except BaseException:
-            yield self._take()  # they are complete
-            raise
-        yield self._take()
+    def steps(self, stop: Callable[[], bool] = lambda: False) -> Iterator[None]:
+        """Step until all episodes have ended; yield where `take` should be called, for recorded ones rarely, which is cheaper.
 
-    def _steps(self, stop: Callable[[], bool]) -> Iterator[None]:
-        """Step until all episodes have ended; yield where ended ones should be taken."""
+        Args:
+            stop: called at every step; when true, unfinished episodes are dropped.
+
+        Raises:
+            RunError: an environment or the agent raised, or returned NaN or a wrong shape; the message names seed and step.
+            InputError: the agent doesn't fit the environment.
+        """
         self._refill(range(self._slots.num_slots))
         while self._num_active and not stop():
             acted = self._act()
@@ -147,6 +132,12 @@ class _Loop:
                 yield
             if self._spec.max_episode_steps is None and self._lengths.max() >= ENDLESS:
                 self._raise_endless()
+
+    def take(self) -> list[Finished]:
+        """Return the episodes that have ended since the last call, in the order in which they ended."""
+        ended, self._ended = self._ended, []
+        episodes = self._recorder.take() if self._recorder else [None] * len(ended)
+        return list(map(self._finished, ended, episodes))
 
     def _refill(self, free: Sequence[int]) -> None:
         """Start the next item of each free slot."""
@@ -262,12 +253,6 @@ class _Loop:
             self._ended.append(_Ended(self._item(slot), total, length, bool(terminated), bool(truncated), success, infos))
         if self._recorder:
             self._recorder.finish(slots, result.observations)
-
-    def _take(self) -> list[Finished]:
-        """Return the episodes that have ended since the last call, in the order in which they ended."""
-        ended, self._ended = self._ended, []
-        episodes = self._recorder.take() if self._recorder else [None] * len(ended)
-        return list(map(self._finished, ended, episodes))
 
     def _finished(self, ended: _Ended, columns: dict[str, Array] | None) -> Finished:
         item, record, episode = ended.item, self._record, None

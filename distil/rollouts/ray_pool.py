@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from distil.cluster import Request, cluster_cores
@@ -13,7 +13,7 @@ from distil.policies.spec import PolicyRef
 from distil.rollouts.config import RolloutConfig
 from distil.rollouts.loop import EpisodeItem
 from distil.rollouts.pool import ActorPool, Member, Work
-from distil.rollouts.work import MAX_WAVES, Assignment, Outcome, Setup, StoppedError, Tell, WorkReport
+from distil.rollouts.work import MAX_WAVES, Assignment, Job, Setup, StoppedError, WorkReport
 from distil.rollouts.worker import Worker
 
 _ROOM = Request(what="rollout workers", num=1, each={"CPU": 1}, fix="set rollouts.num_workers=0")  # one is enough to start
@@ -73,25 +73,17 @@ class RayPool:
         )
         self._policy: tuple[PolicyRef, Any] | None = None  # the last one sent, and its reference
 
-    def run(
-        self,
-        assignment: Assignment,
-        items: Group,
-        policy: PolicyRef | None,
-        outcome: Outcome,
-        tell: Tell,
-        stopped: Callable[[], bool],
-    ) -> None:
+    def run(self, job: Job) -> None:
         """See `Workers.run`."""
 
         def check() -> None:
-            if stopped():
+            if job.stopped():
                 raise StoppedError
 
         limit = max(1, cluster_cores(self._actors.ray) - self._reserved) if self.limit is None else self.limit
-        parts = groups(items, limit, self._num_envs)
+        parts = groups(job.items, limit, self._num_envs)
         self._actors.num = max(self._actors.num, min(limit, len(parts)))
-        self._actors.run(_Episodes(assignment, self._send(policy), outcome, tell), parts, check)
+        self._actors.run(_Episodes(job, self._send(job.policy)), parts, check)
 
     def close(self) -> None:
         """Kill the actors. The Ray session stays for others."""
@@ -108,13 +100,13 @@ class RayPool:
 class _Episodes(Work[Group]):
     """One assignment: a task is a group of items; its results are saved once they are in a sealed shard."""
 
-    def __init__(self, assignment: Assignment, policy: Any, outcome: Outcome, tell: Tell) -> None:
-        self._assignment, self._policy, self._outcome, self._tell = assignment, policy, outcome, tell
-        self._recorded = assignment.target is not None
+    def __init__(self, job: Job, policy: Any) -> None:
+        self._job, self._policy = job, policy
+        self._recorded = job.assignment.target is not None
         self._num_known: dict[Member[Group], int] = defaultdict(int)  # shards that a member has reported
 
     def submit(self, member: Member[Group], task: Group) -> Any:
-        return member.actor.run.remote(self._assignment, task, self._policy, self._num_known[member])
+        return member.actor.run.remote(self._job.assignment, task, self._policy, self._num_known[member])
 
     def take(self, member: Member[Group], task: Group, report: WorkReport) -> bool:
         self._add(member, report)
@@ -131,9 +123,9 @@ class _Episodes(Work[Group]):
         return f"before the episodes of seeds {', '.join(str(item.seed) for item in task)} were complete"
 
     def _add(self, member: Member[Group], report: WorkReport) -> None:
-        self._outcome.take(report, recorded=self._recorded)
+        self._job.outcome.take(report, recorded=self._recorded)
         self._num_known[member] += len(report.sealed)
-        self._tell(report.stats)
+        self._job.tell(report.stats)
 
 
 def groups(items: Group, num_workers: int, num_envs: int) -> list[Group]:

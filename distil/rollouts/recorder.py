@@ -75,9 +75,9 @@ class Recorder:
 
     def finish(self, slots: Sequence[int], final: Observations) -> None:
         """End the episodes of `slots` after the last step; their last observations are in `final` [N, ...]."""
-        self._ended += [(slot, self._first.pop(slot), self._at, self._parts.pop(slot)) for slot in slots]
         for name, rows in self._finals.items():
             rows.append(final[name][slots])
+        self._ended += [(slot, self._first.pop(slot), self._at, self._parts.pop(slot)) for slot in slots]  # last: now it counts
 
     def take(self) -> list[dict[str, Array]]:
         """Return the columns of the episodes that ended since the last call, in the order of `finish`.
@@ -105,7 +105,7 @@ class Recorder:
         rows = np.minimum(steps, self._at - 1) * self._num_slots + np.repeat(slots, counts)
         columns = {name: column.reshape(-1, *column.shape[2:]).take(rows, 0) for name, column in self._block.items()}
         for name, finals in self._finals.items():
-            columns[name][ends - 1] = np.concatenate(finals)
+            columns[name][ends - 1] = np.concatenate(finals)[: len(ends)]  # without those of an interrupted `finish`
             finals.clear()
         self._ended.clear()
         items = [(name, values, 0 if name in self._finals else 1) for name, values in columns.items()]

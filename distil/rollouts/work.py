@@ -130,19 +130,23 @@ class StoppedError(Exception):
 Tell = Callable[[Sequence[EpisodeStats]], None]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One call of the fleet."""
+
+    assignment: Assignment
+    items: Sequence[EpisodeItem]
+    policy: PolicyRef | None  # that acts, if a policy acts
+    outcome: Outcome  # filled step by step
+    tell: Tell  # called as episodes end
+    stopped: Callable[[], bool]  # whether to end with StoppedError
+
+
 class Workers(Protocol):
     """Workers in this process or in Ray actors."""
 
-    def run(
-        self,
-        assignment: Assignment,
-        items: Sequence[EpisodeItem],
-        policy: PolicyRef | None,
-        outcome: Outcome,
-        tell: Tell,
-        stopped: Callable[[], bool],
-    ) -> None:
-        """Run all items. On an error, interrupt or stop, seal the complete episodes, add them to `outcome`, and raise."""
+    def run(self, job: Job) -> None:
+        """Run all items. On an error, interrupt or stop, seal the complete episodes, add them to the outcome, and raise."""
 
     def close(self) -> None:
         """End the workers."""

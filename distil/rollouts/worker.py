@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -11,10 +11,11 @@ import numpy as np
 from distil.envs import Slots, slots
 from distil.errors import InputError, RunError
 from distil.experts.base import Expert
+from distil.interrupts import delayed_interrupts
 from distil.policies.spec import PolicyRef
 from distil.rollouts.agents import Agent
 from distil.rollouts.labelling import Labeller
-from distil.rollouts.loop import EpisodeItem, Finished, run_episodes
+from distil.rollouts.loop import EpisodeItem, EpisodeLoop, Finished
 from distil.rollouts.work import Assignment, EpisodeStats, Sealed, Setup, WorkReport
 from distil.store.location import location
 from distil.store.writer import ShardWriter
@@ -59,11 +60,14 @@ class Worker:
             agent = self._prepare(assignment, policy)
             record = assignment.record if assignment.target else None
             places = self._places(assignment)
-            for ended in run_episodes(places, agent, items, spec=self._setup.spec, record=record, stop=stop):
-                for whole in self._labelled(ended):
-                    self._keep(whole, done, tell)
+            loop = EpisodeLoop(places, agent, items, spec=self._setup.spec, record=record)
+            try:
+                for _ in loop.steps(stop):
+                    self._take(loop, done, tell)
+            finally:
+                self._take(loop, done, tell)  # what is complete, after an error or interrupt too
             for one in self._labeller.flush(wait=not stop()) if self._labeller else []:
-                self._keep([one], done, tell)
+                self._keep([one].copy, done, tell)
             if self._writer and self._writer.is_full:
                 self._seal()
         except (InputError, RunError) as error:
@@ -126,28 +130,36 @@ class Worker:
             raise InputError("labels are required, but no expert is configured: set expert.kind")
         return Labeller(expert, self._setup.spec.name)
 
-    def _labelled(self, ended: list[Finished]) -> Iterator[list[Finished]]:
+    def _take(self, loop: EpisodeLoop, done: list[EpisodeStats], tell: Callable[[EpisodeStats], None]) -> None:
+        """Keep the episodes that have ended; those without labels, once they have them."""
         if self._labeller is None:
-            yield ended
+            self._keep(loop.take, done, tell)
             return
-        for finished in ended:
+        for finished in loop.take():
             for one in self._labeller.put(finished):
-                yield [one]
+                self._keep([one].copy, done, tell)
 
     def _keep_labelled(self, done: list[EpisodeStats]) -> None:
         """After an error, keep the episodes whose labels are there."""
         with suppress(InputError, RunError):
             for one in self._labeller.flush(wait=False) if self._labeller else ():
-                self._keep([one], done)
+                self._keep([one].copy, done)
 
     def _keep(
-        self, ended: Sequence[Finished], done: list[EpisodeStats], tell: Callable[[EpisodeStats], None] = lambda stats: None
+        self,
+        take: Callable[[], list[Finished]],
+        done: list[EpisodeStats],
+        tell: Callable[[EpisodeStats], None] = lambda stats: None,
     ) -> None:
-        """Write complete episodes to the shard, and add their stats to `done`."""
-        stats = [_stats(finished) for finished in ended]
-        if self._writer:
-            self._writer.add(*(finished.episode for finished in ended if finished.episode))
-            self._unsealed += stats
+        """Write the complete episodes that `take` returns to the shard, and add their stats to `done`."""
+        if self._writer is None:
+            stats = [_stats(finished) for finished in take()]
+        else:
+            with delayed_interrupts():  # what is taken is also written
+                ended = take()
+                stats = [_stats(finished) for finished in ended]
+                self._writer.add(*(finished.episode for finished in ended if finished.episode))
+                self._unsealed += stats
         for one in stats:
             done.append(one)
             tell(one)

@@ -8,7 +8,7 @@ from distil.errors import RunError
 from distil.rollouts.agents import AgentSpec
 from distil.rollouts.local_pool import LocalPool
 from distil.rollouts.loop import EpisodeItem
-from distil.rollouts.work import Assignment, Outcome, Setup, StoppedError, Target
+from distil.rollouts.work import Assignment, Job, Outcome, Setup, StoppedError, Target
 from distil.store.schema import StoreSpec
 from distil.store.store import Store
 
@@ -32,10 +32,14 @@ def recorded(ready, folder):
     return Assignment(agent=AgentSpec(who="expert"), target=target)
 
 
-def run(ready, assignment, work, stopped=lambda: False):
+def job(assignment, items=(), *, outcome, tell=lambda stats: None, stopped=lambda: False):
+    return Job(assignment=assignment, items=items, policy=None, outcome=outcome, tell=tell, stopped=stopped)
+
+
+def run(ready, assignment, work):
     pool, outcome, told = LocalPool(ready), Outcome(), []
     try:
-        pool.run_groups(assignment, work, None, outcome, told.extend, stopped)
+        pool.run_groups(job(assignment, outcome=outcome, tell=told.extend), work)
     finally:
         pool.close()
         assert [stats.index for stats in told] == list(outcome.stats)
@@ -53,8 +57,9 @@ def test_all_groups_are_run_and_sealed(tmp_path):
 def test_a_stop_seals_what_is_complete(tmp_path):
     ready, outcome, asked = setup(), Outcome(), []
     pool = LocalPool(ready)
+    one = job(recorded(ready, tmp_path / "s"), outcome=outcome, tell=asked.append, stopped=lambda: len(asked) >= 2)
     with pytest.raises(StoppedError):
-        pool.run_groups(recorded(ready, tmp_path / "s"), groups(2, 2), None, outcome, asked.append, lambda: len(asked) >= 2)
+        pool.run_groups(one, groups(2, 2))
     assert sorted(outcome.stats) == [0, 1]
     assert len(outcome.sealed) == 1
 
@@ -64,7 +69,7 @@ def test_an_error_seals_what_is_complete(tmp_path):
     ready, outcome = setup(fault="raise", bad_seed=3, bad_step=1), Outcome()
     assignment = recorded(ready, tmp_path / "s")
     with pytest.raises(RunError, match="seed 3 step 1"):
-        LocalPool(ready).run_groups(assignment, groups(2, 2), None, outcome, lambda stats: None, lambda: False)
+        LocalPool(ready).run_groups(job(assignment, outcome=outcome), groups(2, 2))
     assert {0, 1} <= set(outcome.stats)
     assert 3 not in outcome.stats
 
@@ -73,8 +78,7 @@ def test_many_items_are_run_in_groups_that_fit_a_shard(tmp_path):
     ready, outcome = setup(lengths=[1]), Outcome()
     (items,) = groups(40)
     assignment = recorded(ready, tmp_path / "s")
-    LocalPool(ready).run(
-        replace(assignment, target=replace(assignment.target, shard_bytes=1)), items, None, outcome, [].extend, bool
-    )
+    small = replace(assignment, target=replace(assignment.target, shard_bytes=1))
+    LocalPool(ready).run(job(small, items, outcome=outcome))
     assert sorted(outcome.stats) == list(range(40))
     assert [len(sealed.stats) for sealed in outcome.sealed.values()] == [16, 16, 8]

@@ -10,7 +10,7 @@ from distil.errors import InputError, RunError
 from distil.experts.imported import ImportExpertConfig
 from distil.rollouts import loop
 from distil.rollouts.agents import Acted, ExpertAgent, RandomAgent
-from distil.rollouts.loop import EpisodeItem, Record, run_episodes
+from distil.rollouts.loop import EpisodeItem, EpisodeLoop, Record
 
 ODD = ImportEnvConfig(target="testbed:Odd")
 
@@ -19,15 +19,22 @@ def items(seeds):
     return [EpisodeItem(index=i, uid=f"u{i}", seed=seed) for i, seed in enumerate(seeds)]
 
 
+def ended(loop, stop=lambda: False):
+    """Yield what there is to take at each stop of the loop, and after its end or error."""
+    try:
+        for _ in loop.steps(stop):
+            yield loop.take()
+    finally:
+        yield loop.take()
+
+
 def run(seeds, *, num=3, agent=None, record=Record(), target="Toy", vectorised=False, stop=lambda: False, limit=None, **kwargs):  # noqa: B008
     config = ImportEnvConfig(
         target=f"testbed:{target}", kwargs=kwargs, vectorised=vectorised, **({"max_episode_steps": limit} if limit else {})
     )
     places = slots(config, num)
-    done = run_episodes(
-        places, agent or ExpertAgent(CountingExpert()), items(seeds), spec=describe(config), record=record, stop=stop
-    )
-    found = sorted(itertools.chain.from_iterable(done), key=lambda finished: finished.item.index)
+    made = EpisodeLoop(places, agent or ExpertAgent(CountingExpert()), items(seeds), spec=describe(config), record=record)
+    found = sorted(itertools.chain.from_iterable(ended(made, stop)), key=lambda finished: finished.item.index)
     places.close()
     return found
 
@@ -102,7 +109,7 @@ def test_an_item_has_its_slot_whoever_runs_it():
     for part in (items(range(10)), items(range(10))[7:], items(range(10))[4:6]):
         expert = CountingExpert()
         config = ImportEnvConfig(target="testbed:Toy", kwargs={"lengths": [3, 9, 1]})
-        list(run_episodes(slots(config, 4), ExpertAgent(expert), part, spec=describe(config)))
+        list(EpisodeLoop(slots(config, 4), ExpertAgent(expert), part, spec=describe(config)).steps())
         assert sorted(expert.begun) == sorted((item.index % 4, item.seed) for item in part)
 
 
@@ -175,10 +182,9 @@ def test_recorded_episodes_come_some_at_once():
     """A group is written and reported together, which short episodes need; without recording there is nothing to gain."""
     config = ImportEnvConfig(target="testbed:Toy", kwargs={"lengths": [1, 3]})
     for record, sizes in ((Record(), {100}), (None, {1, 2})):
-        found = run_episodes(
-            slots(config, 2), RandomAgent(describe(config).action.leaf), items(range(100)), spec=describe(config), record=record
-        )
-        assert max(map(len, found)) in (range(30, 101) if record else sizes)
+        agent = RandomAgent(describe(config).action.leaf)
+        made = EpisodeLoop(slots(config, 2), agent, items(range(100)), spec=describe(config), record=record)
+        assert max(map(len, ended(made))) in (range(30, 101) if record else sizes)
 
 
 def test_a_failing_vector_environment_names_the_candidates():
@@ -198,7 +204,7 @@ def test_a_failing_reset_is_named():
 
     config = ImportEnvConfig(target="testbed:Toy")
     with pytest.raises(RunError, match=r"no display \(in reset at seed 3 step 0"):
-        list(run_episodes(Broken(), ExpertAgent(CountingExpert()), items([3]), spec=describe(config)))
+        list(EpisodeLoop(Broken(), ExpertAgent(CountingExpert()), items([3]), spec=describe(config)).steps())
 
 
 def test_a_failing_expert_is_named_with_seeds_and_steps():

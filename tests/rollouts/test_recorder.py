@@ -1,5 +1,6 @@
 import gymnasium as gym
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -81,6 +82,30 @@ def test_episodes_that_end_together_are_copied_together():
     recorder.add(obs, Acted(actions=np.arange(4) + 7, acted_by_expert=np.zeros(4, np.bool_)), np.zeros(4))
     recorder.finish([1], obs)
     assert [episode["action"].tolist() for episode in [*episodes, *recorder.take()]] == [[0], [2], [3], [1, 8]]
+
+
+class Interrupted(dict):
+    """Last observations; Ctrl-C comes between the first column and the second."""
+
+    def __getitem__(self, name):
+        if name == "obs/b":
+            raise KeyboardInterrupt
+        return super().__getitem__(name)
+
+
+def test_an_interrupt_while_an_episode_ends_leaves_those_before():
+    recorder = Recorder(SPEC, 2)
+    recorder.start(range(2))
+    obs = {"obs/a": np.full((2, 2), 5, np.float32), "obs/b": np.arange(2)}
+    acted = Acted(actions=np.arange(2), acted_by_expert=np.zeros(2, np.bool_))
+    recorder.add(obs, acted, np.zeros(2))
+    recorder.finish([0], obs)
+    recorder.add(obs, acted, np.zeros(2))
+    with pytest.raises(KeyboardInterrupt):
+        recorder.finish([1], Interrupted(obs))
+    (columns,) = recorder.take()
+    assert columns["obs/a"].tolist() == [[5, 5], [5, 5]]
+    assert columns["obs/b"].tolist() == [0, 0]
 
 
 def test_without_an_expert_nothing_is_labelled():

@@ -1,4 +1,5 @@
 import itertools
+import signal
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from distil.envs import ImportEnvConfig, describe
 from distil.errors import InputError, RunError
 from distil.rollouts import AgentSpec
 from distil.rollouts.loop import EpisodeItem
+from distil.rollouts.recorder import Recorder
 from distil.rollouts.work import Assignment, Setup, Target, WorkReport
 from distil.rollouts.worker import Worker
 from distil.store.schema import StoreSpec
@@ -98,24 +100,29 @@ def test_an_expert_may_look_into_the_simulator():
     assert report.is_input_error
 
 
-def test_an_interrupt_while_adding_keeps_what_is_complete(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("owner", "name"), [(Recorder, "take"), (ShardWriter, "add")])
+def test_an_interrupt_while_episodes_are_kept_loses_none_of_them(tmp_path, monkeypatch, interruptible, owner, name):
+    """Ctrl-C while a block's episodes are copied from the recorder or into the shard."""
     ready = setup(CountingExpert())
     store = store_for(ready, tmp_path)
-    worker, add = Worker(ready), ShardWriter.add
+    worker, original, write, ended = Worker(ready), getattr(owner, name), ShardWriter.add, []
 
-    def interrupted(self, *episodes):
-        if episodes[0].uid != "u000":
-            raise KeyboardInterrupt
-        add(self, *episodes)
-        kept.extend(episode.uid for episode in episodes)
+    def interrupted(self, *args):
+        signal.raise_signal(signal.SIGINT)
+        return original(self, *args)
 
-    kept = []
-    monkeypatch.setattr(ShardWriter, "add", interrupted)
+    def watched(self, *episodes):
+        ended.extend(episode.uid for episode in episodes)
+        (interrupted if owner is ShardWriter else write)(self, *episodes)
+
+    monkeypatch.setattr(owner, name, interrupted)
+    monkeypatch.setattr(ShardWriter, "add", watched)
     with pytest.raises(KeyboardInterrupt):
         worker.run(assignment(store), items(0, 90), None)
     (sealed,) = worker.seal().sealed
-    assert len(kept) > 10
-    assert store.commit([sealed.entry]).episodes.uid.tolist() == sorted(kept)
+    assert 10 < len(ended) < 90
+    assert store.commit([sealed.entry]).episodes.uid.tolist() == sorted(ended)
+    assert sorted(stats.uid for stats in sealed.stats) == sorted(ended)
 
 
 def test_an_interrupt_in_a_step_keeps_what_is_complete(tmp_path):
