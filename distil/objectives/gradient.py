@@ -20,7 +20,7 @@ from distil.objectives.base import DEMOS, ObjectiveState
 from distil.objectives.ema import Average
 from distil.objectives.optimiser_config import OptimiserConfig, learning_rate
 from distil.objectives.ranks import ALONE, Ranks
-from distil.objectives.statistics import fit_policy
+from distil.objectives.statistics import fit_policy, refit_policy
 from distil.policies.policy import Policy, PolicyLoss
 from distil.store.moments import Moments
 from distil.store.order import SampleSource
@@ -71,7 +71,7 @@ class GradientObjective(ABC):
         self._average = Average(self._weights, optimiser.ema_decay) if optimiser.ema_decay else None
         self._generator = torch.Generator(self._device)
         self._step = self._num_steps = 0
-        self._num_fitted = 0  # samples that the statistics were fitted on
+        self._num_fitted = 0  # samples when the statistics were last fitted, or found to be of use
         self.learning_rate = 0.0  # of the last step
         self._loss = self._loss_module()
 
@@ -106,18 +106,19 @@ class GradientObjective(ABC):
         return torch.autocast(self._device.type, dtype=torch.bfloat16)(module)  # type: ignore[no-any-return]
 
     def fit_statistics(self, sources: Mapping[str, SampleSource]) -> Sequence[str]:
-        """Fit the policy's statistics on the main stream; later updates fit them again once its samples have doubled.
+        """Fit the policy's statistics on the main stream; later updates fit them again only where they are of no use any more.
 
-        A first, narrow round would otherwise scale all later ones: where one demonstration hardly varies, most of what the
-        learner visits is clipped to `policy.obs_clip`, and DAgger does not recover. Data that grow by less change them
-        little, and learned weights would be of another function for nothing. The range of actions is only widened.
+        A first, narrow round would otherwise scale all later ones. Where one demonstration hardly varies, most of what the
+        learner visits is clipped to `policy.obs_clip`, and DAgger does not recover. In all other cases they stay: a change of
+        scale makes another function of the learned weights, which costs later rounds more than it gives. Each update whose
+        samples have doubled since the last look looks again (`Policy.has_left`). The range of actions is only widened.
         """
         source = sources[next(iter(self.needs))]
         is_first = not self._num_fitted
-        notes = []
+        notes: list[str] = []
         if source.num_samples >= 2 * self._num_fitted:
             self._num_fitted = source.num_samples
-            notes = fit_policy(self.policy, source, actions=is_first)
+            notes = fit_policy(self.policy, source) if is_first else refit_policy(self.policy, source)
         if not is_first and self.policy.actions.is_open and self._widen_actions(source.statistics(["action"])["action"]):
             half = float(self.policy.actions.half_width.max())
             notes.append(

@@ -10,20 +10,14 @@ from distil.store.order import SampleSource
 _MOST_NAMES = 8  # of dimensions, in a line
 
 
-def fit_policy(policy: Policy, source: SampleSource, *, actions: bool = True) -> list[str]:
+def fit_policy(policy: Policy, source: SampleSource) -> list[str]:
     """Set the policy's statistics to those of all samples of `source`; return notes for the user.
-
-    Args:
-        policy: what to fit.
-        source: the training data.
-        actions: also set the range of actions without bounds; otherwise it stays.
 
     Raises:
         InputError: a value isn't finite.
         RunError: a shard is damaged.
     """
-    names = [name for name in policy.needs if actions or name != "action"]
-    constant = policy.fit(source.statistics(names), actions=actions)
+    constant = policy.fit(source.statistics(policy.needs))
     notes = []
     if floats := [leaf.name for leaf in policy.observation.leaves if leaf.looks_like_float_image]:
         notes.append(
@@ -31,6 +25,22 @@ def fit_policy(policy: Policy, source: SampleSource, *, actions: bool = True) ->
             "give them as uint8 from 0 to 255 (distil store import: images=uint8)"
         )
     return notes + ([_constant(constant, policy.config.std_floor)] if constant else [])
+
+
+def refit_policy(policy: Policy, source: SampleSource) -> list[str]:
+    """Fit the statistics of observations again if those of `source` have left their range; return notes for the user.
+
+    The range of actions stays. Errors are those of `fit_policy`.
+    """
+    found = source.statistics([name for name in policy.needs if name != "action"])
+    if not policy.has_left(found):
+        return []
+    constant = policy.fit(found, actions=False)
+    note = (
+        "most observations lie far outside of the range of the data that the policy's statistics were fitted on: they were "
+        "fitted again"
+    )
+    return [note, *([_constant(constant, policy.config.std_floor)] if constant else [])]
 
 
 def _constant(names: Sequence[str], std_floor: float) -> str:

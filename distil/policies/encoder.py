@@ -21,7 +21,7 @@ from distil.heads.base import Context
 from distil.nn.cnn import Cnn
 from distil.nn.imported import class_of, make
 from distil.nn.mlp import Activation, Mlp
-from distil.policies.layout import Part, fixed_scaling, layout, num_features, observation_scaling
+from distil.policies.layout import Part, fixed_scaling, has_left, layout, num_features, observation_scaling
 from distil.spaces import Leaf, SpaceSpec
 
 if TYPE_CHECKING:
@@ -53,6 +53,11 @@ class Features(nn.Module):
         self.mean.copy_(torch.from_numpy(mean))
         self.inv_std.copy_(torch.from_numpy(inv_std))
         return constant
+
+    def has_left(self, statistics: Mapping[str, Moments]) -> bool:
+        """Return whether rows of these statistics, by leaf name, are out of the range that the own statistics describe."""
+        mean, inv_std = (value.double().cpu().numpy() for value in (self.mean, self.inv_std))
+        return has_left(self.parts, mean, inv_std, statistics)
 
     def deviation(self, name: str) -> Tensor:
         """Return the standard deviation of a leaf's elements, of its shape; for constant ones the leaf's unit (1, or less)."""

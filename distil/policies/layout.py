@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from distil.store.moments import Moments
 
 _WIDEST_BOUND = 1e6  # bounds beyond this are a formality, not a range to normalise by
+_FAR = 5.0  # root mean square of a dimension whose data are out of the range of old statistics, where it is 1
 _MARGIN = 1.05  # an unbounded action dimension gets the demonstrations' range and a little room, as tanh nears 1 slowly
 
 
@@ -98,6 +99,28 @@ def observation_scaling(
         inv_std[span] = 1 / np.where(is_constant, unit, std)
         constant += [f"{part.leaf.name}[{i}]" for i in np.flatnonzero(is_constant)]
     return mean, inv_std, constant
+
+
+def has_left(parts: Sequence[Part], mean: Array, inv_std: Array, statistics: Mapping[str, Moments]) -> bool:
+    """Return whether data have left the range that statistics were fitted on: in at least half of the dimensions that vary.
+
+    They have left it in a dimension whose root mean square is above 5, in units of the old statistics. A few dimensions are no
+    reason: in HalfCheetah, falls widen the torso's angle ninefold, and a scale that holds them hides the angles of running.
+
+    Args:
+        parts: the feature vector.
+        mean: [F] of the old statistics.
+        inv_std: [F] of the old statistics.
+        statistics: leaf name -> statistics of the data.
+    """
+    far: list[Array] = []
+    for part in filter(needs_statistics, parts):
+        span, found = slice(part.offset, part.offset + part.size), statistics[part.leaf.name]
+        std = found.std.reshape(-1)
+        rms = np.hypot(found.mean.reshape(-1) - mean[span], std) * inv_std[span]
+        far.append(rms[std > 0] > _FAR)
+    flags = np.concatenate(far) if far else np.zeros(0)
+    return bool(len(flags)) and float(flags.mean()) >= 0.5
 
 
 def bounded(action: Leaf) -> Array:

@@ -113,6 +113,10 @@ class Policy(nn.Module):
         """
         self.fit(moments_of({name: columns[name] for name in self.needs if name in columns}))
 
+    def has_left(self, statistics: Mapping[str, Moments]) -> bool:
+        """Return whether observations of these statistics are out of the range of those that the policy was fitted on."""
+        return self.encoder.features.has_left(statistics)
+
     def fit(self, statistics: Mapping[str, Moments], *, actions: bool = True) -> list[str]:
         """Set the statistics from those of the training data; return the names of constant dimensions, such as `obs[3]`.
 

@@ -6,6 +6,7 @@ from distil.policies.layout import (
     action_scaling,
     carried_over,
     fixed_scaling,
+    has_left,
     layout,
     num_features,
     observation_scaling,
@@ -106,3 +107,19 @@ def test_labels_outside_of_the_scaling_widen_it() -> None:
     for part in (-0.5, 0.5):
         before, u = centre + half * part, np.arctanh(part)
         np.testing.assert_allclose(found[0] + found[1] * np.tanh(slope * u + shift), before)
+
+
+def test_data_have_left_where_most_dimensions_that_vary_are_far() -> None:
+    """In units of the old statistics, mean or deviation above 5; dimensions without any spread have no say."""
+    spread = np.random.default_rng(0).normal(size=(500, 4))
+    for scale, offset, expected in (
+        ([6, 6, 1, 1], 0, True),
+        ([6, 1, 1, 1], 0, False),
+        ([4, 4, 4, 4], 0, False),
+        ([1, 1, 1, 1], 6, True),
+        ([6, 1, 0, 0], 0, True),
+    ):
+        rows = 2 * (spread * scale + offset) + 1
+        assert has_left(PARTS, np.ones(24), np.full(24, 0.5), moments_of({"obs/a": rows.reshape(-1, 2, 2)})) == expected
+    assert not has_left(PARTS, np.ones(24), np.ones(24), moments_of({"obs/a": np.ones((9, 2, 2))}))
+    assert not has_left((), np.zeros(0), np.zeros(0), {})
