@@ -41,10 +41,8 @@ class LossCurve:
 
     def plot(self, path: Path, title: str) -> Path | None:
         """Draw the curves, with a line where each update but the last ended; None, and no file, for fewer than two points."""
-        lines = {
-            name: sorted(points.items()) for name, points in self._points.items() if len(points) > 1
-        }  # a restart goes back
-        curves = {name: Curve(x=[x for x, _ in line], y=[y for _, y in line]) for name, line in lines.items()}
+        lines = {name: sorted(self._points.get(name, {}).items()) for name in LOSSES}  # sorted: a restart goes back
+        curves = {name: Curve(x=[x for x, _ in line], y=[y for _, y in line]) for name, line in lines.items() if len(line) > 1}
         if not curves:
             return None
         return plot_curves(

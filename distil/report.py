@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -190,19 +190,23 @@ def plot_curves(
     from matplotlib.ticker import EngFormatter
 
     with mpl.rc_context(_STYLE):
-        figure, axes = _figure(title, subtitle)
+        figure, axes = _figure(title, subtitle, layout=None)
+        figure.subplots_adjust(right=0.985, bottom=0.1, top=0.92 if log_y and not subtitle else 0.84)
         for index, (name, curve) in enumerate(curves.items()):
             _draw(axes, name, curve, index, marker=len(curve.x) <= 30)
         for number, x in enumerate(marks):
             axes.axvline(x, color=_RANDOM, linewidth=0.8, alpha=0.6, zorder=1, label=None if number else marks_name)
-        if log_y:
-            axes.set_yscale("log")
-            axes.grid(which="minor", linewidth=0.4)
         if any(abs(x) >= 10_000 for curve in curves.values() for x in curve.x):
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.margins(x=0.02, y=0.08)
+        if log_y:
+            _log_scale(axes)
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
+        # the layout "constrained" measures all texts several times, which takes longer than drawing them
+        labels = axes.yaxis.get_tightbbox()
+        assert labels is not None
+        figure.subplots_adjust(left=(axes.bbox.x0 - labels.x0 + 6) / figure.bbox.width)
         _legend(axes, len(curves))
         return _save(figure, path)
 
@@ -268,11 +272,11 @@ def _open_video(imageio_ffmpeg: Any, path: Path, shape: tuple[int, ...], fps: fl
     return writer
 
 
-def _figure(title: str, subtitle: str) -> tuple[Figure, Axes]:
+def _figure(title: str, subtitle: str, layout: Literal["constrained"] | None = "constrained") -> tuple[Figure, Axes]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 5), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(8, 5), layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     if title:
@@ -282,6 +286,17 @@ def _figure(title: str, subtitle: str) -> tuple[Figure, Axes]:
             subtitle, (0, 1), (0, 10), xycoords="axes fraction", textcoords="offset points", color="#666666", fontsize=10
         )
     return figure, axes
+
+
+def _log_scale(axes: Axes) -> None:
+    """Make the y axis logarithmic, with plain numbers; below one decade, its minor ticks have numbers too."""
+    from matplotlib.ticker import NullFormatter
+
+    axes.set_yscale("log")
+    axes.grid(which="minor", linewidth=0.4)
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_formatter("{x:g}")  # powers of ten would need Matplotlib's parser of formulas
+    axes.yaxis.set_minor_formatter("{x:g}" if high < 10 * low else NullFormatter())
 
 
 def _draw(axes: Axes, name: str, curve: Curve, index: int, *, marker: bool) -> None:

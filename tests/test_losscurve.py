@@ -48,6 +48,14 @@ def test_a_learner_that_restarts_from_a_checkpoint_goes_back_without_a_zigzag(tm
     assert drawn[0]["curves"]["loss"].x == [1, 30, 50, 60, 99]
 
 
+def test_each_loss_has_its_own_colour_in_every_run(tmp_path: Path, drawn: list[dict]) -> None:
+    curve = LossCurve()
+    for step in (1, 2):
+        curve.add(step, {"validation_loss": 1.0, "loss": 1.0})
+    curve.plot(tmp_path / "loss.png", "x")
+    assert list(drawn[0]["curves"]) == ["loss", "validation_loss"]  # the order gives the colours
+
+
 def test_an_update_that_stopped_early_ends_where_it_stopped() -> None:
     curve = LossCurve([{"train/steps": 40.0, "train/loss": 0.5}, {"eval/return_mean": 1.0}])
     assert curve.num_steps == 40

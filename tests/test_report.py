@@ -84,6 +84,20 @@ def test_learning_curves(tmp_path: Path) -> None:
     assert has_colour(image, "#D55E00")
 
 
+@pytest.mark.parametrize(
+    ("y", "log_y"), [((2e-5, 2.8e-5), True), ((2e-4, 12345.0), True), ((0.3, 0.31), True), ((-1_250_000.0, 3.0), False)]
+)
+def test_curves_leave_room_for_the_numbers_of_their_axis(tmp_path: Path, y: tuple[float, float], log_y: bool) -> None:
+    curves = {"a": Curve(x=[0, 20_000], y=y)}
+    image = pixels(plot_curves(curves, tmp_path / "a.png", ylabel="return per episode", title="title", log_y=log_y))
+    inked = (image < 0.8).any(axis=2)
+    assert not inked[:, :4].any()  # nothing is cut off
+    assert not inked[:, -4:].any()
+    assert not inked[-4:].any()
+    assert not inked[:4].any()
+    assert inked[:, :40].any()  # and no room is wasted
+
+
 def test_plots_leave_no_global_state(tmp_path: Path) -> None:
     import matplotlib as mpl
 

@@ -148,8 +148,8 @@ for group in (store, experts, recipes):
 
 def main() -> None:
     """Run the command line. Bad input exits with 2, a failed run with 1, Ctrl-C and SIGTERM with 130, each with one line."""
-    # imports make a million objects and no garbage: searching for it takes a third of their time
-    garbage.set_threshold(50_000, 20, 20)
+    # imports make half a million objects and no garbage: searching for it takes a third of their time
+    garbage.set_threshold(50_000, 50, 10)
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     _stop_on_sigterm()

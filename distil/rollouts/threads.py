@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,8 +13,11 @@ def one_thread() -> Iterator[None]:
 
     A step multiplies matrices of tens of rows: more threads wait for each other longer than they compute, on busy cores for
     seconds. Ray actors have one thread, too, so the last bits of a product do not depend on where it is computed.
+    Torch's number belongs to the thread that calls it: a learner that trains meanwhile in another one keeps its own.
     """
     from threadpoolctl import threadpool_limits
 
+    if "torch" in sys.modules:
+        sys.modules["torch"].get_num_threads()  # a thread's first call of torch sets its number: it would end the limit
     with threadpool_limits(limits=1):
         yield
