@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from distil.durable import replace_durably
 from distil.rundir import versions
 from distil.stats import mean_interval
 from distil.tracking import Status, Tracker, TrackingConfig
@@ -43,7 +44,7 @@ def write_result(path: Path, data: dict[str, Any]) -> None:
         "python": found["python"],
         "packages": found["packages"],
     }
-    path.write_text(json.dumps(head | data, indent=2) + "\n")
+    replace_durably(path, (json.dumps(head | data, indent=2) + "\n").encode())
 
 
 @contextmanager

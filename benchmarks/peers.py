@@ -23,7 +23,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,19 +52,22 @@ def main() -> None:
         return
     if options.quick:
         for name, task in TASKS.items():
-            TASKS[name] = dataclasses.replace(task, budgets=task.budgets[:2], cap_s=5)
+            TASKS[name] = dataclasses.replace(task, budgets=task.budgets[:2], cap_s=5, overrides={"learner.num_steps": 300})
     kept = json.loads(options.out.read_text()) if options.resume and options.out.exists() else {}
     results: dict[str, Any] = {"machine": machine(), "environments": {}, "references": {}, "left_out": {}, "cells": []}
     results |= {key: kept[key] for key in results if key in kept}
     chosen = {CONTESTANTS[name].package for name in options.contestants}  # what failed is tried again
     results["left_out"] = {name: why for name, why in results["left_out"].items() if name.split()[0] not in chosen}
     todo = list(plan(options, results))
-    seconds = sum(TASKS[task].about_s.get(CONTESTANTS[contestant].package, 60) for _, task, contestant in todo)
-    print(f"peers: {len(todo)} measurements, about {seconds / 60:.0f} minutes", flush=True)
+    print(f"peers: {len(todo)} measurements, about {about_s(todo) / 60:.0f} minutes", flush=True)
+    started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="peers-") as name:
-        for seed, task, contestant in todo:
+        for number, (seed, task, contestant) in enumerate(todo, start=1):
             measure(seed, task, contestant, results, options, Path(name))
             write_result(options.out, results)
+            spent_s = time.monotonic() - started
+            left_s = about_s(todo[number:]) * spent_s / about_s(todo[:number])
+            print(f"{number} of {len(todo)} after {spent_s / 60:.0f} minutes, about {left_s / 60:.0f} left", flush=True)
     show(results)
 
 
@@ -101,6 +104,11 @@ def plan(options: argparse.Namespace, results: dict[str, Any]) -> Iterator[tuple
                     yield seed, task, contestant
 
 
+def about_s(todo: Sequence[tuple[int, str, str]]) -> float:
+    """Return the wall-clock seconds that measurements take on two cores, roughly."""
+    return sum(TASKS[task].about_s[contestant] for _, task, contestant in todo)
+
+
 def measure(seed: int, task: str, contestant: str, results: dict[str, Any], options: argparse.Namespace, folder: Path) -> None:
     """Measure one contestant on one task with one seed; a library that fails is left out by name."""
     library = CONTESTANTS[contestant].package
@@ -125,6 +133,7 @@ def measure(seed: int, task: str, contestant: str, results: dict[str, Any], opti
         folder=folder / "cell",
         python=python,
         references=references,
+        tracked=tracked_cell(results, task, seed) if contestant == "distil-untracked" else None,
     )
     started = time.monotonic()
     try:
@@ -137,6 +146,12 @@ def measure(seed: int, task: str, contestant: str, results: dict[str, Any], opti
         return
     results["cells"].append({"task": task, "contestant": contestant, "seed": seed, **found})
     print(f"{task} {contestant} {seed}: {_line(found)} [{time.monotonic() - started:.0f} s]", flush=True)
+
+
+def tracked_cell(results: dict[str, Any], task: str, seed: int) -> dict[str, Any] | None:
+    """Return distil's cell with tracking, if it is measured: the run without gives the same policies."""
+    cells = peers_table.cells_of(results, task, "distil")
+    return next((cell for cell in cells if cell["seed"] == seed), None)
 
 
 def _line(found: dict[str, Any]) -> str:

@@ -30,7 +30,7 @@ class Material:
     def overrides(self, seed: int) -> dict[str, Any]:
         """Return what the recipe leaves to the user."""
         path = {"expert.path": str(self._experts / self.task.expert)} if self.task.expert else {}
-        return {"seed": seed, **path}
+        return {"seed": seed, **path, **self.task.overrides}
 
     def references(self) -> dict[str, float]:
         """Return the expert's and the random policy's mean returns on the episodes that all are scored on."""

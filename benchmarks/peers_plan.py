@@ -21,9 +21,9 @@ class Task:
     env_id: str
     expert: str | None  # below the folder of experts; None: the recipe's scripted one
     budgets: tuple[int, ...]  # BC: samples in gradient steps; DAgger: the expert's labels
-    cap_s: float  # the others end after so many CPU-seconds of training, where the last budget takes longer
-    epochs: int = 0  # DAgger: of a round of imitation's, where it does not have its defaults
-    about_s: Mapping[str, float]  # library -> wall-clock seconds of one seed, to announce the total
+    cap_s: float  # those with a constant learning rate end after so many CPU-seconds of training if no budget ends them earlier
+    overrides: Mapping[str, Any] = field(default_factory=dict)  # of the recipe, for a trial
+    about_s: Mapping[str, float]  # contestant -> wall-clock seconds of one seed, to announce what is left
 
     @property
     def unit(self) -> str:
@@ -40,7 +40,7 @@ TASKS = {
         expert=None,
         budgets=(6_400, 12_800, 25_600, 51_200, 102_400, 204_800),
         cap_s=10,
-        about_s={"distil": 25, "imitation": 25, "rllib": 60, "d3rlpy": 25},
+        about_s={"distil": 16, "distil-untracked": 8, "imitation-best": 14, "imitation": 22, "rllib": 45, "d3rlpy": 25},
     ),
     "hopper-bc": Task(
         title="Hopper-v5, BC, 20 demonstrations",
@@ -48,17 +48,33 @@ TASKS = {
         env_id="Hopper-v5",
         expert="trpo-Hopper-v3/Hopper-v3.zip",
         budgets=_FINE,
-        cap_s=40,
-        about_s={"distil": 60, "imitation": 60, "rllib": 90, "robomimic": 60, "d3rlpy": 60},
+        cap_s=20,
+        about_s={
+            "distil": 30,
+            "distil-untracked": 10,
+            "imitation-best": 30,
+            "imitation": 60,
+            "rllib": 45,
+            "robomimic": 55,
+            "d3rlpy": 55,
+        },
     ),
     "halfcheetah-bc": Task(
         title="HalfCheetah-v5, BC, 20 demonstrations",
         algorithm="bc",
         env_id="HalfCheetah-v5",
         expert="tqc-HalfCheetah-v3/HalfCheetah-v3.zip",
-        budgets=(512_000, 1_024_000),
+        budgets=(1_024_000, 2_048_000),
         cap_s=40,
-        about_s={"distil": 60, "imitation": 70, "rllib": 90, "robomimic": 70, "d3rlpy": 70},
+        about_s={
+            "distil": 75,
+            "distil-untracked": 30,
+            "imitation-best": 75,
+            "imitation": 60,
+            "rllib": 65,
+            "robomimic": 60,
+            "d3rlpy": 60,
+        },
     ),
     "pendulum-dagger": Task(
         title="Pendulum-v1, DAgger, 4,000 labels",
@@ -67,8 +83,7 @@ TASKS = {
         expert="sac-Pendulum-v1/Pendulum-v1.zip",
         budgets=(800, 1_200, 1_600, 2_400, 4_000),
         cap_s=60,
-        epochs=60,
-        about_s={"distil": 60, "imitation": 60},
+        about_s={"distil": 45, "distil-untracked": 20, "imitation-best": 30, "imitation": 25},
     ),
     "hopper-dagger": Task(
         title="Hopper-v5, DAgger, 20,000 labels",
@@ -77,8 +92,7 @@ TASKS = {
         expert="trpo-Hopper-v3/Hopper-v3.zip",
         budgets=(5_000, 10_000, 15_000, 20_000),
         cap_s=100,
-        epochs=15,
-        about_s={"distil": 120, "imitation": 100},
+        about_s={"distil": 90, "distil-untracked": 50, "imitation-best": 60, "imitation": 50},
     ),
 }
 
@@ -97,17 +111,16 @@ class Contestant:
 _NET = {"net": [256, 256], "batch_size": 256}
 _OTHER = {**_NET, "lr": 1e-3}
 _BOTH = ("bc", "dagger")
-_ROUNDS = {"beta": "first"}
 CONTESTANTS = {
     "distil": Contestant(title="**distil**, shipped recipe", package="distil", only=_BOTH),
-    "imitation-best": Contestant(
-        title="imitation, 2x256, batch 256, learning rate 0.003, input normalisation",
-        package="imitation",
-        settings={**_NET, "lr": 3e-3, "normalise": True, "value": False, **_ROUNDS},
-        only=_BOTH,
+    "distil-untracked": Contestant(
+        title="**distil**, `tracking.enabled=false`", package="distil", settings={"tracking.enabled": False}, only=_BOTH
     ),
-    "imitation-tuned": Contestant(
-        title="imitation, 2x256, batch 256", package="imitation", settings={**_NET, **_ROUNDS}, only=_BOTH
+    "imitation-best": Contestant(
+        title="imitation at its best: distil's recipe",
+        package="imitation",
+        settings={**_NET, "normalise": True, "value": False, "recipe": True},
+        only=_BOTH,
     ),
     "imitation": Contestant(title="imitation, defaults", package="imitation", only=_BOTH),
     "rllib": Contestant(title="RLlib, 2x256, batch 256", package="rllib", settings=_OTHER, reason="has no DAgger"),

@@ -1,4 +1,7 @@
-"""The evaluator: one for all. A policy is a function from a batch of observations to actions; the episodes are the same."""
+"""The evaluator: one for all. A policy is a function from a batch of observations to actions; the episodes are the same.
+
+Half of the episodes run in each of two processes, which wait while a contestant is timed.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,46 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
+import torch
+
+import distil
 
 Array = npt.NDArray[Any]
 Act = Callable[[Array], Array]
+Policy = Callable[[], AbstractContextManager[Act]]  # can be pickled
+_PROCESSES = 2
 
 
-def returns(env_id: str, seeds: Sequence[int], act: Act) -> list[float]:
+def returns(env_id: str, seeds: Sequence[int], policy: Policy) -> list[float]:
+    """Return the undiscounted return of one episode per seed, in the order of the seeds."""
+    parts = [_pool().submit(_part, env_id, seeds[first::_PROCESSES], policy) for first in range(_PROCESSES)]
+    found = [0.0] * len(seeds)
+    for first, part in enumerate(parts):
+        found[first::_PROCESSES] = part.result()
+    return found
+
+
+@cache
+def _pool() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(_PROCESSES, get_context("spawn"))
+
+
+def _part(env_id: str, seeds: Sequence[int], policy: Policy) -> list[float]:
+    with policy() as act:
+        return episodes(env_id, seeds, act)
+
+
+def episodes(env_id: str, seeds: Sequence[int], act: Act) -> list[float]:
     """Return the undiscounted return of one episode per seed. Actions are clipped to the environment's bounds.
 
     The environments take their steps in turn, so that a policy is asked once for all of them.
@@ -43,6 +73,13 @@ def returns(env_id: str, seeds: Sequence[int], act: Act) -> list[float]:
     for env in envs:
         env.close()
     return totals
+
+
+@contextmanager
+def own(path: Path) -> Iterator[Act]:
+    """Yield distil's policy in a run's folder."""
+    torch.set_num_threads(1)
+    yield distil.load_policy(path).predict
 
 
 @contextmanager

@@ -11,6 +11,16 @@ from peers_plan import CONTESTANTS, TASKS
 from distil.stats import mean_interval
 
 Results = Mapping[str, Any]
+_SHORT = {
+    "distil": "distil",
+    "distil-untracked": "distil, untracked",
+    "imitation-best": "imitation at its best",
+    "imitation": "imitation, defaults",
+}
+_CAPTION = (
+    "CPU-seconds of the whole process, and of training alone, until a policy reaches 0.9 of the way from the random policy to\n"
+    "the expert, and the score at the end. Means over seeds, with 95 % intervals:"
+)
 _HEAD = (
     "contestant",
     "to 0.9: CPU-s of the process",
@@ -36,15 +46,14 @@ def full(results: Results) -> str:
 
 
 def short(results: Results) -> str:
-    """Return the table of means with distil and imitation's best."""
-    lines = ["| | distil | CPU-s to 0.9 | imitation | CPU-s to 0.9 |", "|---|---|---|---|---|"]
+    """Return the table with distil and imitation: costs and scores, and what they are."""
+    lines = [_CAPTION, "", f"| | | {' | '.join(_SHORT.values())} |", "|---" * (len(_SHORT) + 2) + "|"]
     for task, entry in TASKS.items():
-        pair = [cells_of(results, task, contestant) for contestant in ("distil", "imitation-best")]
-        if all(pair):
-            ends = [f"{_average([cell['end']['score'] for cell in cells]):.2f}" for cells in pair]
-            lines.append(
-                f"| {entry.title} | {' | '.join(f'{end} | {_cost(cells)}' for end, cells in zip(ends, pair, strict=True))} |"
-            )
+        found = [cells_of(results, task, contestant) for contestant in _SHORT]
+        if any(found):
+            costs, ends = ([show(cells) if cells else "-" for cells in found] for show in (_cost, _score))
+            lines.append(f"| {entry.title} | CPU-s to 0.9 (training) | {' | '.join(costs)} |")
+            lines.append(f"| | score at the end | {' | '.join(ends)} |")
     return "\n".join(lines)
 
 
@@ -93,7 +102,7 @@ def _row(task: str, contestant: str, cells: Sequence[Any]) -> list[str]:
         _reached(cells, "whole_s"),
         _reached(cells, "train_s"),
         _reached(cells, unit),
-        _spread([end["score"] for end in ends], 2),
+        _score(cells),
         *(_mean([end[name] for end in ends]) for name in ("whole_s", "train_s", unit)),
     ]
 
@@ -108,8 +117,14 @@ def _reached(cells: Sequence[Any], name: str) -> str:
 
 
 def _cost(cells: Sequence[Any]) -> str:
-    found = [cell["reached"]["whole_s"] for cell in cells if cell["reached"] is not None]
-    return f"{_average(found):.1f}" if len(found) == len(cells) else "not reached"
+    found = [cell["reached"] for cell in cells]
+    if None in found:
+        return _reached(cells, "whole_s")
+    return f"{_mean([point['whole_s'] for point in found])} ({_mean([point['train_s'] for point in found])})"
+
+
+def _score(cells: Sequence[Any]) -> str:
+    return _spread([cell["end"]["score"] for cell in cells], 2)
 
 
 def _average(values: Sequence[float]) -> float:

@@ -175,7 +175,8 @@ def test_the_comparison_with_other_libraries_is_the_measured_one(tmp_path: Path)
 
 
 def test_the_readme_is_short() -> None:
-    words = (ROOT / "README.md").read_text().split()
+    text = (ROOT / "README.md").read_text()
+    words = re.sub(r"<!-- peers.py: .*?<!-- end -->", "", text, flags=re.DOTALL).split()  # without the measured comparison
     assert sum(any(map(str.isalnum, word)) for word in words) <= 900  # the bars of tables are no words
 
 

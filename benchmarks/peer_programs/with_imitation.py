@@ -1,12 +1,15 @@
 """imitation's BC and DAgger, with the settings that the task names.
 
 The demonstrations are arrays: reading its own files takes imitation longer. Rollouts for its log are left out, as are all
-episodes that only measure a score. `value: false` leaves out the value network, which cloning does not use but computes.
+episodes that only measure a score. With `recipe`, it follows distil's: BC gets whole batches, which imitation takes as well and
+which spare it the collating of single steps, the learning rate falls, and a round of DAgger has a number of gradient steps.
+`value: false` leaves out the value network, which cloning does not use but computes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -67,20 +70,47 @@ def bc(spec: dict[str, Any], demonstrations: Any) -> Any:
     )
 
 
+class Batches:
+    """Shuffled batches, over and over; the last steps of an epoch that fill no batch are left out, as imitation does."""
+
+    def __init__(self, data: dict[str, np.ndarray], size: int, seed: int) -> None:
+        self._data = {"obs": torch.as_tensor(data["obs"], dtype=torch.float32), "acts": torch.as_tensor(data["actions"])}
+        self._size, self._generator = size, torch.Generator().manual_seed(seed)
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        num = len(self._data["obs"])
+        for chosen in torch.randperm(num, generator=self._generator)[: num - num % self._size].split(self._size):
+            yield {name: values[chosen] for name, values in self._data.items()}
+
+
+def falling(trainer: Any, num_batches: int) -> Any:
+    """Return a schedule of torch: from the trainer's learning rate to 0 along half a cosine."""
+    return torch.optim.lr_scheduler.LambdaLR(
+        trainer.optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / num_batches, 1)))
+    )
+
+
 def clone(spec: dict[str, Any], clock: Clock) -> None:
     """Run BC until the budget is used up."""
     from imitation.data.types import Transitions
 
-    data = steps(spec["demonstrations"])
+    data, settings = steps(spec["demonstrations"]), spec["settings"]
     infos = np.array([{}] * len(data["obs"]))
     flat = Transitions(
         obs=data["obs"], acts=data["actions"], next_obs=data["next_obs"], dones=data["terminated"].astype(bool), infos=infos
     )
-    trainer = bc(spec, flat)
+    trainer = bc(spec, Batches(data, settings["batch_size"], spec["seed"]) if "recipe" in settings else flat)
     schedule = Schedule(clock, spec, trainer.batch_size, saver(trainer))
     clock.say("train")
+    rate = falling(trainer, spec["budgets"][-1] // trainer.batch_size) if "recipe" in settings else None
+
+    def on_batch_end() -> None:
+        if rate is not None:
+            rate.step()
+        schedule.step()
+
     try:
-        trainer.train(n_batches=1 << 60, on_batch_end=schedule.step, progress_bar=False)
+        trainer.train(n_batches=1 << 60, on_batch_end=on_batch_end, progress_bar=False)
     except Enough:
         clock.say("rest")
 
@@ -100,12 +130,13 @@ def dagger(spec: dict[str, Any], clock: Clock) -> None:
         expert_policy=expert_policy(spec, venv),
         rng=np.random.default_rng(spec["seed"]),
         bc_trainer=bc(spec, None),
-        beta_schedule=first if settings.get("beta") == "first" else None,
+        beta_schedule=first if "recipe" in settings else None,
     )
-    rounds = {f"rollout_{name}": settings[name] for name in ("round_min_episodes", "round_min_timesteps") if name in settings}
-    epochs = {"n_epochs": settings["epochs"]} if "epochs" in settings else {}
+    rounds = {}
+    if "recipe" in settings:
+        rounds = {"rollout_round_min_episodes": settings["round_min_episodes"], "rollout_round_min_timesteps": 0}
     with suppress(Enough):
-        trainer.train(spec["budgets"][-1], **rounds, bc_train_kwargs=epochs)
+        trainer.train(spec["budgets"][-1], **rounds)
 
 
 def first(round_num: int) -> float:
@@ -136,7 +167,11 @@ def dagger_class(spec: dict[str, Any], clock: Clock) -> Any:
     class Clocked(SimpleDAggerTrainer):
         def extend_and_update(self, options: Any = None) -> int:
             clock.say("train")
-            number = super().extend_and_update({**(options or {}), "log_rollouts_venv": None, "progress_bar": False})
+            options = {**(options or {}), "log_rollouts_venv": None, "progress_bar": False}
+            if "recipe" in spec["settings"]:
+                num = spec["settings"]["num_batches"]
+                options |= {"n_batches": num, "on_batch_end": falling(self.bc_trainer, num).step}
+            number = super().extend_and_update(options)
             clock.say("rest")
             num_labels = sum(len(trajectory) for trajectory in self._all_demos)
             clock.mark(saver(self.bc_trainer), spec["out"], num_labels, labels=num_labels)

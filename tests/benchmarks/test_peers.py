@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import peers_runs
 import peers_table
 from peers_clock import ProgramError, run_clocked
 from peers_plan import CONTESTANTS, TASKS, Contestant
-from peers_score import returns
+from peers_score import own, returns
 
 import distil
 from distil.seeding import Purpose, episode_seeds
@@ -103,7 +104,7 @@ def test_the_evaluator_gives_the_scores_of_distils_own(tmp_path: Path) -> None:
     small = {"learner.num_steps": 30, "evaluation.episodes": 0, "rollouts.num_workers": 0, "tracking.enabled": False}
     run = distil.train("cartpole-bc", {**small, "runs": str(tmp_path / "runs"), "data.path": str(tmp_path / "data")})
     seeds = episode_seeds(Purpose.EVALUATE, 6)
-    found = returns("CartPole-v1", seeds, run.policy().predict)
+    found = returns("CartPole-v1", seeds, partial(own, run.path))
     assert found == distil.evaluate(run.policy(), env="CartPole-v1", episodes=6).returns.tolist()
 
 
@@ -138,12 +139,20 @@ def test_the_first_budget_that_reaches_the_goal_is_found(
 def test_distil_is_measured_as_its_command_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: argparse.Namespace, results: dict[str, Any]
 ) -> None:
-    monkeypatch.setitem(TASKS, "cartpole-bc", replace(TASKS["cartpole-bc"], budgets=(12_800,)))
+    monkeypatch.setitem(TASKS, "cartpole-bc", replace(TASKS["cartpole-bc"], budgets=(76_800,)))
     peers.measure(0, "cartpole-bc", "distil", results, options, tmp_path)
     (cell,) = results["cells"]
     assert cell["end"]["score"] == 1
     assert 0 < cell["end"]["train_s"] < cell["end"]["whole_s"]
     assert cell["reached"]["samples"] <= cell["end"]["samples"]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/no/such/folder/mlflow.db")
+    with pytest.raises(ProgramError, match="MLflow"):
+        peers.measure(1, "cartpole-bc", "distil", results, options, tmp_path)
+    peers.measure(0, "cartpole-bc", "distil-untracked", results, options, tmp_path)
+    untracked = results["cells"][1]
+    assert [point["budget"] for point in untracked["curve"]] == [cell["reached"]["budget"], cell["end"]["budget"]]
+    for name in ("reached", "end"):
+        assert [untracked[name][key] for key in ("policy", "score")] == [cell[name][key] for key in ("policy", "score")]
 
 
 def test_a_library_that_does_not_install_is_left_out_by_name(
@@ -176,9 +185,13 @@ def test_the_tables_show_means_and_intervals_and_who_does_not_reach_the_goal() -
     assert rows[5][2:6] == ["not reached", "", "", "0.70"]
     assert peers_table.ratio(found, "hopper-bc") == 0.5
     assert peers_table.ratio(found, "halfcheetah-bc") is None
-    assert "Hopper-v5" in peers_table.short(found)
-    assert "| Hopper-v5, BC, 20 demonstrations | 0.98 | 9.0 | 0.98 | 18.0 |" in peers_table.short(found)
-    assert "HalfCheetah" not in peers_table.short(found)
+    assert peers_table.short(found).splitlines()[5:] == [
+        "| Hopper-v5, BC, 20 demonstrations | CPU-s to 0.9 (training) | 9.0 (3.0) | - | 18.0 (3.0) "
+        "| not reached (1 of 3 seeds) |",
+        "| | score at the end | 0.98 (0.96 to 1.00) | - | 0.98 (0.98 to 0.98) | 0.90 (0.90 to 0.90) |",
+        "| HalfCheetah-v5, BC, 20 demonstrations | CPU-s to 0.9 (training) | not reached | - | - | - |",
+        "| | score at the end | 0.70 | - | - | - |",
+    ]
     assert peers_table.left_out(found) == "Left out:\n\n- d3rlpy: does not install: no wheel"
 
 
