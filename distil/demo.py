@@ -3,6 +3,8 @@
 One scripted expert fills one store. Clones learn from nested subsets of its demonstrations. DAgger gets exactly as many labels
 and takes as many gradient steps, but after the first round the learner acts and the expert only labels. Both are trained once
 per root seed, and all policies are scored on the same held-out episodes. The results are a table, a plot and a video.
+
+The runs of different root seeds share nothing that they write but the store, so that several processes train them at once.
 """
 
 from __future__ import annotations
@@ -11,14 +13,18 @@ import json
 import re
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from distil import api
+from distil.cluster import asked_cluster, num_cores
+from distil.processes import work_in_processes
 from distil.report import Score, plot_scores, score_table, text
 from distil.rollouts.video import check_video, record_video
 from distil.runconfig import RunConfig, load_config
@@ -29,7 +35,7 @@ from distil.types import Progress, silent
 
 CLONE, DAGGER = "pendulum-scripted-bc", "pendulum-scripted-dagger"
 EPISODES = (5, 10, 200)
-NUM_SEEDS = 5
+NUM_SEEDS = 16
 ROUNDS = 4
 NOISE = {"data.noise.kind": "gaussian", "data.noise.level": 0.5}
 
@@ -70,12 +76,17 @@ class _Case:
     name: str  # "BC, 20 episodes"
     recipe: str
     settings: Mapping[str, Any]
+    seeds: Sequence[int]
 
     def command(self, others: Mapping[str, Any]) -> str:
         """Return the command that repeats one of its runs, with a store of its own."""
         settings = {**others, **self.settings}
         texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in settings.items()}
         return shlex.join(["distil", "train", self.recipe, *(f"{key}={value}" for key, value in texts.items())])
+
+
+_Task = tuple[int, Sequence[_Case]]  # a root seed and what to train with it
+_Runs = dict[str, api.Run]
 
 
 def run_demo(
@@ -92,7 +103,8 @@ def run_demo(
     Args:
         out: the folder for the store, the runs, the plot and the video.
         seed: the first root seed of episodes and learning; the others follow it.
-        num_seeds: number of root seeds.
+        num_seeds: number of root seeds, so of training runs with the middle number of episodes; the table's other rows have a
+            third of them, but two at least.
         episodes: numbers of labelled episodes.
         overrides: dotted key of the recipes -> value.
         progress: called as the work proceeds.
@@ -107,19 +119,15 @@ def run_demo(
     config = load_config(CLONE, common | {"data.episodes": episodes[-1]})
     assert config.env is not None
     check_video(config.env)
-    cases, seeds = _cases(episodes, config.learner.num_steps), range(seed, seed + num_seeds)
+    cases = _cases(episodes, config.learner.num_steps, range(seed, seed + num_seeds))
     with Session(config, progress) as session:
-        runs = {name: [[_train(case, one, common, session) for one in seeds] for case in row] for name, row in cases.items()}
+        runs = _train([case for row in cases.values() for case in row], config, common, session)
         num = config.evaluation.episodes
         levels = {who: _level(who, session, num) for who in ("random", "expert")}
-    methods = {
-        name: [_score(case.name, found) for case, found in zip(row, runs[name], strict=True)] for name, row in cases.items()
-    }
-    how = f"{num} held-out episodes, {num_seeds} training runs each"
+    methods = {name: [_score(case.name, runs[case.name]) for case in row] for name, row in cases.items()}
+    how = f"{num} held-out episodes"
     plot = _plot(methods, levels, out / "score.png", session.spec.name, how)
-    best = max(
-        (run for row in runs.values() for found in row for run in found), key=lambda run: run.metrics["eval/return_mean"]
-    )
+    best = max((run for found in runs.values() for run in found), key=lambda run: run.metrics["eval/return_mean"])
     video = record_video(config.env, best.policy().ref, episode_seeds(Purpose.EVALUATE, 1)[0], out / "best.mp4")
     _track(config, plot, video, methods)
     return DemoResult(
@@ -138,12 +146,14 @@ def _common(out: Path) -> dict[str, Any]:
     return {"data.path": str(out / "demos"), "runs": str(out / "runs"), "tracking.experiment": "distil-demo"}
 
 
-def _cases(episodes: Sequence[int], num_steps: int) -> dict[str, list[_Case]]:
+def _cases(episodes: Sequence[int], num_steps: int, seeds: Sequence[int]) -> dict[str, list[_Case]]:
     """Return the rows of the table: method, as the plot calls it -> a case for each number of episodes.
 
     All take `num_steps` gradient steps in total, and get the labels of as many episodes. Noise on the expert's actions, which
-    closes much of the gap for cloning too, is shown at the middle number alone.
+    closes much of the gap for cloning too, is shown at the middle number alone. There, cloning and DAgger get all seeds: some
+    clones fail and others do not, so that few of them say little about their mean. The other rows get a third.
     """
+    few = seeds[: max(2, len(seeds) // 3)]
     clones = {number: {"data.episodes": number, "learner.num_steps": num_steps} for number in episodes}
     middle = episodes[len(episodes) // 2]
     rows: dict[str, tuple[str, str, Mapping[int, Mapping[str, Any]]]] = {
@@ -152,7 +162,15 @@ def _cases(episodes: Sequence[int], num_steps: int) -> dict[str, list[_Case]]:
         "cloning, expert disturbed by noise": ("BC with noise", CLONE, {middle: clones[middle] | NOISE}),
     }
     return {
-        method: [_Case(name=f"{short}, {number} episodes", recipe=recipe, settings=found) for number, found in settings.items()]
+        method: [
+            _Case(
+                name=f"{short}, {number} episodes",
+                recipe=recipe,
+                settings=found,
+                seeds=seeds if number == middle and not settings[number].keys() & NOISE else few,
+            )
+            for number, found in settings.items()
+        ]
         for method, (short, recipe, settings) in rows.items()
     }
 
@@ -173,10 +191,40 @@ def _dagger(num_episodes: int, num_steps: int) -> dict[str, Any]:
     }
 
 
-def _train(case: _Case, seed: int, common: Mapping[str, Any], session: Session) -> api.Run:
-    name = re.sub("[^a-z0-9]+", "-", case.name.lower())
-    settings = {**common, **case.settings, "seed": seed, "name": f"{name}-seed-{seed}"}
-    return api.train(case.recipe, settings, session=session)
+def _train(cases: Sequence[_Case], config: RunConfig, common: Mapping[str, Any], session: Session) -> dict[str, list[api.Run]]:
+    """Return the runs of each case, by its name. A process trains all runs of a root seed, one after another."""
+    seeds = sorted({seed for case in cases for seed in case.seeds})
+    tasks = [(seed, [case for case in cases if seed in case.seeds]) for seed in seeds]
+    num = min(_num_processes(config), len(tasks))
+    if num == 1:
+        found = [_train_seed(common, session, task) for task in tasks]
+    else:
+        found = work_in_processes(partial(_trainer, config, common), tasks, num, "root seeds", session.progress)
+    return {case.name: [runs[case.name] for runs in found if case.name in runs] for case in cases}
+
+
+def _num_processes(config: RunConfig) -> int:
+    """Return how many processes train: one for each core, or this one alone if the runs themselves use several."""
+    rollouts = config.rollouts
+    use_ray = rollouts.num_workers not in (0, "auto") or rollouts.service is not None or asked_cluster(rollouts.address)
+    return 1 if use_ray or config.overlap or config.learner.num_learners else num_cores()
+
+
+@contextmanager
+def _trainer(config: RunConfig, common: Mapping[str, Any], progress: Progress) -> Iterator[Callable[[_Task], _Runs]]:
+    with Session(config, progress) as session:
+        yield partial(_train_seed, common, session)
+
+
+def _train_seed(common: Mapping[str, Any], session: Session, task: _Task) -> _Runs:
+    """Return the runs with one root seed, by the name of their case."""
+    seed, cases = task
+    runs = {}
+    for case in cases:
+        name = f"{re.sub('[^a-z0-9]+', '-', case.name.lower())}-seed-{seed}"
+        settings = {**common, **case.settings, "seed": seed, "name": name}
+        runs[case.name] = api.train(case.recipe, settings, session=session)
+    return runs
 
 
 def _level(who: Literal["random", "expert"], session: Session, num_episodes: int) -> Score:
@@ -190,7 +238,7 @@ def _plot(methods: Mapping[str, Sequence[Score]], levels: Mapping[str, Score], p
         path,
         **levels,
         title=f"{environment}: score against expert labels",
-        subtitle=f"mean return over {how} (dots); band: 95 % interval of their mean",
+        subtitle=f"dots: training runs, mean return over {how}; line and band: their mean and its 95 % interval",
         xlabel="labels from the expert (steps)",
     )
 

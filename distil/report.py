@@ -94,6 +94,7 @@ def score_table(scores: Sequence[Score], title: str = "") -> Table:
     rows: list[dict[str, str | float | None]] = [
         {
             "policy": score.name,
+            "runs": len(score.runs) or None,
             "return": f"{score.mean:.1f}",
             "95 % interval": None if score.low is None else f"{score.low:.1f} to {score.high:.1f}",
             "worst run": f"{min(score.runs):.1f}" if score.runs else None,

@@ -36,7 +36,9 @@ def cli() -> None:
 @cli.command()
 @click.option("--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Folder for the results.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="First root seed of episodes and learning.")
-@click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="Number of training runs for each row.")
+@click.option(
+    "--seeds", type=click.IntRange(1), default=16, show_default=True, help="Number of training runs with the middle number."
+)
 @click.option(
     "--episodes", type=click.IntRange(1), multiple=True, help="Number of labelled episodes; repeatable.  [default: 5, 10, 200]"
 )
