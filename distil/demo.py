@@ -121,9 +121,9 @@ def run_demo(
     check_video(config.env)
     cases = _cases(episodes, config.learner.num_steps, range(seed, seed + num_seeds))
     with Session(config, progress) as session:
-        runs = _train([case for row in cases.values() for case in row], config, common, session)
         num = config.evaluation.episodes
-        levels = {who: _level(who, session, num) for who in ("random", "expert")}
+        levels = {who: _level(who, session, num) for who in ("random", "expert")}  # before the runs, which then find them
+        runs = _train([case for row in cases.values() for case in row], config, common, session)
     methods = {name: [_score(case.name, runs[case.name]) for case in row] for name, row in cases.items()}
     how = f"{num} held-out episodes"
     plot = _plot(methods, levels, out / "score.png", session.spec.name, how)
@@ -238,7 +238,7 @@ def _plot(methods: Mapping[str, Sequence[Score]], levels: Mapping[str, Score], p
         path,
         **levels,
         title=f"{environment}: score against expert labels",
-        subtitle=f"dots: training runs, mean return over {how}; line and band: their mean and its 95 % interval",
+        subtitle=f"dots: training runs, each the mean of {how}; band: 95 % interval of their mean",
         xlabel="labels from the expert (steps)",
     )
 

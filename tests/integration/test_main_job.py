@@ -23,7 +23,15 @@ FAST = {"evaluation.episodes": 4, "tracking.enabled": False, "data.episodes": 3,
 def test_the_demo_on_ray_workers(tmp_path: Path, ray_session: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     overrides = {"learner.num_steps": 50, "evaluation.episodes": 4, "rollouts.num_workers": 2, "rollouts.num_envs": 4}
-    result = run_demo(Path("demo"), num_seeds=1, episodes=(2, 4), overrides=overrides)
+    told: list[str] = []
+    result = run_demo(
+        Path("demo"),
+        num_seeds=2,
+        episodes=(2, 4),
+        overrides=overrides,
+        progress=lambda what, *_, **__: told.append(what),
+    )
+    assert "root seeds" not in told  # one process trains: several would each start Ray
     assert [score.name for score in result.scores] == [
         "random",
         "expert",
@@ -38,7 +46,7 @@ def test_the_demo_on_ray_workers(tmp_path: Path, ray_session: object, monkeypatc
     assert Path("mlflow.db").exists()
     assert "BC, 4 episodes" in result.text()
     store = distil.Store.open("demo/demos")
-    assert np.bincount(store.snapshot().episodes.round).tolist() == [8, 2, 1, 1]  # one store, nested demonstrations
+    assert np.bincount(store.snapshot().episodes.round).tolist() == [16, 4, 2, 2]  # one store, nested demonstrations
     assert store.verify() == []
 
 
