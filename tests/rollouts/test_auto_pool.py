@@ -2,6 +2,8 @@
 
 import _thread
 import itertools
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from distil.rollouts.work import Setup, StoppedError
 from distil.seeding import Purpose, episode_seeds
 from distil.store.schema import StoreSpec
 from distil.store.store import Store
+from distil.types import silent
 
 
 @pytest.fixture
@@ -40,9 +43,9 @@ def fleets():
         fleet.close()
 
 
-def collect(fleet, folder, num=30, seed=1):
+def collect(fleet, folder, num=30, seed=1, progress=silent):
     store = Store.open_or_create(folder, StoreSpec(observation=fleet.spec.observation, action=fleet.spec.action))
-    Collector(fleet, store, seed=seed).collect(CollectPlan(num_episodes=num))
+    Collector(fleet, store, seed=seed, progress=progress).collect(CollectPlan(num_episodes=num))
     return store.snapshot()
 
 
@@ -68,6 +71,26 @@ def test_actors_take_over_in_the_middle_and_the_store_is_the_same(fleets, tmp_pa
     assert np.array_equal(
         evaluate(fleet, "expert", seeds).returns, evaluate(fleets(num_workers=0, lengths=[3, 9]), "expert", seeds).returns
     )
+
+
+@pytest.mark.ray
+def test_a_worker_that_is_killed_right_after_the_change_loses_nothing(fleets, tmp_path, ray_session):
+    """CORRECTNESS 4 and 5: what only that worker had is run again; the store is the same bit by bit."""
+    want = collect(fleets(num_workers=0, lengths=[3, 9]), tmp_path / "alone")
+    fleet, killed = fleets(8.0, lengths=[3, 9]), []
+
+    def kill_the_first(what, done, total, /, **figures):
+        actors = fleet._pool._actors
+        if actors is not None and not killed:
+            member = next((member for member in actors._actors.members if member.unsaved), None)
+            if member is not None:
+                killed.append(member)
+                os.kill(ray_session.get(member.actor.__ray_call__.remote(lambda self: os.getpid())), signal.SIGKILL)
+
+    got = collect(fleet, tmp_path / "both", progress=kill_the_first)
+    assert killed
+    assert killed[0] not in fleet._pool._actors._actors.members
+    assert got.digest == want.digest
 
 
 @pytest.mark.ray
