@@ -5,8 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import chain, repeat
 from typing import Any, Protocol
 
 from distil.errors import InputError
@@ -145,19 +143,23 @@ def parts(batch: Batch, size: int) -> Iterator[Batch]:
 
     They are made as unpickling makes them, without `__init__`: that would cost more than the views.
     """
-    kind, fields = type(batch), vars(batch)
-    for values in zip(*(_parts(value, len(batch), size) for value in fields.values()), strict=False):
-        part = kind.__new__(kind)
-        vars(part).update(zip(fields, values, strict=True))
+    kind, num = type(batch), len(batch)
+    new, columns = kind.__new__, [(name, _parts(value, num, size)) for name, value in vars(batch).items()]
+    for i in range(-(-num // size)):
+        part = new(kind)
+        fields = vars(part)
+        for name, values in columns:
+            fields[name] = values[i]
         yield part
 
 
-def _parts(value: Any, num: int, size: int) -> Iterator[Any]:
+def _parts(value: Any, num: int, size: int) -> Sequence[Any] | Array:
+    """Return the value of each part."""
+    count, whole = -(-num // size), num // size * size
     if value is None:
-        return repeat(None)
+        return [None] * count
     if isinstance(value, Mapping):
-        rows = zip(*(_parts(item, num, size) for item in value.values()), strict=True)
-        return map(dict, map(partial(zip, value), rows))
-    whole = num // size * size
-    full = value[:whole].reshape(num // size, size, *value.shape[1:])  # its rows are views that cost little
-    return chain(full, [value[whole:]] if whole < num else [])
+        columns = [(name, _parts(item, num, size)) for name, item in value.items()]
+        return [{name: values[i] for name, values in columns} for i in range(count)]
+    full: Array = value[:whole].reshape(num // size, size, *value.shape[1:])  # its rows are views that cost little
+    return [*full, value[whole:]] if whole < num else full

@@ -1,7 +1,8 @@
 """Reading rows of shards by `pread` into memory of a fixed size: what is read never counts as the process's own memory.
 
 A column of a shard is one range of bytes (see `distil.store.schema`), so rows are too. Runs of rows that lie near each other
-in a file are read at once, with the rows between them.
+in a file are read at once, with the rows between them, unless the runs are long. Files are not mapped: a mapped file that is
+truncated, or a disk that fails, would end the process without an error.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -137,7 +139,8 @@ class RowReader:
         jobs = [_Job.of(self._columns[name], values, self._scratch, (heaps or {}).get(name)) for name, values in out.items()]
         row_bytes = sum(job.size for job in jobs)
         is_wide = row_bytes > _WIDE_BYTES
-        hole = -1 if is_wide else _HOLE_BYTES // row_bytes
+        is_long = is_wide or int(runs.count.sum()) * row_bytes > _HOLE_BYTES * len(runs.count)  # a call costs little then
+        hole = -1 if is_long else _HOLE_BYTES // row_bytes
         at_once = _STRAIGHT_BYTES if is_wide and all(job.straight is not None for job in jobs) else _SCRATCH_BYTES
         for span in _spans(runs, most=max(1, at_once // max(job.size for job in jobs)), hole=hole):
             opened = self._file(span.shard)
@@ -157,8 +160,12 @@ class RowReader:
         if job.straight is not None and span.runs is None:
             self._fill(opened, where, job.straight[span.target * size : (span.target + span.num) * size])
             return
-        rows = job.rows[: span.num] if span.num <= len(job.rows) else np.empty((span.num, *column.shape), column.dtype)
-        self._fill(opened, where, rows.data.cast("B"))
+        if span.num <= len(job.rows):
+            rows, view = job.rows[: span.num], self._scratch.data[: span.num * size]
+        else:
+            rows = np.empty((span.num, *column.shape), column.dtype)
+            view = rows.data.cast("B")
+        self._fill(opened, where, view)
         _place(rows, span, job.out)
 
     def _copy_compressed(self, opened: _Opened, column: Column, span: _Span, out: Array, heap: Heap | None) -> None:
@@ -188,16 +195,17 @@ class RowReader:
 
     def _fill(self, opened: _Opened, offset: int, view: memoryview) -> None:
         """Read bytes of the file into `view`."""
-        done, num_bytes = 0, len(view)
-        self.num_bytes += num_bytes
-        while done < num_bytes:
+        self.num_bytes += len(view)
+        while True:
             try:
-                got = os.preadv(opened.descriptor, [view[done:]], offset + done)
+                got = os.preadv(opened.descriptor, [view], offset)
             except OSError as error:
                 raise os_fault(error, opened.path) from None
+            if got == len(view):
+                return
             if not got:
                 raise RunError(f"{opened.path}: it was truncated; restore the file from a copy")
-            done += got
+            view, offset = view[got:], offset + got
 
     def _file(self, number: int) -> _Opened:
         opened = self._open.get(number)
@@ -256,7 +264,10 @@ class _Span(NamedTuple):
 
 
 def _spans(runs: Runs, most: int, hole: int) -> Iterator[_Span]:
-    """Yield what is read at once: runs of one shard with holes of at most `hole` rows between, and at most `most` rows."""
+    """Yield what is read at once: runs of one shard with holes of at most `hole` rows between, and at most `most` rows.
+
+    If `hole` is negative, each run is read by itself.
+    """
     shard, source, target, count = (getattr(runs, name) for name in ("shard", "source", "target", "count"))
     if len(count) and (count.max() > most or count.min() < 1):
         shard, source, target, count = _cut(shard, source, target, count, most)
@@ -264,6 +275,9 @@ def _spans(runs: Runs, most: int, hole: int) -> Iterator[_Span]:
         return
     order = np.lexsort((source, shard))
     shard, source, target, count = shard[order], source[order], target[order], count[order]
+    if hole < 0:
+        yield from map(_Span, shard.tolist(), source.tolist(), count.tolist(), target.tolist(), repeat(None))
+        return
     ends = source + count
     apart = shard * (int(ends.max()) + hole + 1)  # lays the shards behind one another
     reach = np.maximum.accumulate(apart + ends)  # runs may overlap

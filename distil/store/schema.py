@@ -11,6 +11,7 @@ don't know, and refuse another format version.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -86,7 +87,7 @@ class Column:
     @property
     def row_bytes(self) -> int:
         """Bytes of one row, decoded."""
-        return self.dtype.itemsize * int(np.prod(self.shape, dtype=object))
+        return self.dtype.itemsize * math.prod(self.shape)
 
     @property
     def min_row_bytes(self) -> int:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Unpack
 
 import numpy as np
@@ -98,12 +99,9 @@ class StreamSampler(SampleSource):
             waiting.append(batch)
             num = sum(map(len, waiting))
             if num >= batch_size:
-                *full, last = parts(concatenate(waiting), batch_size)
-                yield from full
-                waiting = [last]
-                if len(last) == batch_size:
-                    yield last
-                    waiting = []
+                cut = parts(concatenate(waiting), batch_size)
+                yield from islice(cut, num // batch_size)
+                waiting = list(cut)
         if waiting:
             yield concatenate(waiting)
 

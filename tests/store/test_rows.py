@@ -67,6 +67,22 @@ def test_wide_rows_are_read_to_where_they_stay(fill: Callable[..., Store], monke
     assert set(places) == {np.dtype(np.float16)}  # other types are converted
 
 
+def test_long_runs_are_read_by_themselves(snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short runs are read at once, with the rows between them; both give the same rows, in any order."""
+    runs = Runs(
+        shard=np.zeros(3, np.int64), source=np.array([30, 0, 11]), target=np.array([8, 0, 20]), count=np.array([12, 8, 6])
+    )
+    found = []
+    for hole, num_rows in ((1 << 15, 42), (100, 26)):
+        monkeypatch.setattr(module, "_HOLE_BYTES", hole)
+        reader, out = RowReader(snapshot.path, snapshot.entries, snapshot.spec), np.zeros((26, 2), np.float32)
+        reader.copy(runs, {"obs": out})
+        assert reader.num_bytes == num_rows * 2 * 8
+        found.append(out)
+    np.testing.assert_array_equal(*found)
+    assert found[0].any()
+
+
 def test_ranges() -> None:
     assert ranges(np.array([5, 9, 1]), np.array([2, 0, 3])).tolist() == [5, 6, 1, 2, 3]
     assert ranges(np.array([], np.int64), np.array([], np.int64)).tolist() == []
