@@ -164,8 +164,9 @@ def show(results: dict[str, Any]) -> None:
     """Print the tables, what is left out, and distil's cost relative to imitation's best."""
     print("\n".join(f"\n{table}" for table in peers_table.tables(results).values()), end="\n\n")
     for task in TASKS:
-        if (ratio := peers_table.ratio(results, task)) is not None:
-            print(f"{task}: CPU-seconds to 0.9 relative to imitation at its best: {ratio:.2f}")
+        for contestant in ("distil", "distil-untracked"):
+            if (ratio := peers_table.ratio(results, task, contestant)) is not None:
+                print(f"{task}: {contestant}'s CPU-seconds to 0.9 relative to imitation at its best: {ratio:.2f}")
 
 
 if __name__ == "__main__":

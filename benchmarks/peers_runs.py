@@ -144,6 +144,7 @@ class Cell:
         settings, config = dict(CONTESTANTS[self.contestant].settings), self._recipe
         if "recipe" in settings:
             settings |= {"lr": config.learner.learning_rate, "num_batches": config.learner.num_steps}
+            settings["activation"] = config.policy.encoder.activation
             if isinstance(config.algorithm, DaggerConfig):
                 settings["round_min_episodes"] = config.algorithm.episodes_per_round
         return settings

@@ -83,11 +83,11 @@ def cells_of(results: Results, task: str, contestant: str) -> list[Any]:
     return [cell for cell in results["cells"] if (cell["task"], cell["contestant"]) == (task, contestant)]
 
 
-def ratio(results: Results, task: str) -> float | None:
-    """Return distil's CPU-seconds to the goal relative to those of imitation at its best; None if one does not reach it."""
+def ratio(results: Results, task: str, contestant: str) -> float | None:
+    """Return CPU-seconds to the goal relative to those of imitation at its best; None if one of them does not reach it."""
     found = []
-    for contestant in ("distil", "imitation-best"):
-        reached = [cell["reached"] for cell in cells_of(results, task, contestant)]
+    for name in (contestant, "imitation-best"):
+        reached = [cell["reached"] for cell in cells_of(results, task, name)]
         if not reached or None in reached:
             return None
         found.append(sum(point["whole_s"] for point in reached) / len(reached))

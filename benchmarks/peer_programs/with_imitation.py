@@ -19,6 +19,7 @@ from common import Clock, Enough, Expert, Schedule, main, steps
 from gymnasium import spaces
 
 _OLDER = {"Hopper-v5": "Hopper-v4"}  # the same observations and ends of episodes, bit for bit; only rewards differ
+_ACTIVATIONS = {"relu": torch.nn.ReLU, "silu": torch.nn.SiLU}
 
 
 def space(data: dict[str, Any]) -> spaces.Space[Any]:
@@ -42,12 +43,14 @@ def policy(spec: dict[str, Any]) -> Any:
     settings = spec["settings"]
     if "net" not in settings:
         return FeedForward32Policy(*args)
-    more = {}
+    more: dict[str, Any] = {}
     if settings.get("normalise"):
         more = {
             "features_extractor_class": NormalizeFeaturesExtractor,
             "features_extractor_kwargs": {"normalize_class": RunningNorm},
         }
+    if "recipe" in settings:
+        more["activation_fn"] = _ACTIVATIONS[settings["activation"]]
     net = settings["net"]
     return ActorCriticPolicy(*args, net_arch=net if settings.get("value", True) else {"pi": net, "vf": []}, **more)
 

@@ -183,8 +183,8 @@ def test_the_tables_show_means_and_intervals_and_who_does_not_reach_the_goal() -
     ]
     assert rows[4][:4] == ["| ", "imitation, defaults", "not reached (1 of 3 seeds)", ""]
     assert rows[5][2:6] == ["not reached", "", "", "0.70"]
-    assert peers_table.ratio(found, "hopper-bc") == 0.5
-    assert peers_table.ratio(found, "halfcheetah-bc") is None
+    assert peers_table.ratio(found, "hopper-bc", "distil") == 0.5
+    assert peers_table.ratio(found, "halfcheetah-bc", "distil") is None
     assert peers_table.short(found).splitlines()[5:] == [
         "| Hopper-v5, BC, 20 demonstrations | CPU-s to 0.9 (training) | 9.0 (3.0) | - | 18.0 (3.0) "
         "| not reached (1 of 3 seeds) |",
