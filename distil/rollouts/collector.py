@@ -78,10 +78,10 @@ class Collector:
         try:
             for assignment, part in self._assignments(plan, policy, gate, [item for item in items if item.uid not in present]):
                 self._fleet.run(assignment, part, policy, outcome=outcome, progress=self._progress, what="collect")
-        except BaseException:
-            self._commit(outcome, plan)
+            version = self._commit(outcome, plan) if outcome.sealed else snapshot.version
+        except (Exception, KeyboardInterrupt, SystemExit):
+            self._commit(outcome, plan)  # again, if the interrupt came during the commit
             raise
-        version = self._commit(outcome, plan) if outcome.sealed else snapshot.version
         if plan.label and (gate is None or gate.labels_all):
             version = self._complete(plan, version, items, self.stream(plan, policy))
             self._check_labels(plan, version, items)

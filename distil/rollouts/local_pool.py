@@ -36,11 +36,11 @@ class LocalPool:
                 report.raise_error()
                 if job.stopped():
                     raise StoppedError
+            report = self._worker.seal(known)
+            job.outcome.take(report, recorded)
         except BaseException:
-            job.outcome.take(self._worker.seal(known), recorded)
+            job.outcome.take(self._worker.seal(known), recorded)  # again, if the interrupt came while it sealed
             raise
-        report = self._worker.seal(known)
-        job.outcome.take(report, recorded)
         report.raise_error()
 
     def close(self) -> None:

@@ -1,3 +1,5 @@
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -135,6 +137,22 @@ def test_an_interrupt_commits_what_is_complete(tmp_path):
     kept = store.snapshot().num_episodes
     assert 6 <= kept < 20
     collects_the_rest(some, store, kept)
+
+
+def test_an_interrupt_while_committing_commits_all_of_it_once(tmp_path, monkeypatch, interruptible):
+    some, original, calls = fleet(), Store.commit, []
+    store = store_for(some, tmp_path)
+
+    def interrupted(self, entries, message=""):
+        calls.append(entries)
+        if len(calls) == 1:
+            signal.raise_signal(signal.SIGINT)
+        return original(self, entries, message)
+
+    monkeypatch.setattr(Store, "commit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Collector(some, store, seed=2).collect(CollectPlan(num_episodes=20))
+    assert (store.snapshot().num_episodes, store.versions()) == (20, [1])
 
 
 def collects_the_rest(some, store, kept):

@@ -1,3 +1,5 @@
+import itertools
+import signal
 from dataclasses import replace
 
 import pytest
@@ -9,6 +11,7 @@ from distil.rollouts.agents import AgentSpec
 from distil.rollouts.local_pool import LocalPool
 from distil.rollouts.loop import EpisodeItem
 from distil.rollouts.work import Assignment, Job, Outcome, Setup, StoppedError, Target
+from distil.store import writer
 from distil.store.schema import StoreSpec
 from distil.store.store import Store
 
@@ -72,6 +75,29 @@ def test_an_error_seals_what_is_complete(tmp_path):
         LocalPool(ready).run_groups(job(assignment, outcome=outcome), groups(2, 2))
     assert {0, 1} <= set(outcome.stats)
     assert 3 not in outcome.stats
+
+
+@pytest.mark.parametrize("at", ["before", "after"])  # the file has its name
+def test_an_interrupt_while_sealing_loses_nothing(tmp_path, monkeypatch, interruptible, at):
+    """Ctrl-C while the last shard is written: it is written again."""
+    ready, outcome, seal, calls = setup(), Outcome(), writer.seal_shard, itertools.count()
+
+    def interrupted(*args):
+        first = next(calls) == 0
+        if first and at == "before":
+            signal.raise_signal(signal.SIGINT)
+        entry = seal(*args)
+        if first:
+            signal.raise_signal(signal.SIGINT)
+        return entry
+
+    monkeypatch.setattr(writer, "seal_shard", interrupted)
+    (items,) = groups(5)
+    with pytest.raises(KeyboardInterrupt):
+        LocalPool(ready).run(job(recorded(ready, tmp_path / "s"), items, outcome=outcome))
+    assert sorted(outcome.stats) == [0, 1, 2, 3, 4]
+    snapshot = Store.open(tmp_path / "s").commit([sealed.entry for sealed in outcome.sealed.values()])
+    assert snapshot.num_episodes == 5
 
 
 def test_many_items_are_run_in_groups_that_fit_a_shard(tmp_path):
