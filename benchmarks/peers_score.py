@@ -5,8 +5,10 @@ Half of the episodes run in each of two processes, which wait while a contestant
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -27,6 +29,7 @@ Array = npt.NDArray[Any]
 Act = Callable[[Array], Array]
 Policy = Callable[[], AbstractContextManager[Act]]  # can be pickled
 _PROCESSES = 2
+_PR_SET_PDEATHSIG = 1
 
 
 def returns(env_id: str, seeds: Sequence[int], policy: Policy) -> list[float]:
@@ -40,7 +43,11 @@ def returns(env_id: str, seeds: Sequence[int], policy: Policy) -> list[float]:
 
 @cache
 def _pool() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(_PROCESSES, get_context("spawn"))
+    return ProcessPoolExecutor(_PROCESSES, get_context("spawn"), initializer=_end_with_parent)
+
+
+def _end_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _part(env_id: str, seeds: Sequence[int], policy: Policy) -> list[float]:

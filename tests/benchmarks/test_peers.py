@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
+import select
+import subprocess
 import sys
 from dataclasses import replace
 from functools import partial
@@ -106,6 +109,24 @@ def test_the_evaluator_gives_the_scores_of_distils_own(tmp_path: Path) -> None:
     seeds = episode_seeds(Purpose.EVALUATE, 6)
     found = returns("CartPole-v1", seeds, partial(own, run.path))
     assert found == distil.evaluate(run.policy(), env="CartPole-v1", episodes=6).returns.tolist()
+
+
+def test_the_scoring_processes_end_with_a_killed_comparison() -> None:
+    code = f"""
+import os, signal, sys
+sys.path.insert(0, {str(Path(peers.__file__).parent)!r})
+import peers_score
+print(peers_score._pool().submit(os.getpid).result(), flush=True)
+sys.stdin.readline()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", code], **pipes) as process:
+        end = os.pidfd_open(int(process.stdout.readline()))
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert select.select([end], [], [], 60)[0], "a scoring process is still there"
+        os.close(end)
 
 
 @pytest.fixture
