@@ -133,7 +133,7 @@ def _average(values: Sequence[float]) -> float:
 
 def _mean(values: Sequence[float]) -> str:
     mean = _average(values)
-    return f"{mean:,.0f}" if mean >= 1000 else f"{mean:.1f}"
+    return f"{mean:,.0f}" if mean >= 1000 or isinstance(values[0], int) else f"{mean:.1f}"  # numbers of samples are whole
 
 
 def _spread(values: Sequence[float], digits: int) -> str:
