@@ -106,7 +106,6 @@ class Round:
     update: UpdatePlan | None = None
     evaluate: EvaluatePlan | None = None
     ahead: tuple[CollectPlan, ...] = ()  # of the next rounds, to be collected by this round's policy while it learns
-    is_last: bool = False  # its report is final, even without a held-out evaluation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +157,7 @@ class RoundReport:
     policy_version: int
     spent: Spent = field(default_factory=Spent)
     ahead: int = 0  # later rounds whose collection has started
-    is_final: bool = False  # the round was the last one (`Round.is_last`), or scored the policy on the held-out episodes
+    is_final: bool = False  # the policy was scored on the held-out episodes
     score: float | None = None  # on the tuning episodes, 0: a random policy, 1: the expert; None: not measured
     score_low: float | None = None  # lower bound of the score, by `EvaluatePlan.confirm`; None: there was no second look
     num_looks: int = 0  # second looks so far

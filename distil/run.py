@@ -80,7 +80,7 @@ def carry_out(todo: Round, parts: Parts, started: float) -> RoundReport:
         policy_version=parts.learner.policy.version,
         spent=spent,
         ahead=ahead,
-        is_final=todo.is_last or (todo.evaluate is not None and todo.evaluate.held_out),
+        is_final=todo.evaluate is not None and todo.evaluate.held_out,
         score=scored.score,
         score_low=scored.low,
         num_looks=scored.num_looks,

@@ -118,16 +118,6 @@ def test_the_held_out_score_comes_once_and_decides_nothing(tmp_path: Path) -> No
     assert walls == sorted(walls)
 
 
-@pytest.mark.parametrize("num_episodes", [2, 0])
-def test_a_final_update_ends_a_run_with_or_without_a_score(tmp_path: Path, num_episodes: int) -> None:
-    dagger = {"kind": "dagger", "rounds": 2, "episodes_per_round": 1, "tuning_episodes": 0, "check_episodes": 0}
-    keys = {"evaluation": {"episodes": num_episodes}, "algorithm": dagger | {"final_num_steps": 7}}
-    reports = train(config(tmp_path, **keys)).reports()
-    assert [report.spent.gradient_steps for report in reports] == [10, 20, 27]
-    assert [report.is_final for report in reports] == [False, False, True]
-    assert ("eval/return_mean" in reports[-1].metrics) == bool(num_episodes)
-
-
 def test_a_second_look_ends_a_run_only_if_its_lower_bound_reaches_the_target(tmp_path: Path) -> None:
     """On tuning episodes, not on the held-out ones; what the expert is asked for it is counted."""
 

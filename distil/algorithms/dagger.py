@@ -85,9 +85,6 @@ class DaggerConfig(AlgorithmConfig):
     """Rounds that are collected ahead, while the learner is busy: by a policy that is as many rounds older. 0: classic."""
     from_scratch: bool = False  # each update begins with new weights and statistics; otherwise with the last ones
     last_rounds: int | None = Field(default=None, ge=1)  # train on the data of the last N rounds; null: all
-    final_num_steps: int | None = Field(default=None, ge=1)
-    """Gradient steps of one more update, on the data that all rounds have left; null: none. Rounds may then be short: their
-    policies only have to visit states worth labelling. A run that has reached `stop.normalised` keeps the confirmed policy."""
     weights: WeightConfig = WeightConfig()  # how much older rounds' episodes, and interventions, count in the loss
     stop: StopConfig = StopConfig()
     tuning_episodes: int = Field(default=10, ge=0)  # score each round on N episodes (`tune/*`), not the held-out ones
@@ -133,7 +130,7 @@ class DaggerConfig(AlgorithmConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class Dagger:
-    """Rounds of demonstrate or mix, label, aggregate, update, score; at the end a last update, and the held-out episodes."""
+    """Rounds of demonstrate or mix, label, aggregate, update, score; at the end one evaluation on the held-out episodes."""
 
     config: DaggerConfig
     budget: Budget
@@ -144,7 +141,7 @@ class Dagger:
         if last is not None and last.is_final:
             return None
         if last is not None and self._is_over(last):
-            return self._ending(last)
+            return self._evaluation(index)
         config, budget = self.config, self.budget
         spent = _own(Spent() if last is None else last.spent)
         return Round(
@@ -154,7 +151,13 @@ class Dagger:
             else None,
             collect=self._collection(index, spent),
             ahead=self._ahead(index, spent),
-            update=self._update(index, budget.num_steps),
+            update=UpdatePlan(
+                num_steps=budget.num_steps,
+                round=index,
+                from_scratch=config.from_scratch,
+                streams={DEMOS: StreamPlan(num_rounds=config.last_rounds)},
+                weights=config.weights,
+            ),
             evaluate=EvaluatePlan(
                 num_episodes=config.tuning_episodes,
                 baselines=budget.baselines,
@@ -231,29 +234,11 @@ class Dagger:
             or self.config.stop.is_reached(last)
         )
 
-    def _update(self, index: int, num_steps: int) -> UpdatePlan:
-        config = self.config
-        return UpdatePlan(
-            num_steps=num_steps,
-            round=index,
-            from_scratch=config.from_scratch,
-            streams={DEMOS: StreamPlan(num_rounds=config.last_rounds)},
-            weights=config.weights,
-        )
-
-    def _ending(self, last: RoundReport) -> Round | None:
-        """Return the final update and the held-out evaluation; None if the run has neither."""
-        index, num_steps, num_episodes = last.index + 1, self.config.final_num_steps, self.budget.num_evaluation_episodes
-        if self.config.stop.is_confirmed(last):
-            num_steps = None
-        if num_steps is None and not num_episodes:
+    def _evaluation(self, index: int) -> Round | None:
+        num = self.budget.num_evaluation_episodes
+        if not num:
             return None
-        return Round(
-            index=index,
-            update=None if num_steps is None else self._update(index, num_steps),
-            evaluate=EvaluatePlan(num_episodes=num_episodes, baselines=self.budget.baselines) if num_episodes else None,
-            is_last=True,
-        )
+        return Round(index=index, evaluate=EvaluatePlan(num_episodes=num, baselines=self.budget.baselines))
 
 
 def _own(spent: Spent) -> dict[str, int]:

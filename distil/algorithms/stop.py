@@ -40,8 +40,6 @@ class StopConfig(Config):
 
     def is_reached(self, last: RoundReport) -> bool:
         """Return whether time is up, or the round's second look has confirmed the score."""
-        return (self.wall_s is not None and last.spent.wall_s >= self.wall_s) or self.is_confirmed(last)
-
-    def is_confirmed(self, last: RoundReport) -> bool:
-        """Return whether the round's second look has confirmed the score."""
-        return self.normalised is not None and last.score_low is not None and last.score_low >= self.normalised
+        return (self.wall_s is not None and last.spent.wall_s >= self.wall_s) or (
+            self.normalised is not None and last.score_low is not None and last.score_low >= self.normalised
+        )

@@ -105,7 +105,7 @@ def has_left(parts: Sequence[Part], mean: Array, inv_std: Array, statistics: Map
     """Return whether data have left the range that statistics were fitted on: in at least half of the dimensions that vary.
 
     They have left it in a dimension whose root mean square is above 5, in units of the old statistics. A few dimensions are no
-    reason: in HalfCheetah, falls widen the torso's angle ninefold, and a scale that holds them hides the angles of running.
+    reason: in HalfCheetah, falls widen the torso's angle ninefold, and the other dimensions stay as they were.
 
     Args:
         parts: the feature vector.

@@ -168,21 +168,6 @@ def test_without_evaluation_it_ends_after_the_last_round():
     assert algorithm.next_round(report(0)) is None
 
 
-@pytest.mark.parametrize("num_episodes", [50, 0])
-def test_a_final_update_follows_the_last_round(num_episodes):
-    """Whatever ended the rounds, except a confirmed score: it is that of the policy as it is."""
-    config = DaggerConfig(rounds=9, final_num_steps=700, last_rounds=3, stop=StopConfig(normalised=0.9, expert_labels=1500))
-    algorithm = config.build(replace(BUDGET, num_evaluation_episodes=num_episodes))
-    for last in (report(8), report(4, expert_labels=1400)):
-        todo = algorithm.next_round(last)
-        assert (todo.index, todo.collect, todo.is_last) == (last.index + 1, None, True)
-        assert todo.update == replace(algorithm.next_round(report(2)).update, round=last.index + 1, num_steps=700)
-        assert (todo.evaluate is not None) == bool(num_episodes)
-        assert algorithm.next_round(replace(last, index=todo.index, is_final=True)) is None
-    confirmed = algorithm.next_round(report(4, score=0.95, score_low=0.91))
-    assert confirmed is None if num_episodes == 0 else confirmed.update is None
-
-
 def test_what_to_train_on_is_passed_on():
     plan = DaggerConfig(last_rounds=2, from_scratch=True).build(BUDGET).next_round(report(4)).update
     assert (plan.streams["demos"].num_rounds, plan.from_scratch, plan.num_steps) == (2, True, 100)
