@@ -22,6 +22,8 @@ from distil.cli.store_admin import compact, diff, drop, gc, pins, recover, snaps
 from distil.errors import InputError, RunError
 from distil.redaction import redact
 
+_STOP_S = 10.0  # for a server to end
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="distil")
@@ -131,15 +133,20 @@ def ui(port: int, uri: str | None) -> None:
 
 
 def _serve(command: list[str], env: dict[str, str]) -> int:
-    """Run a server until it ends; stopping this process stops it and its workers. `env` keeps passwords out of `ps`."""
+    """Run a server and its workers until it ends or Ctrl-C ends it; return its exit code. `env` keeps passwords out of `ps`."""
     import subprocess
 
     with subprocess.Popen(command, env=os.environ | env, start_new_session=True) as server:
         try:
             return server.wait()
+        except KeyboardInterrupt:
+            return 0  # the announced way to stop it
         finally:
-            with suppress(ProcessLookupError):
-                os.killpg(server.pid, signal.SIGTERM)
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                with suppress(ProcessLookupError):
+                    os.killpg(server.pid, number)
+                with suppress(subprocess.TimeoutExpired):
+                    server.wait(_STOP_S)
 
 
 for command in (label, snapshots, tag, pins, diff, drop, gc, compact, recover, store_import, store_export, store_formats):
