@@ -39,7 +39,11 @@ def cli() -> None:
 @click.option("--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Folder for the results.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="First root seed of episodes and learning.")
 @click.option(
-    "--seeds", type=click.IntRange(1), default=16, show_default=True, help="Number of training runs with the middle number."
+    "--seeds",
+    type=click.IntRange(1),
+    default=16,
+    show_default=True,
+    help="Number of training runs with the middle number of episodes; the other rows have a third.",
 )
 @click.option(
     "--episodes", type=click.IntRange(1), multiple=True, help="Number of labelled episodes; repeatable.  [default: 5, 10, 200]"
