@@ -63,8 +63,14 @@ def wait(progress: Progress, item: int) -> None:
     signal.pause()
 
 
+@pytest.fixture(autouse=True)
+def _no_process_is_left() -> Iterator[None]:
+    before = set(multiprocessing.active_children())  # other tests may keep theirs
+    yield
+    assert set(multiprocessing.active_children()) <= before
+
+
 def ends(folder: Path) -> list[str]:
-    assert multiprocessing.active_children() == []
     return [path.read_text() for path in folder.iterdir()]
 
 
