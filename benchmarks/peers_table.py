@@ -17,10 +17,11 @@ _SHORT = {
     "imitation-best": "imitation at its best",
     "imitation": "imitation, defaults",
 }
-_CAPTION = (
-    "CPU-seconds of the whole process, and of training alone, until a policy reaches 0.9 of the way from the random policy to\n"
-    "the expert, and the score at the end. Means over seeds, with 95 % intervals:"
-)
+_CAPTION = """\
+CPU-seconds of the whole process, and of training alone, until a policy reaches 0.9 of the way from the random policy to the
+expert, and the score at the end. Means over seeds, with 95 % intervals. Untracked: without MLflow (`tracking.enabled=false`);
+imitation records no runs. At its best, imitation has the network, steps and schedule of distil's recipe, and normalises
+its inputs."""
 _HEAD = (
     "contestant",
     "to 0.9: CPU-s of the process",
