@@ -38,7 +38,7 @@ from peers_runs import Cell
 from distil.seeding import Purpose, episode_seeds
 
 OUT = Path(__file__).parent / "results" / "peers.json"
-PAGES = (Path(__file__).parent / "README.md", Path(__file__).parents[1] / "README.md")
+PAGE = Path(__file__).parent / "README.md"
 
 
 def main() -> None:
@@ -46,8 +46,7 @@ def main() -> None:
     options = arguments()
     if options.table:
         results = json.loads(options.out.read_text())
-        for page in PAGES:
-            peers_table.fill(page, results)
+        peers_table.fill(PAGE, results)
         show(results)
         return
     if options.quick:
@@ -83,7 +82,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--tuning", action="store_true")
     parser.add_argument(
-        "--table", action="store_true", help="put the tables of the results into the pages, print them and stop"
+        "--table", action="store_true", help="put the tables of the results into benchmarks/README.md, print them and stop"
     )
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()

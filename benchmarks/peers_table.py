@@ -1,4 +1,4 @@
-"""The tables of benchmarks/README.md and README.md, from the results."""
+"""The tables of benchmarks/README.md, from the results."""
 
 from __future__ import annotations
 
