@@ -35,8 +35,10 @@ class CollectPlan:
     """Complete episodes to put into the store. Episodes that it already holds (by uid) are not collected again."""
 
     num_episodes: int
+    min_steps: int | None = None  # add further episodes, each a complete one, until there are so many steps
     into: Source = "demos"  # the run's demonstrations, or the store of what its own policies do
     keep_rounds: int | None = None  # into "agent": remove the episodes of all but the N newest rounds, this one included
+    keep_steps: int | None = None  # into "agent": remove the oldest rounds that the N newest steps don't need
     max_new: int | None = None  # how many of them may be collected, where stored demonstrations count; None: all
     round: int = 0
     agent: Who = "expert"  # who acts; the expert's own episodes are always labelled
@@ -114,6 +116,7 @@ class CollectReport:
 
     snapshot: int  # version of the store after the commit
     num_episodes: int  # new ones
+    num_planned: int  # all of the plan's, those that the store had already included
     env_steps: int
     expert_labels: int
     stream: str  # which episodes are the plan's: uids are <stream>-<round>-<index>
@@ -132,13 +135,14 @@ class Spent:
     given_expert_labels: int = 0  # of `expert_labels`: the same
     agent_episodes: int = 0  # collected into the agent's store
     agent_steps: int = 0  # of `env_steps`: in these episodes
+    evaluation_steps: int = 0  # of episodes that only measured a score; in none of the others
     expert_queries: int = 0  # steps that an expert was asked about, for any purpose
     gradient_steps: int = 0
     wall_s: float = 0.0
 
     def metrics(self) -> dict[str, float]:
         """Return `budget/*`; zeros of what only some runs have are left out."""
-        some = ("given_", "agent_")
+        some = ("given_", "agent_", "evaluation_")
         return {f"budget/{name}": value for name, value in asdict(self).items() if value or not name.startswith(some)}
 
     @classmethod

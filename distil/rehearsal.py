@@ -92,8 +92,8 @@ def _try_steps(objective: Objective, batches: Mapping[str, Batch], name: str) ->
 
 
 def _batch(source: SampleSource) -> Batch:
-    from distil.learners.loop import to_torch
     from distil.objectives.ranks import ALONE
+    from distil.objectives.tensors import to_torch
 
     return to_torch(next(source.batches(batch_size=_BATCH, seed=0)), ALONE.device)
 

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import Field, model_validator
 
@@ -14,6 +14,7 @@ from distil.algorithms.base import Budget
 from distil.algorithms.bc import BCConfig
 from distil.algorithms.dagger import DaggerConfig
 from distil.algorithms.imported import ImportAlgorithmConfig
+from distil.algorithms.inverse import DacConfig, GailConfig, IqConfig, MlIrlConfig, RlConfig, SqilConfig
 from distil.config import Config, apply_overrides, load_recipe, validate
 from distil.envs import EnvConfig, GymEnvConfig
 from distil.experts.config import ExpertConfig
@@ -29,7 +30,11 @@ from distil.store.schema import environment
 from distil.store.selection import SelectionConfig
 from distil.tracking import TrackingConfig
 
-AnyAlgorithm = Annotated[BCConfig | DaggerConfig | ImportAlgorithmConfig, Field(discriminator="kind")]
+AnyAlgorithm = Annotated[
+    BCConfig | DaggerConfig | SqilConfig | IqConfig | DacConfig | MlIrlConfig | GailConfig | RlConfig | ImportAlgorithmConfig,
+    Field(discriminator="kind"),
+]
+_BY_KIND = {kind.model_fields["kind"].default: kind for kind in get_args(get_args(AnyAlgorithm)[0])}
 _NUM_EPISODES = 200
 
 
@@ -97,6 +102,12 @@ class RunConfig(Config):
     @classmethod
     def completed(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return raw `data` with the defaults that depend on other parts: no expert, no collection; no env, no evaluation."""
+        algorithm = data.get("algorithm")
+        kind = algorithm.get("kind") if isinstance(algorithm, Mapping) else None
+        if kind in _BY_KIND:
+            for part in ("learner", "policy"):
+                for key, value in getattr(_BY_KIND[kind], f"{part}_defaults").items():
+                    data = _with_default(data, part, key, value)
         if data.get("expert") is None:
             data = _with_default(data, "data", "episodes", None)
         return _with_default(data, "evaluation", "episodes", 0) if data.get("env") is None else data
@@ -164,6 +175,7 @@ class RunConfig(Config):
         return Budget(
             num_demonstrations=self.data.episodes if collects else None,
             num_steps=self.learner.num_steps,
+            batch_size=self.learner.batch_size,
             num_evaluation_episodes=self.evaluation.episodes,
             baselines=self.evaluation.baselines and not self.is_paid,
             has_env=self.env is not None,

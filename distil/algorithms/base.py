@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 from distil.config import Config
 from distil.experts.gates.config import GateConfig
@@ -19,6 +20,7 @@ class Budget:
     num_demonstrations: int | None  # None: train on the store as it is, collect nothing
     num_steps: int
     num_evaluation_episodes: int
+    batch_size: int = 256  # of a gradient step
     baselines: bool = True
     has_env: bool = True
     has_expert: bool = True
@@ -45,6 +47,9 @@ class Needs:
 
 class AlgorithmConfig(Config):
     """Base of the algorithms' configurations. The run reads `needs` and calls `check`; it knows no algorithm by name."""
+
+    learner_defaults: ClassVar[Mapping[str, Any]] = {}  # of `learner:`, where a recipe leaves them out
+    policy_defaults: ClassVar[Mapping[str, Any]] = {}  # of `policy:`
 
     @property
     def needs(self) -> Needs:

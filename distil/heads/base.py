@@ -106,3 +106,7 @@ class DensityHead(Head, ABC):
     @abstractmethod
     def log_prob(self, context: Context, actions_BTA: Tensor) -> Tensor:
         """Return the log density of each step's action, summed over its dimensions, in the head's action space: [B, T]."""
+
+    @abstractmethod
+    def entropy(self, context: Context, generator: torch.Generator) -> Tensor:
+        """Return the entropy of each step's action in nats, [B, T]: exact, or by one sample (minus its log density)."""

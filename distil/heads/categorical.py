@@ -40,18 +40,24 @@ class CategoricalHead(DensityHead):
 
     def log_prob(self, context: Context, actions_BTA: Tensor) -> Tensor:
         """Return the log probability of the choices (int64, from 0 on), summed over the factors: [B, T]."""
-        return categorical_log_prob(self._logits(context), actions_BTA)
+        return categorical_log_prob(self.logits(context), actions_BTA)
+
+    def entropy(self, context: Context, generator: torch.Generator) -> Tensor:
+        """Return the sum of the factors' entropies, [B, T]."""
+        log_p_BTAN = self.logits(context).log_softmax(-1)
+        return -(log_p_BTAN.exp() * log_p_BTAN.clamp(min=-1e9)).sum((-1, -2))
 
     def point(self, context: Context) -> Tensor:
         """Return the likeliest choice of each factor, [B, T, A] int64."""
-        return self._logits(context).argmax(-1)
+        return self.logits(context).argmax(-1)
 
     def sample_from(self, context: Context, noise_BK: Tensor) -> Tensor:
         """Return the choices whose cumulative probability passes the uniform noise, [B, T, A] int64."""
-        cdf_BTAN = self._logits(context).softmax(-1).cumsum(-1)
+        cdf_BTAN = self.logits(context).softmax(-1).cumsum(-1)
         u_BTA1 = noise_BK.view(-1, *self._shape[:2], 1) * cdf_BTAN[..., -1:]
         return (cdf_BTAN <= u_BTA1).sum(-1).clamp(max=self._shape[2] - 1)
 
-    def _logits(self, context: Context) -> Tensor:
+    def logits(self, context: Context) -> Tensor:
+        """Return the unnormalised log probabilities [B, T, A, N]; -inf for choices that a factor lacks."""
         logits_BTAN: Tensor = self.linear(context.pooled_BD).float().view(-1, *self._shape)
         return logits_BTAN.masked_fill(self._missing, -torch.inf) if self._ragged else logits_BTAN

@@ -142,13 +142,18 @@ class ImportHeadConfig(Config):
 
 
 class AutoHeadConfig(Config):
-    """Deterministic for Box actions, categorical for the others."""
+    """Deterministic for Box actions, Gaussian with `density`; categorical for the others."""
 
     kind: Literal["auto"] = "auto"
     bound: Bound = _BOUND
+    density: bool = Field(
+        default=False, description="choose a head with a density; the default where a policy learns by acting"
+    )
 
-    def resolve(self, action: Leaf) -> DeterministicConfig | CategoricalConfig:
+    def resolve(self, action: Leaf) -> DeterministicConfig | GaussianConfig | CategoricalConfig:
         """Return the choice for an action space."""
+        if self.density and action.kind == "box":
+            return GaussianConfig()
         return DeterministicConfig(bound=self.bound) if action.kind == "box" else CategoricalConfig()
 
 

@@ -74,6 +74,21 @@ class GaussianHead(DensityHead):
         mean_BTA, log_std_BTA = self._moments(context)
         return (mean_BTA + log_std_BTA.exp() * noise_BK.view(-1, *self._shape)).tanh()
 
+    def draw(self, context: Context, noise_BK: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the sample that the noise leads to, [B, T, A], and its log density, [B, T].
+
+        Gradients flow through both (the reparametrisation trick: Haarnoja et al., 2018, equation 9). The density is that of
+        `log_prob`, from the value before the squashing: exact also where tanh rounds to 1.
+        """
+        mean_BTA, log_std_BTA = self._moments(context)
+        u_BTA = mean_BTA + log_std_BTA.exp() * noise_BK.view(-1, *self._shape)
+        return u_BTA.tanh(), squashed_gaussian_log_prob(mean_BTA, log_std_BTA, u_BTA)
+
+    def entropy(self, context: Context, generator: torch.Generator) -> Tensor:
+        """Return an estimate from one sample a row, [B, T], whose gradient is unbiased."""
+        noise_BK = torch.randn(len(context.pooled_BD), self.noise_size, generator=generator, device=context.pooled_BD.device)
+        return -self.draw(context, noise_BK)[1]
+
     def _moments(self, context: Context) -> tuple[Tensor, Tensor]:
         out_BN: Tensor = self.linear(context.pooled_BD).float()
         mean_BN, log_std_BN = out_BN.tensor_split(2, -1)

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +20,7 @@ from distil.learners.config import LearnerConfig
 from distil.objectives.augment import Augmenter
 from distil.objectives.base import Objective
 from distil.objectives.ranks import Ranks
+from distil.objectives.tensors import to_torch
 from distil.seeding import integer
 from distil.store.order import Cursor, SampleSource
 from distil.types import Batch, Progress
@@ -67,22 +67,6 @@ class FitState:
         recent = {name.removeprefix("recent."): value for name, value in tensors.items() if name.startswith("recent.")}
         values = {name: deque(value, maxlen=_RECENT) for name, value in recent.items()}
         return cls(**{**counters, "best": best or None, "recent": values})
-
-
-def to_torch(batch: Batch, device: torch.device) -> Batch:
-    """Return a numpy batch, with its class and all its fields, as tensors on `device`.
-
-    On a CPU the tensors share memory with the arrays; copies to a GPU go through pinned memory.
-    """
-    shared = device.type == "cpu"
-
-    def move(value: Any) -> Any:
-        if isinstance(value, np.ndarray):  # first: asking for a Mapping takes longer than the conversion
-            tensor = torch.from_numpy(value)
-            return tensor if shared else tensor.pin_memory().to(device, non_blocking=True)
-        return None if value is None else {name: move(item) for name, item in value.items()}
-
-    return type(batch)(**{name: move(value) for name, value in vars(batch).items()})
 
 
 @dataclass(kw_only=True)

@@ -219,4 +219,4 @@ def _weighted(name: str, data: TrainingData, plan: UpdatePlan) -> TrainingData:
 def _build(setup: LearnerSetup, ranks: Ranks) -> Objective:
     seed = integer(setup.seed, "learner", "weights")
     policy = Policy(setup.policy, setup.spec.observation, setup.spec.action, seed=seed)
-    return setup.objective.build(policy.to(ranks.device), setup.config, ranks)
+    return setup.objective.build(policy.to(ranks.device), setup.config, ranks, seed=integer(setup.seed, "learner", "objective"))

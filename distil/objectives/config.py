@@ -10,6 +10,8 @@ from pydantic import Field
 
 from distil.config import Config
 from distil.errors import InputError, RunError
+from distil.objectives.rl_config import StepConfig
+from distil.rewards.config import RewardConfig
 
 if TYPE_CHECKING:
     from distil.objectives.base import Objective
@@ -23,8 +25,8 @@ class SupervisedConfig(Config):
 
     kind: Literal["supervised"] = "supervised"
 
-    def build(self, policy: Policy, optimiser: OptimiserConfig, ranks: Ranks) -> Objective:
-        """Return the objective that trains `policy`, which is on its device already."""
+    def build(self, policy: Policy, optimiser: OptimiserConfig, ranks: Ranks, *, seed: int = 0) -> Objective:
+        """Return the objective that trains `policy`, which is on its device already; `seed` is of its other networks."""
         from distil.objectives.supervised import Supervised
 
         return Supervised(policy, optimiser, ranks)
@@ -46,7 +48,7 @@ class ImportObjectiveConfig(Config):
     target: str  # package.module:Class
     kwargs: dict[str, Any] = Field(default_factory=dict)
 
-    def build(self, policy: Policy, optimiser: OptimiserConfig, ranks: Ranks) -> Objective:
+    def build(self, policy: Policy, optimiser: OptimiserConfig, ranks: Ranks, *, seed: int = 0) -> Objective:
         """Return the objective that trains `policy`; InputError names the class and what is wrong with it."""
         from distil.objectives.imported import make
 
@@ -64,4 +66,23 @@ class ImportObjectiveConfig(Config):
             raise RunError(f"objective {self.target} failed: {reason}; fix the class") from error
 
 
-ObjectiveConfig = Annotated[SupervisedConfig | ImportObjectiveConfig, Field(discriminator="kind")]
+class InteractionConfig(Config):
+    """Reinforcement learning on rewards of a reward model; algorithms choose both parts."""
+
+    kind: Literal["interaction"] = "interaction"
+    step: StepConfig
+    reward: RewardConfig
+
+    def build(self, policy: Policy, optimiser: OptimiserConfig, ranks: Ranks, *, seed: int = 0) -> Objective:
+        """Return the objective that trains `policy`, which is on its device already; `seed` is of its other networks."""
+        from distil.objectives.build import build
+
+        return build(self.step, self.reward, policy, optimiser, ranks, seed)
+
+    @contextmanager
+    def naming_faults(self) -> Iterator[None]:
+        """Let exceptions through: this objective is distil's own."""
+        yield
+
+
+ObjectiveConfig = Annotated[SupervisedConfig | InteractionConfig | ImportObjectiveConfig, Field(discriminator="kind")]

@@ -1,4 +1,4 @@
-"""The rank of this process in its group, and the two collectives that a learner needs."""
+"""The rank of this process in its group, and the three collectives that a learner needs."""
 
 from __future__ import annotations
 
@@ -25,6 +25,16 @@ class Ranks:
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
         torch.distributed.all_reduce(tensor)
         return [float(value) for value in tensor]
+
+    def mean_(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Replace each tensor by its mean over the ranks, in place: one collective on all of them, flattened."""
+        if self.world_size == 1:
+            return
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        torch.distributed.all_reduce(flat)
+        flat /= self.world_size
+        parts = torch.split(flat, [tensor.numel() for tensor in tensors])
+        torch._foreach_copy_(list(tensors), [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)])
 
     def of_first(self, value: int) -> int:
         """Return rank 0's `value`."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -68,16 +70,15 @@ class Collector:
         """
         started = time.perf_counter()
         snapshot = self._store.snapshot()
-        present = set(np.asarray(snapshot.episodes.uid).tolist())
-        items = self.items(plan, policy)
-        if not present.issuperset(item.uid for item in items):
-            self._store.spec.require_infos(self._fleet.config.infos, str(self._store.path))
-        outcome = Outcome()
-        seed = integer(self._seed, "gate", plan.round)
-        gate = gate_of(plan, policy, data, seed, self._fleet.experts.values())
+        lengths = dict(zip(snapshot.episodes.uid.tolist(), snapshot.episodes.length.tolist(), strict=True))
+        items, outcome = self.items(plan, policy), Outcome()
+        gate = gate_of(plan, policy, data, integer(self._seed, "gate", plan.round), self._fleet.experts.values())
         try:
-            for assignment, part in self._assignments(plan, policy, gate, [item for item in items if item.uid not in present]):
-                self._fleet.run(assignment, part, policy, outcome=outcome, progress=self._progress, what="collect")
+            self._run(items, lengths, plan, policy, gate, outcome)
+            while num := _missing(plan, [lengths[item.uid] for item in items]):
+                plan = replace(plan, num_episodes=plan.num_episodes + num)
+                items = self.items(plan, policy)
+                self._run(items, lengths, plan, policy, gate, outcome)
             version = self._commit(outcome, plan) if outcome.sealed else snapshot.version
         except (Exception, KeyboardInterrupt, SystemExit):
             self._commit(outcome, plan)  # again, if the interrupt came during the commit
@@ -92,11 +93,29 @@ class Collector:
         return CollectReport(
             snapshot=version,
             num_episodes=len(stats),
+            num_planned=len(items),
             env_steps=sum(s.length for s in stats),
             expert_labels=sum(s.num_labels for s in stats),
             stream=self.stream(plan, policy),
             metrics=metrics,
         )
+
+    def _run(
+        self,
+        items: Sequence[EpisodeItem],
+        lengths: dict[str, int],
+        plan: CollectPlan,
+        policy: PolicyRef | None,
+        gate: GatePlan | None,
+        outcome: Outcome,
+    ) -> None:
+        """Run the items whose episodes are in neither the store nor `outcome`; add their lengths by uid."""
+        new = [item for item in items if item.uid not in lengths]
+        if new:
+            self._store.spec.require_infos(self._fleet.config.infos, str(self._store.path))
+        for assignment, part in self._assignments(plan, policy, gate, new):
+            self._fleet.run(assignment, part, policy, outcome=outcome, progress=self._progress, what="collect")
+        lengths |= {stats.uid: stats.length for stats in outcome.stats.values()}
 
     def stop(self) -> None:
         """End a `collect` in another thread; it commits its complete episodes."""
@@ -185,6 +204,14 @@ class Collector:
             return 0
         entries = [sealed.entry for sealed in outcome.sealed.values()]
         return self._store.commit(entries, message=f"round {plan.round}: {len(outcome.stats)} episodes by {plan.agent}").version
+
+
+def _missing(plan: CollectPlan, lengths: Sequence[int]) -> int:
+    """Return how many episodes to add to those of these lengths, until the plan has its steps: the same with any workers."""
+    total = sum(lengths)
+    if plan.min_steps is None or total >= plan.min_steps:
+        return 0
+    return math.ceil((plan.min_steps - total) * len(lengths) / total)
 
 
 def _source(agent: AgentSpec, name: str, label: bool) -> str:

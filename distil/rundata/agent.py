@@ -47,7 +47,7 @@ class AgentEpisodes:
             store = Store.open_or_create(self._rundir.agent, self._spec)
             oldest = self._make_room(store, plan)
             report = self._collector(store).collect(plan, policy)
-            new = Collected(round=plan.round, snapshot=report.snapshot, stream=report.stream, num_episodes=plan.num_episodes)
+            new = Collected(round=plan.round, snapshot=report.snapshot, stream=report.stream, num_episodes=report.num_planned)
             pin(store, new.snapshot, self._rundir, self._progress)
             self._rundir.append("agent", **asdict(new), oldest=oldest, **_costs(store, new, plan), metrics=dict(report.metrics))
             known = self._rundir.find("agent", plan.round)
@@ -99,8 +99,14 @@ class AgentEpisodes:
         """Remove the episodes of rounds that the plan does not keep; return the oldest round that is kept."""
         lines = self._rundir.journal("agent")
         first = lines[-1]["oldest"] if lines else plan.round
-        rounds = [line["round"] for line in lines if line["round"] >= first]
-        kept = rounds if plan.keep_rounds is None else rounds[len(rounds) - min(len(rounds), plan.keep_rounds - 1) :]
+        steps = {line["round"]: line["env_steps"] for line in lines if line["round"] >= first}
+        kept = list(steps)
+        if plan.keep_rounds is not None:
+            kept = kept[len(kept) - min(len(kept), plan.keep_rounds - 1) :]
+        if plan.keep_steps is not None:
+            total, left = sum(steps[round_index] for round_index in kept) + (plan.min_steps or 0), plan.keep_steps
+            while kept and total - steps[kept[0]] >= left:
+                total -= steps[kept.pop(0)]
         oldest: int = kept[0] if kept else plan.round
         gone = [uid for entry in parse([line for line in lines if line["round"] < oldest]) for uid in uids_of(entry)]
         if gone:

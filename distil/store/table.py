@@ -22,6 +22,7 @@ from distil.store.windows import (
     PAD,
     REWARD,
     TERMINATED,
+    TRUNCATED,
     Field,
     Layout,
     Pieces,
@@ -79,8 +80,8 @@ class Table:
             target=np.concatenate(targets),
             count=np.concatenate([back + num + places.after, np.ones_like(has_extra)]),
         )
-        actions = {name: columns[name] for name in (LABEL, EXECUTED, REWARD, TERMINATED) if name in columns}
-        if windows.n_step is not None:
+        actions = {name: columns[name] for name in (LABEL, EXECUTED, REWARD, TERMINATED, TRUNCATED) if name in columns}
+        if REWARD in columns:
             columns[REWARD][begin : places.end] = 0
         if self.layout.is_packed:  # the same rows of both
             reader.copy(runs, leaves | actions, self.heaps)
@@ -188,8 +189,9 @@ class Table:
     def _gather_transitions(self, gather: Gather, n_step: int) -> Gather:
         gap, fields = self.layout.windows.gap, self.layout.fields
         ahead, there = self.columns[NEXT][gap:], self._ahead()
-        terminated, executed = self.columns[TERMINATED][gap:], self._windows(fields[EXECUTED], 1, gap)
-        rewards = self._windows(fields[REWARD], n_step, gap)
+        terminated, truncated = self.columns[TERMINATED][gap:], self.columns[TRUNCATED][gap:]
+        executed = self._windows(fields[EXECUTED], 1, gap)
+        rewards = self._windows(fields[REWARD], n_step, gap) if REWARD in fields else None
 
         def transitions(indices: NDArray[np.int64], weights: Array | None) -> Batch:
             batch, steps = gather(indices, weights), ahead[indices].astype(np.int64)
@@ -197,10 +199,11 @@ class Table:
             return TransitionBatch(
                 **batch.__dict__,
                 executed=executed(indices),
-                rewards=rewards(indices),
+                rewards=None if rewards is None else rewards(indices),
                 num_steps=steps,
                 next_observations={name: take(rows) for name, take in there.items()},
                 terminated=terminated[rows - 1] != 0,
+                truncated=truncated[rows - 1] != 0,
             )
 
         return transitions

@@ -27,7 +27,8 @@ from distil.store.heap import BLOCK
 from distil.store.schema import Column, StoreSpec
 from distil.types import Batch
 
-LABEL, EXECUTED, REWARD, TERMINATED, LABELLED = "expert_action", "action", "reward", "terminated", "labelled"
+LABEL, EXECUTED, REWARD, LABELLED = "expert_action", "action", "reward", "labelled"
+TERMINATED, TRUNCATED = "terminated", "truncated"
 _WIDE_BYTES = 1 << 11
 PAD, NEXT, GOAL = "is_pad", "next", "goal"  # columns that only memory has: [P] bool, [P] int32 rows ahead
 
@@ -40,6 +41,7 @@ class WindowOptions(TypedDict, total=False):
     n_step: int | None
     goal: int | Literal["end"] | None
     every: bool
+    rewards: bool
     float_dtype: str
 
 
@@ -52,6 +54,7 @@ class Windows:
     n_step: int | None = None  # also the rewards of n steps and the observation after them: `TransitionBatch`
     goal: int | Literal["end"] | None = None  # also leaves goal/NAME: the observation so far ahead, or the episode's last
     every: bool = False  # samples start at each transition, not only at labelled ones
+    rewards: bool = True  # with `n_step`: read the environment's rewards
     float_dtype: str = "float32"  # of boxes of floats; integers keep their type
 
     def __post_init__(self) -> None:
@@ -76,14 +79,15 @@ class Windows:
 class TransitionBatch(Batch):
     """A batch with what happened after the current observation, for `Windows.n_step`.
 
-    A value bootstraps from `next_observations` unless `terminated`; truncation doesn't matter here.
+    A value bootstraps from `next_observations` unless `terminated`, and also where the episode was truncated.
     """
 
     executed: Any  # [B, 1, A...] the action that was executed, by the expert or the policy
-    rewards: Any  # [B, n] float32, zeros beyond the episode's end
+    rewards: Any  # [B, n] float32, zeros beyond the episode's end; None: they were not read
     num_steps: Any  # [B] int64: n, or what is left of the episode
     next_observations: Any  # leaf name -> [B, 1, ...] after `num_steps` steps; the episode's final one at its end
     terminated: Any  # [B] bool: the task ended within these steps
+    truncated: Any  # [B] bool: a limit cut the episode after these steps
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,8 @@ class Layout:
     def fields(self) -> dict[str, Field]:
         """The columns by name."""
         leaves = [leaf.name for leaf in self.spec.observation.leaves]
-        wanted = {*leaves, LABEL} | ({EXECUTED, REWARD, TERMINATED} if self.windows.n_step else set())
+        ahead = {EXECUTED, TERMINATED, TRUNCATED, *([REWARD] if self.windows.rewards else [])}
+        wanted = {*leaves, LABEL} | (ahead if self.windows.n_step else set())
         out = {c.name: self._field(c, c.name in leaves) for c in self.spec.columns() if c.name in wanted}
         out[PAD] = Field(PAD, None, np.dtype(np.bool_), ())
         for name, wants in ((NEXT, self.windows.n_step), (GOAL, self.windows.goal)):

@@ -79,3 +79,30 @@ def test_rescaling_moves_the_mean_of_each_dimension() -> None:
         head.rescale(slope, shift)
         torch.testing.assert_close(head.point(context), (before.atanh() * slope + shift).tanh())
         assert torch.equal(head._moments(context)[1], log_std)
+
+
+def test_a_drawn_sample_has_the_density_of_log_prob() -> None:
+    """CORRECTNESS 18: squash-corrected."""
+    head, noise = _head(2, [0.3, -0.2], [-0.4, 0.1]), torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
+    actions, log_prob = head.draw(_ones(50), noise)
+    torch.testing.assert_close(actions, head.sample_from(_ones(50), noise))
+    torch.testing.assert_close(log_prob, head.log_prob(_ones(50), actions), rtol=1e-4, atol=1e-4)
+
+
+def test_a_drawn_sample_on_the_bound_has_a_finite_density_and_gradient() -> None:
+    head = _head(1, [0.0], [2.0])
+    actions, log_prob = head.draw(_ones(1), torch.full((1, 1), 20.0))
+    assert actions.item() == 1.0
+    (log_prob.sum() + actions.sum()).backward()
+    assert torch.isfinite(log_prob).all()
+    assert torch.isfinite(head.linear.bias.grad).all()
+
+
+def test_the_estimate_of_the_entropy_is_right_on_average() -> None:
+    head = _head(1, [0.4], [-0.7])
+    estimate = head.entropy(_ones(20_000), torch.Generator().manual_seed(0)).mean()
+    a = torch.linspace(-1 + 1e-5, 1 - 1e-5, 100_001).reshape(-1, 1, 1)
+    log_p = head.log_prob(_ones(len(a)), a).squeeze()
+    np.testing.assert_allclose(
+        float(estimate.detach()), -float(torch.trapezoid((log_p.exp() * log_p), a.squeeze()).detach()), atol=0.02
+    )

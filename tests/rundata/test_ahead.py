@@ -33,7 +33,7 @@ class Collecting:
         if self._blocked:
             assert self.stopped.wait(30), "nobody stopped it"
             raise RunError("stopped")
-        return CollectReport(snapshot=plan.round, num_episodes=1, env_steps=1, expert_labels=0, stream="x")
+        return CollectReport(snapshot=plan.round, num_episodes=1, num_planned=1, env_steps=1, expert_labels=0, stream="x")
 
 
 @pytest.fixture

@@ -43,5 +43,15 @@ def test_layouts(spec: StoreSpec) -> None:
     assert Layout(spec, Windows(float_dtype="float64")).row_bytes == 2 * 8 + 8 + 1
     apart = Layout(spec, Windows(n_step=2, goal="end"))
     assert not apart.is_packed
-    assert list(apart.fields) == ["obs", "action", "expert_action", "reward", "terminated", "is_pad", "next", "goal"]
-    assert apart.row_bytes == 8 + 4 + 4 + 4 + 1 + 1 + 4 + 4
+    assert list(apart.fields) == [
+        "obs",
+        "action",
+        "expert_action",
+        "reward",
+        "terminated",
+        "truncated",
+        "is_pad",
+        "next",
+        "goal",
+    ]
+    assert apart.row_bytes == 8 + 4 + 4 + 4 + 1 + 1 + 1 + 4 + 4

@@ -1,0 +1,129 @@
+"""Imitation by interaction: the learner acts, and a reward model compares what it did with the demonstrations.
+
+What all its algorithms share: the rounds. They differ in the reward and in the step of reinforcement learning.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from distil.algorithms.base import AlgorithmConfig, Budget, Needs
+from distil.algorithms.stop import StopConfig
+from distil.objectives.config import InteractionConfig
+from distil.objectives.rl_config import StepConfig
+from distil.plans import DEMOS, CollectPlan, EvaluatePlan, Round, RoundReport, StreamPlan, UpdatePlan
+from distil.rewards.config import RewardConfig
+
+_FIRST_LENGTH = 100  # steps of an episode, before any is known
+
+
+class ByInteractionConfig(AlgorithmConfig):
+    """What algorithms of imitation by interaction share."""
+
+    learner_defaults: ClassVar[Mapping[str, Any]] = {
+        "learning_rate": 3e-4,
+        "schedule": "constant",  # a cosine would start anew in each round
+        "warmup_steps": 0,
+        "weight_decay": 0.0,
+        "grad_clip": None,
+        "batch_size": 128,  # of each stream, so half of what a step sees is the expert's
+    }
+    policy_defaults: ClassVar[Mapping[str, Any]] = {"head": {"kind": "auto", "density": True}}
+
+    steps: int = Field(default=20_000, ge=1)  # of the learner in the environment, about: rounds have complete episodes
+    steps_per_round: int = Field(default=1000, ge=1)
+    updates_per_step: float = Field(default=1.0, gt=0)  # gradient steps for each step in the environment
+    random_steps: int = Field(default=1000, ge=0)  # random actions at the start
+    keep_steps: int | None = Field(default=None, ge=1)  # learn from the newest N steps; null: from all
+    tuning_episodes: int = Field(default=10, ge=0)  # score the policy on N episodes (`tune/*`), not the held-out ones
+    tune_every: int = Field(default=5, ge=1)  # rounds from one such score to the next
+    stop: StopConfig = StopConfig()
+
+    @property
+    @abstractmethod
+    def parts(self) -> tuple[StepConfig, RewardConfig]:
+        """The step of reinforcement learning and the reward."""
+
+    @property
+    def objective(self) -> InteractionConfig:
+        """What the learner steps."""
+        step, reward = self.parts
+        return InteractionConfig(step=step, reward=reward)
+
+    @property
+    def needs(self) -> Needs:
+        """It acts by samples."""
+        return Needs(act="sample")
+
+    def build(self, budget: Budget) -> Interaction:
+        """Return the algorithm under `budget`."""
+        return Interaction(config=self, budget=budget)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interaction:
+    """Rounds of act, update, and now and then score; at the end one evaluation on the held-out episodes."""
+
+    config: ByInteractionConfig
+    budget: Budget
+
+    def next_round(self, last: RoundReport | None) -> Round | None:
+        """Return the round after `last`, or None when the held-out evaluation is done."""
+        index = 0 if last is None else last.index + 1
+        config, budget = self.config, self.budget
+        if last is None:
+            demonstrations = budget.num_demonstrations
+            return Round(index=0, collect=CollectPlan(num_episodes=demonstrations) if demonstrations else None)
+        if last.is_final:
+            return None
+        acted = last.spent.agent_steps
+        if acted >= config.steps or config.stop.is_reached(last):
+            return self._evaluation(index)
+        num = min(config.steps_per_round, config.steps - acted)
+        length = acted / last.spent.agent_episodes if last.spent.agent_episodes else _FIRST_LENGTH
+        due = self._updates(num, acted, last.spent.gradient_steps)
+        is_random = acted < config.random_steps
+        is_tuned = config.tuning_episodes and index % config.tune_every == 0
+        return Round(
+            index=index,
+            collect=CollectPlan(
+                num_episodes=max(1, math.ceil(num / length / 2)),
+                min_steps=num,
+                into="agent",
+                keep_steps=config.keep_steps,
+                round=index,
+                agent="random" if is_random else "policy",
+                act="sample",
+            ),
+            update=UpdatePlan(num_steps=max(1, due), round=index, streams=self._streams()),
+            evaluate=EvaluatePlan(num_episodes=config.tuning_episodes, baselines=budget.baselines, held_out=False)
+            if is_tuned
+            else None,
+        )
+
+    def _updates(self, num: int, acted: int, taken: int) -> int:
+        """Return the gradient steps of a round with `num` new steps, after `acted` steps and `taken` gradient steps.
+
+        Rounds have complete episodes, so a few steps more than wanted: the next round makes up for it.
+        """
+        step = self.config.parts[0]
+        if step.kind == "ppo":
+            return step.epochs * math.ceil(num / self.budget.batch_size)
+        return round(self.config.updates_per_step * (acted + num)) - taken
+
+    def _streams(self) -> dict[str, StreamPlan]:
+        newest = 1 if self.config.parts[0].kind == "ppo" else None
+        own = {"agent": StreamPlan(source="agent", num_rounds=newest)}
+        return own if self.config.parts[1].kind == "environment" else {**own, DEMOS: StreamPlan()}
+
+    def _evaluation(self, index: int) -> Round | None:
+        num = self.budget.num_evaluation_episodes
+        if not num:
+            return None
+        return Round(index=index, evaluate=EvaluatePlan(num_episodes=num, baselines=self.budget.baselines))

@@ -1,0 +1,204 @@
+"""Learning by interaction: a reward model judges the learner's steps, a step of reinforcement learning improves the policy.
+
+Rewards are computed inside each step from the reward model as it is then, and never stored: a replayed step counts as the model
+sees it today (CORRECTNESS 20).
+
+Legend: B batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from distil.objectives.base import DEMOS, ObjectiveState
+from distil.objectives.optimiser_config import OptimiserConfig, learning_rate
+from distil.objectives.prepared import PreparedSource
+from distil.objectives.ranks import Ranks
+from distil.objectives.statistics import fit_policy, refit_policy
+from distil.objectives.steps import RLStep
+from distil.objectives.tensors import to_torch
+from distil.objectives.trained import Trained
+from distil.objectives.transitions import Transitions, joined, of_batch
+from distil.policies.policy import Policy
+from distil.rewards.base import RewardModel, Rewards, Steps
+from distil.store.order import SampleSource
+from distil.store.windows import TransitionBatch, WindowOptions
+from distil.types import Batch
+
+if TYPE_CHECKING:
+    from distil.rewards.config import LearnedConfig
+
+AGENT = "agent"  # name of the stream of the learner's own steps
+
+
+class Interaction:
+    """See `distil.objectives.base.Objective` for the protocol."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        step: RLStep,
+        reward: RewardModel,
+        optimiser: OptimiserConfig,
+        ranks: Ranks,
+        learned: LearnedConfig | None,
+    ) -> None:
+        """Own `policy`, which is on its device already; `learned` has the reward model's own settings, if it is learned."""
+        self.policy, self.learning_rate = policy, 0.0
+        self._rl, self._reward, self._config = step, reward.to(ranks.device), optimiser
+        self._ranks, self._generator = ranks, torch.Generator(ranks.device)
+        self._step = self._num_steps = self._num_fitted = 0
+        self._prepared: dict[str, Tensor] = {}  # on-policy: what this update computed at its start
+        self._learned = learned
+        weights = {name: value for name, value in reward.named_parameters() if value.requires_grad}
+        self._judge = Trained(weights, optimiser, ranks) if learned is not None else None
+
+    @property
+    def needs(self) -> Mapping[str, WindowOptions]:
+        """The learner's own steps and, unless the environment's reward is used, those of the demonstrations."""
+        own: WindowOptions = {"n_step": 1, "every": True, "rewards": self._reward.reads_rewards}
+        shown: WindowOptions = {"n_step": 1, "every": True, "rewards": False}
+        return {AGENT: own} if self._reward.reads_rewards else {AGENT: own, DEMOS: shown}
+
+    def fit_statistics(self, sources: Mapping[str, SampleSource]) -> Sequence[str]:
+        """Fit the policy's statistics once, on the demonstrations; without any, on the learner's steps when they doubled."""
+        source = sources[DEMOS] if DEMOS in sources else sources[AGENT]
+        if self._num_fitted and (DEMOS in sources or source.num_samples < 2 * self._num_fitted):
+            return []
+        is_first, self._num_fitted = not self._num_fitted, source.num_samples
+        return fit_policy(self.policy, source) if is_first else refit_policy(self.policy, source)
+
+    def prepare(self, sources: Mapping[str, SampleSource]) -> Mapping[str, SampleSource]:
+        """Return the sources as they are; on-policy, the learner's steps with what is computed once an update.
+
+        A resumed update has that in its state: weights have changed since its start.
+        """
+        if not self._rl.is_on_policy:
+            return sources
+        rows = _whole(sources[AGENT])
+        if not self._prepared:
+            batch = to_torch(rows, self._ranks.device)
+            steps = of_batch(self.policy, batch, is_expert=False)
+            found = self._rl.prepare(steps, batch.terminated | batch.truncated, self._rewards)
+            self._prepared = {name: torch.from_numpy(value) for name, value in found.items()}
+        extras = {name: value.numpy() for name, value in self._prepared.items()}
+        return {**sources, AGENT: PreparedSource(rows, extras, sources[AGENT].spec)}
+
+    def begin(self, num_steps: int) -> None:
+        """Start an update of `num_steps` gradient steps."""
+        self._step, self._num_steps, self._prepared = 0, num_steps, {}
+
+    def reseed(self, seed: int) -> None:
+        """Restart the randomness of the losses at `seed`."""
+        self._generator.manual_seed(seed)
+
+    def step(self, batches: Mapping[str, Batch]) -> Mapping[str, Tensor]:
+        """Step the reward model, if it is learned, then critics and policy on rewards of the model as it is now."""
+        self.learning_rate = learning_rate(self._config, self._step, self._num_steps)
+        agent = of_batch(self.policy, cast("TransitionBatch", batches[AGENT]), is_expert=False)
+        everything, figures = agent, dict[str, Tensor]()
+        if DEMOS in batches:
+            expert = of_batch(self.policy, cast("TransitionBatch", batches[DEMOS]), is_expert=True)
+            figures |= self._improve_reward(expert, agent)
+            everything = agent if self._rl.is_on_policy else joined(expert, agent)
+        rewards = self._rewards(everything)
+        figures |= self._rl.learn(everything, rewards, self.learning_rate, self._generator)
+        self._step += 1
+        return {**figures, "reward": rewards.rewards_B[-len(agent) :].mean()}
+
+    def _improve_reward(self, expert: Transitions, agent: Transitions) -> Mapping[str, Tensor]:
+        if self._judge is None or self._learned is None:
+            return {}
+        seen = self._steps(expert), self._steps(agent)
+        loss, figures = self._reward.loss(*seen, self._rl.discount, self._generator)
+        self._judge.minimise(loss, self.learning_rate * self._learned.rate)
+        return {"reward_loss": loss.detach(), **figures}
+
+    @torch.no_grad()
+    def _rewards(self, transitions: Transitions) -> Rewards:
+        rewards: Rewards = self._reward(self._steps(transitions))
+        return rewards
+
+    def _steps(self, transitions: Transitions) -> Steps:
+        """Return transitions as a reward model sees them: standardised features, one-hot choices."""
+        features = self.policy.encoder.features
+        actions_BA = transitions.actions_BA
+        if not actions_BA.is_floating_point():
+            sizes = self.policy.action.leaf.nvec
+            actions_BA = torch.cat([one_hot(actions_BA[:, i], n) for i, n in enumerate(sizes)], -1).float()
+        return Steps(
+            features_BF=features(transitions.observations).flatten(1),
+            actions_BA=actions_BA,
+            next_features_BF=features(transitions.next_observations).flatten(1),
+            terminated_B=transitions.terminated_B,
+            is_expert_B=transitions.is_expert_B,
+            rewards_B=transitions.rewards_B,
+        )
+
+    def validate(self, policy: Policy, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Not used: nothing is held out when a policy learns by interaction."""
+        raise NotImplementedError
+
+    def figures(self) -> Mapping[str, float]:
+        """Return the last step's learning rate."""
+        return {"learning_rate": self.learning_rate}
+
+    def evaluation_policy(self) -> Policy:
+        """Return a copy of the policy, in evaluation mode."""
+        import copy
+
+        return copy.deepcopy(self.policy).eval()
+
+    def restore_policy(self, tensors: Mapping[str, Tensor]) -> None:
+        """Set the weights of an earlier `evaluation_policy`."""
+        self.policy.load_state_dict(dict(tensors))
+
+    def state_dict(self) -> ObjectiveState:
+        """Return weights, statistics, targets, the temperature, the reward model, all moments and counters."""
+        counters = {"step": self._step, "num_steps": self._num_steps, "num_fitted": self._num_fitted}
+        return ObjectiveState(tensors=self._tensors(), counters=counters)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        parts: dict[str, Mapping[str, Tensor]] = {
+            "policy": self.policy.state_dict(),
+            "rl": self._rl.networks.state_dict(),
+            "reward": self._reward.state_dict(),
+            **{f"adamw.{name}": tensors for name, tensors in self._rl.optimisers().items()},
+        }
+        if self._judge is not None:
+            parts["adamw.reward"] = self._judge.tensors()
+        if self._step < self._num_steps:
+            parts["prepared"] = self._prepared
+        return {f"{part}.{name}": value for part, tensors in parts.items() for name, value in tensors.items()}
+
+    def load_state_dict(self, state: ObjectiveState) -> None:
+        """Take over `state`; ValueError names the first tensor that is missing or has another shape."""
+        own, tensors = self._tensors(), state.tensors
+        kept = {name for name in tensors if name.startswith("prepared.")}
+        for name in sorted({*own, *tensors} - kept):
+            held, here = (tuple(found[name].shape) if name in found else "absent" for found in (tensors, own))
+            if held != here:
+                raise ValueError(f"{name} is {held} there and {here} in this configuration")
+
+        def of(part: str) -> dict[str, Tensor]:
+            return {name.removeprefix(f"{part}."): value for name, value in tensors.items() if name.startswith(f"{part}.")}
+
+        self.policy.load_state_dict(of("policy"))
+        self._rl.networks.load_state_dict(of("rl"))
+        self._reward.load_state_dict(of("reward"))
+        self._rl.load_optimisers({name: of(f"adamw.{name}") for name in self._rl.optimisers()})
+        if self._judge is not None:
+            self._judge.load(of("adamw.reward"))
+        self._prepared = of("prepared")
+        self._step, self._num_steps = int(state.counters["step"]), int(state.counters["num_steps"])
+        self._num_fitted = int(state.counters["num_fitted"])
+
+
+def _whole(source: SampleSource) -> TransitionBatch:
+    """Return all samples of a source as one batch, in its order."""
+    return cast("TransitionBatch", next(source.scan(source.num_samples)))

@@ -1,0 +1,65 @@
+"""Settings of the steps of reinforcement learning. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Protocol
+
+from pydantic import Field
+
+from distil.config import Config
+
+Width = Annotated[int, Field(ge=1)]
+
+
+class InverseConfig(Protocol):
+    """What the losses of `distil.objectives.inverse_q` need."""
+
+    @property
+    def loss(self) -> str:
+        """Which loss."""
+
+    @property
+    def regulariser(self) -> float:
+        """c: rewards are about +-1/c."""
+
+
+class SacConfig(Config):
+    """Soft actor-critic. For Box actions."""
+
+    kind: Literal["sac"] = "sac"
+    loss: Literal["td", "iq", "ls_iq"] = "td"  # of the critics
+    regulariser: float = Field(default=0.5, gt=0)  # iq, ls_iq: c, which keeps rewards near +-1/c
+    hidden: tuple[Width, ...] = (256, 256)  # of each critic
+    num_critics: int = Field(default=2, ge=1)
+    combine: Literal["min", "mean"] = "min"  # how several critics are read
+    discount: float = Field(default=0.99, ge=0, lt=1)
+    target_rate: float = Field(default=0.005, gt=0, le=1)  # of the targets' way to the critics in each step
+    temperature: float = Field(default=0.2, gt=0)  # weight of the entropy; at the start, if automatic
+    automatic: bool = True  # learn the temperature, so that the entropy stays at its target
+    target_entropy: float | None = None  # in nats; null: minus the number of action dimensions
+
+
+class SoftQConfig(Config):
+    """Soft Q-learning. For Discrete actions."""
+
+    kind: Literal["soft_q"] = "soft_q"
+    loss: Literal["td", "iq", "ls_iq"] = "td"
+    discount: float = Field(default=0.99, ge=0, lt=1)
+    target_rate: float = Field(default=0.01, gt=0, le=1)  # of the target's way in each step
+    temperature: float = Field(default=0.1, gt=0)  # Q = temperature * logit
+    regulariser: float = Field(default=0.5, gt=0)  # iq, ls_iq: c, which keeps rewards near +-1/c
+
+
+class PpoConfig(Config):
+    """Proximal policy optimisation, for Box and Discrete actions. It learns from the newest round only."""
+
+    kind: Literal["ppo"] = "ppo"
+    hidden: tuple[Width, ...] = (64, 64)  # of the value function
+    discount: float = Field(default=0.99, ge=0, lt=1)
+    trace: float = Field(default=0.95, ge=0, le=1)  # lambda of the advantages
+    clip: float = Field(default=0.2, gt=0)  # of the ratio of new and old probabilities
+    entropy: float = Field(default=0.0, ge=0)  # weight of the bonus for entropy
+    epochs: int = Field(default=10, ge=1)  # over a round's steps
+
+
+StepConfig = Annotated[SacConfig | SoftQConfig | PpoConfig, Field(discriminator="kind")]

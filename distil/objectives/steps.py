@@ -1,0 +1,66 @@
+"""What one step of reinforcement learning is: it improves the policy on transitions whose rewards are given."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from distil.objectives.transitions import Transitions
+from distil.rewards.base import Rewards
+from distil.types import Array
+
+
+class RLStep(ABC):
+    """Owns what it needs besides the policy: critics, their targets, a temperature, and all optimisers.
+
+    Attributes:
+        networks: everything that a checkpoint must hold, besides the policy and the optimisers.
+        discount: of the return.
+        is_on_policy: whether it learns from the newest round only, on fields that `prepare` computes once an update.
+    """
+
+    networks: nn.Module
+    discount: float
+    is_on_policy: ClassVar[bool] = False
+
+    @abstractmethod
+    def learn(
+        self, transitions: Transitions, rewards: Rewards, learning_rate: float, generator: torch.Generator
+    ) -> Mapping[str, Tensor]:
+        """Take one step.
+
+        Args:
+            transitions: the batch.
+            rewards: of the batch, without gradients.
+            learning_rate: of all its optimisers.
+            generator: of its randomness.
+
+        Returns:
+            Name -> scalar to report.
+        """
+
+    @abstractmethod
+    def optimisers(self) -> Mapping[str, Mapping[str, Tensor]]:
+        """Return the state of each optimiser, by name; it shares memory."""
+
+    @abstractmethod
+    def load_optimisers(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Load what `optimisers` returned."""
+
+    def prepare(self, rows: Transitions, ends_R: Tensor, reward: Callable[[Transitions], Rewards]) -> Mapping[str, Array]:
+        """Return what an on-policy step needs of each row, by name: float32 [R]; called at an update's start.
+
+        Args:
+            rows: all transitions of the round's episodes, in their order.
+            ends_R: bool, which are an episode's last.
+            reward: the reward model as it is now.
+        """
+        raise NotImplementedError
+
+    def after_end(self, rewards: Rewards) -> Tensor:
+        """Return the value of the absorbing state, [B]: its reward for ever."""
+        return rewards.absorbing_B / (1 - self.discount)

@@ -1,0 +1,1 @@
+"""Models of the expert's reward. Pure torch; what trains them is in `distil.objectives`."""

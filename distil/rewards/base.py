@@ -1,0 +1,68 @@
+"""What every reward model is: from what happened in a step to a reward, which is computed anew whenever it is used.
+
+Episodes that end early are the trap of imitation by interaction (Kostrikov et al., 2019, "Discriminator-Actor-Critic",
+section 4): a reward that is positive everywhere pays for staying alive, one that is negative everywhere for a quick end,
+whatever the expert does. So a task that ends goes on in an absorbing state for ever, whose reward the model gives too. It is
+never stored: the value of the absorbing state is r / (1 - discount).
+
+Legend: B batch, F standardised features, A action (one-hot for discrete ones).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    """B steps as a reward model sees them."""
+
+    features_BF: Tensor
+    actions_BA: Tensor
+    next_features_BF: Tensor
+    terminated_B: Tensor  # bool
+    is_expert_B: Tensor  # bool
+    rewards_B: Tensor | None = None  # the environment's, where they were read
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rewards:
+    """The rewards of B steps, and of each step that one spends in the absorbing state afterwards where the task ended."""
+
+    rewards_B: Tensor
+    absorbing_B: Tensor
+
+
+class RewardModel(nn.Module, ABC):
+    """A reward model.
+
+    Attributes:
+        is_learned: whether `loss` trains it while the policy learns.
+        reads_rewards: whether it needs the environment's own rewards.
+    """
+
+    is_learned: ClassVar[bool] = False
+    reads_rewards: ClassVar[bool] = False
+
+    @abstractmethod
+    def forward(self, steps: Steps) -> Rewards:
+        """Return the rewards of steps."""
+
+    def loss(
+        self, expert: Steps, agent: Steps, discount: float, generator: torch.Generator
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Return the loss of a learned model, and scalars to report.
+
+        Args:
+            expert: steps of demonstrations.
+            agent: steps of the learner's own episodes.
+            discount: of the return, for the share of the absorbing state.
+            generator: of the loss's randomness.
+        """
+        raise NotImplementedError

@@ -1,0 +1,97 @@
+"""`reward:` which reward the learner is judged by. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from distil.config import Config
+
+if TYPE_CHECKING:
+    import torch
+
+    from distil.rewards.base import RewardModel
+
+Width = Annotated[int, Field(ge=1)]
+
+
+class EnvironmentConfig(Config):
+    """The environment's own reward: reinforcement learning, to train experts."""
+
+    kind: Literal["environment"] = "environment"
+
+    def build(self, num_features: int, num_action: int, generator: torch.Generator) -> RewardModel:
+        """Return the model."""
+        from distil.rewards.fixed import EnvironmentReward
+
+        return EnvironmentReward()
+
+
+class ConstantConfig(Config):
+    """1 for the expert's steps, 0 for the learner's (SQIL)."""
+
+    kind: Literal["constant"] = "constant"
+
+    def build(self, num_features: int, num_action: int, generator: torch.Generator) -> RewardModel:
+        """Return the model."""
+        from distil.rewards.fixed import ConstantReward
+
+        return ConstantReward()
+
+
+class LearnedConfig(Config):
+    """What learned reward models share."""
+
+    sees: Literal["state", "state_action", "transition"] = "state_action"
+    hidden: tuple[Width, ...] = (64,)
+    rate: float = Field(default=1.0, gt=0)  # its learning rate, times `learner.learning_rate`
+    gradient_penalty: float = Field(default=10.0, ge=0)
+    spectral_norm: bool = False
+
+
+class DiscriminatorConfig(LearnedConfig):
+    """A classifier of the expert's and the learner's steps (GAIL, DAC)."""
+
+    kind: Literal["discriminator"] = "discriminator"
+    shape: Literal["gail", "airl", "fairl"] = "airl"  # how the reward follows from the logit
+
+    def build(self, num_features: int, num_action: int, generator: torch.Generator) -> RewardModel:
+        """Return the model with start weights from `generator`."""
+        from distil.rewards.discriminator import Discriminator
+
+        return Discriminator(
+            num_features,
+            num_action,
+            sees=self.sees,
+            hidden=self.hidden,
+            shape=self.shape,
+            penalty=self.gradient_penalty,
+            spectral=self.spectral_norm,
+            generator=generator,
+        )
+
+
+class MaxEntConfig(LearnedConfig):
+    """A reward by maximum likelihood (ML-IRL)."""
+
+    kind: Literal["maxent"] = "maxent"
+    square: float = Field(default=0.1, ge=0)  # weight of the mean square of the reward
+
+    def build(self, num_features: int, num_action: int, generator: torch.Generator) -> RewardModel:
+        """Return the model with start weights from `generator`."""
+        from distil.rewards.maxent import MaxEntReward
+
+        return MaxEntReward(
+            num_features,
+            num_action,
+            sees=self.sees,
+            hidden=self.hidden,
+            penalty=self.gradient_penalty,
+            square=self.square,
+            spectral=self.spectral_norm,
+            generator=generator,
+        )
+
+
+RewardConfig = Annotated[EnvironmentConfig | ConstantConfig | DiscriminatorConfig | MaxEntConfig, Field(discriminator="kind")]
