@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -122,6 +123,7 @@ class Fit:
             cursor=Cursor().advance(self.state.step * size, num_samples),
             rank=self.ranks.rank,
             world_size=self.ranks.world_size,
+            convert=partial(to_torch, device=self.ranks.device),
         )
 
     def _due(self, every: int) -> bool:
@@ -133,11 +135,11 @@ class Fit:
         return min(self.num_steps, *((step // every + 1) * every for every in periods))
 
     def _take(self, batches: Mapping[str, Iterator[Batch]], num: int) -> None:
-        step, augment, device, state = self.objective.step, self.augment, self.ranks.device, self.state
+        step, augment, state = self.objective.step, self.augment, self.state
         clock, streams = time.perf_counter, batches.items()
         for _ in range(num):
             before_s = clock()
-            drawn = {name: to_torch(next(source), device) for name, source in streams}
+            drawn = {name: next(source) for name, source in streams}
             after_s = clock()
             self.data_wait_s += after_s - before_s
             figures = step({name: augment(batch) for name, batch in drawn.items()})

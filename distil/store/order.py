@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -81,6 +81,7 @@ class SampleSource(ABC):
         rank: int = 0,
         world_size: int = 1,
         num_batches: int | None = None,
+        convert: Callable[[Batch], Batch] | None = None,
     ) -> Generator[Batch, None, None]:
         """Yield this rank's part of each global batch of the endless stream that starts at `cursor`.
 
@@ -94,22 +95,26 @@ class SampleSource(ABC):
             rank: which slice of each global batch to take.
             world_size: number of slices; InputError unless it divides `batch_size`.
             num_batches: stop after this many; None: never.
+            convert: changes what was fetched, several batches at once, before it is cut into batches: rows stay rows.
         """
         if batch_size < 1 or world_size < 1 or batch_size % world_size:
             raise InputError(f"batch_size {batch_size}: should be a multiple of the number of learners, {world_size}")
         assert 0 <= rank < world_size
         start, part = cursor or Cursor(), batch_size // world_size
         position = start.epoch * self.num_samples + start.offset + rank * part
-        return self._batches(seed, position, part, batch_size, num_batches)
+        return self._batches(seed, position, part, batch_size, num_batches, convert)
 
-    def _batches(self, seed: int, position: int, part: int, size: int, num: int | None) -> Generator[Batch, None, None]:
+    def _batches(
+        self, seed: int, position: int, part: int, size: int, num: int | None, convert: Callable[[Batch], Batch] | None
+    ) -> Generator[Batch, None, None]:
         stream = self.stream(seed)
         left, ahead = num, 1
         try:
             while left is None or left > 0:
                 count = ahead if left is None else min(ahead, left)
                 block = stream.take(position, part * count)
-                yield from parts(block, part)
+                # A list: after a training step little is left in the processor's caches, and making a view then takes longer.
+                yield from list(parts(block if convert is None else convert(block), part))
                 position += size * count
                 left = None if left is None else left - count
                 if (
@@ -153,7 +158,7 @@ def parts(batch: Batch, size: int) -> Iterator[Batch]:
         yield part
 
 
-def _parts(value: Any, num: int, size: int) -> Sequence[Any] | Array:
+def _parts(value: Any, num: int, size: int) -> list[Any]:
     """Return the value of each part."""
     count, whole = -(-num // size), num // size * size
     if value is None:
@@ -161,5 +166,5 @@ def _parts(value: Any, num: int, size: int) -> Sequence[Any] | Array:
     if isinstance(value, Mapping):
         columns = [(name, _parts(item, num, size)) for name, item in value.items()]
         return [{name: values[i] for name, values in columns} for i in range(count)]
-    full: Array = value[:whole].reshape(num // size, size, *value.shape[1:])  # its rows are views that cost little
-    return [*full, value[whole:]] if whole < num else full
+    full = value[:whole].reshape(num // size, size, *value.shape[1:])  # its rows are views that cost little
+    return [*full, value[whole:]] if whole < num else [*full]

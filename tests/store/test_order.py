@@ -5,11 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from storebed import starts
 
 from distil.errors import InputError
 from distil.store import Cursor, Sampler, Store, TransitionBatch
 from distil.store.order import parts
+from distil.types import Batch
 
 
 def test_cursors_add_up() -> None:
@@ -23,6 +25,23 @@ def test_cursors_add_up() -> None:
 def test_batches_that_ranks_cannot_share(fill: Callable[..., Store], batch_size: int, world_size: int) -> None:
     with pytest.raises(InputError, match="should be a multiple of the number of learners"):
         Sampler(fill([3]).snapshot()).batches(batch_size=batch_size, seed=0, world_size=world_size)
+
+
+def test_several_batches_are_converted_at_once(fill: Callable[..., Store]) -> None:
+    sampler, sizes = Sampler(fill([30, 50]).snapshot(), chunk=3), list[int]()
+
+    def convert(batch: Batch) -> Batch:
+        sizes.append(len(batch))
+        return replace(batch, actions=torch.from_numpy(batch.actions))
+
+    want = list(sampler.batches(batch_size=8, seed=0, num_batches=40))
+    found = list(sampler.batches(batch_size=8, seed=0, num_batches=40, convert=convert))
+    assert sizes == [8, 8 * 32, 8 * 7]
+    for one, other in zip(want, found, strict=True):
+        assert torch.equal(torch.from_numpy(one.actions), other.actions)
+        assert starts(one) == starts(other)
+    ranks = sampler.batches(batch_size=8, seed=0, rank=1, world_size=2, num_batches=40, convert=convert)
+    assert [starts(batch) for batch in ranks] == [starts(batch)[4:] for batch in want]
 
 
 def test_a_stream_goes_back_too(fill: Callable[..., Store]) -> None:
