@@ -12,9 +12,14 @@ from pydantic import Field, model_validator
 
 from distil.algorithms.base import Budget
 from distil.algorithms.bc import BCConfig
+from distil.algorithms.dac import DacConfig
 from distil.algorithms.dagger import DaggerConfig
+from distil.algorithms.gail import GailConfig
 from distil.algorithms.imported import ImportAlgorithmConfig
-from distil.algorithms.inverse import DacConfig, GailConfig, IqConfig, MlIrlConfig, RlConfig, SqilConfig
+from distil.algorithms.iq import IqConfig
+from distil.algorithms.ml_irl import MlIrlConfig
+from distil.algorithms.rl import RlConfig
+from distil.algorithms.sqil import SqilConfig
 from distil.config import Config, apply_overrides, load_recipe, validate
 from distil.envs import EnvConfig, GymEnvConfig
 from distil.experts.config import ExpertConfig

@@ -1,0 +1,66 @@
+import pytest
+import torch
+from gymnasium import spaces
+
+from distil.errors import InputError
+from distil.heads.config import AutoHeadConfig
+from distil.objectives.build import build
+from distil.objectives.optimiser_config import OptimiserConfig
+from distil.objectives.ranks import Ranks
+from distil.objectives.rl_config import PpoConfig, SacConfig, SoftQConfig, StepConfig
+from distil.policies.config import MlpConfig, PolicyConfig
+from distil.policies.policy import Policy
+from distil.rewards.config import ConstantConfig, DiscriminatorConfig, EnvironmentConfig, RewardConfig
+from distil.spaces import action_spec, observation_spec
+
+BOX, CHOICE = spaces.Box(-1, 1, (2,)), spaces.Discrete(3)
+
+
+def _policy(action: spaces.Space, *, density: bool = True) -> Policy:
+    config = PolicyConfig(encoder=MlpConfig(hidden=(8,)), head=AutoHeadConfig(density=density))
+    return Policy(config, observation_spec(spaces.Box(-1, 1, (3,))), action_spec(action), seed=0)
+
+
+def _build(step: StepConfig, reward: RewardConfig, action: spaces.Space, *, density: bool = True):
+    return build(step, reward, _policy(action, density=density), OptimiserConfig(), Ranks(), 0)
+
+
+@pytest.mark.parametrize("reward", [ConstantConfig(), DiscriminatorConfig()])
+@pytest.mark.parametrize(
+    ("step", "action"), [(SacConfig(), BOX), (PpoConfig(), BOX), (PpoConfig(), CHOICE), (SoftQConfig(), CHOICE)]
+)
+def test_every_step_takes_every_reward(step: StepConfig, reward: RewardConfig, action: spaces.Space) -> None:
+    objective = _build(step, reward, action)
+    assert set(objective.needs) == {"agent", "demos"}
+    assert not any(needs["rewards"] for needs in objective.needs.values())
+
+
+def test_the_environment_s_reward_needs_no_demonstrations() -> None:
+    needs = _build(PpoConfig(), EnvironmentConfig(), CHOICE).needs
+    assert list(needs) == ["agent"]
+    assert needs["agent"]["rewards"]
+
+
+@pytest.mark.parametrize(
+    ("step", "action", "density", "words"),
+    [
+        (SacConfig(), CHOICE, True, "sac needs a Gaussian head"),
+        (SacConfig(), BOX, False, "policy.head.kind=gaussian"),
+        (PpoConfig(), BOX, False, "ppo needs a head with a density"),
+        (SoftQConfig(), BOX, True, "one Discrete action"),
+        (SoftQConfig(), spaces.MultiDiscrete([2, 3]), True, "one Discrete action"),
+    ],
+)
+def test_a_step_that_does_not_fit_is_named(step: StepConfig, action: spaces.Space, density: bool, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        _build(step, ConstantConfig(), action, density=density)
+
+
+def test_the_seed_gives_the_start_weights() -> None:
+    def weights(seed: int) -> torch.Tensor:
+        made = build(SacConfig(), DiscriminatorConfig(), _policy(BOX), OptimiserConfig(), Ranks(), seed)
+        tensors = made.state_dict().tensors
+        return torch.cat([value.flatten() for name, value in sorted(tensors.items()) if name.startswith(("rl.", "reward."))])
+
+    assert torch.equal(weights(1), weights(1))
+    assert not torch.equal(weights(1), weights(2))
