@@ -47,6 +47,7 @@ class Session:
         self.setting = Setting.of(config)
         check_parts(config, self.spec)
         if config.learner.num_learners:  # a Ray session started for the workers alone would have no room for the learners
+            say(progress, "learner: starting Ray")
             ensure_ray(config.rollouts.address, config.rollouts.num_cpus + config.learner.num_learners)
         self._fleet = _fleet(config, self.setting)
         self._cache = BaselineCache(Path(config.runs) / BASELINES, progress)

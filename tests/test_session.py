@@ -60,6 +60,14 @@ def test_what_the_algorithm_cannot_do_is_refused_at_once():
         session(expert=None, algorithm={"kind": "dagger"})
 
 
+@pytest.mark.ray
+def test_ray_for_learners_is_said_before_it_starts(ray_session: ModuleType) -> None:
+    told = io.StringIO()
+    config = validate(RunConfig, BASE | {"learner": {"num_learners": 1}})
+    with Session(config, Console(told)):
+        assert told.getvalue() == "learner: starting Ray\n"
+
+
 SCRIPTED = {"expert": {"kind": "scripted"}}
 
 

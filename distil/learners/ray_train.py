@@ -75,6 +75,7 @@ class RayLearner:
             fix="lower learner.num_learners or rollouts.num_workers",
         )
         self._room.require_possible(ray)
+        note(f"learner: starting Ray Train (learner.num_learners={setup.config.num_learners})")
         self._ref = Rank(setup).policy  # before anything starts: removes old checkpoints, or checks those to resume from
         self._index, self._idle = -1, True
         self._mailbox: Any = ray.remote(num_cpus=0, max_concurrency=64)(Mailbox).remote()

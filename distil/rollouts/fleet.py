@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -141,25 +141,35 @@ class Fleet:
 
     def _workers(self, note: Note = unheard) -> Workers:
         if self._pool is None:
-            setup = Setup(env=self.env, spec=self.spec, num_envs=self.config.num_envs, team=self.asked)
-            self._pool = self._choose(setup, note)
+            make = self._choose(note)
+            self._pool = make(Setup(env=self.env, spec=self.spec, num_envs=self.config.num_envs, team=self.asked))
         return self._pool
 
-    def _choose(self, setup: Setup, note: Note) -> Workers:
-        """Return the workers that the configuration asks for; with `auto`, those that fit the machine and the run."""
+    def _choose(self, note: Note) -> Callable[[Setup], Workers]:
+        """Return the workers that the configuration asks for; with `auto`, those that fit the machine and the run.
+
+        Ray and its actors take up to half a minute to start, so it is said before.
+        """
         config, cores = self.config, num_cores()
+        address = asked_cluster(config.address)
+        where = f"the cluster at {address}" if address is not None else "this machine"
+        if config.num_workers == 0:
+            if config.service is not None:
+                note(redact(f"rollouts: in this process; the expert's service starts on Ray, on {where}"))
+            return LocalPool
         if config.num_workers != "auto":
-            return RayPool(setup, config, limit=config.num_workers) if config.num_workers else LocalPool(setup)
-        if (address := asked_cluster(config.address)) is not None:
-            note(redact(f"rollouts: Ray actors on the cluster at {address}"))
-            return RayPool(setup, config, limit=None, reserved=self._reserved)
+            note(redact(f"rollouts: starting up to {config.num_workers} Ray actors on {where}"))
+            return partial(RayPool, config=config, limit=config.num_workers)
+        if address is not None:
+            note(redact(f"rollouts: starting Ray actors on {where}"))
+            return partial(RayPool, config=config, limit=None, reserved=self._reserved)
         if cores == 1:
             note("rollouts: in this process: there is one core")
-            return LocalPool(setup)
+            return LocalPool
         if self._alongside or config.service is not None:
-            note(f"rollouts: up to {cores} Ray actors on this machine: the run uses other processes anyway")
-            return RayPool(setup, config, limit=cores)
-        return AutoPool(setup, config, note)
+            note(f"rollouts: starting up to {cores} Ray actors on {where}: the run uses other processes anyway")
+            return partial(RayPool, config=config, limit=cores)
+        return partial(AutoPool, config=config, note=note)
 
     def close(self) -> None:
         """End the workers; a later `run` starts new ones."""

@@ -93,6 +93,7 @@ def _label(
     elif num_workers == 0 or not tasks:
         label_here(setup, tasks, work.take, work.tell)
     else:
+        say(progress, "label: starting Ray actors")
         pool = labellers(setup, len(tasks), address)
         pool.num = min(pool.num, max(1, cluster_cores(pool.ray)) if num_workers == "auto" else num_workers)
         label_with_actors(pool, tasks, work.take)

@@ -140,5 +140,5 @@ def test_auto_uses_the_cluster_that_it_is_given_and_never_another_one(cluster):
     assert alone[0] != address
     assert alone[3] == ["rollouts: 2 Ray actors take over: 5 episodes would take 5 min 0 s more in this process"]
     assert asked[:2] == [address, 3]
-    assert asked[3] == [f"rollouts: Ray actors on the cluster at {address}"]
+    assert asked[3] == [f"rollouts: starting Ray actors on the cluster at {address}"]
     assert alone[2] == asked[2] == [5] * 6

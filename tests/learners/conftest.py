@@ -15,7 +15,7 @@ from distil.seeding import integer
 from distil.spaces import action_spec, observation_spec
 from distil.store.schema import StoreSpec
 from distil.store.store import Store
-from distil.types import Episode
+from distil.types import Episode, silent, unheard
 
 SPEC = StoreSpec(
     observation=observation_spec(spaces.Box(-np.inf, np.inf, (3,), np.float64)),
@@ -77,7 +77,8 @@ def bed(tmp_path):
 
     def learner(name: str = "checkpoints", *, resume: bool = False, policy: PolicyConfig = POLICY, seed: int = 0, **settings):
         settings = {"batch_size": 16, "checkpoint_every": 10, "warmup_steps": 5} | settings
-        facts = {"seed": seed, "resume": resume, "progress": settings.pop("progress", lambda *_, **__: None)}
+        facts = {"seed": seed, "resume": resume, "progress": settings.pop("progress", silent)}
+        facts["note"] = settings.pop("note", unheard)
         if "objective" in settings:
             facts["objective"] = ImportObjectiveConfig(target=settings.pop("objective"))
         return make_learner(LearnerConfig(**settings), policy, SPEC, tmp_path / name, **facts)

@@ -114,7 +114,9 @@ def test_interrupted_inside_an_update_stops_within_five_seconds(bed, ray_session
         if done > 1:
             raise KeyboardInterrupt
 
-    learner = bed.learner("group", num_learners=1, progress=progress)
+    notes = []
+    learner = bed.learner("group", num_learners=1, progress=progress, note=notes.append)
+    assert notes == ["learner: starting Ray Train (learner.num_learners=1)"], "before the half minute that it takes"
     with pytest.raises(KeyboardInterrupt):
         learner.update(UpdatePlan(num_steps=10**8), demos(bed.snapshot))
     start_s = time.monotonic()

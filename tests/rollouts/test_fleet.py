@@ -71,11 +71,20 @@ def chosen(monkeypatch, *, cores=8, address=None, config=None, **kwargs):
 def test_auto_starts_in_this_process(monkeypatch):
     assert chosen(monkeypatch) == (AutoPool, [])
     assert chosen(monkeypatch, config={"num_workers": 0}) == (LocalPool, [])
-    assert chosen(monkeypatch, config={"num_workers": 3}) == ({"limit": 3}, [])
+
+
+def test_what_starts_on_ray_is_said_before_it_starts(monkeypatch):
+    """A cluster's address may hold a password."""
+    told = "rollouts: starting up to 3 Ray actors on"
+    assert chosen(monkeypatch, config={"num_workers": 3}) == ({"limit": 3}, [f"{told} this machine"])
+    wanted = f"{told} the cluster at ray://me:***@10.0.0.1:6379"
+    assert chosen(monkeypatch, config={"num_workers": 3}, address="ray://me:secret@10.0.0.1:6379") == ({"limit": 3}, [wanted])
+    served = "rollouts: in this process; the expert's service starts on Ray, on this machine"
+    assert chosen(monkeypatch, config={"num_workers": 0, "service": {}}) == (LocalPool, [served])
 
 
 def test_auto_uses_the_cluster_that_was_asked_for_and_no_other(monkeypatch):
-    wanted = {"limit": None, "reserved": 2}, ["rollouts: Ray actors on the cluster at 10.0.0.1:6379"]
+    wanted = {"limit": None, "reserved": 2}, ["rollouts: starting Ray actors on the cluster at 10.0.0.1:6379"]
     assert chosen(monkeypatch, address="10.0.0.1:6379", cores=1, reserved=2) == wanted
     assert chosen(monkeypatch, config={"address": "10.0.0.1:6379"}, reserved=2) == wanted
     assert chosen(monkeypatch, address="") == (AutoPool, [])
@@ -86,6 +95,6 @@ def test_auto_stays_in_this_process_with_one_core(monkeypatch):
 
 
 def test_auto_has_other_processes_where_this_one_computes_meanwhile(monkeypatch):
-    text = "rollouts: up to 8 Ray actors on this machine: the run uses other processes anyway"
+    text = "rollouts: starting up to 8 Ray actors on this machine: the run uses other processes anyway"
     assert chosen(monkeypatch, alongside=True) == ({"limit": 8}, [text])
     assert chosen(monkeypatch, config={"service": {}}) == ({"limit": 8}, [text])

@@ -2,6 +2,7 @@
 
 import _thread
 import dataclasses
+import io
 import os
 import signal
 import threading
@@ -10,6 +11,7 @@ import pytest
 from labelbed import asked, expert, raw_store
 from testbed import Balancer
 
+from distil.console import Console
 from distil.errors import InputError, RunError
 from distil.rollouts import relabel_pool
 from distil.rollouts.relabel import LabelReport, label_store
@@ -26,15 +28,16 @@ def is_right(store):
 
 
 def test_two_workers_give_what_one_process_gives(ray_session, tmp_path):
-    shards, told = [[5, 9], [3, 7], [4, 6], [8]], []
+    shards, told = [[5, 9], [3, 7], [4, 6], [8]], io.StringIO()
     alone, store = raw_store(tmp_path / "alone", *shards), raw_store(tmp_path / "s", *shards)
     label_store(alone, expert(), key="k")
-    report = label_store(store, expert(), key="k", num_workers=2, progress=lambda what, done, total, **_: told.append(done))
+    report = label_store(store, expert(), key="k", num_workers=2, progress=Console(told))
     assert report == LabelReport(version=5, num_episodes=7, num_labels=42, num_unlabelled=0)
     assert store.snapshot().digest == alone.snapshot().digest
     assert [item.digest for item in store.manifest().entries] == [item.digest for item in alone.manifest().entries]
-    assert told[0] == 0
-    assert told[-1] == 7
+    first, *_, last = told.getvalue().splitlines()
+    assert first == "label: starting Ray actors"
+    assert last.startswith("label      7/7 in ")
     assert label_store(store, expert(), key="k", num_workers=2).version == 5
 
 
