@@ -35,8 +35,8 @@ class CollectPlan:
     """Complete episodes to put into the store. Episodes that it already holds (by uid) are not collected again."""
 
     num_episodes: int
-    min_steps: int | None = None  # add further episodes, each a complete one, until there are so many steps
     into: Source = "demos"  # the run's demonstrations, or the store of what its own policies do
+    min_steps: int | None = None  # into "agent": then further complete episodes, by index, until there are at least N steps
     keep_rounds: int | None = None  # into "agent": remove the episodes of all but the N newest rounds, this one included
     keep_steps: int | None = None  # into "agent": remove the oldest rounds that the N newest steps don't need
     max_new: int | None = None  # how many of them may be collected, where stored demonstrations count; None: all
@@ -165,6 +165,7 @@ class RoundReport:
     score: float | None = None  # on the tuning episodes, 0: a random policy, 1: the expert; None: not measured
     score_low: float | None = None  # lower bound of the score, by `EvaluatePlan.confirm`; None: there was no second look
     num_looks: int = 0  # second looks so far
+    episode_length: float | None = None  # mean number of steps of the agent's episodes; None: it collected none
     metrics: Metrics = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:

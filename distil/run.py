@@ -84,6 +84,7 @@ def carry_out(todo: Round, parts: Parts, started: float) -> RoundReport:
         score=scored.score,
         score_low=scored.low,
         num_looks=scored.num_looks,
+        episode_length=parts.data.episode_length(todo.index),
         metrics=metrics | kinds | spent.metrics() | ({"collect/ahead": ahead} if ahead else {}),
     )
 

@@ -49,14 +49,16 @@ def check(batch: Batch, episodes: dict[int, Episode], windows: Windows) -> None:
             assert batch.observations["goal/obs"][row, 0].tolist() == obs[goal].tolist()
         if windows.n_step is not None:
             assert isinstance(batch, TransitionBatch)
-            check_transition(batch, row, episode, step, windows.n_step)
+            check_transition(batch, row, episode, step, windows)
 
 
-def check_transition(batch: TransitionBatch, row: int, episode: Episode, step: int, n_step: int) -> None:
-    num = min(n_step, episode.length - step)
+def check_transition(batch: TransitionBatch, row: int, episode: Episode, step: int, windows: Windows) -> None:
+    assert windows.n_step is not None
+    num = min(windows.n_step, episode.length - step)
     assert batch.num_steps[row] == num
-    rewards: list[Any] = [*episode.rewards[step : step + num], *[0.0] * (n_step - num)]
-    assert batch.rewards[row].tolist() == rewards
+    rewards: list[Any] = [*episode.rewards[step : step + num], *[0.0] * (windows.n_step - num)]
+    assert (batch.rewards[row].tolist() == rewards) if windows.rewards else batch.rewards is None
     assert batch.executed[row, 0].tolist() == episode.actions[step].tolist()
     assert batch.next_observations["obs"][row, 0].tolist() == episode.observations["obs"][step + num].tolist()
-    assert batch.terminated[row] == (episode.terminated and step + num == episode.length)
+    is_last = step + num == episode.length
+    assert (batch.terminated[row], batch.truncated[row]) == (episode.terminated and is_last, episode.truncated and is_last)

@@ -86,14 +86,13 @@ class Interaction:
         if acted >= config.steps or config.stop.is_reached(last):
             return self._evaluation(index)
         num = min(config.steps_per_round, config.steps - acted)
-        length = acted / last.spent.agent_episodes if last.spent.agent_episodes else _FIRST_LENGTH
         due = self._updates(num, acted, last.spent.gradient_steps)
         is_random = acted < config.random_steps
         is_tuned = config.tuning_episodes and index % config.tune_every == 0
         return Round(
             index=index,
             collect=CollectPlan(
-                num_episodes=max(1, math.ceil(num / length / 2)),
+                num_episodes=self._first_episodes(num, last),
                 min_steps=num,
                 into="agent",
                 keep_steps=config.keep_steps,
@@ -106,6 +105,11 @@ class Interaction:
             if is_tuned
             else None,
         )
+
+    def _first_episodes(self, num: int, last: RoundReport) -> int:
+        """Return how many episodes to begin a round of `num` steps with: few, since they may be longer than the last ones."""
+        longest, length = self.budget.max_episode_steps or num, last.episode_length or _FIRST_LENGTH
+        return max(1, num // longest, int(num / length / 4))
 
     def _updates(self, num: int, acted: int, taken: int) -> int:
         """Return the gradient steps of a round with `num` new steps, after `acted` steps and `taken` gradient steps.

@@ -54,6 +54,10 @@ def _faults_of_parts(todo: Round, index: int) -> Iterator[str]:
             yield f"its collect.beta is {collect.beta!r}; give a chance from 0 to 1"
         if collect.agent == "random" and (collect.label or collect.beta or collect.gate is not None):
             yield 'its collect.label, beta and gate are for agent="policy", not for "random"; leave them out'
+        for name in ("min_steps", "keep_steps"):
+            value = getattr(collect, name)
+            if value is not None and (collect.into != "agent" or not _is_count(value)):
+                yield f'its collect.{name} is {value!r}; give a number of at least 1 and into="agent", or None'
     if todo.update is not None:
         yield from _faults_of_streams(todo.update, todo.collect)
     if todo.evaluate is not None and todo.evaluate.confirm is not None:

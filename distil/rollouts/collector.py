@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -207,11 +206,15 @@ class Collector:
 
 
 def _missing(plan: CollectPlan, lengths: Sequence[int]) -> int:
-    """Return how many episodes to add to those of these lengths, until the plan has its steps: the same with any workers."""
-    total = sum(lengths)
-    if plan.min_steps is None or total >= plan.min_steps:
+    """Return how many episodes to add to those of these lengths, which depends on nothing else.
+
+    So few that none is superfluous unless one is longer than all before it, and at most as many as there are: lengths that grow
+    during a run are noticed early.
+    """
+    missing = 0 if plan.min_steps is None else plan.min_steps - sum(lengths)
+    if missing <= 0:
         return 0
-    return math.ceil((plan.min_steps - total) * len(lengths) / total)
+    return max(1, min(missing // max(lengths, default=1), len(lengths)))
 
 
 def _source(agent: AgentSpec, name: str, label: bool) -> str:

@@ -90,6 +90,11 @@ class AgentEpisodes:
             expert_queries=queries,
         )
 
+    def mean_length(self, round_index: int) -> float | None:
+        """Return the mean number of steps of the episodes of a round; None: it collected none."""
+        line = self._rundir.find("agent", round_index)
+        return line["env_steps"] / line["num_episodes"] if line is not None else None
+
     def release(self) -> None:
         """Release the versions that the run has pinned."""
         if Store.exists(self._rundir.agent):

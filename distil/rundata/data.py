@@ -76,6 +76,10 @@ class RunData:
         parts = [self._demos.spent(), *([self._agent.spent()] if self._agent is not None else [])]
         return Spent(**{field.name: sum(getattr(part, field.name) for part in parts) for field in fields(Spent)})
 
+    def episode_length(self, round_index: int) -> float | None:
+        """Return the mean number of steps of the episodes of its own policies that a round collected; None: there are none."""
+        return None if self._agent is None else self._agent.mean_length(round_index)
+
     def release(self) -> None:
         """Release the versions that the run has pinned: it is finished."""
         self._demos.release()

@@ -43,6 +43,9 @@ def test_a_round_that_can_be_carried_out_has_no_fault() -> None:
         (replace(ROUND, collect=replace(PLAY, keep_rounds=0)), "reads 3 rounds, collect.keep_rounds=0; keep as many"),
         (replace(ROUND, collect=replace(PLAY, keep_rounds=0), update=None), "its collect.keep_rounds is 0; keep at least 1"),
         (replace(ROUND, collect=replace(PLAY, keep_rounds=2)), "its stream 'mine' reads 3 rounds, collect.keep_rounds=2"),
+        (replace(ROUND, collect=replace(PLAY, min_steps=0)), 'its collect.min_steps is 0; give a number of at least 1 and'),
+        (replace(ROUND, collect=replace(PLAY, keep_steps=2.5)), "its collect.keep_steps is 2.5; give a number of at least 1"),
+        (replace(ROUND, collect=replace(PLAY, into="demos", keep_rounds=None, min_steps=9), update=None), 'and into="agent"'),
         (replace(ROUND, collect=replace(PLAY, gate=GATE)), "its collect.gate is fitted to demonstrations"),
         (replace(ROUND, update=replace(BOTH, streams={})), "its update has no streams"),
         (replace(ROUND, update=replace(BOTH, streams={"x": StreamPlan(source="replay")})), "its stream 'x' is StreamPlan("),  # type: ignore[arg-type]

@@ -88,6 +88,26 @@ def test_all_rounds_are_kept_unless_the_plan_says_otherwise(bed: Bed) -> None:
         agent.training(replace(AGENT, num_rounds=3), 6)
 
 
+def test_rounds_that_the_newest_steps_do_not_need_are_removed(bed: Bed) -> None:
+    """With `keep_steps`: there are always so many, once they are collected, and the oldest round is needed for that."""
+    agent, steps = bed.open(), dict[int, int]()
+    for number in range(1, 9):
+        bed.play(agent, number, keep_rounds=None, num_episodes=1, min_steps=40, keep_steps=100)
+        (newest,) = agent.training(replace(AGENT, num_rounds=1), number).parts
+        steps[number] = newest.num_transitions
+        assert steps[number] >= 40
+        assert agent.mean_length(number) == newest.num_transitions / newest.num_episodes
+        kept = sorted(set(rounds(agent)))
+        assert kept == list(range(kept[0], number + 1))
+        assert kept[0] == 1 or sum(steps[k] for k in kept) >= 100
+        before = sum(steps[k] for k in kept[1:-1])
+        assert before + 40 < 100 or kept[0] == number
+    assert kept[0] > 1
+    assert bed.store.snapshot().num_transitions == sum(steps[k] for k in kept)
+    assert agent.spent().agent_steps == sum(steps.values())
+    assert agent.mean_length(99) is None
+
+
 def test_labels_of_the_agents_episodes_are_paid_for(bed: Bed) -> None:
     agent = bed.open()
     bed.play(agent, 1, label=True)
@@ -130,23 +150,33 @@ POINTS = [
 ]
 
 
+KEEP = {
+    "rounds": {"keep_rounds": 2},
+    "steps": {"keep_rounds": None, "num_episodes": 1, "min_steps": 30, "keep_steps": 60},
+}
+
+
+@pytest.mark.parametrize("keep", KEEP.values(), ids=KEEP)
 @pytest.mark.parametrize(("owner", "name", "after"), POINTS, ids=lambda value: getattr(value, "__name__", str(value)))
-def test_killed_anywhere_and_resumed_equals_undisturbed(bed: Bed, tmp_path: Path, owner: Any, name: str, after: bool) -> None:
+def test_killed_anywhere_and_resumed_equals_undisturbed(
+    bed: Bed, tmp_path: Path, owner: Any, name: str, after: bool, keep: dict[str, Any]
+) -> None:
     """CORRECTNESS 14: in the round that removes the first one, and in none twice."""
     target = f"{owner}.{name}" if isinstance(owner, str) else (owner, name)
     for number in (1, 2):
-        bed.play(bed.open(), number)
+        bed.play(bed.open(), number, **keep)
     with pytest.MonkeyPatch.context() as patch:
         die(patch, target, after)
         with pytest.raises(Killed):
-            bed.play(bed.open(), 3)
+            bed.play(bed.open(), 3, **keep)
     resumed = bed.open()
-    bed.play(resumed, 3)
+    bed.play(resumed, 3, **keep)
     calm = Bed(bed.session, bed.settings, tmp_path)
     for number in (1, 2, 3):
         bed_agent = calm.open()
-        calm.play(bed_agent, number)
-    assert rounds(resumed) == [2, 2, 3, 3]
+        calm.play(bed_agent, number, **keep)
+    assert rounds(resumed) == rounds(bed_agent)
+    assert set(rounds(resumed)) == {2, 3}
     assert resumed.training(AGENT, 3).digest == bed_agent.training(AGENT, 3).digest
     assert resumed.spent() == bed_agent.spent()
     assert [line["round"] for line in RunDir(bed.rundir.path).journal("agent")] == [1, 2, 3]

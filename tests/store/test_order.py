@@ -63,7 +63,8 @@ def test_statistics_of_large_offsets(fill: Callable[..., Store], monkeypatch: py
 
 def test_parts_are_views_of_any_kind_of_batch() -> None:
     rows = np.arange(10.0)
-    columns = {"executed": rows, "rewards": rows, "num_steps": rows, "terminated": rows, "is_pad": rows, "actions": rows}
+    names = ("executed", "rewards", "num_steps", "terminated", "truncated", "is_pad", "actions")
+    columns = dict.fromkeys(names, rows)
     batch = TransitionBatch(
         **columns, observations={"a": rows, "b": rows[:, None]}, next_observations={"a": rows}, weights=None
     )

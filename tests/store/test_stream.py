@@ -28,6 +28,7 @@ WINDOWS: list[dict[str, Any]] = [
     {},
     {"obs_horizon": 3, "chunk": 4},
     {"n_step": 3},
+    {"n_step": 1, "every": True, "rewards": False},
     {"goal": "end", "chunk": 2},
     {"obs_horizon": 2, "goal": 7, "n_step": 4, "every": True},
 ]

@@ -29,6 +29,16 @@ def test_returns_and_goals(
     check(batch, dict(enumerate(map(snapshot.episode, range(5)))), Windows(**windows))  # type: ignore[arg-type]
 
 
+def test_rewards_that_are_not_wanted_are_not_read(fill: Callable[..., Store]) -> None:
+    """CORRECTNESS 20: all else is as with them."""
+    snapshot = fill(LENGTHS, [0, 1, 2, 0, 1]).snapshot()
+    (with_them,), (without,) = (Sampler(snapshot, n_step=1, every=True, rewards=flag).scan(99) for flag in (True, False))
+    check(without, dict(enumerate(map(snapshot.episode, range(5)))), Windows(n_step=1, rewards=False))
+    assert without.rewards is None
+    for name in ("executed", "terminated", "truncated", "num_steps"):
+        assert np.array_equal(getattr(with_them, name), getattr(without, name))
+
+
 @pytest.mark.parametrize("sizes", [{}, {"obs_horizon": 3, "chunk": 2, "n_step": 4, "goal": "end"}])
 def test_a_table_grows_piece_by_piece(fill: Callable[..., Store], sizes: dict[str, int]) -> None:
     """Rows that were added later read the same, and the first ones are left as they are."""

@@ -55,3 +55,10 @@ def test_layouts(spec: StoreSpec) -> None:
         "goal",
     ]
     assert apart.row_bytes == 8 + 4 + 4 + 4 + 1 + 1 + 1 + 4 + 4
+
+
+def test_rewards_are_read_only_if_wanted(spec: StoreSpec) -> None:
+    """CORRECTNESS 20: the column isn't even in memory."""
+    without = Layout(spec, Windows(n_step=1, rewards=False))
+    assert set(Layout(spec, Windows(n_step=1)).fields) - set(without.fields) == {"reward"}
+    assert not Layout(spec, Windows(rewards=True)).fields.keys() & {"reward", "truncated"}  # without `n_step`

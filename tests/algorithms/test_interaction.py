@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from distil.algorithms.base import Budget
+from distil.algorithms.dac import DacConfig
+from distil.algorithms.gail import GailConfig
+from distil.algorithms.iq import IqConfig
+from distil.algorithms.ml_irl import MlIrlConfig
+from distil.algorithms.rl import RlConfig
+from distil.algorithms.sqil import SqilConfig
+from distil.plans import Round, RoundReport, Spent
+
+BUDGET = Budget(num_demonstrations=3, num_steps=1, num_evaluation_episodes=50, batch_size=100, max_episode_steps=200)
+KINDS = (SqilConfig, IqConfig, DacConfig, MlIrlConfig, GailConfig, RlConfig)
+NO_LIMIT = Budget(num_demonstrations=3, num_steps=1, num_evaluation_episodes=50)
+
+
+def report(index: int, **keys: Any) -> RoundReport:
+    names = [name for name in keys if name in Spent.__dataclass_fields__]
+    spent = Spent(**{name: keys.pop(name) for name in names})
+    return RoundReport(index=index, snapshot=1, policy_version=1, spent=spent, **keys)
+
+
+def carried_out(config: Any, length: int = 50, budget: Budget = BUDGET) -> list[Round]:
+    """All rounds of a run whose episodes have `length` steps."""
+    algorithm, rounds, last = config.build(budget), list[Round](), None
+    episodes = updates = 0
+    while (todo := algorithm.next_round(last)) is not None:
+        rounds.append(todo)
+        if todo.update is not None:
+            episodes += -(-todo.collect.min_steps // length)
+            updates += todo.update.num_steps
+        last = report(
+            todo.index,
+            agent_episodes=episodes,
+            agent_steps=episodes * length,
+            gradient_steps=updates,
+            episode_length=float(length),
+            is_final=todo.evaluate is not None and todo.evaluate.held_out,
+        )
+    return rounds
+
+
+def test_demonstrations_then_rounds_of_the_learner_then_the_held_out_score() -> None:
+    config = SqilConfig(steps=500, steps_per_round=100, random_steps=150, updates_per_step=2.0, keep_steps=300, tune_every=2)
+    first, *middle, last = carried_out(config)
+    assert (first.collect.num_episodes, first.collect.into, first.collect.agent) == (3, "demos", "expert")  # type: ignore[union-attr]
+    assert first.update is first.evaluate is None
+    plans = [todo.collect for todo in middle]
+    assert [(p.into, p.min_steps, p.keep_steps, p.act, p.round) for p in plans if p] == [
+        ("agent", 100, 300, "sample", i) for i in range(1, 6)
+    ]
+    assert [p.agent for p in plans if p] == ["random", "random", "policy", "policy", "policy"]
+    assert [todo.update.num_steps for todo in middle if todo.update] == [200] * 5
+    assert [todo.evaluate is not None for todo in middle] == [False, True, False, True, False]
+    assert not any(todo.evaluate.held_out for todo in middle if todo.evaluate)
+    assert last.evaluate is not None
+    assert last.evaluate.held_out
+    assert last.evaluate.num_episodes == 50
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_is_pure(kind: Any) -> None:
+    """Equal reports give equal rounds, no matter who asks and how often."""
+    last = report(3, agent_steps=2500, agent_episodes=20, gradient_steps=1000, episode_length=90.0)
+    one, two = kind().build(BUDGET), kind().build(BUDGET)
+    one.next_round(None)
+    assert one.next_round(last) == one.next_round(last) == two.next_round(last)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_its_streams_are_those_that_its_objective_needs(kind: Any) -> None:
+    """On-policy: the newest round only. Only reinforcement learning reads no demonstrations."""
+    config = kind()
+    todo = config.build(BUDGET).next_round(report(0))
+    assert set(todo.update.streams) == ({"agent"} if kind is RlConfig else {"agent", "demos"})
+    newest = todo.update.streams["agent"].num_rounds
+    assert newest == (1 if config.step.kind == "ppo" else None)
+
+
+def test_updates_make_up_for_steps_that_complete_episodes_add() -> None:
+    config = SqilConfig(steps=1000, steps_per_round=100, random_steps=0, updates_per_step=0.5)
+    algorithm = config.build(BUDGET)
+    todo = algorithm.next_round(report(2, agent_steps=290, agent_episodes=3, gradient_steps=100, episode_length=97.0))
+    assert todo.update.num_steps == round(0.5 * (290 + 100)) - 100
+    ahead = algorithm.next_round(report(2, agent_steps=290, agent_episodes=3, gradient_steps=900, episode_length=97.0))
+    assert ahead.update.num_steps == 1
+
+
+def test_the_last_round_has_what_is_left() -> None:
+    algorithm = SqilConfig(steps=1000, steps_per_round=300).build(BUDGET)
+    assert algorithm.next_round(report(4, agent_steps=890, episode_length=10.0)).collect.min_steps == 110
+    assert algorithm.next_round(report(4, agent_steps=1000)).evaluate.held_out
+
+
+def test_on_policy_updates_are_whole_epochs_over_the_round() -> None:
+    config = RlConfig(steps_per_round=1010)
+    assert config.build(BUDGET).next_round(report(0)).update.num_steps == config.step.epochs * 11
+
+
+@pytest.mark.parametrize(
+    ("last", "budget", "expected"),
+    [
+        (report(0), NO_LIMIT, 2),  # 1000 steps, if an episode has a hundred, and each may be four times as long
+        (report(0), BUDGET, 5),  # five can never be superfluous
+        (report(9, agent_steps=5000, episode_length=20.0), BUDGET, 12),
+        (report(9, agent_steps=5000, episode_length=200.0), BUDGET, 5),
+        (report(9, agent_steps=5000, episode_length=5000.0), NO_LIMIT, 1),
+    ],
+)
+def test_a_round_begins_with_few_episodes(last: RoundReport, budget: Budget, expected: int) -> None:
+    """Of the last round's length, not the run's mean, which lags behind where episodes grow."""
+    todo = SqilConfig(steps=20_000, steps_per_round=1000).build(budget).next_round(last)
+    assert todo is not None
+    assert todo.collect is not None
+    assert todo.collect.num_episodes == expected
+
+
+def test_stored_demonstrations_are_not_collected() -> None:
+    algorithm = SqilConfig().build(Budget(num_demonstrations=None, num_steps=1, num_evaluation_episodes=0))
+    first = algorithm.next_round(None)
+    assert first.index == 0
+    assert first.collect is None
+    assert algorithm.next_round(report(9, agent_steps=20_000)) is None  # nothing to evaluate
