@@ -47,7 +47,9 @@ def batches(name: str, seed: int = 0, num: int = 6, **keys: Any) -> dict[str, Tr
     action, _ = PARTS[name]
 
     def draw(offset: float) -> Any:
-        return rng.integers(0, 2, (num, 1)).tolist() if action is CHOICE else (rng.uniform(-0.5, 0.5, (num, 2)) + offset).tolist()
+        return (
+            rng.integers(0, 2, (num, 1)).tolist() if action is CHOICE else (rng.uniform(-0.5, 0.5, (num, 2)) + offset).tolist()
+        )
 
     ended = [True] + [False] * (num - 1)
     own = transitions_batch(draw(0.3), seed=seed, terminated=ended, **keys)
