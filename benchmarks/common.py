@@ -1,4 +1,4 @@
-"""Shared by the benchmarks: results with command, versions and machine; MLflow runs; slopes."""
+"""Shared by the benchmarks: results with command, versions and machine; work in processes; MLflow runs; slopes."""
 
 from __future__ import annotations
 
@@ -6,21 +6,27 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from distil.console import Console
 from distil.durable import replace_durably
+from distil.processes import work_in_processes
 from distil.rundir import versions
 from distil.stats import mean_interval
 from distil.tracking import Status, Tracker, TrackingConfig
+from distil.types import Progress
 
 Array = npt.NDArray[np.float64]
+Case = TypeVar("Case")
+Result = TypeVar("Result")
 
 
 def machine() -> dict[str, Any]:
@@ -45,6 +51,16 @@ def write_result(path: Path, data: dict[str, Any]) -> None:
         "packages": found["packages"],
     }
     replace_durably(path, (json.dumps(head | data, indent=2) + "\n").encode())
+
+
+def in_processes(work: Callable[[Case], Result], cases: Sequence[Case], num: int) -> dict[Case, Result]:
+    """Return the result of each case, from `num` processes at a time. The function, the cases and the results are pickled."""
+    with Console() as console:
+        return dict(zip(cases, work_in_processes(partial(_opened, work), cases, num, "cases", console), strict=True))
+
+
+def _opened(work: Callable[[Case], Result], progress: Progress) -> AbstractContextManager[Callable[[Case], Result]]:
+    return nullcontext(work)
 
 
 @contextmanager

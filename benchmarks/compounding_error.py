@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import sys
 import tempfile
 import time
@@ -33,7 +32,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from common import machine, slopes, tracked, write_result
+from common import in_processes, machine, slopes, tracked, write_result
 from compounding_envs import Cliff, Lane, expert_steps
 from rich.console import Console
 from scipy.special import stdtrit
@@ -121,7 +120,6 @@ def environment(name: str, horizon: int) -> dict[str, Any]:
 
 def measure(case: Case) -> dict[str, Any]:
     """Train and evaluate a case; `costs` has one entry an evaluation episode."""
-    started = time.perf_counter()
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "recipe.yaml"
         path.write_text(json.dumps(recipe(case, Path(name))))  # JSON is YAML
@@ -135,7 +133,6 @@ def measure(case: Case) -> dict[str, Any]:
         "costs": -result.returns,
         "supervised_error": error,
         "labels": labels,
-        "seconds": time.perf_counter() - started,
     }
 
 
@@ -352,13 +349,7 @@ def main() -> None:
         for seed in seeds
     ]
     console = Console(width=128)
-    with multiprocessing.get_context("spawn").Pool(args.jobs) as pool:
-        measured = {}
-        for case, found in zip(cases, pool.imap(measure, cases), strict=True):
-            measured[case] = found
-            shown = f"{case.env} {case.algorithm} T={case.horizon} seed {case.seed}: cost {found['costs'].mean():.4g}"
-            console.print(f"{shown}, {found['seconds']:.1f} s", style="dim")
-    results = compare(measured, horizons)
+    results = compare(in_processes(measure, cases, args.jobs), horizons)
     image = plot(results, args.out.with_suffix(".png"), len(seeds))
     track(results, size, image, args.tracking_uri)
     show(console, results)

@@ -33,7 +33,6 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import multiprocessing
 import resource
 import tempfile
 import time
@@ -44,7 +43,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from common import interval, machine, slopes, tracked, write_result
+from common import in_processes, interval, machine, slopes, tracked, write_result
 from rich.console import Console
 
 import distil
@@ -99,7 +98,6 @@ class Found:
 
     labels: int | None  # None: the largest budget was not enough
     scores: Mapping[int, float]  # budget -> score, for the budgets that were tried
-    cpu_s: float
 
 
 def recipe(case: Case, labels: int, folder: Path) -> dict[str, Any]:
@@ -156,14 +154,14 @@ def baselines(point: Point, episodes: int) -> Baselines:
 
 def search(case: Case, measure: Callable[[Case, int], float] = score) -> Found:
     """Return the smallest budget that reaches the target."""
-    started, scores = time.process_time(), {}
+    scores = {}
     for labels in case.size.budgets:
         if labels < case.point.horizon:  # less than one episode
             continue
         scores[labels] = measure(case, labels)
         if scores[labels] >= TARGET:
-            return Found(labels=labels, scores=scores, cpu_s=time.process_time() - started)
-    return Found(labels=None, scores=scores, cpu_s=time.process_time() - started)
+            return Found(labels=labels, scores=scores)
+    return Found(labels=None, scores=scores)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -346,15 +344,7 @@ def main() -> None:
     points = dict.fromkeys(replace(Point(), **{axis: value}) for axis, values in axes.items() for value in values)
     cases = [Case(point=p, algorithm=a, seed=s, size=size) for p in points for a in ALGORITHMS for s in seeds]
     console = Console(width=128)
-    with multiprocessing.get_context("spawn").Pool(args.jobs) as pool:
-        searched = {}
-        for case, found in zip(cases, pool.imap(search, cases), strict=True):
-            searched[case] = found
-            shown = " ".join(f"{labels}: {value:.2f}" for labels, value in found.scores.items())
-            console.print(f"{case.algorithm} {vars(case.point)} seed {case.seed}: {shown}, {found.cpu_s:.1f} s", style="dim")
-        pool.close()
-        pool.join()
-    results = compare(searched)
+    results = compare(in_processes(search, cases, args.jobs))
     settings = {"seeds": seeds, **vars(size), "target": TARGET, "dagger_rounds": ROUNDS, "base": vars(Point())}
     image = plot(results, args.out.with_suffix(".png"), size, len(seeds))
     track(results, settings, image, args.tracking_uri)

@@ -99,7 +99,7 @@ def figures() -> tuple[dict[str, Any], benchmark.Size]:
             for seed in range(3):
                 labels = None if algorithm == "bc" and point.horizon == 128 and seed else 256
                 case = benchmark.Case(point=point, algorithm=algorithm, seed=seed, size=size)
-                searched[case] = benchmark.Found(labels=labels, scores={256: 0.95}, cpu_s=0.0)
+                searched[case] = benchmark.Found(labels=labels, scores={256: 0.95})
     return benchmark.compare(searched), size
 
 
