@@ -2,7 +2,10 @@
 
 Both see the reward in the Q-function: r(s, a) = Q(s, a) - discount * V(s'). IQ-Learn (Garg et al., 2021, equation 10, with the
 chi^2 regulariser of section 5.2) raises it for the expert; LS-IQ (Al-Hafez et al., 2023, equation 13 and section 3.3) regresses
-Q on the targets that such rewards of +-r_max have, which are bounded, so they are clipped.
+Q on the targets that such rewards of +-1/c have, which are bounded, so they are clipped.
+
+In both, the absorbing state after the task's end is worth +-1/c for ever: the reward that the regulariser allows where only the
+expert, or only the learner, ever is (LS-IQ, section 3.4). With 0 in its place, a task whose values are negative is best ended.
 
 Legend: B batch.
 """
@@ -33,16 +36,14 @@ def inverse_loss(
     """
     ended, expert = transitions.terminated_B, transitions.is_expert_B
     limit = 1 / (config.regulariser * (1 - discount))
+    next_B = torch.where(ended, torch.where(expert, limit, -limit), next_B)
     if config.loss == "iq":
-        next_B = torch.where(ended, torch.zeros_like(next_B), next_B)
         reward_B = value_B - discount * next_B
         gain = _mean(reward_B, expert)
         value = (now_B - discount * next_B).mean()
         loss = value - gain + config.regulariser * reward_B.square().mean()
     else:
-        bound = torch.where(expert, limit, -limit)
-        next_B = torch.where(ended, bound, next_B).clamp(-limit, limit)
-        target_B = torch.where(expert, 1.0, -1.0) / config.regulariser + discount * next_B
+        target_B = torch.where(expert, 1.0, -1.0) / config.regulariser + discount * next_B.clamp(-limit, limit)
         errors_B = (value_B - target_B.clamp(-limit, limit)).square()
         loss = 0.5 * (_mean(errors_B, expert) + _mean(errors_B, ~expert))
         reward_B = value_B - discount * next_B

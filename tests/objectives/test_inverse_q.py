@@ -35,6 +35,27 @@ def test_ls_iq_regresses_on_the_values_of_rewards_of_both_signs() -> None:
     torch.testing.assert_close(figures["reward_expert"], torch.tensor([1 - 0.5, 1 - 0.5 * 4]).mean())
 
 
+def test_iq_raises_what_only_the_expert_does() -> None:
+    """Equation 10 with the regulariser on both sides; an end is worth the bound of its side for ever (CORRECTNESS 17)."""
+    values, now = torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([1.5, 2.5, 3.5, 4.5])
+    batch = _transitions([True, True, False, False], [False, True, False, True])
+    after = torch.tensor([1.0, 99.0, 1.0, 99.0])
+    loss, figures = inverse_loss(SoftQConfig(loss="iq", regulariser=0.5), values, now, after, batch, DISCOUNT)
+    ahead = DISCOUNT * torch.tensor([1.0, 4.0, 1.0, -4.0])
+    rewards = values - ahead
+    torch.testing.assert_close(loss, (now - ahead).mean() - rewards[:2].mean() + 0.5 * rewards.square().mean())
+    torch.testing.assert_close(figures["reward_expert"], rewards[:2].mean())
+    torch.testing.assert_close(figures["reward_agent"], rewards[2:].mean())
+
+
+def test_iq_needs_no_steps_of_the_learner() -> None:
+    values, now, after = torch.tensor([1.0, 2.0]), torch.tensor([1.5, 2.5]), torch.tensor([1.0, 1.0])
+    batch = _transitions([True, True], [False, False])
+    loss, _ = inverse_loss(SoftQConfig(loss="iq", regulariser=0.5), values, now, after, batch, DISCOUNT)
+    rewards = values - DISCOUNT * after
+    torch.testing.assert_close(loss, (now - DISCOUNT * after).mean() - rewards.mean() + 0.5 * rewards.square().mean())
+
+
 @pytest.mark.parametrize(("after", "bound"), [(100.0, 4.0), (-100.0, -4.0)])
 def test_ls_iq_clips_its_targets(after: float, bound: float) -> None:
     values = torch.tensor([0.0, 0.0])
