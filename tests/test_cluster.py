@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from distil.cluster import Request, asked_cluster, ensure_ray, num_cores, why_died
+from distil.errors import RunError
 
 ALONE = """
 import sys
@@ -65,10 +66,24 @@ def test_a_new_session_has_the_requested_cpus(ray_session: Any, monkeypatch: pyt
     assert asked[0]["object_store_memory"] <= 2**28  # data don't pass through it
 
 
+@pytest.mark.ray
+def test_a_session_that_starts_too_slowly_is_one_line(ray_session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `rollouts.num_workers: auto`, the work then stays in its process."""
+
+    def init(**settings: Any) -> None:
+        raise Exception("The current node timed out\nduring startup.")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray_session, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray_session, "init", init)
+    with pytest.raises(RunError, match=r"^Ray: a session on this machine cannot be used: The current node timed out during "):
+        ensure_ray(None, 1)
+
+
 SMALL = """
 import ray
 from distil.cluster import Request, ensure_ray
-from distil.errors import InputError
+from distil.errors import InputError, RunError
 ray = ensure_ray(None, 3)
 for num, each in [(3, {"CPU": 1}), (2, {"CPU": 1.5}), (1, {}), (10000, {"CPU": 1}), (1, {"CPU": 0.5, "GPU": 1})]:
     try:
