@@ -1,7 +1,6 @@
 """A user's own objective, tried on made-up data before a run starts.
 
-What is wrong with an imported class is named here, in one line, and not after hours of collecting. A run without imported
-parts skips it.
+What is wrong with an imported class is named here, in one line, and not after hours of collecting.
 
 Legend: B batch.
 """
@@ -25,37 +24,64 @@ from distil.runconfig import RunConfig
 from distil.store import Snapshot, Store, StoreSpec
 from distil.store.order import SampleSource
 from distil.store.reading import Reader
+from distil.store.windows import WindowOptions
 from distil.types import Batch, Episode
 
 T = TypeVar("T")
 _EPISODES, _STEPS, _BATCH = 4, 6, 3
 
 
-def rehearse(config: RunConfig, spec: EnvSpec) -> None:
-    """Try the imported parts of `config` on random observations and actions.
+def rehearse(config: RunConfig, spec: EnvSpec) -> Mapping[str, WindowOptions]:
+    """Make the objective of `config`, and try it on random observations and actions if it is imported.
+
+    Returns:
+        What it reads of each stream; nothing for the policy's own loss on demonstrations, which needs no rehearsal.
 
     Raises:
-        InputError: a part raises, or returns what has another type or shape than the interface says.
+        InputError: the objective does not fit the algorithm or the policy; or a part of it raises, or returns what has another
+            type or shape than the interface says.
     """
-    objective = config.algorithm.objective
-    if objective.kind != "import":
-        return
+    chosen = config.algorithm.objective
+    if chosen.kind == "supervised":
+        return {}
     import torch
 
-    with torch.random.fork_rng(devices=[]), TemporaryDirectory(prefix="distil-rehearsal-") as folder:
-        _try_objective(config, spec, objective.target, Path(folder))
+    with torch.random.fork_rng(devices=[]):
+        objective = _made(config, spec)
+        if chosen.kind != "import":
+            _require_streams(config, spec, objective.needs)
+            return objective.needs
+        with TemporaryDirectory(prefix="distil-rehearsal-") as folder:
+            return _try_objective(objective, config, spec, chosen.target, Path(folder))
 
 
-def _try_objective(config: RunConfig, spec: EnvSpec, target: str, folder: Path) -> None:
-    """Call each method of the objective as a learner does, in the order of an update, on the streams of the first plan."""
+def _made(config: RunConfig, spec: EnvSpec) -> Objective:
     from distil.objectives.ranks import ALONE
     from distil.policies.policy import Policy
 
-    name = f"algorithm.objective {target}"
     policy = Policy(config.policy, spec.observation, spec.action)
-    objective = config.algorithm.objective.build(policy, config.learner.model_copy(update={"compile": False}), ALONE)
+    return config.algorithm.objective.build(policy, config.learner.model_copy(update={"compile": False}), ALONE)
+
+
+def _require_streams(config: RunConfig, spec: EnvSpec, needs: Iterable[str]) -> None:
+    """Raise InputError if the first update lacks a stream that the objective needs."""
+    first = config.algorithm.build(config.budget(spec.max_episode_steps)).next_round(None)
+    if first is not None and first.update is not None:
+        for name in needs:
+            if name not in first.update.streams:
+                raise InputError(
+                    f"algorithm.objective.kind={config.algorithm.objective.kind} learns from the stream {name!r}, which "
+                    f"algorithm.kind={config.algorithm.kind} does not give it: choose another algorithm, such as sqil or dac"
+                )
+
+
+def _try_objective(
+    objective: Objective, config: RunConfig, spec: EnvSpec, target: str, folder: Path
+) -> Mapping[str, WindowOptions]:
+    """Call each method of the objective as a learner does, in the order of an update, on the streams of the first plan."""
+    name = f"algorithm.objective {target}"
     call = partial(_call, name)
-    needs = _mapping(name, "needs", call("needs", lambda: objective.needs))
+    needs: Mapping[str, WindowOptions] = _mapping(name, "needs", call("needs", lambda: objective.needs))
     streams = _streams(config, spec, folder, needs)
     with closing(Reader(config.learner.read)) as reader:
         opened = call("needs", lambda: open_sources(streams, needs, reader, validation_fraction=0, seed=0))
@@ -64,6 +90,7 @@ def _try_objective(config: RunConfig, spec: EnvSpec, target: str, folder: Path) 
         prepared = _mapping(name, "prepare", call("prepare", lambda: objective.prepare(sources)), required=needs)
         batches = call("prepare", lambda: {key: _batch(source) for key, source in prepared.items()})
     _try_steps(objective, batches, name)
+    return needs
 
 
 def _try_steps(objective: Objective, batches: Mapping[str, Batch], name: str) -> None:

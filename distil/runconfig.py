@@ -124,6 +124,7 @@ class RunConfig(Config):
         if self.data.mixture is not None and self.algorithm.needs.collects:
             what = f"algorithm.kind={self.algorithm.kind} collects into one store, not into data.mixture"
             raise ValueError(f"{what}: set data.path, or kind=bc")
+        self._check_unused()
         self.algorithm.check(self.budget())
         gate = self.gate
         if gate is not None and gate.needs_ensemble and self.policy.ensemble < 2:
@@ -135,10 +136,19 @@ class RunConfig(Config):
             raise ValueError("the keyboard is read in the environment's window: set env.kwargs.render_mode=human")
         return self
 
+    def _check_unused(self) -> None:
+        """Raise ValueError for a key that has been set and has no effect."""
+        for key, instead in {**self.algorithm.unused, **self.algorithm.objective.unused}.items():
+            part, name = key.split(".")
+            group = getattr(self, part)
+            if (value := getattr(group, name)) != type(group).model_fields[name].default:
+                raise ValueError(f"{key}={value} has no effect with algorithm.kind={self.algorithm.kind}: {instead}")
+
     def _check_without_env(self) -> None:
+        needs = self.algorithm.needs
         for what, is_set, instead in (
             (f"expert.kind={self.expert.kind if self.expert else None}", self.expert is not None, "remove expert"),
-            (f"algorithm.kind={self.algorithm.kind}", self.algorithm.needs.collects, "algorithm.kind=bc"),
+            (f"algorithm.kind={self.algorithm.kind}", needs.collects or needs.acts, "algorithm.kind=bc"),
             (f"evaluation.episodes={self.evaluation.episodes}", self.evaluation.episodes > 0, "evaluation.episodes=0"),
             ("evaluation.video=true", self.evaluation.video, "evaluation.video=false"),
         ):

@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
+
 from distil.envs import EnvSpec
 from distil.errors import InputError
 from distil.learners import check_device
 from distil.rehearsal import rehearse
-from distil.rollouts import as_it_is
+from distil.rollouts import as_it_is, given_demonstrations
 from distil.runconfig import RunConfig
-from distil.store import Store, StoreSpec
+from distil.store import Snapshot, Store, StoreSpec
+
+_LOOKED_AT = 8  # episodes whose final observations are compared
 
 
 def check_parts(config: RunConfig, spec: EnvSpec) -> None:
-    """Check algorithm, policy, gate and augmentations against the environment.
+    """Check algorithm, policy, gate and augmentations against the environment, without making a network.
 
     Raises:
         InputError: one of them does not fit the environment's spaces or episode limit.
@@ -28,9 +32,8 @@ def check_parts(config: RunConfig, spec: EnvSpec) -> None:
         try_out(policy, spec.observation, spec.action, supervised=config.algorithm.objective.kind == "supervised")
     for where, act in (("evaluation", config.evaluation.act), ("algorithm", config.algorithm.needs.act)):
         if act == "sample" and policy.head.kind == "deterministic" and policy.ensemble == 1:
-            raise InputError(
-                f"{where}.act=sample: policy.head.kind=deterministic has one action a state; set {where}.act=point"
-            )
+            fix = "leave policy.head.kind at auto" if config.algorithm.needs.acts else f"set {where}.act=point"
+            raise InputError(f"{where}.act=sample: policy.head.kind=deterministic has one action a state; {fix}")
     if config.gate is not None:
         config.gate.check(spec.action.leaf)
     for augmentation in config.learner.augment:
@@ -41,15 +44,74 @@ def check_new_run(config: RunConfig, spec: EnvSpec) -> None:
     """Check what only a new run needs, before it has a folder, a store or an MLflow run; see also `rehearse`, `check_data`.
 
     Raises:
-        InputError: a user's class fails on random data, the store has too few demonstrations, torch lacks the device, or
-            the tracker cannot be reached.
+        InputError: the objective does not fit algorithm or policy, a user's class fails on random data, the store has too few
+            demonstrations, or ones that the objective cannot learn from, torch lacks the device, or the tracker cannot be
+            reached.
     """
-    rehearse(config, spec)
+    needs = rehearse(config, spec)
     check_data(config, spec)
     if config.data.mixture is None and config.budget().num_demonstrations is None:
         as_it_is(Store.open(config.store_path), config.data.select, config.data.episodes)
+    if needs.get("demos", {}).get("n_step") is not None:
+        for given in _given(config):
+            check_transitions(given)
     check_device(config.learner)
     config.tracking.build(config.name).check()
+
+
+def check_transitions(demonstrations: Snapshot) -> None:
+    """Check that demonstrations show what follows from an expert's actions: an objective learns from their transitions.
+
+    Raises:
+        InputError: somebody else acted in an episode, all have a single step, or their final observations are copies.
+    """
+    path, index = demonstrations.path, demonstrations.episodes
+    others = np.flatnonzero(index.num_acted_by_expert < index.length)
+    if len(others):
+        learned = (index.policy_version[others] >= 0).all()
+        fix = "data.select.max_policy_version=-1" if learned else "data.select.sources, such as expert:*"
+        raise InputError(
+            f"{path}: in {len(others)} of {len(index)} episodes somebody other than the expert acted "
+            f"({index.source[others[0]]}), and what is imitated here is who acted, not the labels: set {fix}"
+        )
+    if len(index) and index.length.max() == 1:
+        raise InputError(
+            f"{path}: each of its {len(index)} demonstrations has a single step, so nothing follows from an action: give "
+            "complete episodes"
+        )
+    if _ends_are_copies(demonstrations):
+        raise InputError(
+            f"{path}: the last observation of each demonstration is a copy of the one before it, so its last action seems to "
+            "change nothing: import it again with final_observation=drop"
+        )
+
+
+def _ends_are_copies(demonstrations: Snapshot) -> bool:
+    """Return whether the final observations of the first episodes were made up, as some importers do."""
+    chosen = np.flatnonzero(demonstrations.episodes.length > 1)[:_LOOKED_AT]
+    for number in chosen.tolist():
+        leaves = demonstrations.episode(number).observations.values()
+        stays = np.logical_and.reduce([(rows[1:] == rows[:-1]).reshape(len(rows) - 1, -1).all(1) for rows in leaves])
+        if not stays[-1] or stays[:-1].any():  # an expert that waits repeats observations, too
+            return False
+    return len(chosen) > 0
+
+
+def _given(config: RunConfig) -> list[Snapshot]:
+    """Return the demonstrations that a run finds in its stores."""
+    if config.data.mixture is not None:
+        return config.data.mixture.resolve()
+    if not Store.exists(config.store_path):
+        return []
+    store, select = Store.open(config.store_path), config.data.select
+    snapshot, wanted = store.snapshot(), config.budget().num_demonstrations
+    if wanted is None and config.data.episodes is None:
+        return [select.resolve(snapshot)]
+    if wanted is None:
+        uids = as_it_is(store, select, config.data.episodes).uids
+    else:
+        uids = given_demonstrations(snapshot, select, wanted)
+    return [snapshot.select(np.flatnonzero(np.isin(snapshot.episodes.uid, list(uids))))] if uids else []
 
 
 def check_data(config: RunConfig, spec: EnvSpec) -> None:

@@ -252,3 +252,36 @@ def test_one_paid_expert_of_several_is_enough() -> None:
     budget = config(expert={"kind": "several", "members": members}).budget()
     assert (budget.baselines, budget.may_check, budget.has_expert) == (False, False, True)
     assert not config(**EXPERT).is_paid
+
+
+@pytest.mark.parametrize(
+    ("part", "keys", "text"),
+    [
+        ("learner", {"num_steps": 9000}, r"learner\.num_steps=9000 has no effect .*=dac: set algorithm\.steps, which counts"),
+        ("learner", {"validation_fraction": 0.1}, r"learner\.validation_fraction=0\.1 has no effect .*: leave it at 0"),
+        ("learner", {"augment": [{"kind": "noise", "std": 0.1}]}, r"learner\.augment=.* has no effect .*: remove it"),
+        ("learner", {"ema_decay": 0.99}, r"learner\.ema_decay=0\.99 has no effect .*: remove it: target networks"),
+        ("learner", {"precision": "bf16"}, r"learner\.precision=bf16 has no effect"),
+        ("learner", {"compile": True}, r"learner\.compile=True has no effect"),
+        ("policy", {"obs_horizon": 2}, r"policy\.obs_horizon=2 has no effect .*: leave it at 1: transitions have one obs"),
+        ("policy", {"chunk": 4}, r"policy\.chunk=4 has no effect .*: leave it at 1: transitions have one action"),
+        ("policy", {"ensemble": 3}, r"policy\.ensemble=3 has no effect .*; for several critics, set algorithm\.step"),
+    ],
+)
+def test_a_key_that_has_no_effect_is_refused(part: str, keys: dict[str, Any], text: str) -> None:
+    """Where a policy learns by interaction; nothing that is set goes unheard."""
+    base = {"env": {"id": "Pendulum-v1"}, "algorithm": {"kind": "dac"}}
+    with pytest.raises(InputError, match=text) as caught:
+        validate(RunConfig, base | {part: keys})
+    assert "\n" not in str(caught.value)
+    if part == "learner" and "num_steps" in keys:
+        validate(RunConfig, base | {part: keys, "algorithm": {"kind": "bc"}})
+    again = validate(RunConfig, base)
+    assert validate(RunConfig, again.model_dump(mode="json")) == again  # a saved configuration has all keys
+
+
+def test_who_learns_by_acting_needs_an_environment() -> None:
+    with pytest.raises(InputError, match=r"env is missing, and algorithm\.kind=sqil needs one"):
+        validate(RunConfig, {"algorithm": {"kind": "sqil"}})
+    with pytest.raises(InputError, match=r"unknown key algorithm\.overlap"):
+        validate(RunConfig, {"env": {"id": "CartPole-v1"}, "algorithm": {"kind": "gail", "overlap": 1}})

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from distil.config import validate
@@ -10,6 +11,7 @@ from distil.errors import InputError
 from distil.runconfig import RunConfig
 from distil.setting import Setting
 from distil.store import Store
+from distil.types import Episode
 from distil.validation import adds_episodes, check_data, check_new_run, check_parts, store_spec
 
 BASE = {"env": {"id": "CartPole-v1"}, "expert": {"kind": "scripted"}}
@@ -98,3 +100,125 @@ def test_who_adds_episodes() -> None:
     assert not adds_episodes(config(expert=None))
     human = {"kind": "human", "intervener": {"kind": "import", "target": "m:t"}}
     assert adds_episodes(config(expert=None, algorithm={"kind": "dagger", "gate": human}))
+
+
+NESTED = {"env": {"kind": "import", "target": "testbed:Nested"}, "expert": {"kind": "random"}}
+PARTS = {"step": {"kind": "soft_q"}, "reward": {"kind": "constant"}}
+SQIL = {"algorithm": {"kind": "sqil"}, "tracking": {"enabled": False}}
+
+
+@pytest.mark.parametrize(
+    ("keys", "text"),
+    [
+        (BOX, r"algorithm\.step\.kind=soft_q needs one Discrete action: use a step for Box actions, such as sac"),
+        ({"algorithm": {"kind": "dac"}}, r"sac needs Box actions: use a step for Discrete ones, such as soft_q or ppo"),
+        ({"algorithm": {"kind": "bc", "objective": {"kind": "interaction", **PARTS}}},
+         r"interaction learns from the stream 'agent', which algorithm\.kind=bc does not give it: choose another algorithm"),
+        (NESTED | {"algorithm": {"kind": "gail"}}, r"=ppo reads .* the image obs/image is not .*encoder\.kind=mlp"),
+    ],
+)  # fmt: skip
+def test_a_step_that_does_not_fit(tmp_path: Path, keys: dict[str, Any], text: str) -> None:
+    """Named before anything starts, in one line with the fix."""
+    own = config(**(SQIL | {"data": {"path": str(tmp_path / "demos")}} | keys))
+    with pytest.raises(InputError, match=text) as caught:
+        check_new_run(own, Setting.of(own).spec)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_head_without_a_density_can_not_act_by_samples() -> None:
+    own = config(**(BOX | {"algorithm": {"kind": "dac"}, "policy": {"head": {"kind": "deterministic"}}}))
+    with pytest.raises(InputError, match=r"deterministic has one action a state; leave policy\.head\.kind at auto"):
+        check_parts(own, Setting.of(own).spec)
+
+
+def episode(number: int, length: int = 6, **facts: Any) -> Episode:
+    """Of CartPole's spaces; the expert acts, unless `facts` say something else."""
+    rng = np.random.default_rng(number)
+    marks = np.ones(length, np.uint8)
+    base = {
+        "observations": {"obs": rng.normal(size=(length + 1, 4)).astype(np.float32)},
+        "actions": rng.integers(0, 2, length),
+        "rewards": np.ones(length),
+        "terminated": True,
+        "truncated": False,
+        "expert_actions": rng.integers(0, 2, length),
+        "labelled": marks,
+        "acted_by_expert": marks,
+        "uid": f"given-{number:04d}",
+        "source": "expert:scripted",
+    }
+    return Episode(**(base | facts))
+
+
+def stored(folder: Path, episodes: list[Episode], **keys: Any) -> RunConfig:
+    """A run on stored episodes alone."""
+    own = config(**(SQIL | {"expert": None, "data": {"path": str(folder / "demos")}} | keys))
+    store = Store.open_or_create(folder / "demos", store_spec(own, Setting.of(own).spec))
+    writer = store.writer("w")
+    for one in episodes:
+        writer.add(one)
+    entry = writer.seal()
+    assert entry is not None
+    store.commit([entry])
+    return own
+
+
+def repeated(number: int) -> Episode:
+    """As an importer makes it that has no final observation."""
+    obs = episode(number).observations["obs"].copy()
+    obs[-1] = obs[-2]
+    return episode(number, observations={"obs": obs})
+
+
+def waiting(number: int) -> Episode:
+    """The expert has arrived, and waits."""
+    obs = episode(number).observations["obs"].copy()
+    obs[-3:] = obs[-3]
+    return episode(number, observations={"obs": obs})
+
+
+NOBODY = np.zeros(6, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("episodes", "text"),
+    [
+        ([episode(i, 1) for i in range(3)], "each of its 3 demonstrations has a single step, .* give complete episodes"),
+        ([repeated(i) for i in range(3)], "copy of the one before it, .*: import it again with final_observation=drop"),
+        ([episode(0), episode(1, acted_by_expert=NOBODY, policy_version=3, source="policy+expert:scripted")],
+         r"in 1 of 2 episodes somebody other than the expert acted \(policy\+expert:scripted\), .*max_policy_version=-1"),
+        ([episode(0, acted_by_expert=NOBODY, source="random")], r"\(random\), .*: set data\.select\.sources, such as expert:"),
+    ],
+)  # fmt: skip
+def test_demonstrations_whose_transitions_are_not_the_experts(tmp_path: Path, episodes: list[Episode], text: str) -> None:
+    """Cloning may learn from their labels; who imitates by interaction reads what was done, and what came of it."""
+    own = stored(tmp_path, episodes)
+    with pytest.raises(InputError, match=text) as caught:
+        check_new_run(own, Setting.of(own).spec)
+    assert "\n" not in str(caught.value)
+    cloning = stored(tmp_path / "bc", episodes, algorithm={"kind": "bc"})
+    check_new_run(cloning, Setting.of(cloning).spec)
+
+
+def test_demonstrations_that_can_be_imitated(tmp_path: Path) -> None:
+    good = [episode(i) for i in range(2)] + [waiting(i + 2) for i in range(3)]
+    own = stored(tmp_path, good)
+    check_new_run(own, Setting.of(own).spec)
+    policys = episode(9, acted_by_expert=NOBODY, policy_version=3, source="policy+expert:scripted")
+    chosen = {"path": str(tmp_path / "more" / "demos"), "select": {"max_policy_version": -1}}
+    own = stored(tmp_path / "more", [*good, policys], data=chosen)
+    check_new_run(own, Setting.of(own).spec)
+
+
+def test_given_demonstrations_and_those_of_a_mixture_are_looked_at_too(tmp_path: Path) -> None:
+    bad = [repeated(i) for i in range(3)]
+    own = stored(tmp_path, bad)
+    for keys in (
+        {"data": {"path": str(tmp_path / "demos"), "episodes": 4}, "expert": {"kind": "scripted"}},
+        {"data": {"path": str(tmp_path / "demos"), "episodes": 2}, "expert": None},
+        {"data": {"mixture": {"parts": [{"path": str(tmp_path / "demos")}]}}},
+    ):
+        other = config(**(SQIL | keys))
+        with pytest.raises(InputError, match="final_observation=drop"):
+            check_new_run(other, Setting.of(own).spec)

@@ -40,6 +40,7 @@ class Needs:
     """What an algorithm needs of its run, known before it starts. The defaults suit one that only trains on demonstrations."""
 
     collects: bool = False  # adds episodes to the demonstrations in later rounds: needs an environment and one store
+    acts: bool = False  # its policy acts in the environment while it learns
     gate: GateConfig | None = None  # decides who acts in later rounds
     act: ActMode = "point"  # how the policy acts in collection
     overlap: int = 0  # rounds that are collected ahead, while earlier ones are trained on
@@ -50,6 +51,7 @@ class AlgorithmConfig(Config):
 
     learner_defaults: ClassVar[Mapping[str, Any]] = {}  # of `learner:`, where a recipe leaves them out
     policy_defaults: ClassVar[Mapping[str, Any]] = {}  # of `policy:`
+    unused: ClassVar[Mapping[str, str]] = {}  # keys of the run that have no effect with it -> what to do instead
 
     @property
     def needs(self) -> Needs:

@@ -36,6 +36,10 @@ class ByInteractionConfig(AlgorithmConfig):
     }
     policy_defaults: ClassVar[Mapping[str, Any]] = {"head": {"kind": "auto", "density": True}}
 
+    unused: ClassVar[Mapping[str, str]] = {
+        "learner.num_steps": "set algorithm.steps, which counts the learner's steps in the environment, and updates_per_step",
+    }
+
     steps: int = Field(default=20_000, ge=1)  # of the learner in the environment, about: rounds have complete episodes
     steps_per_round: int = Field(default=1000, ge=1)
     updates_per_step: float = Field(default=1.0, gt=0)  # gradient steps for each step in the environment
@@ -58,8 +62,8 @@ class ByInteractionConfig(AlgorithmConfig):
 
     @property
     def needs(self) -> Needs:
-        """It acts by samples."""
-        return Needs(act="sample")
+        """Its policy acts, by samples."""
+        return Needs(acts=True, act="sample")
 
     def build(self, budget: Budget) -> Interaction:
         """Return the algorithm under `budget`."""

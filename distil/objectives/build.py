@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -37,6 +38,7 @@ def build(
     if isinstance(chosen, SacConfig):
         from distil.objectives.sac import Sac
 
+        _require(leaf.kind == "box", "sac", "Box actions: use a step for Discrete ones, such as soft_q or ppo")
         _require(isinstance(policy.head, GaussianHead), "sac", "a Gaussian head: set policy.head.kind=gaussian")
         step = Sac(chosen, policy, optimiser, ranks, generator)
     elif isinstance(chosen, PpoConfig):
@@ -51,8 +53,28 @@ def build(
         _require(fits, "soft_q", "one Discrete action: use a step for Box actions, such as sac")
         step = SoftQ(chosen, policy, optimiser, ranks)
     reward = judge.build(policy.encoder.features.size, num_action, generator)
+    _require_vectors(
+        policy, {f"step.kind={chosen.kind}": step.reads_features, f"reward.kind={judge.kind}": reward.reads_features}
+    )
+    if reward.reads_rewards and policy.actions.is_open:
+        raise InputError(
+            "the action space has no bounds, and there are no demonstrations to take a range from: give the environment "
+            "bounded actions, such as by the wrapper gymnasium.wrappers.RescaleAction"
+        )
     learned = judge if isinstance(judge, LearnedConfig) else None
     return Interaction(policy, step, reward, optimiser, ranks, learned)
+
+
+def _require_vectors(policy: Policy, readers: Mapping[str, bool]) -> None:
+    """Raise InputError if a part that reads the feature vector would miss what the encoder reads as images."""
+    seen = {part.leaf.name for part in policy.encoder.features.parts}
+    images = [leaf.name for leaf in policy.observation.leaves if leaf.name not in seen]
+    for part, reads in readers.items():
+        if images and reads:
+            raise InputError(
+                f"algorithm.{part} reads observations as numbers, and the image {images[0]} is not among them: set "
+                "policy.encoder.kind=mlp, which reads pixels as numbers, or use algorithm.kind=sqil or iq with Discrete actions"
+            )
 
 
 def _require(fits: bool, step: str, need: str) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 class SupervisedConfig(Config):
     """The policy's own loss on the demonstrations: behavioural cloning and DAgger."""
 
+    unused: ClassVar[Mapping[str, str]] = {}  # keys of the run that have no effect with it -> what to do instead
     kind: Literal["supervised"] = "supervised"
 
     def build(self, policy: Policy, optimiser: OptimiserConfig, ranks: Ranks, *, seed: int = 0) -> Objective:
@@ -44,6 +45,7 @@ class ImportObjectiveConfig(Config):
     only a method `loss`.
     """
 
+    unused: ClassVar[Mapping[str, str]] = {}
     kind: Literal["import"] = "import"
     target: str  # package.module:Class
     kwargs: dict[str, Any] = Field(default_factory=dict)
@@ -69,6 +71,17 @@ class ImportObjectiveConfig(Config):
 class InteractionConfig(Config):
     """Reinforcement learning on rewards of a reward model; algorithms choose both parts."""
 
+    unused: ClassVar[Mapping[str, str]] = {
+        "policy.obs_horizon": "leave it at 1: transitions have one observation",
+        "policy.chunk": "leave it at 1: transitions have one action",
+        "policy.ensemble": "leave it at 1; for several critics, set algorithm.step.num_critics",
+        "learner.validation_fraction": "leave it at 0: nothing is held out; tune/* scores the policy",
+        "learner.patience": "remove it: nothing is held out; algorithm.stop ends a run",
+        "learner.augment": "remove it",
+        "learner.ema_decay": "remove it: target networks are averages already",
+        "learner.precision": "leave it at fp32",
+        "learner.compile": "leave it at false",
+    }
     kind: Literal["interaction"] = "interaction"
     step: StepConfig
     reward: RewardConfig

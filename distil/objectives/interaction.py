@@ -125,16 +125,18 @@ class Interaction:
         return rewards
 
     def _steps(self, transitions: Transitions) -> Steps:
-        """Return transitions as a reward model sees them: standardised features, one-hot choices."""
-        features = self.policy.encoder.features
-        actions_BA = transitions.actions_BA
-        if not actions_BA.is_floating_point():
-            sizes = self.policy.action.leaf.nvec
-            actions_BA = torch.cat([one_hot(actions_BA[:, i], n) for i, n in enumerate(sizes)], -1).float()
+        """Return transitions as a reward model sees them: standardised features and one-hot choices, if it reads them."""
+        features, actions_BA = self.policy.encoder.features, transitions.actions_BA
+        seen_BF = ahead_BF = torch.empty(len(transitions), 0, device=actions_BA.device)
+        if self._reward.reads_features:
+            seen_BF, ahead_BF = (features(x).flatten(1) for x in (transitions.observations, transitions.next_observations))
+            if not actions_BA.is_floating_point():
+                sizes = self.policy.action.leaf.nvec
+                actions_BA = torch.cat([one_hot(actions_BA[:, i], n) for i, n in enumerate(sizes)], -1).float()
         return Steps(
-            features_BF=features(transitions.observations).flatten(1),
+            features_BF=seen_BF,
             actions_BA=actions_BA,
-            next_features_BF=features(transitions.next_observations).flatten(1),
+            next_features_BF=ahead_BF,
             terminated_B=transitions.terminated_B,
             is_expert_B=transitions.is_expert_B,
             rewards_B=transitions.rewards_B,

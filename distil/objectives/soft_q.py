@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +44,8 @@ class SoftQ(RLStep):
         optimiser: weight decay and clipping.
         ranks: the group.
     """
+
+    reads_features: ClassVar[bool] = False
 
     def __init__(self, config: SoftQConfig, policy: Policy, optimiser: OptimiserConfig, ranks: Ranks) -> None:
         assert isinstance(policy.head, CategoricalHead)

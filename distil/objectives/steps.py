@@ -21,11 +21,13 @@ class RLStep(ABC):
         networks: everything that a checkpoint must hold, besides the policy and the optimisers.
         discount: of the return.
         is_on_policy: whether it learns from the newest round only, on fields that `prepare` computes once an update.
+        reads_features: whether its own networks read the standardised features, beside the policy's.
     """
 
     networks: nn.Module
     discount: float
     is_on_policy: ClassVar[bool] = False
+    reads_features: ClassVar[bool] = True
 
     @abstractmethod
     def learn(

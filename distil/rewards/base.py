@@ -45,10 +45,12 @@ class RewardModel(nn.Module, ABC):
     Attributes:
         is_learned: whether `loss` trains it while the policy learns.
         reads_rewards: whether it needs the environment's own rewards.
+        reads_features: whether it depends on states and actions at all.
     """
 
     is_learned: ClassVar[bool] = False
     reads_rewards: ClassVar[bool] = False
+    reads_features: ClassVar[bool] = True
 
     @abstractmethod
     def forward(self, steps: Steps) -> Rewards:

@@ -13,6 +13,7 @@ class EnvironmentReward(RewardModel):
     """The environment's own reward; nothing comes after the end of the task. For training experts."""
 
     reads_rewards: ClassVar[bool] = True
+    reads_features: ClassVar[bool] = False
 
     def forward(self, steps: Steps) -> Rewards:
         """Return the stored rewards."""
@@ -25,6 +26,8 @@ class ConstantReward(RewardModel):
 
     The absorbing state after a demonstration's end is the expert's, too.
     """
+
+    reads_features: ClassVar[bool] = False
 
     def forward(self, steps: Steps) -> Rewards:
         """Return 1 or 0."""

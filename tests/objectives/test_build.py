@@ -44,7 +44,7 @@ def test_the_environment_s_reward_needs_no_demonstrations() -> None:
 @pytest.mark.parametrize(
     ("step", "action", "density", "words"),
     [
-        (SacConfig(), CHOICE, True, "sac needs a Gaussian head"),
+        (SacConfig(), CHOICE, True, "sac needs Box actions: use a step for Discrete ones"),
         (SacConfig(), BOX, False, "policy.head.kind=gaussian"),
         (PpoConfig(), BOX, False, "ppo needs a head with a density"),
         (SoftQConfig(), BOX, True, "one Discrete action"),

@@ -89,7 +89,7 @@ def test_a_number_of_steps_gives_the_same_episodes_with_two_workers(tmp_path, ra
     found = []
     for num_workers in (0, 2):
         env = ImportEnvConfig(target="testbed:Toy", kwargs={"lengths": SEEDED})
-        settings = RolloutConfig(num_workers=num_workers, num_envs=2, num_cpus=0.5)
+        settings = RolloutConfig(num_workers=num_workers, num_envs=2)
         some = Fleet(env=env, spec=describe(env), config=settings, team=team_of(CountingExpert()))
         store = store_for(some, tmp_path / str(num_workers))
         report = Collector(some, store, seed=4).collect(CollectPlan(num_episodes=2, min_steps=150))
