@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from distil.algorithms.base import Budget
 from distil.algorithms.bc import BCConfig
+from distil.algorithms.csil import CsilConfig
 from distil.algorithms.dac import DacConfig
 from distil.algorithms.dagger import DaggerConfig
 from distil.algorithms.gail import GailConfig
@@ -36,7 +37,16 @@ from distil.store.selection import SelectionConfig
 from distil.tracking import TrackingConfig
 
 AnyAlgorithm = Annotated[
-    BCConfig | DaggerConfig | SqilConfig | IqConfig | DacConfig | MlIrlConfig | GailConfig | RlConfig | ImportAlgorithmConfig,
+    BCConfig
+    | DaggerConfig
+    | SqilConfig
+    | IqConfig
+    | DacConfig
+    | MlIrlConfig
+    | CsilConfig
+    | GailConfig
+    | RlConfig
+    | ImportAlgorithmConfig,
     Field(discriminator="kind"),
 ]
 _BY_KIND = {kind.model_fields["kind"].default: kind for kind in get_args(get_args(AnyAlgorithm)[0])}

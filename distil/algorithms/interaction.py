@@ -80,19 +80,17 @@ class Interaction:
     def next_round(self, last: RoundReport | None) -> Round | None:
         """Return the round after `last`, or None when the held-out evaluation is done."""
         index = 0 if last is None else last.index + 1
-        config, budget = self.config, self.budget
+        config = self.config
         if last is None:
-            demonstrations = budget.num_demonstrations
-            return Round(index=0, collect=CollectPlan(num_episodes=demonstrations) if demonstrations else None)
+            return self._first()
         if last.is_final:
             return None
         acted = last.spent.agent_steps
         if acted >= config.steps or config.stop.is_reached(last):
             return self._evaluation(index)
         num = min(config.steps_per_round, config.steps - acted)
-        due = self._updates(num, acted, last.spent.gradient_steps)
+        due = self._updates(num, acted, last.spent.gradient_steps - self._num_pretraining)
         is_random = acted < config.random_steps
-        is_tuned = config.tuning_episodes and index % config.tune_every == 0
         return Round(
             index=index,
             collect=CollectPlan(
@@ -105,15 +103,32 @@ class Interaction:
                 act="sample",
             ),
             update=UpdatePlan(num_steps=max(1, due), round=index, streams=self._streams()),
-            evaluate=EvaluatePlan(num_episodes=config.tuning_episodes, baselines=budget.baselines, held_out=False)
-            if is_tuned
-            else None,
+            evaluate=self._tuning(index),
         )
 
     def _first_episodes(self, num: int, last: RoundReport) -> int:
         """Return how many episodes to begin a round of `num` steps with: few, since they may be longer than the last ones."""
         longest, length = self.budget.max_episode_steps or num, last.episode_length or _FIRST_LENGTH
         return max(1, num // longest, int(num / length / 4))
+
+    def _first(self) -> Round:
+        """Return the round that collects the demonstrations, and pretrains the policy on them if the reward is a clone's."""
+        num = self.budget.num_demonstrations
+        collect = CollectPlan(num_episodes=num) if num else None
+        if not self._num_pretraining:
+            return Round(index=0, collect=collect)
+        update = UpdatePlan(num_steps=self._num_pretraining, streams={DEMOS: StreamPlan()})
+        return Round(index=0, collect=collect, update=update, evaluate=self._tuning(0))
+
+    @property
+    def _num_pretraining(self) -> int:
+        return self.budget.num_steps if self.config.parts[1].kind == "coherent" else 0
+
+    def _tuning(self, index: int) -> EvaluatePlan | None:
+        num = self.config.tuning_episodes
+        if not num or index % self.config.tune_every:
+            return None
+        return EvaluatePlan(num_episodes=num, baselines=self.budget.baselines, held_out=False)
 
     def _updates(self, num: int, acted: int, taken: int) -> int:
         """Return the gradient steps of a round with `num` new steps, after `acted` steps and `taken` gradient steps.

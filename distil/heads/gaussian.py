@@ -51,13 +51,13 @@ class GaussianHead(DensityHead):
 
     def log_prob(self, context: Context, actions_BTA: Tensor) -> Tensor:
         """Return the log density of `actions_BTA` in (-1, 1), summed over A: [B, T]."""
-        mean_BTA, log_std_BTA = self._moments(context)
+        mean_BTA, log_std_BTA = self.moments(context)
         u_BTA = actions_BTA.clamp(-_INSIDE, _INSIDE).atanh()
         return squashed_gaussian_log_prob(mean_BTA, log_std_BTA, u_BTA)
 
     def point(self, context: Context) -> Tensor:
         """Return tanh(mean), the median of each dimension: [B, T, A] in [-1, 1]."""
-        return self._moments(context)[0].tanh()
+        return self.moments(context)[0].tanh()
 
     def rescale(self, slope_A: Tensor, shift_A: Tensor) -> None:
         """Let the mean of u become `slope * mean + shift`.
@@ -71,7 +71,7 @@ class GaussianHead(DensityHead):
 
     def sample_from(self, context: Context, noise_BK: Tensor) -> Tensor:
         """Return tanh(mean + std * noise), [B, T, A]."""
-        mean_BTA, log_std_BTA = self._moments(context)
+        mean_BTA, log_std_BTA = self.moments(context)
         return (mean_BTA + log_std_BTA.exp() * noise_BK.view(-1, *self._shape)).tanh()
 
     def draw(self, context: Context, noise_BK: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,7 +80,7 @@ class GaussianHead(DensityHead):
         Gradients flow through both (the reparametrisation trick: Haarnoja et al., 2018, equation 9). The density is that of
         `log_prob`, from the value before the squashing: exact also where tanh rounds to 1.
         """
-        mean_BTA, log_std_BTA = self._moments(context)
+        mean_BTA, log_std_BTA = self.moments(context)
         u_BTA = mean_BTA + log_std_BTA.exp() * noise_BK.view(-1, *self._shape)
         return u_BTA.tanh(), squashed_gaussian_log_prob(mean_BTA, log_std_BTA, u_BTA)
 
@@ -89,7 +89,8 @@ class GaussianHead(DensityHead):
         noise_BK = torch.randn(len(context.pooled_BD), self.noise_size, generator=generator, device=context.pooled_BD.device)
         return -self.draw(context, noise_BK)[1]
 
-    def _moments(self, context: Context) -> tuple[Tensor, Tensor]:
+    def moments(self, context: Context) -> tuple[Tensor, Tensor]:
+        """Return mean and log deviation before the squashing, both [B, T, A]."""
         out_BN: Tensor = self.linear(context.pooled_BD).float()
         mean_BN, log_std_BN = out_BN.tensor_split(2, -1)
         return mean_BN.reshape(-1, *self._shape), log_std_BN.clamp(*self._limits).reshape(-1, *self._shape)

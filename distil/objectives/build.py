@@ -15,7 +15,8 @@ from distil.heads.gaussian import GaussianHead
 from distil.objectives.interaction import Interaction
 from distil.objectives.rl_config import PpoConfig, SacConfig, StepConfig
 from distil.objectives.steps import RLStep
-from distil.rewards.config import LearnedConfig, RewardConfig
+from distil.rewards.base import RewardModel
+from distil.rewards.config import CoherentConfig, LearnedConfig, RewardConfig
 
 if TYPE_CHECKING:
     from distil.objectives.optimiser_config import OptimiserConfig
@@ -52,7 +53,12 @@ def build(
         fits = isinstance(policy.head, CategoricalHead) and len(leaf.nvec) == 1
         _require(fits, "soft_q", "one Discrete action: use a step for Box actions, such as sac")
         step = SoftQ(chosen, policy, optimiser, ranks)
-    reward = judge.build(policy.encoder.features.size, num_action, generator)
+    reward: RewardModel
+    if isinstance(judge, CoherentConfig):
+        _require(isinstance(policy.head, GaussianHead), "sac", "a Gaussian head: set policy.head.kind=gaussian")
+        reward = judge.build(policy)
+    else:
+        reward = judge.build(policy.encoder.features.size, num_action, generator)
     _require_vectors(
         policy, {f"step.kind={chosen.kind}": step.reads_features, f"reward.kind={judge.kind}": reward.reads_features}
     )
@@ -61,7 +67,7 @@ def build(
             "the action space has no bounds, and there are no demonstrations to take a range from: give the environment "
             "bounded actions, such as by the wrapper gymnasium.wrappers.RescaleAction"
         )
-    learned = judge if isinstance(judge, LearnedConfig) else None
+    learned = judge if isinstance(judge, LearnedConfig | CoherentConfig) else None
     return Interaction(policy, step, reward, optimiser, ranks, learned)
 
 

@@ -31,7 +31,7 @@ from distil.store.windows import TransitionBatch, WindowOptions
 from distil.types import Batch
 
 if TYPE_CHECKING:
-    from distil.rewards.config import LearnedConfig
+    from distil.rewards.config import CoherentConfig, LearnedConfig
 
 AGENT = "agent"  # name of the stream of the learner's own steps
 
@@ -46,23 +46,26 @@ class Interaction:
         reward: RewardModel,
         optimiser: OptimiserConfig,
         ranks: Ranks,
-        learned: LearnedConfig | None,
+        learned: LearnedConfig | CoherentConfig | None,
     ) -> None:
-        """Own `policy`, which is on its device already; `learned` has the reward model's own settings, if it is learned."""
+        """Own `policy`, which is on its device already; `learned` has the reward model's own settings, if it is trained."""
         self.policy, self.learning_rate = policy, 0.0
         self._rl, self._reward, self._config = step, reward.to(ranks.device), optimiser
         self._ranks, self._generator = ranks, torch.Generator(ranks.device)
         self._step = self._num_steps = self._num_fitted = 0
         self._prepared: dict[str, Tensor] = {}  # on-policy: what this update computed at its start
-        self._learned = learned
+        self._is_pretraining = reward.pretrains
+        self._rate = learned.rate if learned is not None else 0.0
         weights = {name: value for name, value in reward.named_parameters() if value.requires_grad}
         self._judge = Trained(weights, optimiser, ranks) if learned is not None else None
 
     @property
     def needs(self) -> Mapping[str, WindowOptions]:
-        """The learner's own steps and, unless the environment's reward is used, those of the demonstrations."""
+        """The learner's own steps and, unless the environment's reward is used, demonstrations; those alone in pretraining."""
         own: WindowOptions = {"n_step": 1, "every": True, "rewards": self._reward.reads_rewards}
         shown: WindowOptions = {"n_step": 1, "every": True, "rewards": False}
+        if self._is_pretraining:
+            return {DEMOS: shown}
         return {AGENT: own} if self._reward.reads_rewards else {AGENT: own, DEMOS: shown}
 
     def fit_statistics(self, sources: Mapping[str, SampleSource]) -> Sequence[str]:
@@ -71,7 +74,10 @@ class Interaction:
         if self._num_fitted and (DEMOS in sources or source.num_samples < 2 * self._num_fitted):
             return []
         is_first, self._num_fitted = not self._num_fitted, source.num_samples
-        return fit_policy(self.policy, source) if is_first else refit_policy(self.policy, source)
+        notes = fit_policy(self.policy, source) if is_first else refit_policy(self.policy, source)
+        if self._is_pretraining:
+            self._reward.start_from(self.policy)
+        return notes
 
     def prepare(self, sources: Mapping[str, SampleSource]) -> Mapping[str, SampleSource]:
         """Return the sources as they are; on-policy, the learner's steps with what is computed once an update.
@@ -98,8 +104,13 @@ class Interaction:
         self._generator.manual_seed(seed)
 
     def step(self, batches: Mapping[str, Batch]) -> Mapping[str, Tensor]:
-        """Step the reward model, if it is learned, then critics and policy on rewards of the model as it is now."""
+        """Step the reward model, if it is learned, then critics and policy on rewards of the model as it is now.
+
+        In pretraining, step the reward model alone; in the end, the policy becomes its clone.
+        """
         self.learning_rate = learning_rate(self._config, self._step, self._num_steps)
+        if self._is_pretraining:
+            return self._pretrain(of_batch(self.policy, cast("TransitionBatch", batches[DEMOS]), is_expert=True))
         agent = of_batch(self.policy, cast("TransitionBatch", batches[AGENT]), is_expert=False)
         everything, figures = agent, dict[str, Tensor]()
         if DEMOS in batches:
@@ -111,12 +122,23 @@ class Interaction:
         self._step += 1
         return {**figures, "reward": rewards.rewards_B[-len(agent) :].mean()}
 
+    def _pretrain(self, expert: Transitions) -> Mapping[str, Tensor]:
+        assert self._judge is not None
+        loss, figures = self._reward.pretraining_loss(self._steps(expert), self._generator)
+        cosine = self._config.model_copy(update={"schedule": "cosine"})
+        self._judge.minimise(loss, self._rate * learning_rate(cosine, self._step, self._num_steps))
+        self._step += 1
+        if self._step == self._num_steps:
+            self._reward.hand_over(self.policy)
+            self._is_pretraining = False
+        return {"pretraining_loss": loss.detach(), **figures}
+
     def _improve_reward(self, expert: Transitions, agent: Transitions) -> Mapping[str, Tensor]:
-        if self._judge is None or self._learned is None:
+        if self._judge is None or not self._reward.is_learned:
             return {}
         seen = self._steps(expert), self._steps(agent)
         loss, figures = self._reward.loss(*seen, self._rl.discount, self._generator)
-        self._judge.minimise(loss, self.learning_rate * self._learned.rate)
+        self._judge.minimise(loss, self.learning_rate * self._rate)
         return {"reward_loss": loss.detach(), **figures}
 
     @torch.no_grad()
@@ -140,6 +162,7 @@ class Interaction:
             terminated_B=transitions.terminated_B,
             is_expert_B=transitions.is_expert_B,
             rewards_B=transitions.rewards_B,
+            observations=transitions.observations,
         )
 
     def validate(self, policy: Policy, batch: Batch, generator: torch.Generator) -> Tensor:
@@ -163,6 +186,7 @@ class Interaction:
     def state_dict(self) -> ObjectiveState:
         """Return weights, statistics, targets, the temperature, the reward model, all moments and counters."""
         counters = {"step": self._step, "num_steps": self._num_steps, "num_fitted": self._num_fitted}
+        counters["is_pretraining"] = self._is_pretraining
         return ObjectiveState(tensors=self._tensors(), counters=counters)
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -198,7 +222,7 @@ class Interaction:
             self._judge.load(of("adamw.reward"))
         self._prepared = of("prepared")
         self._step, self._num_steps = int(state.counters["step"]), int(state.counters["num_steps"])
-        self._num_fitted = int(state.counters["num_fitted"])
+        self._num_fitted, self._is_pretraining = int(state.counters["num_fitted"]), bool(state.counters["is_pretraining"])
 
 
 def _whole(source: SampleSource) -> TransitionBatch:

@@ -31,7 +31,10 @@ class SacConfig(Config):
     regulariser: float = Field(default=0.5, gt=0)  # iq, ls_iq: c, which keeps rewards near +-1/c
     hidden: tuple[Width, ...] = (256, 256)  # of each critic
     num_critics: int = Field(default=2, ge=1)
-    combine: Literal["min", "mean"] = "min"  # how several critics are read
+    combine: Literal["min", "mean", "pairs"] = "min"  # how several critics are read; pairs: each pair by its minimum
+    optimism: float = Field(default=0.0, ge=0)  # pairs: the policy seeks their mean plus N of their standard deviations
+    max_bonus: float = Field(default=1.0, gt=0)  # pairs: limit of that deviation
+    actor_from: int = Field(default=0, ge=0)  # the policy stays as it started for N steps, while the critics learn its values
     discount: float = Field(default=0.99, ge=0, lt=1)
     target_rate: float = Field(default=0.005, gt=0, le=1)  # of the targets' way to the critics in each step
     temperature: float = Field(default=0.2, gt=0)  # weight of the entropy; at the start, if automatic

@@ -70,17 +70,19 @@ class Sac(RLStep):
         values_NB = networks.critics(torch.cat([features_BF, transitions.actions_BA], -1))
         figures: Mapping[str, Tensor] = {}
         if config.loss == "td":
-            targets_B = self._targets(transitions, rewards, alpha, generator)
-            critic_loss = (values_NB - targets_B).square().mean(1).sum()
+            targets_NB = self._targets(transitions, rewards, alpha, generator)
+            critic_loss = (values_NB - targets_NB).square().mean(1).sum()
         else:
             critic_loss, figures = self._inverse_loss(values_NB, transitions, alpha, generator)
         self._critic.minimise(critic_loss, learning_rate)
         actions_BA, log_prob_B = self._draw(transitions.observations, generator)
         now_NB = networks.critics(torch.cat([features_BF, actions_BA], -1))
-        actor_loss = (alpha * log_prob_B - self._combined(now_NB)).mean()
-        self._actor.minimise(actor_loss, learning_rate)
+        actor_loss = (alpha * log_prob_B - self._judged(now_NB)).mean()
         entropy = -log_prob_B.detach().mean()
-        if config.automatic:
+        is_moving = not config.actor_from or self._critic.num_steps > config.actor_from
+        if is_moving:
+            self._actor.minimise(actor_loss, learning_rate)
+        if is_moving and config.automatic:
             self._temperature.minimise(networks.log_alpha * (entropy - self._target_entropy), learning_rate)
         follow(networks.targets, networks.critics, config.target_rate)
         return {
@@ -116,16 +118,29 @@ class Sac(RLStep):
 
     @torch.no_grad()
     def _targets(self, transitions: Transitions, rewards: Rewards, alpha: Tensor, generator: torch.Generator) -> Tensor:
-        """Return r + discount * V(next), [B]; after the task's end the absorbing state's value, after a limit of time V."""
+        """Return r + discount * V(next), [1, B] or one for each critic, [N, B].
+
+        V is the absorbing state's value after the task's end, and the usual one after a limit of time.
+        """
         actions_BA, log_prob_B = self._draw(transitions.next_observations, generator)
         features_BF = self._features(transitions.next_observations)
-        values_NB = self.networks.targets(torch.cat([features_BF, actions_BA], -1))
-        next_B = self._combined(values_NB) - alpha * log_prob_B
-        next_B = torch.where(transitions.terminated_B, self.after_end(rewards), next_B)
-        return rewards.rewards_B + self.discount * next_B
+        values_NB = self._combined(self.networks.targets(torch.cat([features_BF, actions_BA], -1)))
+        next_NB = torch.where(transitions.terminated_B, self.after_end(rewards), values_NB - alpha * log_prob_B)
+        targets_NB = rewards.rewards_B + self.discount * next_NB
+        return targets_NB.repeat_interleave(2, 0) if self._config.combine == "pairs" else targets_NB
 
     def _combined(self, values_NB: Tensor) -> Tensor:
-        return values_NB.amin(0) if self._config.combine == "min" else values_NB.mean(0)
+        """Return the critics as one, [1, B], or each pair as one, [N / 2, B]."""
+        if self._config.combine == "pairs":
+            return values_NB.view(-1, 2, values_NB.shape[1]).amin(1)
+        return values_NB.amin(0, keepdim=True) if self._config.combine == "min" else values_NB.mean(0, keepdim=True)
+
+    def _judged(self, values_NB: Tensor) -> Tensor:
+        """Return the value that the policy is improved by, [B]."""
+        values_PB = self._combined(values_NB)
+        if len(values_PB) == 1 or not self._config.optimism:
+            return values_PB.mean(0)
+        return values_PB.mean(0) + self._config.optimism * values_PB.std(0).clamp(max=self._config.max_bonus)
 
     def _features(self, observations: Mapping[str, Tensor]) -> Tensor:
         out: Tensor = self._policy.encoder.features(observations)

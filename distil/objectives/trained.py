@@ -38,6 +38,11 @@ class Trained:
         self._adamw.step(learning_rate)
         self._adamw.zero_grad()
 
+    @property
+    def num_steps(self) -> int:
+        """Number of steps taken."""
+        return int(self._adamw.tensors()["step"])
+
     def tensors(self) -> dict[str, Tensor]:
         """Return the optimiser's state by flat name; it shares memory."""
         return self._adamw.tensors()

@@ -12,11 +12,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from distil.policies.policy import Policy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,7 @@ class Steps:
     terminated_B: Tensor  # bool
     is_expert_B: Tensor  # bool
     rewards_B: Tensor | None = None  # the environment's, where they were read
+    observations: Mapping[str, Tensor] = field(default_factory=dict)  # leaf name -> [B, 1, ...], as they are stored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +50,14 @@ class RewardModel(nn.Module, ABC):
         is_learned: whether `loss` trains it while the policy learns.
         reads_rewards: whether it needs the environment's own rewards.
         reads_features: whether it depends on states and actions at all.
+        pretrains: whether `pretraining_loss` trains it, on demonstrations alone, before the learner acts; the policy starts as
+            the clone that this makes.
     """
 
     is_learned: ClassVar[bool] = False
     reads_rewards: ClassVar[bool] = False
     reads_features: ClassVar[bool] = True
+    pretrains: ClassVar[bool] = False
 
     @abstractmethod
     def forward(self, steps: Steps) -> Rewards:
@@ -67,4 +74,16 @@ class RewardModel(nn.Module, ABC):
             discount: of the return, for the share of the absorbing state.
             generator: of the loss's randomness.
         """
+        raise NotImplementedError
+
+    def start_from(self, policy: Policy) -> None:
+        """Take over the weights and statistics of the policy before it has learned anything."""
+        raise NotImplementedError
+
+    def pretraining_loss(self, expert: Steps, generator: torch.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Return the loss of a model that is pretrained, and scalars to report."""
+        raise NotImplementedError
+
+    def hand_over(self, policy: Policy) -> None:
+        """Give the policy the weights of the pretrained clone."""
         raise NotImplementedError

@@ -11,6 +11,7 @@ from distil.config import Config
 if TYPE_CHECKING:
     import torch
 
+    from distil.policies.policy import Policy
     from distil.rewards.base import RewardModel
 
 Width = Annotated[int, Field(ge=1)]
@@ -94,4 +95,24 @@ class MaxEntConfig(LearnedConfig):
         )
 
 
-RewardConfig = Annotated[EnvironmentConfig | ConstantConfig | DiscriminatorConfig | MaxEntConfig, Field(discriminator="kind")]
+class CoherentConfig(Config):
+    """A clone's certainty of an action (CSIL). The clone is pretrained, and the policy starts as it is."""
+
+    kind: Literal["coherent"] = "coherent"
+    rate: float = Field(default=1.0, gt=0)  # learning rate of the pretraining at its highest, times `learner.learning_rate`
+    prior: float = Field(default=1.0, gt=0)  # the clone's deviation where it knows nothing, before the squashing
+    lowest: float = -2.0  # smaller rewards count as this one
+    noise: float = Field(default=2.0, ge=0)  # disturbs demonstrations by up to N standard deviations: there it knows nothing
+
+    def build(self, policy: Policy) -> RewardModel:
+        """Return the model, with a copy of the policy as its clone."""
+        from copy import deepcopy
+
+        from distil.rewards.coherent import CoherentReward
+
+        return CoherentReward(deepcopy(policy), prior=self.prior, lowest=self.lowest, noise=self.noise)
+
+
+RewardConfig = Annotated[
+    EnvironmentConfig | ConstantConfig | DiscriminatorConfig | MaxEntConfig | CoherentConfig, Field(discriminator="kind")
+]

@@ -61,11 +61,11 @@ class MaxEntReward(RewardModel):
         expert_B, agent_B, absorbing = network(torch.cat([expert_BD, agent_BD, network.absorbing()])).split(
             [len(expert_BD), len(agent_BD), 1]
         )
-        gap = weighted(agent_B, absorbing[0], agent.terminated_B, discount) - weighted(
-            expert_B, absorbing[0], expert.terminated_B, discount
-        )
-        squares = torch.cat([expert_B, agent_B, absorbing]).square().mean()
-        loss = gap + self._square * squares
+        seen = ((agent_B, agent.terminated_B), (expert_B, expert.terminated_B))
+        of_agent, of_expert = (weighted(values_B, absorbing[0], ended_B, discount) for values_B, ended_B in seen)
+        squares = [weighted(values_B.square(), absorbing[0].square(), ended_B, discount) for values_B, ended_B in seen]
+        gap = of_agent - of_expert
+        loss = gap + self._square * 0.5 * (squares[0] + squares[1])
         if self._penalty:
             loss = loss + self._penalty * gradient_penalty(network, expert_BD, agent_BD, generator)
         return loss, {"reward_gap": -gap.detach()}

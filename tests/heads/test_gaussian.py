@@ -75,10 +75,10 @@ def test_rescaling_moves_the_mean_of_each_dimension() -> None:
     )
     context, slope, shift = Context(pooled_BD=torch.randn(5, 3)), torch.tensor([0.5, 1.0]), torch.tensor([-0.1, 0.0])
     with torch.no_grad():
-        before, (_, log_std) = head.point(context), head._moments(context)
+        before, (_, log_std) = head.point(context), head.moments(context)
         head.rescale(slope, shift)
         torch.testing.assert_close(head.point(context), (before.atanh() * slope + shift).tanh())
-        assert torch.equal(head._moments(context)[1], log_std)
+        assert torch.equal(head.moments(context)[1], log_std)
 
 
 def test_a_drawn_sample_has_the_density_of_log_prob() -> None:

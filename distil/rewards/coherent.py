@@ -1,0 +1,90 @@
+"""The coherent reward: how much surer a clone of the expert is of an action than one that knows nothing.
+
+CSIL (Watson, Huang and Heess, 2023, arXiv:2305.16498, section 4): with r(s, a) = log q(a|s) - log p(a|s), where q is the clone
+and p a prior, the clone itself is the best policy of maximum-entropy reinforcement learning. So the policy can start from it,
+and nothing is unlearned. Far from the demonstrations, the clone has to be as unsure as the prior, so that the reward is 0 there.
+The paper makes a stationary network of the clone. Here, its deviation is trained to be the prior's at observations that are
+disturbed by noise; its mean isn't.
+
+Legend: B batch, A action dimension.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from distil.heads.gaussian import GaussianHead
+from distil.policies.policy import Policy
+from distil.rewards.base import RewardModel, Rewards, Steps
+
+_REACH = 2.0  # tanh(2) = 0.96: actions beyond it are alike
+
+
+class CoherentReward(RewardModel):
+    """The mean over action dimensions of log q - log p, q the clone, p a prior of the same mean and deviation `prior`.
+
+    That is log(prior / std) - (u - mean)^2 (1 / std^2 - 1 / prior^2) / 2 with u = arctanh(a): positive for the clone's action
+    where demonstrations are, negative for others there, 0 for all actions where the clone knows nothing.
+
+    Args:
+        clone: a policy with a Gaussian head; owned, and trained by `pretraining_loss` only.
+        prior: deviation of the prior, before the squashing.
+        lowest: smaller rewards count as this one.
+        noise: how far demonstrations are disturbed at most, in standard deviations of each element.
+    """
+
+    pretrains: ClassVar[bool] = True
+
+    def __init__(self, clone: Policy, *, prior: float, lowest: float, noise: float) -> None:
+        super().__init__()
+        assert isinstance(clone.head, GaussianHead)
+        self.clone, self._head = clone, [clone.head]  # in a list: not a second time among the modules
+        self._log_prior, self._lowest, self._noise = math.log(prior), lowest, noise
+
+    def start_from(self, policy: Policy) -> None:
+        """Give the clone the weights and statistics of a policy."""
+        self.clone.load_state_dict(policy.state_dict())
+
+    def hand_over(self, policy: Policy) -> None:
+        """Give a policy the clone's weights."""
+        policy.load_state_dict(self.clone.state_dict())
+
+    @torch.no_grad()
+    def forward(self, steps: Steps) -> Rewards:
+        """Return the rewards; the absorbing state's is 0."""
+        mean_BA, log_std_BA = self._moments(steps.observations)
+        u_BA = steps.actions_BA.clamp(-math.tanh(_REACH), math.tanh(_REACH)).atanh()
+        error_BA = (u_BA - mean_BA.clamp(-_REACH, _REACH)).square()
+        precision_BA = (-2 * log_std_BA).exp() - math.exp(-2 * self._log_prior)
+        rewards_B = (self._log_prior - log_std_BA - 0.5 * error_BA * precision_BA).mean(-1).clamp(min=self._lowest)
+        return Rewards(rewards_B=rewards_B, absorbing_B=torch.zeros_like(rewards_B))
+
+    def pretraining_loss(self, expert: Steps, generator: torch.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Return the clone's loss in nats a dimension: of the demonstrations, and of its deviation at disturbed ones."""
+        context = self.clone.encoder(expert.observations)
+        fit = self._head[0].loss(context, expert.actions_BA[:, None], torch.zeros(len(context.pooled_BD), 1, dtype=torch.bool))
+        clone_loss = fit.loss_BT.mean() / expert.actions_BA.shape[-1]
+        _, log_std_BA = self._moments(self._disturbed(expert.observations, generator))
+        doubt_loss = (log_std_BA - self._log_prior).square().mean()
+        return clone_loss + doubt_loss, {"clone_loss": clone_loss.detach(), "doubt_loss": doubt_loss.detach()}
+
+    def _disturbed(self, observations: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """Return observations whose real-valued leaves have noise, of another strength in each row."""
+        features, out = self.clone.encoder.features, dict(observations)
+        for part in features.parts:
+            values = observations[part.leaf.name]
+            if part.factor is None and values.is_floating_point():
+                num, rest = len(values), [1] * (values.ndim - 1)
+                strength = torch.rand(num, *rest, generator=generator, device=values.device) * self._noise
+                noise = torch.randn(values.shape, generator=generator, device=values.device)
+                out[part.leaf.name] = values + strength * noise * features.deviation(part.leaf.name)
+        return out
+
+    def _moments(self, observations: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        mean_BTA, log_std_BTA = self._head[0].moments(self.clone.encoder(observations))
+        return mean_BTA[:, 0], log_std_BTA[:, 0]
