@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Protocol
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from distil.config import Config
 
@@ -40,6 +40,16 @@ class SacConfig(Config):
     temperature: float = Field(default=0.2, gt=0)  # weight of the entropy; at the start, if automatic
     automatic: bool = True  # learn the temperature, so that the entropy stays at its target
     target_entropy: float | None = None  # in nats; null: minus the number of action dimensions
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SacConfig:
+        if self.combine == "pairs" and self.num_critics % 2:
+            raise ValueError(f"combine=pairs needs an even number of critics, not {self.num_critics}: set num_critics=4")
+        if self.optimism and (self.combine != "pairs" or self.num_critics < 4):
+            raise ValueError(
+                "optimism is about how pairs of critics differ: set combine=pairs and num_critics=4, or optimism=0"
+            )
+        return self
 
 
 class SoftQConfig(Config):

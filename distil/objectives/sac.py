@@ -138,7 +138,7 @@ class Sac(RLStep):
     def _judged(self, values_NB: Tensor) -> Tensor:
         """Return the value that the policy is improved by, [B]."""
         values_PB = self._combined(values_NB)
-        if len(values_PB) == 1 or not self._config.optimism:
+        if not self._config.optimism:
             return values_PB.mean(0)
         return values_PB.mean(0) + self._config.optimism * values_PB.std(0).clamp(max=self._config.max_bonus)
 

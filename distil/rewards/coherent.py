@@ -2,9 +2,9 @@
 
 CSIL (Watson, Huang and Heess, 2023, arXiv:2305.16498, section 4): with r(s, a) = log q(a|s) - log p(a|s), where q is the clone
 and p a prior, the clone itself is the best policy of maximum-entropy reinforcement learning. So the policy can start from it,
-and nothing is unlearned. Far from the demonstrations, the clone has to be as unsure as the prior, so that the reward is 0 there.
-The paper makes a stationary network of the clone. Here, its deviation is trained to be the prior's at observations that are
-disturbed by noise; its mean isn't.
+and nothing is unlearned. Far from the demonstrations, the clone has to be as unsure as the prior, so that no action pays there.
+The paper uses a stationary network. Here, the clone's deviation is trained to be the prior's at observations that are disturbed
+by noise; its mean isn't.
 
 Legend: B batch, A action dimension.
 """

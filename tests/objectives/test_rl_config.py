@@ -28,3 +28,16 @@ def test_the_kind_chooses_the_step(kind: type) -> None:
 def test_wrong_values_are_named(kind: type, key: str, value: object) -> None:
     with pytest.raises(InputError, match=key):
         validate(kind, {key: value})
+
+
+@pytest.mark.parametrize(
+    ("keys", "named"),
+    [
+        ({"combine": "pairs", "num_critics": 3}, "even number of critics"),
+        ({"optimism": 1.0, "num_critics": 4}, "set combine=pairs"),
+        ({"combine": "pairs", "optimism": 1.0, "num_critics": 2}, "num_critics=4"),
+    ],
+)
+def test_pairs_of_critics_have_to_be_pairs(keys: dict[str, object], named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        validate(SacConfig, keys)

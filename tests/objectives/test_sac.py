@@ -66,16 +66,33 @@ class Reference:
     def read(self, critics, observations, actions):
         x = torch.cat([self.policy.encoder.features(observations).flatten(1), actions], -1)
         out = torch.stack([critic(x)[:, 0] for critic in critics])
-        return out.min(0).values if self.config.combine == "min" else out.mean(0)
+        return {"min": lambda: out.min(0).values, "mean": lambda: out.mean(0), "pairs": lambda: self.optimist(out)}[
+            self.config.combine
+        ]()
+
+    def optimist(self, out):
+        pairs = torch.stack([torch.minimum(out[0], out[1]), torch.minimum(out[2], out[3])])
+        return pairs.mean(0) + self.config.optimism * pairs.std(0).clamp(max=self.config.max_bonus)
+
+    def future(self, index, observations, actions):
+        """What the target of one critic is made of: in pairs, the minimum of its own pair."""
+        if self.config.combine != "pairs":
+            return self.read(self.targets, observations, actions)
+        x = torch.cat([self.policy.encoder.features(observations).flatten(1), actions], -1)
+        first = index - index % 2
+        return torch.minimum(*(self.targets[i](x)[:, 0] for i in (first, first + 1)))
 
     def learn(self, seen, reward, generator):
         alpha = self.log_alpha.exp().item()
         with torch.no_grad():
             actions, log_prob = self.draw(seen.next_observations, generator)
-            future = self.read(self.targets, seen.next_observations, actions) - alpha * log_prob
-            future[seen.terminated_B] = 0.0
-            target = reward + self.config.discount * future
-        loss = sum(((self.read([critic], seen.observations, seen.actions_BA) - target) ** 2).mean() for critic in self.critics)
+            targets = []
+            for index in range(self.config.num_critics):
+                future = self.future(index, seen.next_observations, actions) - alpha * log_prob
+                future[seen.terminated_B] = 0.0
+                targets.append(reward + self.config.discount * future)
+        x = torch.cat([self.policy.encoder.features(seen.observations).flatten(1), seen.actions_BA], -1)
+        loss = sum(((critic(x)[:, 0] - target) ** 2).mean() for critic, target in zip(self.critics, targets, strict=True))
         self._descend(loss, self.critic_adam)
         actions, log_prob = self.draw(seen.observations, generator)
         self._descend((alpha * log_prob - self.read(self.critics, seen.observations, actions)).mean(), self.actor_adam)
@@ -94,7 +111,14 @@ class Reference:
         adam.step()
 
 
-@pytest.mark.parametrize("keys", [{}, {"num_critics": 3, "combine": "mean", "automatic": False}])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {},
+        {"num_critics": 3, "combine": "mean", "automatic": False},
+        {"num_critics": 4, "combine": "pairs", "optimism": 2.0, "max_bonus": 0.02},
+    ],
+)
 def test_a_step_is_that_of_the_algorithm_written_out(keys: dict) -> None:
     """CORRECTNESS 18: each loss moves its own network only, and log pi has the squashing's correction."""
     of = policy()
