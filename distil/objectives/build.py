@@ -55,7 +55,6 @@ def build(
         step = SoftQ(chosen, policy, optimiser, ranks)
     reward: RewardModel
     if isinstance(judge, CoherentConfig):
-        _require(isinstance(policy.head, GaussianHead), "sac", "a Gaussian head: set policy.head.kind=gaussian")
         reward = judge.build(policy)
     else:
         reward = judge.build(policy.encoder.features.size, num_action, generator)
