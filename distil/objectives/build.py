@@ -58,6 +58,7 @@ def build(
         reward = judge.build(policy)
     else:
         reward = judge.build(policy.encoder.features.size, num_action, generator)
+    reward.discount = step.discount
     _require_vectors(
         policy, {f"step.kind={chosen.kind}": step.reads_features, f"reward.kind={judge.kind}": reward.reads_features}
     )

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from distil.heads.base import DensityHead
 from distil.objectives.base import DEMOS, ObjectiveState
 from distil.objectives.optimiser_config import OptimiserConfig, learning_rate
 from distil.objectives.prepared import PreparedSource
@@ -70,14 +71,14 @@ class Interaction:
 
     def fit_statistics(self, sources: Mapping[str, SampleSource]) -> Sequence[str]:
         """Fit the policy's statistics once, on the demonstrations; without any, on the learner's steps when they doubled."""
-        source = sources[DEMOS] if DEMOS in sources else sources[AGENT]
+        source, notes = sources[DEMOS] if DEMOS in sources else sources[AGENT], self._reward.notes()
         if self._num_fitted and (DEMOS in sources or source.num_samples < 2 * self._num_fitted):
-            return []
+            return notes
         is_first, self._num_fitted = not self._num_fitted, source.num_samples
-        notes = fit_policy(self.policy, source) if is_first else refit_policy(self.policy, source)
+        fitted = fit_policy(self.policy, source) if is_first else refit_policy(self.policy, source)
         if self._is_pretraining:
             self._reward.start_from(self.policy)
-        return notes
+        return [*notes, *fitted]
 
     def prepare(self, sources: Mapping[str, SampleSource]) -> Mapping[str, SampleSource]:
         """Return the sources as they are; on-policy, the learner's steps with what is computed once an update.
@@ -137,7 +138,7 @@ class Interaction:
         if self._judge is None or not self._reward.is_learned:
             return {}
         seen = self._steps(expert), self._steps(agent)
-        loss, figures = self._reward.loss(*seen, self._rl.discount, self._generator)
+        loss, figures = self._reward.loss(*seen, self._generator)
         self._judge.minimise(loss, self.learning_rate * self._rate)
         return {"reward_loss": loss.detach(), **figures}
 
@@ -163,7 +164,15 @@ class Interaction:
             is_expert_B=transitions.is_expert_B,
             rewards_B=transitions.rewards_B,
             observations=transitions.observations,
+            log_probs_B=self._log_probs(transitions) if self._reward.needs_log_probs else None,
         )
+
+    @torch.no_grad()
+    def _log_probs(self, transitions: Transitions) -> Tensor:
+        """Return the policy's log density of each action, [B] (CORRECTNESS 18)."""
+        head = self.policy.head
+        assert isinstance(head, DensityHead)
+        return head.log_prob(self.policy.encoder(transitions.observations), transitions.actions_BA[:, None])[:, 0]
 
     def validate(self, policy: Policy, batch: Batch, generator: torch.Generator) -> Tensor:
         """Not used: nothing is held out when a policy learns by interaction."""

@@ -11,7 +11,7 @@ Legend: B batch, F standardised features, A action (one-hot for discrete ones).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -33,6 +33,7 @@ class Steps:
     is_expert_B: Tensor  # bool
     rewards_B: Tensor | None = None  # the environment's, where they were read
     observations: Mapping[str, Tensor] = field(default_factory=dict)  # leaf name -> [B, 1, ...], as they are stored
+    log_probs_B: Tensor | None = None  # the current policy's log density of the actions, where `needs_log_probs`; no gradient
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,26 +53,27 @@ class RewardModel(nn.Module, ABC):
         reads_features: whether it depends on states and actions at all.
         pretrains: whether `pretraining_loss` trains it, on demonstrations alone, before the learner acts; the policy starts as
             the clone that this makes.
+        needs_log_probs: whether it needs the current policy's log density of each step's action.
+        discount: of the return; the objective sets it.
     """
 
     is_learned: ClassVar[bool] = False
     reads_rewards: ClassVar[bool] = False
     reads_features: ClassVar[bool] = True
     pretrains: ClassVar[bool] = False
+    needs_log_probs: ClassVar[bool] = False
+    discount: float = 0.99
 
     @abstractmethod
     def forward(self, steps: Steps) -> Rewards:
         """Return the rewards of steps."""
 
-    def loss(
-        self, expert: Steps, agent: Steps, discount: float, generator: torch.Generator
-    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+    def loss(self, expert: Steps, agent: Steps, generator: torch.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return the loss of a learned model, and scalars to report.
 
         Args:
             expert: steps of demonstrations.
             agent: steps of the learner's own episodes.
-            discount: of the return, for the share of the absorbing state.
             generator: of the loss's randomness.
         """
         raise NotImplementedError
@@ -87,3 +89,6 @@ class RewardModel(nn.Module, ABC):
     def hand_over(self, policy: Policy) -> None:
         """Give the policy the weights of the pretrained clone."""
         raise NotImplementedError
+    def notes(self) -> Sequence[str]:
+        """Return what the user should know of the model's state before the next update; each only once."""
+        return []

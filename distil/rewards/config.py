@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from distil.policies.policy import Policy
     from distil.rewards.base import RewardModel
+    from distil.rewards.network import StepNetwork
 
 Width = Annotated[int, Field(ge=1)]
 
@@ -42,13 +43,35 @@ class ConstantConfig(Config):
 
 
 class LearnedConfig(Config):
-    """What learned reward models share."""
+    """What learned reward models share.
+
+    `ends` says what an end of the task means. absorbing: a state that lasts for ever and has a reward of its own. done: the
+    model sees which step was the last. Without either, a positive reward pays for staying alive, a negative one for a quick
+    end, whatever the expert does: so `ignore` is refused unless all episodes have the same length and none is terminated.
+    """
 
     sees: Literal["state", "state_action", "transition"] = "state_action"
     hidden: tuple[Width, ...] = (64,)
     rate: float = Field(default=1.0, gt=0)  # its learning rate, times `learner.learning_rate`
     gradient_penalty: float = Field(default=10.0, ge=0)
     spectral_norm: bool = False
+    dropout: float = Field(default=0.0, ge=0, lt=1)  # share of hidden units that each step of the model leaves out
+    ends: Literal["absorbing", "done", "ignore"] = "absorbing"
+
+    def network(self, num_features: int, num_action: int, generator: torch.Generator) -> StepNetwork:
+        """Return the network with start weights from `generator`."""
+        from distil.rewards.network import StepNetwork
+
+        return StepNetwork(
+            num_features,
+            num_action,
+            sees=self.sees,
+            hidden=self.hidden,
+            spectral=self.spectral_norm,
+            dropout=self.dropout,
+            ends=self.ends,
+            generator=generator,
+        )
 
 
 class DiscriminatorConfig(LearnedConfig):
@@ -61,16 +84,22 @@ class DiscriminatorConfig(LearnedConfig):
         """Return the model with start weights from `generator`."""
         from distil.rewards.discriminator import Discriminator
 
-        return Discriminator(
-            num_features,
-            num_action,
-            sees=self.sees,
-            hidden=self.hidden,
-            shape=self.shape,
-            penalty=self.gradient_penalty,
-            spectral=self.spectral_norm,
-            generator=generator,
-        )
+        network = self.network(num_features, num_action, generator)
+        return Discriminator(network, shape=self.shape, penalty=self.gradient_penalty)
+
+
+class AirlConfig(LearnedConfig):
+    """A reward apart from the dynamics (AIRL). Of the state alone, it transfers to other dynamics."""
+
+    kind: Literal["airl"] = "airl"
+
+    def build(self, num_features: int, num_action: int, generator: torch.Generator) -> RewardModel:
+        """Return the model with start weights from `generator`."""
+        from distil.rewards.airl import AirlReward
+
+        reward = self.network(num_features, num_action, generator)
+        of_state = self.model_copy(update={"sees": "state", "ends": "absorbing"})
+        return AirlReward(reward, of_state.network(num_features, num_action, generator), penalty=self.gradient_penalty)
 
 
 class MaxEntConfig(LearnedConfig):
@@ -83,16 +112,8 @@ class MaxEntConfig(LearnedConfig):
         """Return the model with start weights from `generator`."""
         from distil.rewards.maxent import MaxEntReward
 
-        return MaxEntReward(
-            num_features,
-            num_action,
-            sees=self.sees,
-            hidden=self.hidden,
-            penalty=self.gradient_penalty,
-            square=self.square,
-            spectral=self.spectral_norm,
-            generator=generator,
-        )
+        network = self.network(num_features, num_action, generator)
+        return MaxEntReward(network, penalty=self.gradient_penalty, square=self.square)
 
 
 class CoherentConfig(Config):
@@ -114,5 +135,6 @@ class CoherentConfig(Config):
 
 
 RewardConfig = Annotated[
-    EnvironmentConfig | ConstantConfig | DiscriminatorConfig | MaxEntConfig | CoherentConfig, Field(discriminator="kind")
+    EnvironmentConfig | ConstantConfig | DiscriminatorConfig | AirlConfig | MaxEntConfig | CoherentConfig,
+    Field(discriminator="kind"),
 ]

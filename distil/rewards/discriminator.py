@@ -13,9 +13,11 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from distil.rewards.base import RewardModel, Rewards, Steps
-from distil.rewards.network import Input, StepNetwork, gradient_penalty, weighted
+from distil.rewards.network import StepNetwork, weighted
+from distil.rewards.saturation import Saturation
 
 Shape = Literal["gail", "airl", "fairl"]
+LARGEST = 10.0  # of a logit in a reward: the value of the absorbing state is up to 1 / (1 - discount) times that
 
 
 class Discriminator(RewardModel):
@@ -25,59 +27,43 @@ class Discriminator(RewardModel):
     -logit exp(logit) (Ghasemipour et al., 2019), which wants to cover all that the expert does.
 
     Args:
-        num_features: F.
-        num_action: A.
-        sees: what it judges.
-        hidden: width of each layer.
+        network: gives the logits.
         shape: of the reward.
         penalty: weight of the gradient penalty; 0: none.
-        spectral: spectral normalisation.
-        generator: of the start weights.
     """
 
     is_learned: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        num_features: int,
-        num_action: int,
-        *,
-        sees: Input,
-        hidden: Sequence[int],
-        shape: Shape,
-        penalty: float,
-        spectral: bool,
-        generator: torch.Generator,
-    ) -> None:
+    def __init__(self, network: StepNetwork, *, shape: Shape, penalty: float) -> None:
         super().__init__()
-        self.network = StepNetwork(num_features, num_action, sees=sees, hidden=hidden, spectral=spectral, generator=generator)
+        self.network, self.saturation = network, Saturation()
         self._shape, self._penalty = shape, penalty
 
     def forward(self, steps: Steps) -> Rewards:
         """Return the rewards."""
         logits_B = self.network(self.network.inputs(steps))
-        absorbing = self._reward(self.network(self.network.absorbing()))
+        absorbing = self.network.after_end(self._reward(self.network(self.network.absorbing())))
         return Rewards(rewards_B=self._reward(logits_B), absorbing_B=absorbing.expand(len(logits_B)))
 
-    def loss(
-        self, expert: Steps, agent: Steps, discount: float, generator: torch.Generator
-    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+    def loss(self, expert: Steps, agent: Steps, generator: torch.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return the cross-entropy with the gradient penalty, and how often the discriminator is right."""
         network = self.network
-        expert_BD, agent_BD = network.inputs(expert), network.inputs(agent)
-        expert_B, agent_B, absorbing = network(torch.cat([expert_BD, agent_BD, network.absorbing()])).split(
-            [len(expert_BD), len(agent_BD), 1]
+        expert_B, agent_B, absorbing, penalty = network.judge(
+            expert, agent, generator, penalty=self._penalty, discount=self.discount
         )
+        rest = network.rest(self.discount)
         loss = 0.5 * (
-            weighted(softplus(-expert_B), softplus(-absorbing[0]), expert.terminated_B, discount)
-            + weighted(softplus(agent_B), softplus(absorbing[0]), agent.terminated_B, discount)
+            weighted(softplus(-expert_B), softplus(-absorbing), expert.terminated_B, rest)
+            + weighted(softplus(agent_B), softplus(absorbing), agent.terminated_B, rest)
         )
-        accuracy = 0.5 * ((expert_B > 0).float().mean() + (agent_B < 0).float().mean())
-        if self._penalty:
-            loss = loss + self._penalty * gradient_penalty(network, expert_BD, agent_BD, generator)
-        return loss, {"discriminator_accuracy": accuracy.detach()}
+        return loss + penalty, {"discriminator_accuracy": self.saturation.see(expert_B, agent_B)}
+
+    def notes(self) -> Sequence[str]:
+        """Return a warning, once, if it is saturated."""
+        return self.saturation.notes()
 
     def _reward(self, logits_B: Tensor) -> Tensor:
+        logits_B = logits_B.clamp(-LARGEST, LARGEST)
         if self._shape == "gail":
             return softplus(logits_B)
         return logits_B if self._shape == "airl" else -logits_B * logits_B.clamp(max=5).exp()

@@ -18,7 +18,7 @@ def test_a_model_that_only_says_rewards_is_fixed_and_reads_nothing_of_the_enviro
     assert (model.is_learned, model.reads_rewards) == (False, False)
     assert model(steps(5)).rewards_B.shape == (5,)
     with pytest.raises(NotImplementedError):
-        model.loss(steps(5), steps(5), 0.9, torch.Generator())
+        model.loss(steps(5), steps(5), torch.Generator())
 
 
 def test_a_model_must_say_rewards() -> None:

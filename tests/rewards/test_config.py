@@ -6,7 +6,7 @@ from rewardbed import steps
 from distil.rewards.config import RewardConfig
 
 CHOICE = TypeAdapter(RewardConfig)
-KINDS = ["environment", "constant", "discriminator", "maxent"]
+KINDS = ["environment", "constant", "discriminator", "airl", "maxent"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -11,7 +11,7 @@ def test_the_loss_is_the_gap_of_the_mean_rewards_with_their_squares() -> None:
     model = config.build(3, 2, torch.Generator().manual_seed(0))
     expert, agent = steps(4), replace(steps(4), features_BF=steps(4).features_BF + 1)
     ours, theirs = model(agent).rewards_B, model(expert).rewards_B
-    loss, figures = model.loss(expert, agent, 0.9, torch.Generator())
+    loss, figures = model.loss(expert, agent, torch.Generator())
     gap = ours.mean() - theirs.mean()
     torch.testing.assert_close(loss, gap + 0.15 * (ours.square().mean() + theirs.square().mean()))
     torch.testing.assert_close(figures["reward_gap"], -gap.detach())
@@ -21,8 +21,9 @@ def test_an_end_counts_as_endless_steps_in_the_absorbing_state() -> None:
     config = MaxEntConfig(gradient_penalty=0, square=0)
     model = config.build(3, 2, torch.Generator().manual_seed(0))
     expert, agent = steps(4), steps(4, ended=[3])
+    model.discount = 0.9
     rewards = model(expert)
-    loss, _ = model.loss(expert, agent, 0.9, torch.Generator())
+    loss, _ = model.loss(expert, agent, torch.Generator())
     rest = 0.9 / (1 - 0.9)
     mean = (rewards.rewards_B.sum() + rest * rewards.absorbing_B[0]) / (4 + rest)
     torch.testing.assert_close(loss, mean - rewards.rewards_B.mean())
