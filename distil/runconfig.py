@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import Field, model_validator
 
+from distil.algorithms.airl import AirlConfig
 from distil.algorithms.base import Budget
 from distil.algorithms.bc import BCConfig
 from distil.algorithms.csil import CsilConfig
@@ -45,6 +46,7 @@ AnyAlgorithm = Annotated[
     | MlIrlConfig
     | CsilConfig
     | GailConfig
+    | AirlConfig
     | RlConfig
     | ImportAlgorithmConfig,
     Field(discriminator="kind"),

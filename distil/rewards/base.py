@@ -89,6 +89,7 @@ class RewardModel(nn.Module, ABC):
     def hand_over(self, policy: Policy) -> None:
         """Give the policy the weights of the pretrained clone."""
         raise NotImplementedError
+
     def notes(self) -> Sequence[str]:
         """Return what the user should know of the model's state before the next update; each only once."""
         return []

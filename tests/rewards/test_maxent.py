@@ -35,7 +35,7 @@ def test_the_absorbing_state_is_bounded_as_states_are() -> None:
     expert, agent = steps(4), steps(4, ended=[3])
     optimiser = torch.optim.Adam(model.parameters(), 3e-2)
     for _ in range(1000):
-        loss, _ = model.loss(expert, agent, 0.99, torch.Generator())
+        loss, _ = model.loss(expert, agent, torch.Generator())
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -1,0 +1,26 @@
+"""AIRL: adversarial inverse reinforcement learning (Fu et al., 2018, arXiv:1710.11248)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from distil.algorithms.interaction import ByInteractionConfig
+from distil.objectives.rl_config import PpoConfig, StepConfig
+from distil.rewards.config import AirlConfig as AirlRewardConfig
+from distil.rewards.config import RewardConfig
+
+
+class AirlConfig(ByInteractionConfig):
+    """A reward apart from the environment's dynamics, learned on-policy with PPO."""
+
+    kind: Literal["airl"] = "airl"
+    steps: int = 200_000
+    steps_per_round: int = 2048
+    random_steps: int = 0
+    step: PpoConfig = PpoConfig()
+    reward: AirlRewardConfig = AirlRewardConfig()
+
+    @property
+    def parts(self) -> tuple[StepConfig, RewardConfig]:
+        """The step and the reward."""
+        return self.step, self.reward
