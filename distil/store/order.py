@@ -32,7 +32,10 @@ class Stream(Protocol):
     """A reader's state in one order of samples."""
 
     def take(self, position: int, num: int) -> Batch:
-        """Return `num` samples from `position` on (counted over all epochs). Ascending positions are cheapest."""
+        """Return `num` samples from `position` on (counted over all epochs). Ascending positions are cheapest.
+
+        Batches may be views of what the stream holds: after a change to one, don't take its samples again.
+        """
 
     def close(self) -> None:
         """Free what it holds."""

@@ -38,6 +38,7 @@ _SCRATCH_BYTES = 1 << 18
 _HOLE_BYTES = 1 << 15  # reading over a hole of this size is cheaper than a second call
 _WIDE_BYTES = 1 << 11  # rows, such as images, that are read to where they stay, without those between
 _STRAIGHT_BYTES = 1 << 22  # at once then
+_MOST_VIEWS = 1024  # that one call fills: IOV_MAX
 _MAX_OPEN = 256  # files of all readers of this process, or a quarter of what the system allows
 
 
@@ -150,6 +151,26 @@ class RowReader:
                 else:
                     self._copy_compressed(opened, job.column, span, job.out, job.heap)
 
+    def scatter(self, shard: NDArray[np.int64], source: NDArray[np.int64], out: Mapping[str, list[memoryview]]) -> None:
+        """Read single rows: row `source[i]` of shard `shard[i]` fills the view `i`. Neighbours in a file are read at once.
+
+        Args:
+            shard: [N]
+            source: [N]
+            out: raw column -> N views, each of the bytes of a row.
+
+        Raises:
+            RunError: a shard is missing or damaged.
+        """
+        cuts = np.flatnonzero((shard[1:] != shard[:-1]) | (source[1:] != source[:-1] + 1)) + 1
+        begins, ends = [0, *cuts.tolist()], [*cuts.tolist(), len(source)]
+        spans = list(zip(shard[begins].tolist(), source[begins].tolist(), begins, ends, strict=True))
+        for name, views in out.items():
+            size = self._columns[name].row_bytes
+            for number, first, begin, end in spans:
+                opened = self._file(number)
+                self._fill(opened, opened.places[name][0] + first * size, views[begin:end], (end - begin) * size)
+
     def blocks_bytes(self, name: str) -> int:
         """Return the bytes of a compressed column in all shards."""
         return sum(self._file(number).places[f"{name}:bytes"][0] for number in range(len(self._entries)))
@@ -158,14 +179,14 @@ class RowReader:
         column, size = job.column, job.size
         where = opened.places[column.name][0] + span.first * size
         if job.straight is not None and span.runs is None:
-            self._fill(opened, where, job.straight[span.target * size : (span.target + span.num) * size])
+            self._fill(opened, where, [job.straight[span.target * size : (span.target + span.num) * size]], span.num * size)
             return
         if span.num <= len(job.rows):
             rows, view = job.rows[: span.num], self._scratch.data[: span.num * size]
         else:
             rows = np.empty((span.num, *column.shape), column.dtype)
             view = rows.data.cast("B")
-        self._fill(opened, where, view)
+        self._fill(opened, where, [view], len(view))
         _place(rows, span, job.out)
 
     def _copy_compressed(self, opened: _Opened, column: Column, span: _Span, out: Array, heap: Heap | None) -> None:
@@ -190,22 +211,21 @@ class RowReader:
     def _read(self, opened: _Opened, offset: int, num_bytes: int) -> NDArray[np.uint8]:
         """Return bytes of the file, in the scratch memory where they fit."""
         out = self._scratch[:num_bytes] if num_bytes <= _SCRATCH_BYTES else np.empty(num_bytes, np.uint8)
-        self._fill(opened, offset, out.data)
+        self._fill(opened, offset, [out.data], num_bytes)
         return out
 
-    def _fill(self, opened: _Opened, offset: int, view: memoryview) -> None:
-        """Read bytes of the file into `view`."""
-        self.num_bytes += len(view)
-        while True:
+    def _fill(self, opened: _Opened, offset: int, views: list[memoryview], num_bytes: int) -> None:
+        """Read `num_bytes` bytes of the file into `views`, one after another."""
+        self.num_bytes += num_bytes
+        while num_bytes:
             try:
-                got = os.preadv(opened.descriptor, [view], offset)
+                got = os.preadv(opened.descriptor, views[:_MOST_VIEWS], offset)
             except OSError as error:
                 raise os_fault(error, opened.path) from None
-            if got == len(view):
-                return
             if not got:
                 raise RunError(f"{opened.path}: it was truncated; restore the file from a copy")
-            view, offset = view[got:], offset + got
+            num_bytes, offset = num_bytes - got, offset + got
+            views = _after(views, got) if num_bytes else []
 
     def _file(self, number: int) -> _Opened:
         opened = self._open.get(number)
@@ -322,6 +342,15 @@ def _place(rows: Array, span: _Span, out: Array) -> None:
         out[target[0] : ends[-1]] = rows.take(chosen, 0)
     else:
         out[ranges(target, count)] = rows.take(chosen, 0)
+
+
+def _after(views: list[memoryview], num_bytes: int) -> list[memoryview]:
+    """Return what follows the first `num_bytes` of the views."""
+    for i, view in enumerate(views):
+        if num_bytes < len(view):
+            return [view[num_bytes:], *views[i + 1 :]]
+        num_bytes -= len(view)
+    return []
 
 
 def ranges(first: NDArray[np.int64], count: NDArray[np.int64]) -> NDArray[np.int64]:

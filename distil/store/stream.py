@@ -5,7 +5,8 @@ A group is read into memory and its samples are permuted. While they are used, t
     memory A   | read group 0 | use group 0  | read group 2 | use group 2  | ...
     memory B                  | read group 1 | use group 1  | read group 3 | ...
 
-So the order is a function of (content, budget, seed, cursor), and every sample comes once an epoch.
+So the order is a function of (content, budget, seed, cursor), and every sample comes once an epoch. Wide samples, such as
+images, are read to where the order has them, so batches are views of a group instead of copies.
 """
 
 from __future__ import annotations
@@ -13,23 +14,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import islice
-from typing import Any, Unpack
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distil.seeding import generator
 from distil.store.blocks import Blocks, cut_blocks, piece
+from distil.store.memory import RowMemory
 from distil.store.order import SampleSource, Stream, parts
-from distil.store.rows import RowReader, Runs
+from distil.store.rows import RowReader, Runs, ranges
 from distil.store.sampler import copied, permuted
 from distil.store.schema import StoreSpec
 from distil.store.snapshot import Snapshot
 from distil.store.table import Gather, Table
 from distil.store.weights import window_weights
-from distil.store.windows import LABEL, LABELLED, Layout, WindowOptions, Windows, place
+from distil.store.windows import LABEL, LABELLED, Field, Layout, Pieces, WindowOptions, Windows, place
 from distil.types import Array, Batch
 
 
@@ -72,21 +74,30 @@ class StreamSampler(SampleSource):
 
     def _read(self, names: Sequence[str], num_rows: int) -> Iterator[tuple[dict[str, Array], Array | None]]:
         """Yield the samples of `num_rows` transitions at a time, new arrays, and their weights."""
-        fields, reader = [self._layout.fields[LABEL if name == "action" else name] for name in names], self.reader()
+        fields, reader = {name: self._layout.fields[LABEL if name == "action" else name] for name in names}, self.reader()
         episodes, ends = self._blocks.episodes, self._blocks.ends
-        total, every = int(ends[-1]), self._layout.windows.every
-        for begin in range(0, total, num_rows):
-            pieces, episode = piece(begin, min(begin + num_rows, total), episodes, ends)
-            num = int(pieces.num.sum())
-            out = {field.name: np.empty((num, *field.value_shape), field.value_dtype) for field in fields}
-            if not every and not pieces.full.all():
-                out[LABELLED] = np.empty(num, np.uint8)
-            target = np.cumsum(pieces.num) - pieces.num
-            reader.copy(Runs(shard=pieces.shard, source=pieces.row + pieces.begin, target=target, count=pieces.num), out)
-            weights = window_weights(self._snapshot, pieces, episode, reader)
-            keep = out[LABELLED] != 0 if LABELLED in out else slice(None)
-            columns = {name: out[field.name][keep] for name, field in zip(names, fields, strict=True)}
-            yield columns, None if weights is None else weights[keep]
+        for begin in range(0, int(ends[-1]), num_rows):
+            columns, keep, weights = self.read(
+                fields, *piece(begin, min(begin + num_rows, int(ends[-1])), episodes, ends), reader
+            )
+            yield {name: values[keep] for name, values in columns.items()}, weights
+
+    def read(
+        self, fields: Mapping[str, Field], pieces: Pieces, episode: NDArray[np.int64], reader: RowReader
+    ) -> tuple[dict[str, Array], NDArray[np.int64] | slice, Array | None]:
+        """Return all transitions of `pieces` (of these episodes), which of them start samples, and the weights of these."""
+        num = int(pieces.num.sum())
+        keep: NDArray[np.int64] | slice = slice(None)
+        out = {name: np.empty((num, *field.value_shape), field.value_dtype) for name, field in fields.items()}
+        labels = {} if self._layout.windows.every or pieces.full.all() else {LABELLED: np.empty(num, np.uint8)}
+        target = np.cumsum(pieces.num) - pieces.num
+        if wanted := {fields[name].name: values for name, values in out.items()} | labels:
+            runs = Runs(shard=pieces.shard, source=pieces.row + pieces.begin, target=target, count=pieces.num)
+            reader.copy(runs, wanted)
+        if labels:
+            keep = np.flatnonzero(labels[LABELLED])
+        weights = window_weights(self._snapshot, pieces, episode, reader)
+        return out, keep, None if weights is None else weights[keep]
 
     def stream(self, seed: int) -> Stream:
         """Return the stream whose order `seed` gives."""
@@ -110,16 +121,15 @@ class StreamSampler(SampleSource):
         leaves = [field.name for field in self._layout.observations]
         room = self._blocks.size * self._scan_blocks
         for columns, weights in self._read([*leaves, "action"], max(room // batch_size, 1) * batch_size):
-            single = {name: values[:, None] for name, values in columns.items()}
-            actions = single.pop("action")
-            yield Batch(observations=single, actions=actions, is_pad=np.zeros((len(actions), 1), np.bool_), weights=weights)
+            actions = columns.pop("action")
+            yield _single(columns, actions, weights)
 
     def _scan_windows(self, batch_size: int) -> Iterator[Batch]:
         loader = _Loader(self, self._scan_blocks, self.reader())
         for begin in range(0, len(self._blocks), self._scan_blocks):
             loaded = loader.load(np.arange(begin, min(begin + self._scan_blocks, len(self._blocks))))
-            for at in range(0, len(loaded.samples), batch_size):
-                yield loaded.batch(at, min(batch_size, len(loaded.samples) - at))
+            for at in range(0, len(loaded), batch_size):
+                yield loaded.batch(at, min(batch_size, len(loaded) - at))
 
     @property
     def _scan_blocks(self) -> int:
@@ -131,23 +141,54 @@ class StreamSampler(SampleSource):
 
 
 class _Loader:
-    """Reads groups of blocks, each into the same memory."""
+    """Reads groups of blocks, each into the same memory unless batches still show it."""
 
     def __init__(self, source: StreamSampler, num_blocks: int, reader: RowReader) -> None:
         self._source, self._reader = source, reader
-        self.table = Table.allocate(source._layout, int(source._blocks.most_rows[num_blocks - 1]))
+        self._most_rows = int(source._blocks.most_rows[num_blocks - 1])
+        wide = [field for field in source._layout.fields.values() if field.is_wide]
+        self._memory = {field.name: RowMemory(field.dtype, field.shape, self._most_rows) for field in wide}
+
+    @cached_property
+    def _table(self) -> Table:
+        return Table.allocate(self._source._layout, self._most_rows)
 
     def load(self, chosen: NDArray[np.int64]) -> _Loaded:
         """Return the samples of blocks `chosen`, in the snapshot's order; they last until the next call."""
-        layout = self._source._layout
+        layout, table = self._source._layout, self._table
         pieces, episode = self._source._blocks.pieces(chosen)
         places = place(pieces, layout.windows)
-        for heap in self.table.heaps.values():
+        for heap in table.heaps.values():
             heap.clear()
-        self.table.fill(self._reader, pieces, places)
+        table.fill(self._reader, pieces, places)
         weights = window_weights(self._source._snapshot, pieces, episode, self._reader)
-        samples, weights = self.table.samples(places.first, pieces.num, pieces.full, weights)
-        return _Loaded(samples=samples, weights=weights, gather=self.table.gather())
+        samples, weights = table.samples(places.first, pieces.num, pieces.full, weights)
+        return _Loaded(samples=samples, weights=weights, gather=table.gather())
+
+    def load_in_order(self, chosen: NDArray[np.int64], generator: np.random.Generator, head: Batch | None) -> _Loaded | _Laid:
+        """Return the samples of blocks `chosen` in a new order, of which `_Laid` begins with a copy of the samples `head`."""
+        if not self._source._layout.is_laid:
+            return self.load(chosen).permuted(generator)
+        layout, memory, num_head = self._source._layout, self._memory, 0 if head is None else len(head)
+        pieces, episode = self._source._blocks.pieces(chosen)
+        narrow = {field.name: field for field in (*layout.observations, layout.fields[LABEL]) if not field.is_wide}
+        columns, keep, weights = self._source.read(narrow, pieces, episode, self._reader)
+        shard, row = np.repeat(pieces.shard, pieces.num)[keep], ranges(pieces.row + pieces.begin, pieces.num)[keep]
+        order, weights = permuted(generator, np.arange(len(row)), weights)
+        place = np.empty_like(order)
+        place[order] = np.arange(num_head, num_head + len(order))
+        at = place.tolist()
+        wide = {name: rows.array(num_head + len(order)) for name, rows in memory.items()}
+        self._reader.scatter(shard, row, {name: [rows.views[i] for i in at] for name, rows in memory.items()})
+        columns = {name: values[keep].take(order, 0, mode="clip") for name, values in columns.items()}
+        if head is not None:
+            before = {**head.observations, LABEL: head.actions}
+            columns = {name: np.concatenate([before[name][:, 0], values]) for name, values in columns.items()}
+            for name, values in wide.items():
+                values[:num_head] = before[name][:, 0]
+            weights = None if weights is None else np.concatenate([head.weights, weights])
+        columns |= wide
+        return _Laid(actions=columns.pop(LABEL), observations=columns, weights=weights)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +199,9 @@ class _Loaded:
     weights: Array | None  # [samples]
     gather: Gather
 
+    def __len__(self) -> int:
+        return len(self.samples)
+
     def batch(self, begin: int, num: int) -> Batch:
         return self.gather(self.samples[begin : begin + num], copied(self.weights, begin, begin + num))
 
@@ -167,18 +211,44 @@ class _Loaded:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Laid:
+    """Single transitions that lie in memory in the order of the stream: batches are views."""
+
+    observations: Mapping[str, Array]  # leaf name -> [samples, ...]
+    actions: Array  # [samples, ...]
+    weights: Array | None  # [samples]
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+    def batch(self, begin: int, num: int) -> Batch:
+        end = begin + num
+        observations = {name: values[begin:end] for name, values in self.observations.items()}
+        return _single(observations, self.actions[begin:end], copied(self.weights, begin, end))
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Group:
     key: tuple[int, int]  # epoch, number
-    begin: int  # position of its first sample in the epoch
-    loaded: _Loaded  # in the order of the stream
+    begin: int  # position of its first sample
+    loaded: _Loaded | _Laid  # in the order of the stream
 
     @property
     def end(self) -> int:
-        return self.begin + len(self.loaded.samples)
+        return self.begin + len(self.loaded)
+
+
+class _Coming(NamedTuple):
+    key: tuple[int, int]
+    begin: int
+    group: Future[_Group]
 
 
 class _Streamed:
-    """A stream of groups; the next one is read while this one is used."""
+    """A stream of groups; the next one is read while this one is used.
+
+    So that batches are views there too, the next one begins with the samples of this one that are too few for a batch.
+    """
 
     def __init__(self, source: StreamSampler, blocks: Blocks, seed: int) -> None:
         self._source, self._blocks, self._seed = source, blocks, seed
@@ -188,18 +258,22 @@ class _Streamed:
         self._plan = lru_cache(maxsize=2)(self._plan_epoch)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="distil-stream")
         self._group: _Group | None = None
-        self._coming: tuple[tuple[int, int], Future[_Group]] | None = None
+        self._coming: _Coming | None = None
         self._turn = 0
 
     def take(self, position: int, num: int) -> Batch:
         parts = []
+        if self._group is not None and self._coming is None:
+            self._read_ahead(self._group, (self._group.end - position) % num)
         while num:
-            epoch, offset = divmod(position, self._num_samples)
             group = self._group
-            if group is None or group.key[0] != epoch or not group.begin <= offset < group.end:
-                group = self._advance(epoch, offset)
-            count = min(num, group.end - offset)
-            parts.append(group.loaded.batch(offset - group.begin, count))
+            is_next = self._coming is not None and self._coming.begin == position
+            if group is None or is_next or not group.begin <= position < group.end:
+                group = self._advance(position)
+            count = min(num, group.end - position)
+            if count < num and self._coming is None:
+                self._read_ahead(group, 0)
+            parts.append(group.loaded.batch(position - group.begin, count))
             position, num = position + count, num - count
         return parts[0] if len(parts) == 1 else concatenate(parts)
 
@@ -208,31 +282,38 @@ class _Streamed:
         self._group = self._coming = None
         self._loaders = []
 
-    def _advance(self, epoch: int, offset: int) -> _Group:
-        """Make the group of a position the current one, and start to read the one after it."""
-        _, begins = self._plan(epoch)
-        number = int(np.searchsorted(begins, offset, side="right")) - 1
-        key = (epoch, number)
-        self._group = None
-        if self._coming is None or self._coming[0] != key:
-            if self._coming is not None:
-                self._coming[1].exception()  # wait: it fills the memory that is taken next
-            self._coming = (key, self._submit(key))
-        self._group = group = self._coming[1].result()
-        after = (epoch, number + 1) if number + 2 < len(begins) else (epoch + 1, 0)
-        self._coming = (after, self._submit(after))
-        return group
+    def _read_ahead(self, group: _Group, num_left: int) -> None:
+        """Start to read the group after this one, and before it the last `num_left` samples of this one.
 
-    def _submit(self, key: tuple[int, int]) -> Future[_Group]:
+        Not as soon as this one is used: a consumer still has the last batch of the group before, whose memory is used again.
+        """
+        epoch, number = group.key
+        after = (epoch, number + 1) if number + 2 < len(self._plan(epoch)[1]) else (epoch + 1, 0)
+        is_laid = num_left and isinstance(group.loaded, _Laid)
+        self._coming = self._submit(after, group.loaded.batch(len(group.loaded) - num_left, num_left) if is_laid else None)
+
+    def _advance(self, position: int) -> _Group:
+        """Make the group of a position the current one."""
+        epoch, offset = divmod(position, self._num_samples)
+        key = (epoch, int(np.searchsorted(self._plan(epoch)[1], offset, side="right")) - 1)
+        coming, self._coming, self._group = self._coming, None, None
+        if coming is None or (coming.begin != position and coming.key != key):
+            if coming is not None:
+                coming.group.exception()  # wait: it fills the memory that is taken next
+            coming = self._submit(key, None)
+        self._group = coming.group.result()
+        return self._group
+
+    def _submit(self, key: tuple[int, int], head: Batch | None) -> _Coming:
         self._turn ^= 1
-        return self._pool.submit(self._load, key, self._loaders[self._turn])
+        begin = key[0] * self._num_samples + int(self._plan(key[0])[1][key[1]]) - (0 if head is None else len(head))
+        return _Coming(key, begin, self._pool.submit(self._load, key, begin, head, self._loaders[self._turn]))
 
-    def _load(self, key: tuple[int, int], loader: _Loader) -> _Group:
-        order, begins = self._plan(key[0])
+    def _load(self, key: tuple[int, int], begin: int, head: Batch | None, loader: _Loader) -> _Group:
         size = self._blocks.in_group
-        loaded = loader.load(order[key[1] * size : (key[1] + 1) * size])
-        shuffled = loaded.permuted(generator(self._seed, "epoch", key[0], "group", key[1]))
-        return _Group(key=key, begin=int(begins[key[1]]), loaded=shuffled)
+        chosen = self._plan(key[0])[0][key[1] * size : (key[1] + 1) * size]
+        loaded = loader.load_in_order(chosen, generator(self._seed, "epoch", key[0], "group", key[1]), head)
+        return _Group(key=key, begin=begin, loaded=loaded)
 
     def _plan_epoch(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the order of the blocks, and where each group's samples begin; the number of samples comes last."""
@@ -240,6 +321,12 @@ class _Streamed:
         ends = np.cumsum(self._blocks.samples[order])
         size = self._blocks.in_group
         return order, np.concatenate([[0], ends[size - 1 : -1 : size], ends[-1:]])
+
+
+def _single(observations: Mapping[str, Array], actions: Array, weights: Array | None) -> Batch:
+    """Return a batch of single transitions, as views of their columns."""
+    wide = {name: values[:, None] for name, values in observations.items()}
+    return Batch(observations=wide, actions=actions[:, None], is_pad=np.zeros((len(actions), 1), np.bool_), weights=weights)
 
 
 def concatenate(batches: list[Batch]) -> Batch:

@@ -116,6 +116,11 @@ class Field:
         return self.column.dtype if self.is_compressed and self.column else self.dtype
 
     @property
+    def is_wide(self) -> bool:
+        """Whether a row, such as an image, is worth a read of its own."""
+        return self.row_bytes > _WIDE_BYTES
+
+    @property
     def row_bytes(self) -> int:
         """Bytes of a row, without the heap."""
         return self.dtype.itemsize * int(np.prod(self.shape, dtype=object))
@@ -162,6 +167,12 @@ class Layout:
     def is_packed(self) -> bool:
         """Whether observation and label lie side by side. Wide rows don't: they are many reads of memory anyway."""
         return self.is_single and self.packed_dtype.itemsize <= _WIDE_BYTES
+
+    @property
+    def is_laid(self) -> bool:
+        """Whether streamed samples are read to where their order has them: wide ones, that are used as they are stored."""
+        wide = [field for field in self.fields.values() if field.is_wide]
+        return self.is_single and not self.is_packed and all(x.column and x.dtype == x.column.dtype for x in wide)
 
     @property
     def is_single(self) -> bool:

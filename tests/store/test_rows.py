@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,6 +66,31 @@ def test_wide_rows_are_read_to_where_they_stay(fill: Callable[..., Store], monke
         np.testing.assert_array_equal(out, want)
     reader.copy(runs, {"obs": out.astype(np.float16)})
     assert set(places) == {np.dtype(np.float16)}  # other types are converted
+
+
+@pytest.mark.parametrize("most", [1, 20, 1 << 20])
+def test_rows_are_scattered(snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """Also if the system reads fewer bytes than it was asked for; neighbours are read by one call."""
+    calls, preadv = list[int](), os.preadv
+
+    def short(descriptor: int, views: list[memoryview], offset: int) -> int:
+        calls.append(len(views))
+        return preadv(descriptor, [views[0][:most]] if most < len(views[0]) else views, offset)
+
+    shard, source = np.array([1, 1, 1, 0, 1]), np.array([7, 8, 9, 340, 2])
+    order = np.array([3, 0, 4, 1, 2])
+    reader, size = RowReader(snapshot.path, snapshot.entries, snapshot.spec), {"obs": 16, "step": 4}
+    want = {"obs": np.empty((5, 2)), "step": np.empty(5, np.int32)}
+    reader.copy(Runs(shard=shard, source=source, target=order, count=np.ones(5, np.int64)), want)
+    out = {name: np.zeros_like(values) for name, values in want.items()}
+    data = {name: values.data.cast("B") for name, values in out.items()}
+    views = {name: [view[i * size[name] : (i + 1) * size[name]] for i in order.tolist()] for name, view in data.items()}
+    monkeypatch.setattr(os, "preadv", short)
+    reader.scatter(shard, source, views)
+    for name, values in want.items():
+        np.testing.assert_array_equal(out[name], values)
+    if most == 1 << 20:
+        assert calls == [3, 1, 1] * 2
 
 
 def test_long_runs_are_read_by_themselves(snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,15 +10,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from storebed import check, starts, transitions
 
 from distil.errors import InputError, RunError
+from distil.spaces import action_spec, observation_spec
 from distil.store import Sampler, Snapshot, Store, StoreSpec
 from distil.store.order import Cursor
 from distil.store.stream import StreamSampler
-from distil.store.windows import Windows
+from distil.store.windows import Layout, Windows
 from distil.types import Episode
 
 Fill = Callable[..., Store]
@@ -135,6 +137,74 @@ def test_batches_own_their_memory(snapshot: Snapshot) -> None:
         found.append(starts(batch))
         batch.observations["obs"][...] = np.nan
     assert found == want
+
+
+@pytest.fixture
+def wide(tmp_path: Path, make_episode: Callable[..., Episode]) -> Snapshot:
+    """Episodes with images, some labelled in part, and weights."""
+    space = spaces.Dict(image=spaces.Box(0, 255, (32, 32, 3), np.uint8), number=spaces.Box(-np.inf, np.inf, (), np.float32))
+    action = action_spec(spaces.Box(-1e9, 1e9, (1,), np.float32))
+    store, entries = Store.create(tmp_path / "wide", StoreSpec(observation=observation_spec(space), action=action)), []
+    for shard in range(2):
+        writer = store.writer(f"w{shard}")
+        for number in range(shard, len(LENGTHS), 2):
+            rows = 1000 * number + np.arange(LENGTHS[number] + 1)
+            images = np.random.default_rng(number).integers(0, 255, (len(rows), 32, 32, 3), np.uint8)
+            labelled = (np.random.default_rng(number).random(LENGTHS[number]) < (1, 0.6)[number % 3 == 1]).astype(np.uint8)
+            observations = {"obs/image": images, "obs/number": rows.astype(np.float32)}
+            writer.add(make_episode(number, LENGTHS[number], observations=observations, labelled=labelled))
+        entries.append(writer.seal())
+    snapshot = store.commit([entry for entry in entries if entry])
+    return snapshot.weighted(np.arange(1.0, len(LENGTHS) + 1), 1.0)
+
+
+@pytest.mark.parametrize(("batch_size", "rank", "world_size"), [(7, 0, 1), (64, 0, 1), (600, 0, 1), (64, 1, 2)])
+def test_wide_samples_lie_in_the_order_of_those_that_are_gathered(
+    wide: Snapshot, monkeypatch: pytest.MonkeyPatch, batch_size: int, rank: int, world_size: int
+) -> None:
+    """CORRECTNESS 5, 10 and 11: the same batches, also those across groups and epochs, and those after a resume."""
+    budget = (1 << 20) + 256 * 3500
+    sampler = StreamSampler(wide, memory_budget=budget)
+    assert sampler._layout.is_laid
+    assert len(sampler._blocks) > 2 * sampler._blocks.in_group
+    common: dict[str, Any] = {"batch_size": batch_size, "seed": 3, "rank": rank, "world_size": world_size}
+    num = 2 * sampler.num_samples // batch_size + 2
+    found = [*sampler.batches(num_batches=num, **common)]
+    found += [*sampler.batches(num_batches=num, cursor=Cursor(epoch=1, offset=5), **common)]
+    monkeypatch.setattr(Layout, "is_laid", False)
+    gathered = StreamSampler(wide, memory_budget=budget)
+    want = [*gathered.batches(num_batches=num, **common)]
+    want += [*gathered.batches(num_batches=num, cursor=Cursor(epoch=1, offset=5), **common)]
+    for one, other in zip(found, want, strict=True):
+        assert {**one.observations}.keys() == {**other.observations}.keys()
+        for name, values in one.observations.items():
+            np.testing.assert_array_equal(values, other.observations[name])
+        for name in ("actions", "is_pad", "weights"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def test_wide_batches_are_views_of_memory_that_is_used_again(wide: Snapshot) -> None:
+    """Of two groups, unless a consumer keeps their batches, which then stay as they are."""
+    sampler = StreamSampler(wide, memory_budget=(1 << 20) + 256 * 3500)
+    num = 2 * sampler.num_samples // 16
+    numbers, places = [], set()
+    for batch in sampler.batches(batch_size=16, seed=0, num_batches=num):
+        image = batch.observations["obs/image"]
+        assert image.base is not None
+        places.add(image.base.ctypes.data)
+        numbers.append(batch.observations["obs/number"][:, 0].copy())
+        image[...] = 0  # a batch is its own: nothing else shows these samples
+    assert len(places) <= 4  # the first ones of both may lack room for what the group before leaves
+    kept = list(sampler.batches(batch_size=16, seed=0, num_batches=num))
+    images = {
+        int(n[0]): i
+        for b in Sampler(wide).scan(64)
+        for n, i in zip(b.observations["obs/number"], b.observations["obs/image"], strict=True)
+    }
+    for batch, want in zip(kept, numbers, strict=True):
+        np.testing.assert_array_equal(batch.observations["obs/number"][:, 0], want)
+        for number, image in zip(want, batch.observations["obs/image"], strict=True):
+            np.testing.assert_array_equal(image, images[int(number)])
 
 
 def test_a_scan_of_transitions_reads_each_row_once(snapshot: Snapshot) -> None:
