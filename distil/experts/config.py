@@ -10,6 +10,7 @@ from distil.experts import single
 from distil.experts.imported import ImportExpertConfig
 from distil.experts.policy import PolicyExpertConfig
 from distil.experts.random import RandomExpertConfig
+from distil.experts.rllib.config import RllibExpertConfig
 from distil.experts.sb3.config import Sb3ExpertConfig
 from distil.experts.scripted import ScriptedExpertConfig
 from distil.experts.team import SeveralExpertsConfig
@@ -18,6 +19,7 @@ KINDS = (*single.KINDS, SeveralExpertsConfig)
 ExpertConfig = Annotated[
     ScriptedExpertConfig
     | Sb3ExpertConfig
+    | RllibExpertConfig
     | PolicyExpertConfig
     | ImportExpertConfig
     | RandomExpertConfig

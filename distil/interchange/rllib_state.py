@@ -1,29 +1,24 @@
-"""RLlib's SingleAgentEpisode states in msgpack, with arrays as msgpack-numpy codes them; arrays of objects are refused."""
+"""RLlib's SingleAgentEpisode states in msgpack."""
 
 from __future__ import annotations
 
-import base64
-import io
 import zlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgpack  # type: ignore[import-untyped,unused-ignore]
 import numpy as np
 from gymnasium import spaces
 
 from distil.errors import InputError, RunError
 from distil.interchange.episodes import BadEpisodeError
-from distil.interchange.guard import read_npy
+from distil.interchange.rllib_codec import array_of, array_text, pack, unpack
 from distil.interchange.rllib_pieces import Piece
 from distil.interchange.spaces import gym_space
 from distil.spaces import SpaceSpec, action_spec, observation_spec
 from distil.store.schema import StoreSpec
 from distil.types import Array, Episode
-
-_MAX_SPACE_BYTES = 1 << 24
 
 
 def pack_episode(spec: StoreSpec, episode: Episode, actions: Array) -> bytes:
@@ -61,7 +56,7 @@ def pack_episode(spec: StoreSpec, episode: Episode, actions: Array) -> bytes:
         "_last_step_time": None,
         "custom_data": {"distil": own},
     }
-    return bytes(msgpack.packb(state, default=_encode))
+    return pack(state)
 
 
 def unpack_spaces(raw: bytes, file: Path) -> tuple[SpaceSpec, SpaceSpec]:
@@ -132,44 +127,22 @@ def _buffer(data: list[Any], space: Any) -> dict[str, Any]:
 
 def _unpack(raw: bytes, file: Path) -> dict[str, Any]:
     try:
-        state = msgpack.unpackb(raw, object_hook=_decode, strict_map_key=False)
+        state = unpack(raw)
         assert isinstance(state, dict)
-    except (ValueError, TypeError, KeyError, AssertionError, msgpack.UnpackException) as error:
+    except (ValueError, AssertionError) as error:
         raise RunError(f"{file}: an item isn't an RLlib episode in msgpack ({error}); leave the file out") from None
     return state
-
-
-def _encode(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        data = np.ascontiguousarray(value).tobytes()
-        return {b"nd": True, b"type": value.dtype.str, b"kind": b"", b"shape": list(value.shape), b"data": data}
-    if isinstance(value, np.generic):
-        return {b"nd": False, b"type": value.dtype.str, b"data": value.tobytes()}
-    raise TypeError(f"{type(value).__name__} can't be packed")
-
-
-def _decode(item: dict[Any, Any]) -> Any:
-    """Undo msgpack-numpy; its arrays of objects are pickles, its records aren't needed: both are refused."""
-    if b"nd" not in item:
-        return item
-    if item.get(b"kind", b"") or not isinstance(item[b"type"], str):
-        raise ValueError("an array of objects")
-    dtype = np.dtype(item[b"type"])
-    if dtype.hasobject:
-        raise ValueError("an array of objects")
-    values = np.frombuffer(item[b"data"], dtype)
-    return values.reshape(item[b"shape"]) if item[b"nd"] else values[0]
 
 
 def _space_json(space: spaces.Space[Any]) -> dict[str, Any]:
     """Return a space as RLlib's `gym_space_to_dict` does."""
     if isinstance(space, spaces.Box):
-        bounds = {"low": _array_text(space.low), "high": _array_text(space.high)}
+        bounds = {"low": array_text(space.low), "high": array_text(space.high)}
         return {"space": "box", **bounds, "shape": list(space.shape), "dtype": space.dtype.str}
     if isinstance(space, spaces.Discrete):
         return {"space": "discrete", "n": int(space.n), "start": int(space.start)}
     if isinstance(space, spaces.MultiDiscrete):
-        return {"space": "multi-discrete", "nvec": _array_text(space.nvec), "dtype": np.dtype(space.dtype).str}
+        return {"space": "multi-discrete", "nvec": array_text(space.nvec), "dtype": np.dtype(space.dtype).str}
     if isinstance(space, spaces.MultiBinary):
         return {"space": "multi-binary", "n": space.n if isinstance(space.n, int) else [int(n) for n in space.n]}
     if isinstance(space, spaces.Dict):
@@ -181,13 +154,13 @@ def _space_json(space: spaces.Space[Any]) -> dict[str, Any]:
 def _space(data: dict[str, Any]) -> spaces.Space[Any]:
     kind = data["space"]
     if kind == "box":
-        low, high = _array(data["low"]), _array(data["high"])
+        low, high = array_of(data["low"]), array_of(data["high"])
         dtype: Any = np.dtype(data["dtype"])
         return spaces.Box(low, high, tuple(data["shape"]), dtype)
     if kind == "discrete":
         return spaces.Discrete(int(data["n"]), start=int(data.get("start", 0)))
     if kind == "multi-discrete":
-        return spaces.MultiDiscrete(_array(data["nvec"]), dtype=np.dtype(data["dtype"]).type)
+        return spaces.MultiDiscrete(array_of(data["nvec"]), dtype=np.dtype(data["dtype"]).type)
     if kind == "multi-binary":
         return spaces.MultiBinary(data["n"])
     if kind == "dict":
@@ -195,17 +168,3 @@ def _space(data: dict[str, Any]) -> spaces.Space[Any]:
     if kind == "tuple":
         return spaces.Tuple([_space(sub) for sub in data["spaces"]])
     raise ValueError(f"space {kind}")
-
-
-def _array_text(values: Array) -> str:
-    out = io.BytesIO()
-    np.save(out, values, allow_pickle=False)
-    return base64.b64encode(zlib.compress(out.getvalue())).decode("ascii")
-
-
-def _array(text: str) -> Array:
-    raw = zlib.decompressobj().decompress(base64.b64decode(text), _MAX_SPACE_BYTES)
-    try:
-        return read_npy(io.BytesIO(raw), len(raw), "a bound")
-    except BadEpisodeError as bad:
-        raise ValueError(bad.what) from None

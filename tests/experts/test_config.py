@@ -15,9 +15,9 @@ class Holder(Config):
     expert: ExpertConfig
 
 
-@pytest.mark.parametrize("kind", ["scripted", "sb3", "policy", "import", "random"])
+@pytest.mark.parametrize("kind", ["scripted", "sb3", "rllib", "policy", "import", "random"])
 def test_kind_selects_the_variant(kind):
-    needed = {"sb3": {"path": "x"}, "policy": {"path": "x"}, "import": {"target": "a:b"}}.get(kind, {})
+    needed = {"sb3": {"path": "x"}, "rllib": {"path": "x"}, "policy": {"path": "x"}, "import": {"target": "a:b"}}.get(kind, {})
     config = validate(Holder, {"expert": {"kind": kind, **needed}})
     assert config.expert.kind == kind
     assert validate(Holder, config.model_dump(mode="json")) == config

@@ -15,7 +15,7 @@ class Holder(Config):
 def test_every_kind_can_be_selected():
     union = typing.get_args(typing.get_args(single.SingleExpertConfig)[0])
     assert set(union) == set(single.KINDS)
-    needs = {"sb3": {"path": "x.zip"}, "policy": {"path": "run"}, "import": {"target": "a:b"}}
+    needs = {"sb3": {"path": "x.zip"}, "rllib": {"path": "x"}, "policy": {"path": "run"}, "import": {"target": "a:b"}}
     for model in single.KINDS:
         kind = model.model_fields["kind"].default
         assert type(validate(Holder, {"expert": {"kind": kind, **needs.get(kind, {})}}).expert) is model

@@ -10,12 +10,12 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from distil.errors import InputError
+from distil.experts.network import Layer, NumpyMlp
 from distil.experts.sb3.archive import Archive
-from distil.experts.sb3.network import Layer, NumpyMlp
 from distil.experts.sb3.settings import FIX, Settings
 
 Algo = Literal["auto", "ppo", "a2c", "trpo", "sac", "tqc", "td3", "ddpg", "dqn", "qrdqn", "ars"]
@@ -168,7 +168,8 @@ def _network(
     has, wanted = [len(layer.weight) for layer in layers[:-1]], settings.hidden() if hidden is None else hidden
     if wanted is not None and has != wanted:
         raise InputError(f"{archive.path}: hidden layers have widths {has}, but its net_arch says {wanted}: {FIX}")
-    return NumpyMlp(layers, settings.activation(default))
+    activation = settings.activation(default)
+    return NumpyMlp([*(replace(layer, activation=activation) for layer in layers[:-1]), layers[-1]])
 
 
 def _sequence(archive: Archive, prefix: str) -> list[Layer]:

@@ -13,12 +13,13 @@ from distil.content import Content
 from distil.errors import InputError
 from distil.experts.base import Checked, Expert
 from distil.experts.common import OneExpertConfig
+from distil.experts.inputs import Statistics
 from distil.experts.sb3.architecture import Algo, read_architecture
 from distil.experts.sb3.archive import Archive, find_archive, next_to, read_archive
 from distil.experts.sb3.expert import Sb3Expert
 from distil.experts.sb3.fit import fit
 from distil.experts.sb3.settings import FIX
-from distil.experts.sb3.vecnormalize import Statistics, read_statistics
+from distil.experts.sb3.vecnormalize import read_statistics
 
 if TYPE_CHECKING:
     from distil.envs import EnvConfig, EnvSpec

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from distil.experts.base import every
+from distil.experts.inputs import Statistics, encode
 from distil.experts.sb3.architecture import Architecture
 from distil.experts.sb3.fit import TIME_LEAVES
-from distil.experts.sb3.vecnormalize import Statistics
 from distil.spaces import Leaf
 from distil.types import Array, Labels, Observations
 
@@ -64,7 +64,7 @@ class Sb3Expert:
             observations = {**observations, place: longer}
         column = 0
         for leaf in self._leaves:
-            column = _encode(leaf, observations[leaf.name], inputs_NI, column, self._statistics)
+            column = encode(leaf, observations[leaf.name], inputs_NI, column, self._statistics)
         return Labels(actions=self._decode(network.forward()), mask=every(num))
 
     def _clock(self, num: int, limit: int) -> Array:
@@ -92,18 +92,3 @@ class Sb3Expert:
             return (out_NO > 0).astype(np.int64)  # the mode of a Bernoulli given its logit
         ends = np.cumsum(self._action.nvec)[:-1]
         return np.stack([part.argmax(axis=1) for part in np.split(out_NO, ends, axis=1)], axis=1)
-
-
-def _encode(leaf: Leaf, values: Array, inputs_NI: Array, column: int, statistics: Statistics | None) -> int:
-    """Write a leaf's values [N, ...] from `column`, choices one-hot, numbers normalised; return the next free column."""
-    if leaf.kind in ("discrete", "multi_discrete"):
-        end = column + sum(leaf.nvec)
-        inputs_NI[:, column:end] = 0
-        offsets = np.cumsum((0, *leaf.nvec[:-1])) + column
-        np.put_along_axis(inputs_NI, values.reshape(len(values), -1) + offsets, 1, axis=1)
-        return end
-    if statistics is not None:
-        values = statistics.apply(leaf.name, values)
-    flat = values.reshape(len(values), -1)
-    inputs_NI[:, column : column + flat.shape[1]] = flat
-    return column + flat.shape[1]

@@ -7,10 +7,10 @@ import dataclasses
 import numpy as np
 
 from distil.errors import InputError
+from distil.experts.inputs import Statistics, width
 from distil.experts.sb3.architecture import Architecture
 from distil.experts.sb3.archive import Archive
 from distil.experts.sb3.settings import FIX
-from distil.experts.sb3.vecnormalize import Statistics
 from distil.spaces import Leaf, SpaceSpec
 
 TIME_LEAVES = ("obs", "obs/observation")  # where the time feature is appended: the vector, or that key of a Dict
@@ -53,7 +53,7 @@ def fit(
         raise InputError(fault)
     if any(leaf.start for leaf in (*leaves, has[1].leaf)):
         raise InputError(f"expert {name}: Stable-Baselines3 counts choices from 0, not from the space's start; {FIX}")
-    wrong_size = architecture.network.num_inputs != sum(map(_num_inputs, leaves)) + time
+    wrong_size = architecture.network.num_inputs != sum(map(width, leaves)) + time
     wrong_size |= architecture.network.num_outputs != _num_outputs(has[1].leaf) * architecture.num_quantiles
     if wrong_size or (architecture.output == "best") == (has[1].leaf.kind == "box"):
         raise InputError(f"expert {name}: {theirs}: its network does not match the spaces in its settings; save it again")
@@ -74,7 +74,7 @@ def _inputs(archive: Archive, trained: SpaceSpec, has: SpaceSpec, *, time: bool)
     longer = _timed(has) if time else None
     if _is_old_her(archive) and set(_HER_KEYS) <= own.keys() and not time:
         leaves = tuple(own[key] for key in _HER_KEYS)
-        size = sum(map(_num_inputs, leaves))
+        size = sum(map(width, leaves))
         return leaves if trained.tree == "obs" and trained.leaf.kind == "box" and trained.leaf.shape == (size,) else None
     if own.keys() != {leaf.name for leaf in trained.leaves}:
         return None
@@ -98,7 +98,7 @@ def _describe(spaces: tuple[SpaceSpec, SpaceSpec], architecture: Architecture) -
 
 
 def _described(spaces: tuple[SpaceSpec, SpaceSpec], leaves: tuple[Leaf, ...]) -> str:
-    num_inputs = sum(map(_num_inputs, leaves))
+    num_inputs = sum(map(width, leaves))
     return f"observations {spaces[0].describe()} ({num_inputs} network inputs), actions {spaces[1].describe()}"
 
 
@@ -141,8 +141,3 @@ def _is_old_her(archive: Archive) -> bool:
 def _num_outputs(action: Leaf) -> int:
     """Return the number of network outputs that an action needs."""
     return sum(action.nvec) if action.kind in ("discrete", "multi_discrete") else int(np.prod(action.shape))
-
-
-def _num_inputs(leaf: Leaf) -> int:
-    """Return the number of network inputs that an observation leaf needs."""
-    return sum(leaf.nvec) if leaf.kind in ("discrete", "multi_discrete") else int(np.prod(leaf.shape))

@@ -10,9 +10,9 @@ from typing import Any
 
 from distil.config import nearest
 from distil.errors import InputError
-from distil.experts.sb3 import pickles
+from distil.experts import pickles
+from distil.experts.network import ACTIVATIONS
 from distil.experts.sb3.archive import Archive
-from distil.experts.sb3.network import ACTIVATIONS
 
 FIX = "wrap the model as expert.kind=import"
 _REFUSED = {  # part of a class's name -> the unsupported feature

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from distil.errors import InputError
-from distil.experts.sb3 import pickles
+from distil.experts import pickles
 from distil.types import Array
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # of the older format

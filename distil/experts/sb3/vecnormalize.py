@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from distil.errors import InputError
-from distil.experts.sb3 import pickles
+from distil.experts import pickles
+from distil.experts.inputs import Statistics
 from distil.types import Array
 
 _CLASS = "stable_baselines3.common.vec_env.vec_normalize.VecNormalize"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Statistics:
-    """Frozen observation statistics: x -> clip((x - mean) / scale, -clip, clip)."""
-
-    mean: Mapping[str, Array]  # leaf name -> [...] float64
-    scale: Mapping[str, Array]  # leaf name -> [...] float64, sqrt(var + epsilon)
-    clip: float
-
-    def apply(self, leaf: str, values: Array) -> Array:
-        """Return the normalised values [N, ...] of a leaf; a leaf without statistics is returned unchanged."""
-        if leaf not in self.mean:
-            return values
-        out: Array = np.subtract(values, self.mean[leaf], dtype=np.float64)
-        out /= self.scale[leaf]
-        return np.clip(out, -self.clip, self.clip, out=out)
 
 
 def read_statistics(path: Path) -> Statistics | None:

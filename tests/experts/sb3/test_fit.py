@@ -3,10 +3,10 @@ import pytest
 from gymnasium import spaces
 
 from distil.errors import InputError
+from distil.experts.inputs import Statistics
 from distil.experts.sb3.architecture import read_architecture
 from distil.experts.sb3.archive import read_archive
 from distil.experts.sb3.fit import fit as check
-from distil.experts.sb3.vecnormalize import Statistics
 from distil.spaces import action_spec, observation_spec
 
 RNG = np.random.default_rng(0)

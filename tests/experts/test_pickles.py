@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from distil.errors import InputError
-from distil.experts.sb3 import pickles
+from distil.experts import pickles
 
 
 class Evil:

@@ -1,4 +1,7 @@
-"""A multi-layer perceptron in numpy, its buffers allocated once. Legend: N rows, I inputs, O outputs of a layer."""
+"""A multi-layer perceptron in numpy, its buffers allocated once: what foreign policies run in.
+
+Legend: N rows, I inputs, O outputs of a layer.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +33,13 @@ def _silu(x: Array) -> None:
     x *= (1 + np.tanh(x * np.float32(0.5))) * np.float32(0.5)
 
 
+def _normalise(x: Array, norm: Norm) -> None:
+    x -= x.mean(axis=1, keepdims=True)
+    x /= np.sqrt(np.square(x).mean(axis=1, keepdims=True) + np.float32(norm.epsilon))
+    x *= norm.weight
+    x += norm.bias
+
+
 ACTIVATIONS: dict[str, Callable[[Array], None]] = {
     "Tanh": _tanh,
     "ReLU": _relu,
@@ -40,25 +50,36 @@ ACTIVATIONS: dict[str, Callable[[Array], None]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class Norm:
+    """Layer normalisation (Ba et al., 2016), in torch's layout."""
+
+    weight: Array  # [O]
+    bias: Array  # [O]
+    epsilon: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Layer:
-    """One affine map, in torch's layout."""
+    """One affine map, in torch's layout, then its normalisation and its activation."""
 
     weight: Array  # [O, I]
     bias: Array | None  # [O]
+    norm: Norm | None = None
+    activation: str | None = None  # a key of `ACTIVATIONS`, with torch's default settings
 
 
 class NumpyMlp:
-    """Affine layers with an activation between them.
+    """Layers, one after the other.
 
     Args:
         layers: at least one; each takes the previous one's output.
-        activation: a key of `ACTIVATIONS`, with torch's default settings.
     """
 
-    def __init__(self, layers: Sequence[Layer], activation: str) -> None:
+    def __init__(self, layers: Sequence[Layer]) -> None:
         self._weights_IO = [np.ascontiguousarray(layer.weight.T, np.float32) for layer in layers]
         self._biases_O = [None if layer.bias is None else layer.bias.astype(np.float32) for layer in layers]
-        self._activation = activation
+        self._norms = [layer.norm for layer in layers]
+        self._activations = [layer.activation for layer in layers]
         self._buffers: list[Array] = []  # [N, width] of the input and each layer, for the last N
 
     @property
@@ -80,13 +101,15 @@ class NumpyMlp:
 
     def forward(self) -> Array:
         """Return the output [N, num_outputs] for the input buffer; the next call overwrites it."""
-        activate, last = ACTIVATIONS[self._activation], len(self._weights_IO) - 1
-        for index, (weight_IO, bias) in enumerate(zip(self._weights_IO, self._biases_O, strict=True)):
+        stages = zip(self._weights_IO, self._biases_O, self._norms, self._activations, strict=True)
+        for index, (weight_IO, bias, norm, activation) in enumerate(stages):
             out = np.matmul(self._buffers[index], weight_IO, out=self._buffers[index + 1])
             if bias is not None:
                 out += bias
-            if index < last:
-                activate(out)
+            if norm is not None:
+                _normalise(out, norm)
+            if activation is not None:
+                ACTIVATIONS[activation](out)
         return self._buffers[-1]
 
     def __getstate__(self) -> dict[str, object]:
