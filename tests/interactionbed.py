@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,18 @@ from gymnasium import spaces
 from distil.algorithms.base import Budget
 from distil.algorithms.interaction import ByInteractionConfig
 from distil.config import validate
-from distil.plans import Round, RoundReport, Spent
+from distil.learners.base import LearnerSetup
+from distil.learners.data import Streams, TrainingData, demos
+from distil.learners.rank import Rank
+from distil.objectives.ranks import Ranks
+from distil.plans import Round, RoundReport, Spent, UpdatePlan
 from distil.policies.config import PolicyConfig
 from distil.policies.policy import Policy
 from distil.runconfig import RunConfig
 from distil.spaces import action_spec, observation_spec
+from distil.store import Snapshot, Store, StoreSpec
 from distil.store.windows import TransitionBatch
+from distil.types import Episode
 
 OBSERVATION = spaces.Box(-np.inf, np.inf, (3,), np.float32)
 ALGORITHMS = ("sqil", "iq", "dac", "ml_irl", "gail", "rl")
@@ -101,3 +108,84 @@ def learning_round(config: ByInteractionConfig) -> Round:
     found = algorithm.next_round(RoundReport(index=1, snapshot=None, policy_version=1, spent=spent))
     assert found is not None
     return found
+
+
+def spec_of(kind: str) -> StoreSpec:
+    """Three observations, and the kind of actions that the algorithm learns."""
+    action = spaces.Box(-1, 1, (2,), np.float32) if STEPS[kind][0] is BOX else spaces.Discrete(3, start=1)
+    return StoreSpec(observation=observation_spec(OBSERVATION), action=action_spec(action))
+
+
+def setup_of(folder: Path, kind: str, name: str = "checkpoints") -> LearnerSetup:
+    """A small learner of an algorithm, with its checkpoints in `name`."""
+    settings = config(folder, kind)
+    return LearnerSetup(
+        config=settings.learner,
+        policy=settings.policy,
+        spec=spec_of(kind),
+        folder=folder / name,
+        seed=0,
+        resume=False,
+        objective=settings.algorithm.objective,
+    )
+
+
+def streams_of(folder: Path, kind: str, rewards: float | None = None) -> Streams:
+    """Both streams: two labelled demonstrations, and unlabelled episodes of a policy, which end in either way."""
+    agent = _snapshot(folder / "agent", kind, [20, 12, 31, 17], rewards, labelled=False)
+    if kind == "rl":
+        return {"agent": TrainingData(parts=(agent,))}
+    return {"agent": TrainingData(parts=(agent,)), **demos(_snapshot(folder / "demos", kind, [25, 11], rewards, labelled=True))}
+
+
+def _snapshot(path: Path, kind: str, lengths: list[int], rewards: float | None, *, labelled: bool) -> Snapshot:
+    if Store.exists(path):
+        return Store.open(path).snapshot()
+    spec = spec_of(kind)
+    store = Store.create(path, spec)
+    writer = store.writer("w")
+    for number, length in enumerate(lengths):
+        rng = np.random.default_rng([number, labelled])
+        is_box = spec.action.leaf.kind == "box"
+        actions = rng.uniform(-1, 1, (length, 2)).astype("f4") if is_box else rng.integers(1, 4, length)
+        marks = np.full(length, labelled, np.uint8)
+        episode = Episode(
+            observations={"obs": (rng.normal(size=(length + 1, 3)) + labelled).astype("f4")},
+            actions=actions,
+            rewards=rng.normal(size=length) if rewards is None else np.full(length, rewards),
+            terminated=number % 2 == 0,
+            truncated=number % 2 == 1,
+            expert_actions=actions if labelled else np.zeros_like(actions),
+            labelled=marks,
+            acted_by_expert=marks,
+            policy_version=-1 if labelled else 1,
+            uid=f"{'demo' if labelled else 'own'}-{number:04d}",
+        )
+        writer.add(episode)
+    entry = writer.seal()
+    assert entry is not None
+    return store.commit([entry])
+
+
+def update_of(kind: str, num_steps: int, index: int) -> UpdatePlan:
+    """An update on the streams that the algorithm's plans have."""
+    settings = config(Path("unused"), kind)
+    todo = settings.algorithm.build(settings.budget()).next_round(RoundReport(index=0, snapshot=None, policy_version=0))
+    assert todo is not None
+    assert todo.update is not None
+    return UpdatePlan(num_steps=num_steps, round=index, streams=todo.update.streams)
+
+
+def main(folder: Path, kind: str, num_steps: int, number: int) -> None:
+    """Be rank `number` of two in two updates on the stores in `folder`; write the policy's weights."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/ranks", rank=number, world_size=2)
+    rank = Rank(setup_of(folder, kind, "group"), ranks=Ranks(rank=number, world_size=2))
+    for index in (1, 2):
+        rank.update(update_of(kind, num_steps, index), streams_of(folder, kind))
+    np.savez(folder / f"weights{number}.npz", **rank.policy.arrays)
+    rank.close()
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], *(int(value) for value in sys.argv[3:]))

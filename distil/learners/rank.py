@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -111,19 +110,23 @@ class Rank:
         )
         metrics = fit.run() | {f"train/{name}": value for name, value in objective.figures().items()}
         metrics["train/data_tier"] = float(sources.tier)
-        self._require_finite(metrics)
-        self._version += 1
         self._save(identity, state, metrics)
         return metrics
 
-    def _require_finite(self, metrics: Metrics) -> None:
-        """Raise RunError if training diverged: a policy whose weights are NaN may act without any further error."""
-        for name, weight in self._objective.evaluation_policy().named_parameters():
-            if not bool(weight.isfinite().all()):
+    def _require_finite(self, state: ObjectiveState, fit: FitState) -> None:
+        """Raise RunError if training diverged, before a checkpoint has it: NaN weights may act without any further error.
+
+        An imported objective may keep what it likes in its state: of that, only the policy's weights count.
+        """
+        tensors: Mapping[str, torch.Tensor] = state.tensors
+        if self._setup.objective.kind == "import":
+            tensors = dict(self._objective.evaluation_policy().named_parameters())
+        for name, values in tensors.items():
+            if values.is_floating_point() and not bool(values.isfinite().all()):
+                last = ", ".join(f"{figure} {float(recent[-1]):.4g}" for figure, recent in fit.recent.items() if recent)
                 raise RunError(
-                    f"training diverged: after {metrics['train/steps']:.0f} steps the weight {name} is not finite "
-                    f"(train/loss {metrics.get('train/loss', math.nan):.4g}); lower learner.learning_rate, or fix the data or "
-                    "the loss"
+                    f"training diverged: after {fit.step} steps {name} is not finite ({last}); the checkpoint before it is "
+                    "kept: lower learner.learning_rate, or fix the data or the loss"
                 )
 
     def _augmenter(self) -> Augmenter:
@@ -181,10 +184,12 @@ class Rank:
         self._reader.close()
 
     def _save(self, identity: Mapping[str, Any], fit: FitState, metrics: Metrics | None) -> None:
-        """Save a checkpoint: inside the update if `metrics` is None, otherwise at its end."""
+        """Save a checkpoint: inside the update if `metrics` is None, otherwise at its end, with the next version."""
+        state = self._objective.state_dict()
+        self._require_finite(state, fit)
+        self._version += metrics is not None
         if self._ranks.rank != 0:
             return
-        state = self._objective.state_dict()
         header = {
             **identity,
             "step": fit.step,

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from distil.rewards.config import CoherentConfig, LearnedConfig
 
 AGENT = "agent"  # name of the stream of the learner's own steps
+_PARTS = ("policy", "rl", "reward", "adamw", "prepared")  # of a state; a checkpoint also has others' tensors
 
 
 class Interaction:
@@ -213,7 +214,8 @@ class Interaction:
 
     def load_state_dict(self, state: ObjectiveState) -> None:
         """Take over `state`; ValueError names the first tensor that is missing or has another shape."""
-        own, tensors = self._tensors(), state.tensors
+        own = self._tensors()
+        tensors = {name: value for name, value in state.tensors.items() if name.split(".")[0] in _PARTS}
         kept = {name for name in tensors if name.startswith("prepared.")}
         for name in sorted({*own, *tensors} - kept):
             held, here = (tuple(found[name].shape) if name in found else "absent" for found in (tensors, own))

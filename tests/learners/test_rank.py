@@ -88,7 +88,7 @@ def test_a_policy_is_read_out_once_a_version(bed: Any) -> None:
 def test_a_policy_whose_weights_are_not_finite_is_not_kept(bed: Any) -> None:
     learner = bed.learner(learning_rate=1e38, grad_clip=None)
     with pytest.raises(
-        RunError, match=r"training diverged: after 4 steps the weight .* is not finite .*lower learner.learning"
+        RunError, match=r"training diverged: after 4 steps policy\.\S+ is not finite \(loss .*lower learner.learning"
     ):
         learner.update(PLAN, demos(bed.snapshot))
     assert learner.policy.version == 0

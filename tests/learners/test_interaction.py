@@ -1,0 +1,156 @@
+"""Updates of learning by interaction, of each algorithm: poisoned rewards, kills, divergence, two ranks."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from interactionbed import ALGORITHMS, setup_of, streams_of, update_of
+
+from distil.errors import RunError
+from distil.learners.checkpoints import Checkpoints
+from distil.learners.rank import Rank
+from distil.objectives.interaction import Interaction
+from distil.policies.spec import PolicyRef
+
+STEPS = 24
+
+
+def same(one: PolicyRef, two: PolicyRef) -> bool:
+    return one.arrays.keys() == two.arrays.keys() and all(np.array_equal(one.arrays[k], two.arrays[k]) for k in one.arrays)
+
+
+def trained(folder: Path, kind: str, rewards: float | None = None, name: str = "checkpoints") -> PolicyRef:
+    """Two updates on the stores in `folder`, whose rewards are `rewards` (None: plausible ones)."""
+    rank = Rank(setup_of(folder, kind, name))
+    for index in (1, 2):
+        rank.update(update_of(kind, STEPS, index), streams_of(folder, kind, rewards))
+    return rank.policy
+
+
+@pytest.mark.parametrize("kind", ALGORITHMS)
+def test_the_environments_reward_is_never_read_in_imitation(tmp_path: Path, kind: str) -> None:
+    """CORRECTNESS 20: it is NaN in both stores. Only reinforcement learning reads it."""
+    calm = trained(tmp_path / "calm", kind)
+    if kind == "rl":
+        with pytest.raises(RunError, match="training diverged"):
+            trained(tmp_path / "poisoned", kind, rewards=np.nan)
+    else:
+        assert same(trained(tmp_path / "poisoned", kind, rewards=np.nan), calm)
+
+
+@pytest.mark.parametrize("kind", ALGORITHMS)
+def test_negatives_are_drawn_from_all_that_is_stored(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CORRECTNESS 22: an epoch has each of the learner's steps once, in an order of its own, unlabelled as they are."""
+    seen, original = list[float](), Interaction.step
+
+    def step(self: Any, batches: Mapping[str, Any]) -> Any:
+        seen.extend(batches["agent"].observations["obs"][:, 0, 0].tolist())
+        return original(self, batches)
+
+    monkeypatch.setattr(Interaction, "step", step)
+    streams = streams_of(tmp_path, kind)
+    (part,) = streams["agent"].parts
+    num_steps = part.num_transitions // 16
+    assert part.num_transitions == num_steps * 16
+    Rank(setup_of(tmp_path, kind)).update(update_of(kind, num_steps, 1), streams)
+    rows = np.concatenate([part.episode(i).observations["obs"][:-1, 0] for i in range(part.num_episodes)])
+    assert sorted(seen) == sorted(rows.tolist())
+    assert seen != rows.tolist()
+
+
+class Killed(BaseException):
+    """Stands for a SIGKILL."""
+
+
+def kill_at(patch: pytest.MonkeyPatch, number: int) -> None:
+    """Let the process die in its gradient step `number` from now, after the weights moved."""
+    calls, original = itertools.count(1), Interaction.step
+
+    def dying(self: Any, batches: Any) -> Any:
+        out = original(self, batches)
+        if next(calls) == number:
+            raise Killed
+        return out
+
+    patch.setattr(Interaction, "step", dying)
+
+
+def content(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    newest = next(Checkpoints(folder).newest_first())
+    timing = ("time/update_s", "time/update_cpu_s", "time/data_wait_s", "train/samples_per_s")
+    metrics = {name: value for name, value in newest.state["metrics"].items() if name not in timing}
+    return dict(newest.tensors), {**newest.state, "metrics": metrics}
+
+
+@pytest.mark.parametrize("kind", ALGORITHMS)
+@pytest.mark.parametrize("kills", [(3,), (STEPS + 9, 4), (11, 11, 11)])
+def test_killed_and_resumed_equals_undisturbed(tmp_path: Path, kind: str, kills: tuple[int, ...]) -> None:
+    """CORRECTNESS 11: bit for bit, weights, targets, temperature, reward model and moments, on-policy ones too."""
+    calm = trained(tmp_path, kind, name="calm")
+
+    def attempt(resume: bool) -> PolicyRef:
+        rank = Rank(replace(setup_of(tmp_path, kind, "killed"), resume=resume))
+        for index in (1, 2):
+            rank.update(update_of(kind, STEPS, index), streams_of(tmp_path, kind))
+        return rank.policy
+
+    for number, step in enumerate(kills):
+        with pytest.MonkeyPatch.context() as patch:
+            kill_at(patch, step)
+            with pytest.raises(Killed):
+                attempt(resume=number > 0)
+    assert same(attempt(resume=True), calm)
+    (tensors, state), (expected, expected_state) = content(tmp_path / "killed"), content(tmp_path / "calm")
+    assert state == expected_state
+    assert tensors.keys() == expected.keys()
+    assert all(torch.equal(value, expected[name]) for name, value in tensors.items())
+
+
+@pytest.mark.parametrize("part", ["policy.head", "reward.", "rl.log_alpha", "adamw.critic"])
+def test_an_update_that_diverges_keeps_the_last_good_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    """Also if only the reward model or the temperature is NaN; what is resumed continues from before."""
+    setup, streams, plan = setup_of(tmp_path, "dac"), streams_of(tmp_path, "dac"), update_of("dac", STEPS, 1)
+    calls, original = itertools.count(1), Interaction.step
+
+    def spoilt(self: Interaction, batches: Any) -> Any:
+        if next(calls) == 10:
+            tensors = self.state_dict().tensors
+            tensors[next(name for name in tensors if name.startswith(part))].detach().fill_(np.nan)
+        return original(self, batches)
+
+    rank = Rank(setup)
+    with monkeypatch.context() as patch:
+        patch.setattr(Interaction, "step", spoilt)
+        with pytest.raises(RunError, match=r"diverged: after 14 steps \S+ is not finite \(.*the checkpoint before it is kept"):
+            rank.update(plan, streams)
+    assert rank.policy.version == 0
+    assert [path.name for path in setup.folder.glob("*.safetensors")] == ["round-000001-step-000000007.safetensors"]
+    Rank(replace(setup, resume=True)).update(plan, streams)
+    calm = Rank(setup_of(tmp_path, "dac", "calm"))
+    calm.update(plan, streams)
+    assert all(
+        torch.equal(x, y) for x, y in zip(*(content(f)[0].values() for f in (setup.folder, tmp_path / "calm")), strict=True)
+    )
+
+
+@pytest.mark.parametrize("kind", ["sqil", "iq", "gail", "rl"])
+def test_two_ranks_take_the_steps_of_one(tmp_path: Path, kind: str) -> None:
+    """CORRECTNESS 28: two processes; parameters equal to 1e-5, also where the reward's loss has second derivatives."""
+    alone = trained(tmp_path, kind, name="alone")
+    script = Path(__file__).parents[1] / "interactionbed.py"
+    processes = [subprocess.Popen([sys.executable, script, tmp_path, kind, str(STEPS), str(n)]) for n in (0, 1)]
+    assert [process.wait(120) for process in processes] == [0, 0]
+    for number in (0, 1):
+        arrays = np.load(tmp_path / f"weights{number}.npz")
+        assert all(np.allclose(values, arrays[name], rtol=0, atol=1e-5) for name, values in alone.arrays.items())
