@@ -9,9 +9,9 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from distil.algorithms.base import AlgorithmConfig, Budget, Needs
 from distil.algorithms.stop import StopConfig
@@ -40,6 +40,8 @@ class ByInteractionConfig(AlgorithmConfig):
         "learner.num_steps": "set algorithm.steps, which counts the learner's steps in the environment, and updates_per_step",
     }
 
+    losses: ClassVar[tuple[str, ...]] = ("td",)  # those of `step.loss` that it can use
+
     steps: int = Field(default=20_000, ge=1)  # of the learner in the environment, about: rounds have complete episodes
     steps_per_round: int = Field(default=1000, ge=1)
     updates_per_step: float = Field(default=1.0, gt=0)  # gradient steps for each step in the environment
@@ -53,6 +55,14 @@ class ByInteractionConfig(AlgorithmConfig):
     @abstractmethod
     def parts(self) -> tuple[StepConfig, RewardConfig]:
         """The step of reinforcement learning and the reward."""
+
+    @model_validator(mode="after")
+    def _has_its_loss(self) -> Self:
+        loss = getattr(self.parts[0], "loss", "td")
+        if loss not in self.losses:
+            name, allowed = type(self).model_fields["kind"].default, " or ".join(self.losses)
+            raise ValueError(f"step.loss={loss} is not a loss of {name}; set step.loss={allowed}")
+        return self
 
     @property
     def objective(self) -> InteractionConfig:

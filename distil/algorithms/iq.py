@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from distil.algorithms.interaction import ByInteractionConfig
 from distil.objectives.rl_config import SoftQConfig, StepConfig
@@ -11,6 +11,8 @@ from distil.rewards.config import ConstantConfig, RewardConfig
 
 class IqConfig(ByInteractionConfig):
     """A Q-function directly from demonstrations: the reward is what it implies. `step.loss` chooses between the two."""
+
+    losses: ClassVar[tuple[str, ...]] = ("iq", "ls_iq")
 
     kind: Literal["iq"] = "iq"
     step: StepConfig = SoftQConfig(loss="iq")
