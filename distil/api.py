@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from distil import run as loop
+from distil.algorithms.rl import RlConfig
 from distil.config import to_yaml, validate
 from distil.errors import InputError
 from distil.plans import CollectPlan, CollectReport, RoundReport
@@ -178,6 +179,31 @@ def train(
             rundir = RunDir.create(Path(config.runs), config.name, to_yaml(config), folder=run)
         loop.train(config, rundir, shared)
     return Run(rundir.path)
+
+
+def train_expert(
+    recipe: str | Path,
+    overrides: Overrides | None = None,
+    *,
+    resume: bool = False,
+    run: str | None = None,
+    progress: Progress = silent,
+) -> Run:
+    """Train an expert by reinforcement learning on the environment's own reward (`algorithm.kind=rl`); see `train`.
+
+    Its policy serves as an expert: `expert: {kind: policy, path: RUN}`.
+
+    Raises:
+        InputError: as for `train`, or the recipe learns from demonstrations.
+        RunError: as for `train`.
+    """
+    algorithm = load_config(recipe, overrides).algorithm
+    if not isinstance(algorithm, RlConfig):
+        raise InputError(
+            f"{recipe}: algorithm.kind={algorithm.kind} learns from demonstrations: use distil train; an expert is trained with "
+            "algorithm.kind=rl, such as cartpole-ppo"
+        )
+    return train(recipe, overrides, resume=resume, run=run, progress=progress)
 
 
 def evaluate_run(path: Path | str, *, episodes: int | None = None, video: bool = False, progress: Progress = silent) -> Outcome:

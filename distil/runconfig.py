@@ -198,7 +198,7 @@ class RunConfig(Config):
 
     def budget(self, max_episode_steps: int | None = None) -> Budget:
         """Return what the algorithm may use, where an episode takes at most `max_episode_steps` (None: no known limit)."""
-        collects = self.expert is not None and self.data.episodes is not None
+        collects = self.expert is not None and self.data.episodes is not None and self.algorithm.needs.demonstrations
         return Budget(
             num_demonstrations=self.data.episodes if collects else None,
             num_steps=self.learner.num_steps,

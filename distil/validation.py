@@ -50,7 +50,8 @@ def check_new_run(config: RunConfig, spec: EnvSpec) -> None:
     """
     needs = rehearse(config, spec)
     check_data(config, spec)
-    if config.data.mixture is None and config.budget().num_demonstrations is None:
+    is_given = config.algorithm.needs.demonstrations and config.budget().num_demonstrations is None
+    if is_given and config.data.mixture is None:
         as_it_is(Store.open(config.store_path), config.data.select, config.data.episodes)
     if needs.get("demos", {}).get("n_step") is not None:
         for given in _given(config):
@@ -121,6 +122,8 @@ def check_data(config: RunConfig, spec: EnvSpec) -> None:
         InputError: a store is missing with no expert to fill it, has other spaces, or, where the run adds episodes, is of
             another environment or lacks wanted infos; or no folder can be made in its place.
     """
+    if not config.algorithm.needs.demonstrations:
+        return
     mixture, path = config.data.mixture, config.store_path
     if mixture is not None:
         part = mixture.resolve()[0]

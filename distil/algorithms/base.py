@@ -39,6 +39,7 @@ class Algorithm(Protocol):
 class Needs:
     """What an algorithm needs of its run, known before it starts. The defaults suit one that only trains on demonstrations."""
 
+    demonstrations: bool = True  # learns from some: stored ones, or those of the expert
     collects: bool = False  # adds episodes to the demonstrations in later rounds: needs an environment and one store
     acts: bool = False  # its policy acts in the environment while it learns
     gate: GateConfig | None = None  # decides who acts in later rounds

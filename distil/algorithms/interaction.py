@@ -45,7 +45,7 @@ class ByInteractionConfig(AlgorithmConfig):
     steps: int = Field(default=20_000, ge=1)  # of the learner in the environment, about: rounds have complete episodes
     steps_per_round: int = Field(default=1000, ge=1)
     updates_per_step: float = Field(default=1.0, gt=0)  # gradient steps for each step in the environment
-    random_steps: int = Field(default=1000, ge=0)  # random actions at the start
+    random_steps: int = Field(default=1000, ge=0)  # random actions at the start; never with ppo, which learns from its own only
     keep_steps: int | None = Field(default=None, ge=1)  # learn from the newest N steps; null: from all
     tuning_episodes: int = Field(default=10, ge=0)  # score the policy on N episodes (`tune/*`), not the held-out ones
     tune_every: int = Field(default=5, ge=1)  # rounds from one such score to the next
@@ -100,7 +100,7 @@ class Interaction:
             return self._evaluation(index)
         num = min(config.steps_per_round, config.steps - acted)
         due = self._updates(num, acted, last.spent.gradient_steps - self._num_pretraining)
-        is_random = acted < config.random_steps
+        is_random = acted < config.random_steps and config.parts[0].kind != "ppo"
         return Round(
             index=index,
             collect=CollectPlan(

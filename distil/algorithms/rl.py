@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from distil.algorithms.base import Needs
 from distil.algorithms.interaction import ByInteractionConfig
 from distil.objectives.rl_config import PpoConfig, StepConfig
 from distil.rewards.config import EnvironmentConfig, RewardConfig
@@ -14,6 +15,11 @@ class RlConfig(ByInteractionConfig):
 
     kind: Literal["rl"] = "rl"
     step: StepConfig = PpoConfig()
+
+    @property
+    def needs(self) -> Needs:
+        """It acts by samples, and learns from its own steps only. An expert is the reference of scores, if there is one."""
+        return Needs(act="sample", demonstrations=False)
 
     @property
     def parts(self) -> tuple[StepConfig, RewardConfig]:

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from distil.cli.common import JSON, OVERRIDES, RECIPE, console, read_overrides, show
+from distil.cli.common import JSON, OVERRIDES, RECIPE, RESUME, RUN, console, pairs, read_overrides, show
 
 
 @click.group()
@@ -34,6 +34,26 @@ def experts_evaluate(recipe: str, overrides: tuple[str, ...], as_json: bool) -> 
     with console(as_json) as progress:
         outcome = api.evaluate_expert(recipe, read_overrides(overrides), progress=progress)
     show(as_json, outcome.to_json(), outcome.text)
+
+
+@experts.command("train")
+@RECIPE
+@OVERRIDES
+@RESUME
+@RUN
+@JSON
+def experts_train(recipe: str, overrides: tuple[str, ...], resume: bool, run: str | None, as_json: bool) -> None:
+    """Train an expert by reinforcement learning on the environment's own reward.
+
+    The result is a policy like any other, and serves as an expert at once.
+    """
+    from distil import api
+
+    with console(as_json) as progress:
+        done = api.train_expert(recipe, read_overrides(overrides), resume=resume, run=run, progress=progress)
+    result = {"run": str(done.path)} | dict(done.metrics)
+    use = f"as an expert: expert.kind=policy expert.path={done.path}"
+    show(as_json, result, lambda: f"{pairs(dict(done.metrics))}\n\nrun: {done.path}\n{use}")
 
 
 @click.group()

@@ -27,6 +27,10 @@ class Finite(click.FloatRange):
 RECIPE = click.argument("recipe")
 OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 VERSION = click.option("--version", default=None, metavar="NUMBER|TAG", help="A number or a tag; default: the newest version.")
+RESUME = click.option("--resume", is_flag=True, help="Continue the unfinished run that has this configuration.")
+RUN = click.option(
+    "--run", default=None, metavar="NAME", help="Name of the run's folder; with --resume, continue that run if it exists."
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print machine-readable results.")
 
 

@@ -14,7 +14,7 @@ import click
 
 from distil import __version__
 from distil.cli.catalogue import experts, recipes
-from distil.cli.common import JSON, OVERRIDES, RECIPE, console, pairs, read_overrides, show
+from distil.cli.common import JSON, OVERRIDES, RECIPE, RESUME, RUN, console, pairs, read_overrides, show
 from distil.cli.interchange import store_export, store_formats, store_import
 from distil.cli.label import label
 from distil.cli.store import store
@@ -85,10 +85,8 @@ def collect(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
 @cli.command()
 @RECIPE
 @OVERRIDES
-@click.option("--resume", is_flag=True, help="Continue the unfinished run that has this configuration.")
-@click.option(
-    "--run", default=None, metavar="NAME", help="Name of the run's folder; with --resume, continue that run if it exists."
-)
+@RESUME
+@RUN
 @JSON
 def train(recipe: str, overrides: tuple[str, ...], resume: bool, run: str | None, as_json: bool) -> None:
     """Train a policy: collect missing demonstrations, learn, evaluate.

@@ -11,7 +11,7 @@ from distil.plans import Metrics, Round, Spent, UpdatePlan
 from distil.policies.spec import PolicyRef
 from distil.runconfig import RunConfig
 from distil.rundata.agent import AgentEpisodes
-from distil.rundata.demos import Demos, Mixture, OwnStore
+from distil.rundata.demos import Demos, Mixture, NoDemos, OwnStore
 from distil.rundata.pinning import pin
 from distil.rundir import RunDir
 from distil.session import Session
@@ -103,12 +103,24 @@ def open_data(config: RunConfig, rundir: RunDir, session: Session) -> RunData:
     Raises:
         InputError: a store is missing, or of other spaces than the environment; or an expert's file isn't the one of the start.
     """
-    demos = _open_mixture(config, rundir, session) if config.data.mixture is not None else _open_store(config, rundir, session)
+    demos = _open_demos(config, rundir, session)
     if config.env is None:
         return RunData(demos, None)
-    spaces, env = session.spec, config.env.model_dump(mode="json")
-    spec = StoreSpec(observation=spaces.observation, action=spaces.action, infos=config.rollouts.infos, env=env)
+    spec = _spec(config, session)
     return RunData(demos, AgentEpisodes(rundir, spec, lambda store: session.collector(config, store), session.progress))
+
+
+def _open_demos(config: RunConfig, rundir: RunDir, session: Session) -> Demos:
+    if config.algorithm.needs.demonstrations:
+        return (_open_store if config.data.mixture is None else _open_mixture)(config, rundir, session)
+    _note_content(rundir, session)
+    return NoDemos(spec=_spec(config, session))
+
+
+def _spec(config: RunConfig, session: Session) -> StoreSpec:
+    """Return what a store of the environment's episodes is like."""
+    spaces, env = session.spec, config.env.model_dump(mode="json") if config.env is not None else {}
+    return StoreSpec(observation=spaces.observation, action=spaces.action, infos=config.rollouts.infos, env=env)
 
 
 def _open_store(config: RunConfig, rundir: RunDir, session: Session) -> Demos:

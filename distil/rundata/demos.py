@@ -225,6 +225,34 @@ class Mixture:
         """Do nothing."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class NoDemos:
+    """No demonstrations: the run learns from its own policies' episodes only."""
+
+    spec: StoreSpec
+    version: int | None = None
+    num_ahead: int = 0
+
+    def collect(self, todo: Round, policy: PolicyRef) -> Metrics:
+        """Do nothing."""
+        assert todo.collect is None
+        return {}
+
+    def training(self, plan: StreamPlan, round_index: int) -> TrainingData:
+        """Raise InputError: an algorithm that trains on demonstrations says so in its `needs`."""
+        raise InputError(f"round {round_index} trains on demonstrations, and algorithm.needs.demonstrations is False")
+
+    def spent(self) -> Spent:
+        """Return nothing."""
+        return Spent()
+
+    def release(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
 def missing(store: Store, plan: CollectPlan, selection: SelectionConfig) -> tuple[Sequence[str], CollectPlan]:
     """Return the uids of stored demonstrations that count for a plan of demonstrations, and the plan for the rest.
 
