@@ -200,8 +200,8 @@ def train_expert(
     algorithm = load_config(recipe, overrides).algorithm
     if not isinstance(algorithm, RlConfig):
         raise InputError(
-            f"{recipe}: algorithm.kind={algorithm.kind} learns from demonstrations: use distil train; an expert is trained with "
-            "algorithm.kind=rl, such as cartpole-ppo"
+            f"{recipe}: algorithm.kind={algorithm.kind} learns from demonstrations: use distil train; an expert is "
+            "trained with algorithm.kind=rl, such as cartpole-ppo"
         )
     return train(recipe, overrides, resume=resume, run=run, progress=progress)
 

@@ -222,3 +222,10 @@ def test_given_demonstrations_and_those_of_a_mixture_are_looked_at_too(tmp_path:
         other = config(**(SQIL | keys))
         with pytest.raises(InputError, match="final_observation=drop"):
             check_new_run(other, Setting.of(own).spec)
+
+
+def test_an_algorithm_that_learns_from_no_demonstrations_needs_no_store(tmp_path: Path) -> None:
+    path = tmp_path / "none"
+    settings = config(expert=None, algorithm={"kind": "rl"}, data={"path": str(path)}, tracking={"enabled": False})
+    check_new_run(settings, Setting.of(settings).spec)
+    assert not path.exists()

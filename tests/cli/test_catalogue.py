@@ -51,3 +51,46 @@ def test_experts_are_listed() -> None:
     listed = CliRunner().invoke(cli, ["experts", "list"]).output
     assert "kind=sb3" in listed
     assert "name=lunarlander" in listed
+
+
+def small(folder: Path, *more: str) -> list[str]:
+    """A short run of cartpole-ppo."""
+    keys = {
+        "env.max_episode_steps": 30,
+        "rollouts.num_workers": 0,
+        "algorithm.steps": 200,
+        "algorithm.steps_per_round": 100,
+        "tracking.enabled": False,
+        "evaluation.episodes": 3,
+        "runs": folder / "runs",
+    }
+    return ["cartpole-ppo", *(f"{key}={value}" for key, value in keys.items()), *more]
+
+
+def test_an_expert_is_trained_without_demonstrations_and_serves_at_once(tmp_path: Path) -> None:
+    runner = CliRunner()
+    done = runner.invoke(cli, ["experts", "train", *small(tmp_path)], catch_exceptions=False).output
+    lines = done.splitlines()
+    assert lines[-1].startswith("as an expert: expert.kind=policy expert.path=")
+    assert "eval/return_mean" in done
+    assert "normalised" not in done  # there is no reference
+    keys = lines[-1].removeprefix("as an expert: ").split()
+    scored = runner.invoke(cli, ["experts", "evaluate", *small(tmp_path, *keys), "--json"], catch_exceptions=False).output
+    assert json.loads(scored)["expert"]["eval/return_mean"] == pytest.approx(_mean(lines), rel=1e-3)
+
+
+def _mean(lines: list[str]) -> float:
+    return float(next(line for line in lines if line.startswith("eval/return_mean")).split()[-1])
+
+
+def test_a_reference_gives_a_normalised_score_and_no_demonstrations(tmp_path: Path) -> None:
+    words = ["experts", "train", *small(tmp_path, "expert.kind=scripted"), "--json"]
+    found = json.loads(CliRunner().invoke(cli, words, catch_exceptions=False).output)
+    assert "eval/normalised" in found
+    assert found["budget/demonstrations"] == found["budget/expert_labels"] == 0
+    assert found["budget/agent_steps"] >= 200
+
+
+def test_an_expert_is_not_trained_from_demonstrations() -> None:
+    result = CliRunner().invoke(cli, ["experts", "train", "cartpole-bc"])
+    assert "algorithm.kind=bc learns from demonstrations: use distil train" in str(result.exception)

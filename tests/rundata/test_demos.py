@@ -14,6 +14,7 @@ from distil import run as loop
 from distil.cli.main import cli
 from distil.config import to_yaml, validate
 from distil.errors import InputError
+from distil.plans import UpdatePlan
 from distil.rollouts.stream import episode_uids
 from distil.runconfig import RunConfig
 from distil.rundata import open_data
@@ -242,3 +243,18 @@ def test_stored_demonstrations_cost_the_budget_nothing(tmp_path: Path) -> None:
     assert 40 < last["budget/expert_labels"] - 120 == last["expert/queries_collect"] <= 80
     short = train(own(tmp_path, algorithm={**dagger, "stop": {"expert_labels": 80}}, data={"episodes": 9}))
     assert short.reports()[0].metrics["train/episodes"] == 3 + 2  # two more are all that the budget allows
+
+
+def test_an_algorithm_that_learns_from_no_demonstrations_opens_no_store(tmp_path: Path) -> None:
+    settings = own(tmp_path, algorithm={"kind": "rl"}, expert=None)
+    rundir = RunDir.create(tmp_path / "runs", "x", "")
+    with Session(settings) as session:
+        data = open_data(settings, rundir, session)
+        assert data.spec.action == session.spec.action
+        with pytest.raises(InputError, match="round 3 trains on demonstrations"):
+            data.streams(UpdatePlan(num_steps=1, round=3))
+        assert data.spent().demonstrations == 0
+        data.release()
+        data.close()
+    assert rundir.find("content", 0) is not None  # a changed environment is noticed
+    assert not (tmp_path / "own").exists()
