@@ -246,7 +246,7 @@ def test_stored_demonstrations_cost_the_budget_nothing(tmp_path: Path) -> None:
 
 
 def test_an_algorithm_that_learns_from_no_demonstrations_opens_no_store(tmp_path: Path) -> None:
-    settings = own(tmp_path, algorithm={"kind": "rl"}, expert=None)
+    settings = own(tmp_path, algorithm={"kind": "rl"}, expert=None, learner={"batch_size": 16})
     rundir = RunDir.create(tmp_path / "runs", "x", "")
     with Session(settings) as session:
         data = open_data(settings, rundir, session)
