@@ -1,0 +1,180 @@
+"""Imitation by interaction: score against the learner's steps, over seeds, with cloning at equal demonstrations beside it.
+
+    python benchmarks/inverse_rl.py [--recipes cartpole-sqil ...] [--seeds 0 1 2 3 4] [--experts FOLDER] [--set KEY=VALUE ...]
+    python benchmarks/inverse_rl.py --peers --environments FOLDER [--seeds 0 1 2 3 4] [--peer-steps 200000]
+    python benchmarks/inverse_rl.py --table
+
+Each run is a process of its own, `distil train RECIPE`, one at a time and with one thread; its CPU-seconds are those of the
+whole process, evaluation included. A seed changes demonstrations, start weights and the learner's episodes. The curve is the score on
+the tuning episodes that the recipe asks for while it learns; the last score is that of 50 held-out episodes, which are the same
+for all runs. 0 is a random policy, 1 the expert. The rows of cloning train on the same demonstrations, with the settings of
+the environment's own recipe of cloning.
+
+--peers runs imitation's GAIL, AIRL and SQIL (1.0.1) on CartPole, in an environment of their own below FOLDER, with the same
+demonstrations and held-out episodes, the settings of its documentation, and no limit on the length of episodes other than
+CartPole's. FOLDER of --experts holds the Stable-Baselines3 experts as <algo>-<env>/<env>.zip.
+
+Settings were chosen with root seeds from 10 on, on tuning episodes. Every run is added to the file as soon as it ends, with its
+seed and the commit of the code, so long runs can be measured one by one. Writes benchmarks/results/inverse_rl.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import machine, write_result
+from inverse_rl_peers import PEERS, peer_run
+
+from distil import open_run
+from distil.plans import RoundReport
+from distil.stats import mean_interval
+
+RESULTS = Path(__file__).parent / "results" / "inverse_rl.json"
+EXPERTS = {"hopper": "trpo-Hopper-v3/Hopper-v3.zip", "halfcheetah": "tqc-HalfCheetah-v3/HalfCheetah-v3.zip"}
+CLONES = {"cartpole": "cartpole-bc", "pendulum": "pendulum-scripted-bc", "hopper": "hopper-bc", "halfcheetah": "halfcheetah-bc"}
+USUAL = (
+    *("cartpole-sqil", "cartpole-iq", "cartpole-ls-iq", "cartpole-gail", "cartpole-airl"),
+    *("cartpole-fixed-ls-iq", "cartpole-fixed-gail", "pendulum-sqil", "pendulum-dac"),
+)
+
+
+def run(recipe: str, overrides: Mapping[str, str]) -> dict[str, Any]:
+    """Train a recipe in a process of its own; return its curve, its last score and what it cost.
+
+    Raises:
+        subprocess.CalledProcessError: it failed; its last lines are shown.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        words = [f"{key}={value}" for key, value in overrides.items()]
+        words += [f"runs={folder}/runs", f"data.path={folder}/data", "tracking.enabled=false", "evaluation.episodes=50"]
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        command = [sys.executable, "-m", "distil", "train", recipe, *words, "--run", "it"]
+        done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        if done.returncode:
+            print("\n".join((done.stdout + done.stderr).splitlines()[-5:]), file=sys.stderr)
+            done.check_returncode()
+        cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return summary(open_run(Path(folder, "runs", "it")).reports) | {"cpu_s": round(cpu_s, 1)}
+
+
+def summary(reports: Sequence[RoundReport]) -> dict[str, Any]:
+    """Return the curve and the end of a run from its reports."""
+    curve = [
+        [report.spent.agent_steps, round(report.metrics["tune/normalised"], 4)]
+        for report in reports
+        if "tune/normalised" in report.metrics
+    ]
+    last, spent = reports[-1].metrics, reports[-1].spent
+    return {
+        "score": round(last["eval/normalised"], 4),
+        "return": last["eval/return_mean"],
+        "demonstrations": spent.demonstrations,
+        "env_steps": spent.agent_steps,
+        "gradient_steps": spent.gradient_steps,
+        "curve": curve,
+    }
+
+
+def settings(recipe: str, seed: int, experts: Path | None, more: Sequence[str]) -> dict[str, str]:
+    """Return the overrides of one run."""
+    found = {"seed": str(seed)} | dict(word.split("=", 1) for word in more)
+    path = EXPERTS.get(recipe.partition("-")[0])
+    if path is not None:
+        assert experts is not None, f"{recipe} needs --experts"
+        found["expert.path"] = str(experts / path)
+    return found
+
+
+def clone_name(recipe: str, num_demonstrations: int) -> str | None:
+    """Return the row of cloning with as many demonstrations, `RECIPE NUMBER`; None: there is none for its environment."""
+    found = CLONES.get(recipe.partition("-")[0])
+    return None if found is None else f"{found} {num_demonstrations}"
+
+
+def measure(recipe: str, seed: int, args: argparse.Namespace) -> None:
+    """Run a recipe with a seed, and cloning on the same demonstrations unless the file has it; add both to the file."""
+    name = args.name or recipe
+    add(args.out, name, seed, found := run(recipe, settings(recipe, seed, args.experts, args.set)))
+    print(
+        f"{name} seed {seed}: {found['score']:.3f} after {found['env_steps']:,} steps, {found['cpu_s']:.0f} CPU-s", flush=True
+    )
+    clone = clone_name(recipe, found["demonstrations"])
+    if clone is not None and str(seed) not in read(args.out).get(clone, {}):
+        words = [f"data.episodes={found['demonstrations']}"]
+        add(args.out, clone, seed, run(clone.split()[0], settings(clone, seed, args.experts, words)))
+
+
+def read(path: Path) -> dict[str, dict[str, Any]]:
+    """Return what a file holds: row -> seed -> result."""
+    found: dict[str, dict[str, Any]] = json.loads(path.read_text())["results"] if path.exists() else {}
+    return found
+
+
+def add(path: Path, name: str, seed: int, result: Mapping[str, Any]) -> None:
+    """Add a result to a file, with the commit that gave it."""
+    results = read(path)
+    results.setdefault(name, {})[str(seed)] = {**result, "commit": commit()}
+    write_result(path, {"machine": machine(), "results": results})
+
+
+def commit() -> str:
+    """Return the commit of the code; with a plus sign if files differ from it."""
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty=+"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or "unknown"
+
+
+def table(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """Return the table of all rows: over the seeds, means, the 95 % interval, each seed's score."""
+    lines = ["| run | demonstrations | steps | score (95 % interval) | seeds | CPU-s |", "|---|---|---|---|---|---|"]
+    for name, by_seed in results.items():
+        runs = [by_seed[seed] for seed in sorted(by_seed, key=int)]
+        scores = [run["score"] for run in runs]
+        found = mean_interval(scores)
+        spread = f" ({found[0]:.2f} to {found[1]:.2f})" if found else ""
+        steps, cpu_s = (float(np.mean([run[key] for run in runs])) for key in ("env_steps", "cpu_s"))
+        cells = [name, str(runs[0]["demonstrations"]), f"{steps:,.0f}", f"{np.mean(scores):.2f}{spread}"]
+        lines.append(f"| {' | '.join([*cells, ', '.join(f'{score:.2f}' for score in scores), f'{cpu_s:.0f}'])} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure what is asked for, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipes", nargs="*", default=list(USUAL))
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--experts", type=Path)
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides; give the row a --name with them")
+    parser.add_argument("--name", help="of the row, in place of the recipe's")
+    parser.add_argument("--peers", nargs="*", choices=list(PEERS), help="run imitation's algorithms instead; none named: all")
+    parser.add_argument("--peer-steps", type=int, default=200_000)
+    parser.add_argument("--environments", type=Path, help="folder of the environment of imitation, made if it is missing")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--table", action="store_true", help="only print the table")
+    args = parser.parse_args()
+    if args.peers is not None and args.environments is None:
+        parser.error("--peers needs --environments FOLDER")
+    for seed in [] if args.table else args.seeds:
+        if args.peers is None:
+            for recipe in args.recipes:
+                measure(recipe, seed, args)
+        else:
+            for peer in args.peers or PEERS:
+                add(args.out, f"imitation {peer}", seed, peer_run(peer, seed, args.peer_steps, args.environments))
+    print(table(read(args.out)))
+
+
+if __name__ == "__main__":
+    main()
