@@ -5,10 +5,10 @@
     python benchmarks/inverse_rl.py --table
 
 Each run is a process of its own, `distil train RECIPE`, one at a time and with one thread; its CPU-seconds are those of the
-whole process, evaluation included. A seed changes demonstrations, start weights and the learner's episodes. The curve is the score on
-the tuning episodes that the recipe asks for while it learns; the last score is that of 50 held-out episodes, which are the same
-for all runs. 0 is a random policy, 1 the expert. The rows of cloning train on the same demonstrations, with the settings of
-the environment's own recipe of cloning.
+whole process, evaluation included. A seed changes demonstrations, start weights and the learner's episodes. The curve is the
+score on the tuning episodes that the recipe asks for while it learns; the last score is that of 50 held-out episodes, which are
+the same for all runs. 0 is a random policy, 1 the expert. The rows of cloning train on the same demonstrations, with the
+settings of the environment's own recipe of cloning.
 
 --peers runs imitation's GAIL, AIRL and SQIL (1.0.1) on CartPole, in an environment of their own below FOLDER, with the same
 demonstrations and held-out episodes, the settings of its documentation, and no limit on the length of episodes other than
