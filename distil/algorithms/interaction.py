@@ -65,6 +65,11 @@ class ByInteractionConfig(AlgorithmConfig):
         return self
 
     @property
+    def num_pretraining(self) -> int:
+        """Gradient steps on the demonstrations alone, before the learner acts."""
+        return 0
+
+    @property
     def objective(self) -> InteractionConfig:
         """What the learner steps."""
         step, reward = self.parts
@@ -99,7 +104,7 @@ class Interaction:
         if acted >= config.steps or config.stop.is_reached(last):
             return self._evaluation(index)
         num = min(config.steps_per_round, config.steps - acted)
-        due = self._updates(num, acted, last.spent.gradient_steps - self._num_pretraining)
+        due = self._updates(num, acted, last.spent.gradient_steps - self.config.num_pretraining)
         is_random = acted < config.random_steps and config.parts[0].kind != "ppo"
         return Round(
             index=index,
@@ -125,14 +130,10 @@ class Interaction:
         """Return the round that collects the demonstrations, and pretrains the policy on them if the reward is a clone's."""
         num = self.budget.num_demonstrations
         collect = CollectPlan(num_episodes=num) if num else None
-        if not self._num_pretraining:
+        if not self.config.num_pretraining:
             return Round(index=0, collect=collect)
-        update = UpdatePlan(num_steps=self._num_pretraining, streams={DEMOS: StreamPlan()})
+        update = UpdatePlan(num_steps=self.config.num_pretraining, streams={DEMOS: StreamPlan()})
         return Round(index=0, collect=collect, update=update, evaluate=self._tuning(0))
-
-    @property
-    def _num_pretraining(self) -> int:
-        return self.budget.num_steps if self.config.parts[1].kind == "coherent" else 0
 
     def _tuning(self, index: int) -> EvaluatePlan | None:
         num = self.config.tuning_episodes

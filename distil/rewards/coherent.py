@@ -58,17 +58,15 @@ class CoherentReward(RewardModel):
     def forward(self, steps: Steps) -> Rewards:
         """Return the rewards; the absorbing state's is 0."""
         mean_BA, log_std_BA = self._moments(steps.observations)
-        u_BA = steps.actions_BA.clamp(-math.tanh(_REACH), math.tanh(_REACH)).atanh()
-        error_BA = (u_BA - mean_BA.clamp(-_REACH, _REACH)).square()
         precision_BA = (-2 * log_std_BA).exp() - math.exp(-2 * self._log_prior)
-        rewards_B = (self._log_prior - log_std_BA - 0.5 * error_BA * precision_BA).mean(-1).clamp(min=self._lowest)
+        errors_BA = _squares(steps.actions_BA, mean_BA)
+        rewards_B = (self._log_prior - log_std_BA - 0.5 * errors_BA * precision_BA).mean(-1).clamp(min=self._lowest)
         return Rewards(rewards_B=rewards_B, absorbing_B=torch.zeros_like(rewards_B))
 
     def pretraining_loss(self, expert: Steps, generator: torch.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Return the clone's loss in nats a dimension: of the demonstrations, and of its deviation at disturbed ones."""
-        context = self.clone.encoder(expert.observations)
-        fit = self._head[0].loss(context, expert.actions_BA[:, None], torch.zeros(len(context.pooled_BD), 1, dtype=torch.bool))
-        clone_loss = fit.loss_BT.mean() / expert.actions_BA.shape[-1]
+        """Return the loss of the clone: -log q of the demonstrations, and how far its deviation is from the prior elsewhere."""
+        mean_BA, log_std_BA = self._moments(expert.observations)
+        clone_loss = (log_std_BA + 0.5 * _squares(expert.actions_BA, mean_BA) * (-2 * log_std_BA).exp()).mean()
         _, log_std_BA = self._moments(self._disturbed(expert.observations, generator))
         doubt_loss = (log_std_BA - self._log_prior).square().mean()
         return clone_loss + doubt_loss, {"clone_loss": clone_loss.detach(), "doubt_loss": doubt_loss.detach()}
@@ -88,3 +86,11 @@ class CoherentReward(RewardModel):
     def _moments(self, observations: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         mean_BTA, log_std_BTA = self._head[0].moments(self.clone.encoder(observations))
         return mean_BTA[:, 0], log_std_BTA[:, 0]
+
+
+def _squares(actions_BA: Tensor, mean_BA: Tensor) -> Tensor:
+    """Return the squared errors of actions before the squashing; where both are beyond the reach, they agree."""
+    limit = math.tanh(_REACH)
+    is_beyond_BA = actions_BA.abs() >= limit
+    near_BA = torch.where(is_beyond_BA, mean_BA.clamp(-_REACH, _REACH), mean_BA)
+    return (actions_BA.clamp(-limit, limit).atanh() - near_BA).square()

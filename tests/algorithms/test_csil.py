@@ -19,12 +19,12 @@ from distil.policies.policy import Policy
 from distil.spaces import action_spec, observation_spec
 from distil.store.windows import TransitionBatch
 
-BUDGET = Budget(num_demonstrations=5, num_steps=100, num_evaluation_episodes=3, batch_size=8)
+BUDGET = Budget(num_demonstrations=5, num_steps=7, num_evaluation_episodes=3, batch_size=8)
 SETTINGS = LearnerConfig(learning_rate=1e-2, weight_decay=0.0, grad_clip=None, schedule="constant", warmup_steps=0)
 
 
 def test_it_is_pretrained_on_demonstrations_alone_then_acts() -> None:
-    algorithm = CsilConfig(steps_per_round=50).build(BUDGET)
+    algorithm = CsilConfig(steps_per_round=50, pretraining_steps=100).build(BUDGET)
     first = algorithm.next_round(None)
     assert first is not None
     assert first.update is not None
