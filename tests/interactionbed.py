@@ -27,15 +27,20 @@ from distil.store.windows import TransitionBatch
 from distil.types import Episode
 
 OBSERVATION = spaces.Box(-np.inf, np.inf, (3,), np.float32)
-ALGORITHMS = ("sqil", "iq", "dac", "ml_irl", "gail", "rl")
+ALGORITHMS = ("sqil", "iq", "dac", "ml_irl", "csil", "gail", "airl", "rl")
 DISCRETE, BOX = {"id": "CartPole-v1", "max_episode_steps": 40}, {"id": "Pendulum-v1", "max_episode_steps": 20}
 SMALL = {"hidden": [8]}
 STEPS = {  # algorithm -> environment, and what makes it small
     "sqil": (DISCRETE, {}),
     "iq": (DISCRETE, {"step": {"kind": "soft_q", "loss": "ls_iq"}}),
-    "dac": (BOX, {"step": {"kind": "sac", **SMALL}, "reward": {"kind": "discriminator", **SMALL}}),
-    "ml_irl": (BOX, {"step": {"kind": "sac", "num_critics": 3, **SMALL}, "reward": {"kind": "maxent", **SMALL}}),
+    "dac": (BOX, {"step": {"kind": "sac", **SMALL}, "reward": {"kind": "discriminator", "dropout": 0.2, **SMALL}}),
+    "ml_irl": (
+        BOX,
+        {"step": {"kind": "sac", "num_critics": 3, **SMALL}, "reward": {"kind": "maxent", "spectral_norm": True, **SMALL}},
+    ),
+    "csil": (BOX, {"step": {"kind": "sac", **SMALL}, "random_steps": 0}),
     "gail": (DISCRETE, {"step": {"kind": "ppo", "epochs": 2, **SMALL}, "reward": {"kind": "discriminator", **SMALL}}),
+    "airl": (BOX, {"step": {"kind": "ppo", "epochs": 2, "entropy": 0.01, **SMALL}, "reward": {"kind": "airl", **SMALL}}),
     "rl": (DISCRETE, {"step": {"kind": "ppo", "epochs": 2, **SMALL}}),
 }
 
@@ -168,24 +173,33 @@ def _snapshot(path: Path, kind: str, lengths: list[int], rewards: float | None, 
 
 
 def update_of(kind: str, num_steps: int, index: int) -> UpdatePlan:
-    """An update on the streams that the algorithm's plans have."""
+    """An update on the streams that the algorithm's plans have; the first one of a clone has demonstrations alone."""
     settings = config(Path("unused"), kind)
-    todo = settings.algorithm.build(settings.budget()).next_round(RoundReport(index=0, snapshot=None, policy_version=0))
+    first = RoundReport(index=0, snapshot=None, policy_version=0)
+    is_pretraining = kind == "csil" and index == 1
+    todo = settings.algorithm.build(settings.budget()).next_round(None if is_pretraining else first)
     assert todo is not None
     assert todo.update is not None
     return UpdatePlan(num_steps=num_steps, round=index, streams=todo.update.streams)
 
 
-def main(folder: Path, kind: str, num_steps: int, number: int) -> None:
-    """Be rank `number` of two in two updates on the stores in `folder`; write the policy's weights."""
+def main(folder: Path, num_steps: int, number: int, *kinds: str) -> None:
+    """Be rank `number` of two in two updates by each of the algorithms; write the policies' weights."""
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/ranks", rank=number, world_size=2)
-    rank = Rank(setup_of(folder, kind, "group"), ranks=Ranks(rank=number, world_size=2))
-    for index in (1, 2):
-        rank.update(update_of(kind, num_steps, index), streams_of(folder, kind))
-    np.savez(folder / f"weights{number}.npz", **rank.policy.arrays)
-    rank.close()
+    for kind in kinds:
+        own = folder / kind
+        if number == 0:
+            streams_of(own, kind)
+        torch.distributed.barrier()
+        rank = Rank(setup_of(own, kind, "group"), ranks=Ranks(rank=number, world_size=2))
+        for index in (1, 2):
+            plan, streams = update_of(kind, num_steps, index), streams_of(own, kind)
+            rank.update(plan, {name: streams[name] for name in plan.streams})
+            torch.distributed.barrier()  # as a group's next plan, which comes when the first rank has reported
+        np.savez(own / f"weights{number}.npz", **rank.policy.arrays)
+        rank.close()
     torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], *(int(value) for value in sys.argv[3:]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])

@@ -108,5 +108,10 @@ class DensityHead(Head, ABC):
         """Return the log density of each step's action, summed over its dimensions, in the head's action space: [B, T]."""
 
     @abstractmethod
-    def entropy(self, context: Context, generator: torch.Generator) -> Tensor:
-        """Return the entropy of each step's action in nats, [B, T]: exact, or by one sample (minus its log density)."""
+    def entropy(self, context: Context, noise_BK: Tensor) -> Tensor:
+        """Return the entropy of each step's action in nats, [B, T]: exact, or by one sample (minus its log density).
+
+        Args:
+            context: from the backbone.
+            noise_BK: standard normal, for an estimate.
+        """

@@ -42,7 +42,7 @@ class CategoricalHead(DensityHead):
         """Return the log probability of the choices (int64, from 0 on), summed over the factors: [B, T]."""
         return categorical_log_prob(self.logits(context), actions_BTA)
 
-    def entropy(self, context: Context, generator: torch.Generator) -> Tensor:
+    def entropy(self, context: Context, noise_BK: Tensor) -> Tensor:
         """Return the sum of the factors' entropies, [B, T]."""
         log_p_BTAN = self.logits(context).log_softmax(-1)
         return -(log_p_BTAN.exp() * log_p_BTAN.clamp(min=-1e9)).sum((-1, -2))

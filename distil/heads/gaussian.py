@@ -84,9 +84,8 @@ class GaussianHead(DensityHead):
         u_BTA = mean_BTA + log_std_BTA.exp() * noise_BK.view(-1, *self._shape)
         return u_BTA.tanh(), squashed_gaussian_log_prob(mean_BTA, log_std_BTA, u_BTA)
 
-    def entropy(self, context: Context, generator: torch.Generator) -> Tensor:
+    def entropy(self, context: Context, noise_BK: Tensor) -> Tensor:
         """Return an estimate from one sample a row, [B, T], whose gradient is unbiased."""
-        noise_BK = torch.randn(len(context.pooled_BD), self.noise_size, generator=generator, device=context.pooled_BD.device)
         return -self.draw(context, noise_BK)[1]
 
     def moments(self, context: Context) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ Legend: B batch.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -102,8 +102,8 @@ class Interaction:
         self._step, self._num_steps, self._prepared = 0, num_steps, {}
 
     def reseed(self, seed: int) -> None:
-        """Restart the randomness of the losses at `seed`."""
-        self._generator.manual_seed(seed)
+        """Restart the randomness of the losses at the first rank's `seed`: all draw alike, each takes its rows."""
+        self._generator.manual_seed(self._ranks.of_first(seed))
 
     def step(self, batches: Mapping[str, Batch]) -> Mapping[str, Tensor]:
         """Step the reward model, if it is learned, then critics and policy on rewards of the model as it is now.
@@ -126,7 +126,7 @@ class Interaction:
 
     def _pretrain(self, expert: Transitions) -> Mapping[str, Tensor]:
         assert self._judge is not None
-        loss, figures = self._reward.pretraining_loss(self._steps(expert), self._generator)
+        loss, figures = self._reward.pretraining_loss(self._of_all_ranks(self._steps(expert)), self._generator)
         cosine = self._config.model_copy(update={"schedule": "cosine"})
         self._judge.minimise(loss, self._rate * learning_rate(cosine, self._step, self._num_steps))
         self._step += 1
@@ -138,8 +138,8 @@ class Interaction:
     def _improve_reward(self, expert: Transitions, agent: Transitions) -> Mapping[str, Tensor]:
         if self._judge is None or not self._reward.is_learned:
             return {}
-        seen = self._steps(expert), self._steps(agent)
-        loss, figures = self._reward.loss(*seen, self._generator)
+        shown, own = (self._of_all_ranks(self._steps(batch)) for batch in (expert, agent))
+        loss, figures = self._reward.loss(shown, own, self._generator)
         self._judge.minimise(loss, self.learning_rate * self._rate)
         return {"reward_loss": loss.detach(), **figures}
 
@@ -167,6 +167,18 @@ class Interaction:
             observations=transitions.observations,
             log_probs_B=self._log_probs(transitions) if self._reward.needs_log_probs else None,
         )
+
+    def _of_all_ranks(self, steps: Steps) -> Steps:
+        """Return the steps of the global batch: a reward model is small, and its loss need not be a mean over rows."""
+        if self._ranks.world_size == 1:
+            return steps
+        found = dict[str, Any]()
+        for name, value in vars(steps).items():
+            if isinstance(value, Mapping):
+                found[name] = {leaf: self._ranks.gathered(rows) for leaf, rows in value.items()}
+            else:
+                found[name] = value if value is None else self._ranks.gathered(value)
+        return Steps(**found)
 
     @torch.no_grad()
     def _log_probs(self, transitions: Transitions) -> Tensor:

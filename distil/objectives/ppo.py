@@ -61,7 +61,7 @@ class Ppo(RLStep):
         self, config: PpoConfig, policy: Policy, optimiser: OptimiserConfig, ranks: Ranks, generator: torch.Generator
     ) -> None:
         assert isinstance(policy.head, DensityHead)
-        self._config, self._policy, self._head = config, policy, policy.head
+        self._config, self._policy, self._head, self._ranks = config, policy, policy.head, ranks
         self.discount = config.discount
         value = Critics(policy.encoder.features.size, config.hidden, 1, generator, kind="tanh")
         self.networks: _Networks = _Networks(value).to(ranks.device)
@@ -118,7 +118,8 @@ class Ppo(RLStep):
     def _entropy(self, observations: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
         """Return the policy's mean entropy: exact for choices, by one sample a row for the squashed Gaussian."""
         context = self._policy.encoder(observations)
-        return self._head.entropy(context, generator).mean()
+        noise_BK = self._ranks.normal(len(context.pooled_BD), self._head.noise_size, generator)
+        return self._head.entropy(context, noise_BK).mean()
 
     def _log_prob(self, observations: Mapping[str, Tensor], actions_BA: Tensor) -> Tensor:
         return self._head.log_prob(self._policy.encoder(observations), actions_BA[:, None])[:, 0]

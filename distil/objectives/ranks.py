@@ -1,4 +1,4 @@
-"""The rank of this process in its group, and the three collectives that a learner needs."""
+"""The rank of this process in its group, and the collectives that a learner needs."""
 
 from __future__ import annotations
 
@@ -35,6 +35,29 @@ class Ranks:
         flat /= self.world_size
         parts = torch.split(flat, [tensor.numel() for tensor in tensors])
         torch._foreach_copy_(list(tensors), [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)])
+
+    def normal(self, num: int, size: int, generator: torch.Generator, num_parts: int = 1) -> torch.Tensor:
+        """Return standard normal noise for the rows of this rank, [num, size]: what one rank alone would draw for them.
+
+        Args:
+            num: rows of this rank.
+            size: numbers a row.
+            generator: in the same state on all ranks.
+            num_parts: the rows are slices of so many global batches, one after another and of equal size.
+        """
+        noise = torch.randn(num * self.world_size, size, generator=generator, device=self.device)
+        if self.world_size == 1:
+            return noise
+        return noise.view(num_parts, self.world_size, num // num_parts, size)[:, self.rank].reshape(num, size)
+
+    def gathered(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return the rows of all ranks, which have equally many: the global batch that `rows` are a slice of. No gradients."""
+        if self.world_size == 1:
+            return rows
+        rows = rows.detach().contiguous()
+        parts = [torch.empty_like(rows) for _ in range(self.world_size)]
+        torch.distributed.all_gather(parts, rows)
+        return torch.cat(parts)
 
     def of_first(self, value: int) -> int:
         """Return rank 0's `value`."""

@@ -49,7 +49,8 @@ class Sac(RLStep):
         self, config: SacConfig, policy: Policy, optimiser: OptimiserConfig, ranks: Ranks, generator: torch.Generator
     ) -> None:
         assert isinstance(policy.head, GaussianHead)
-        self._config, self._policy, self._head = config, policy, policy.head
+        self._config, self._policy, self._head, self._ranks = config, policy, policy.head, ranks
+        self._num_parts = 1  # of the batch, see `Transitions`
         self.discount = config.discount
         num_action = math.prod(policy.action.leaf.shape)
         critics = Critics(policy.encoder.features.size + num_action, config.hidden, config.num_critics, generator)
@@ -64,7 +65,7 @@ class Sac(RLStep):
         self, transitions: Transitions, rewards: Rewards, learning_rate: float, generator: torch.Generator
     ) -> Mapping[str, Tensor]:
         """Step the critics, the policy and the temperature once each, and move the targets."""
-        networks, config = self.networks, self._config
+        networks, config, self._num_parts = self.networks, self._config, transitions.num_parts
         features_BF = self._features(transitions.observations)
         alpha = networks.log_alpha.detach().exp()
         values_NB = networks.critics(torch.cat([features_BF, transitions.actions_BA], -1))
@@ -149,8 +150,7 @@ class Sac(RLStep):
     def _draw(self, observations: Mapping[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return a sample of the policy at each row, [B, A], and its log density, [B]."""
         context = self._policy.encoder(observations)
-        num = len(context.pooled_BD)
-        noise_BK = torch.randn(num, self._head.noise_size, generator=generator, device=context.pooled_BD.device)
+        noise_BK = self._ranks.normal(len(context.pooled_BD), self._head.noise_size, generator, self._num_parts)
         actions_BTA, log_prob_BT = self._head.draw(context, noise_BK)
         return actions_BTA[:, 0], log_prob_BT[:, 0]
 

@@ -28,6 +28,7 @@ class Transitions:
     is_expert_B: Tensor  # bool: from a demonstration
     rewards_B: Tensor | None  # the environment's; None: not read, as in all imitation
     extras: Mapping[str, Tensor]  # name -> [B], what was prepared for the update; empty off-policy
+    num_parts: int = 1  # batches of streams that it consists of, one after another and of equal size
 
     def __len__(self) -> int:
         return len(self.terminated_B)
@@ -72,4 +73,5 @@ def joined(first: Transitions, second: Transitions) -> Transitions:
         is_expert_B=torch.cat([first.is_expert_B, second.is_expert_B]),
         rewards_B=rewards,
         extras={},
+        num_parts=first.num_parts + second.num_parts,
     )

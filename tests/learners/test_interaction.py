@@ -17,6 +17,7 @@ from interactionbed import ALGORITHMS, setup_of, streams_of, update_of
 
 from distil.errors import RunError
 from distil.learners.checkpoints import Checkpoints
+from distil.learners.data import Streams
 from distil.learners.rank import Rank
 from distil.objectives.interaction import Interaction
 from distil.policies.spec import PolicyRef
@@ -28,11 +29,16 @@ def same(one: PolicyRef, two: PolicyRef) -> bool:
     return one.arrays.keys() == two.arrays.keys() and all(np.array_equal(one.arrays[k], two.arrays[k]) for k in one.arrays)
 
 
+def update(rank: Rank, kind: str, index: int, streams: Streams) -> None:
+    plan = update_of(kind, STEPS, index)
+    rank.update(plan, {name: streams[name] for name in plan.streams})
+
+
 def trained(folder: Path, kind: str, rewards: float | None = None, name: str = "checkpoints") -> PolicyRef:
     """Two updates on the stores in `folder`, whose rewards are `rewards` (None: plausible ones)."""
     rank = Rank(setup_of(folder, kind, name))
     for index in (1, 2):
-        rank.update(update_of(kind, STEPS, index), streams_of(folder, kind, rewards))
+        update(rank, kind, index, streams_of(folder, kind, rewards))
     return rank.policy
 
 
@@ -47,7 +53,7 @@ def test_the_environments_reward_is_never_read_in_imitation(tmp_path: Path, kind
         assert same(trained(tmp_path / "poisoned", kind, rewards=np.nan), calm)
 
 
-@pytest.mark.parametrize("kind", ALGORITHMS)
+@pytest.mark.parametrize("kind", [kind for kind in ALGORITHMS if kind != "csil"])
 def test_negatives_are_drawn_from_all_that_is_stored(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """CORRECTNESS 22: an epoch has each of the learner's steps once, in an order of its own, unlabelled as they are."""
     seen, original = list[float](), Interaction.step
@@ -100,7 +106,7 @@ def test_killed_and_resumed_equals_undisturbed(tmp_path: Path, kind: str, kills:
     def attempt(resume: bool) -> PolicyRef:
         rank = Rank(replace(setup_of(tmp_path, kind, "killed"), resume=resume))
         for index in (1, 2):
-            rank.update(update_of(kind, STEPS, index), streams_of(tmp_path, kind))
+            update(rank, kind, index, streams_of(tmp_path, kind))
         return rank.policy
 
     for number, step in enumerate(kills):
@@ -144,13 +150,13 @@ def test_an_update_that_diverges_keeps_the_last_good_checkpoint(
     )
 
 
-@pytest.mark.parametrize("kind", ["sqil", "iq", "gail", "rl"])
-def test_two_ranks_take_the_steps_of_one(tmp_path: Path, kind: str) -> None:
-    """CORRECTNESS 28: two processes; parameters equal to 1e-5, also where the reward's loss has second derivatives."""
-    alone = trained(tmp_path, kind, name="alone")
+def test_two_ranks_take_the_steps_of_one(tmp_path: Path) -> None:
+    """CORRECTNESS 28: two processes; parameters equal to 1e-5, with noise, dropout, second derivatives and prepared fields."""
     script = Path(__file__).parents[1] / "interactionbed.py"
-    processes = [subprocess.Popen([sys.executable, script, tmp_path, kind, str(STEPS), str(n)]) for n in (0, 1)]
-    assert [process.wait(120) for process in processes] == [0, 0]
-    for number in (0, 1):
-        arrays = np.load(tmp_path / f"weights{number}.npz")
-        assert all(np.allclose(values, arrays[name], rtol=0, atol=1e-5) for name, values in alone.arrays.items())
+    processes = [subprocess.Popen([sys.executable, script, tmp_path, str(STEPS), str(n), *ALGORITHMS]) for n in (0, 1)]
+    assert [process.wait(240) for process in processes] == [0, 0]
+    for kind in ALGORITHMS:
+        alone = trained(tmp_path / kind, kind, name="alone")
+        for number in (0, 1):
+            arrays = np.load(tmp_path / kind / f"weights{number}.npz")
+            assert all(np.allclose(values, arrays[name], rtol=0, atol=1e-5) for name, values in alone.arrays.items()), kind
