@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from distil.config import Config
 
@@ -79,6 +79,15 @@ class DiscriminatorConfig(LearnedConfig):
 
     kind: Literal["discriminator"] = "discriminator"
     shape: Literal["gail", "airl", "fairl"] = "airl"  # how the reward follows from the logit
+
+    @model_validator(mode="after")
+    def _may_end(self) -> Self:
+        if self.shape == "gail" and self.ends == "done":
+            raise ValueError(
+                "shape=gail gives positive rewards, which pay for staying alive though the model sees the end: set "
+                "ends=absorbing, or shape=airl"
+            )
+        return self
 
     def build(self, num_features: int, num_action: int, generator: torch.Generator) -> RewardModel:
         """Return the model with start weights from `generator`."""

@@ -33,3 +33,9 @@ def test_settings_reach_the_network() -> None:
 def test_an_unknown_kind_is_refused() -> None:
     with pytest.raises(ValidationError, match="discriminator"):
         CHOICE.validate_python({"kind": "critic"})
+
+
+def test_a_positive_reward_needs_the_absorbing_state() -> None:
+    """CORRECTNESS 17: seeing the end isn't enough; on CartPole, demonstrations of falling led to balancing."""
+    with pytest.raises(ValidationError, match="set ends=absorbing, or shape=airl"):
+        CHOICE.validate_python({"kind": "discriminator", "shape": "gail", "ends": "done"})
