@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import islice
+from itertools import islice, starmap
 from typing import Any, NamedTuple, Unpack
 
 import numpy as np
@@ -33,6 +33,9 @@ from distil.store.table import Gather, Table
 from distil.store.weights import window_weights
 from distil.store.windows import LABEL, LABELLED, Field, Layout, Pieces, WindowOptions, Windows, place
 from distil.types import Array, Batch
+
+_SCAN_SHARE = 5  # a scan has a fifth of a group in memory (see `distil.store.blocks`)
+_STATISTICS_SHARE = 8  # last bits of statistics depend on it
 
 
 class StreamSampler(SampleSource):
@@ -69,18 +72,20 @@ class StreamSampler(SampleSource):
 
     def transitions(self, names: Sequence[str], num_rows: int) -> Iterator[dict[str, Array]]:
         """Yield the transitions that start samples, as in `SampleSource`: only these columns are read, and each once."""
-        num_rows = min(num_rows, self._blocks.size * self._scan_blocks)  # what the budget has for a scan
+        num_rows = min(num_rows, self._blocks.size * self._part(_STATISTICS_SHARE))
         return (columns for columns, _ in self._read(names, num_rows))
 
     def _read(self, names: Sequence[str], num_rows: int) -> Iterator[tuple[dict[str, Array], Array | None]]:
-        """Yield the samples of `num_rows` transitions at a time, new arrays, and their weights."""
+        """Yield the samples of `num_rows` transitions at a time, new arrays that nothing else holds, and their weights."""
         fields, reader = {name: self._layout.fields[LABEL if name == "action" else name] for name in names}, self.reader()
         episodes, ends = self._blocks.episodes, self._blocks.ends
         for begin in range(0, int(ends[-1]), num_rows):
             columns, keep, weights = self.read(
                 fields, *piece(begin, min(begin + num_rows, int(ends[-1])), episodes, ends), reader
             )
-            yield {name: values[keep] for name, values in columns.items()}, weights
+            out = [({name: values[keep] for name, values in columns.items()}, weights)]
+            del columns, weights
+            yield out.pop()
 
     def read(
         self, fields: Mapping[str, Field], pieces: Pieces, episode: NDArray[np.int64], reader: RowReader
@@ -110,30 +115,32 @@ class StreamSampler(SampleSource):
             waiting.append(batch)
             num = sum(map(len, waiting))
             if num >= batch_size:
-                cut = parts(concatenate(waiting), batch_size)
-                yield from islice(cut, num // batch_size)
-                waiting = list(cut)
+                cut = parts(batch if len(waiting) == 1 else concatenate(waiting), batch_size)
+                del batch
+                waiting.clear()
+                yield from islice(cut, num // batch_size - 1)
+                waiting = [concatenate([part]) for part in cut]  # what was read is free when more is read
+                yield waiting.pop(0)
         if waiting:
             yield concatenate(waiting)
 
     def _scan_transitions(self, batch_size: int) -> Iterator[Batch]:
         """Yield single transitions, many batches at once: they are read to where they stay."""
         leaves = [field.name for field in self._layout.observations]
-        room = self._blocks.size * self._scan_blocks
-        for columns, weights in self._read([*leaves, "action"], max(room // batch_size, 1) * batch_size):
-            actions = columns.pop("action")
-            yield _single(columns, actions, weights)
+        num_rows = max(self._blocks.size * self._part(_SCAN_SHARE) // batch_size, 1) * batch_size
+        return starmap(_transitions, self._read([*leaves, "action"], num_rows))
 
     def _scan_windows(self, batch_size: int) -> Iterator[Batch]:
-        loader = _Loader(self, self._scan_blocks, self.reader())
-        for begin in range(0, len(self._blocks), self._scan_blocks):
-            loaded = loader.load(np.arange(begin, min(begin + self._scan_blocks, len(self._blocks))))
+        num_blocks = self._part(_SCAN_SHARE)
+        loader = _Loader(self, num_blocks, self.reader())
+        for begin in range(0, len(self._blocks), num_blocks):
+            loaded = loader.load(np.arange(begin, min(begin + num_blocks, len(self._blocks))))
             for at in range(0, len(loaded), batch_size):
                 yield loaded.batch(at, min(batch_size, len(loaded) - at))
 
-    @property
-    def _scan_blocks(self) -> int:
-        return max(1, min(self._blocks.in_group // 8, len(self._blocks)))
+    def _part(self, share: int) -> int:
+        """Return the number of blocks that take one part in `share` of a group."""
+        return max(1, min(self._blocks.in_group // share, len(self._blocks)))
 
     def reader(self) -> RowReader:
         """Return a new reader of the snapshot's shards."""
@@ -329,10 +336,14 @@ def _single(observations: Mapping[str, Array], actions: Array, weights: Array | 
     return Batch(observations=wide, actions=actions[:, None], is_pad=np.zeros((len(actions), 1), np.bool_), weights=weights)
 
 
+def _transitions(columns: dict[str, Array], weights: Array | None) -> Batch:
+    """Return a batch of leaves and "action"."""
+    actions = columns.pop("action")
+    return _single(columns, actions, weights)
+
+
 def concatenate(batches: list[Batch]) -> Batch:
-    """Return one batch of several, in their order."""
-    if len(batches) == 1:
-        return batches[0]
+    """Return one batch of several, in their order, with memory of its own."""
     fields: dict[str, Any] = {}
     for name, value in batches[0].__dict__.items():
         parts = [getattr(batch, name) for batch in batches]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -218,6 +219,24 @@ def test_a_scan_of_transitions_reads_each_row_once(snapshot: Snapshot) -> None:
         batches = list(sampler.scan(size))
         assert [len(batch) for batch in batches[:-1]] == [size] * (len(batches) - 1)
         assert sum((starts(batch) for batch in batches), []) == transitions(LENGTHS)  # noqa: RUF017
+
+
+def test_a_scan_frees_what_it_read_before_it_reads_more(snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that it needs memory for one piece, not for two: the consumer still has the last batch."""
+    read, arrays, alive = StreamSampler.read, list["weakref.ref[np.ndarray]"](), list[int]()
+
+    def watched(self: StreamSampler, *args: Any) -> Any:
+        alive.append(sum(array() is not None for array in arrays))
+        columns, *rest = read(self, *args)
+        arrays.extend(map(weakref.ref, columns.values()))
+        return columns, *rest
+
+    monkeypatch.setattr(StreamSampler, "read", watched)
+    for size in (16, 1000):
+        assert sum(len(batch) for batch in StreamSampler(snapshot, memory_budget=BUDGET).scan(size)) == sum(LENGTHS)
+        arrays.clear()
+    assert len(alive) > 4
+    assert set(alive) == {0}
 
 
 def test_statistics_are_exact(snapshot: Snapshot) -> None:
