@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -20,20 +19,13 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
 }
 
 
-class Right:
-    """Pushes to the right in all states: CartPole falls after nine steps."""
-
-    def act(self, observations):
-        return np.ones(len(observations), np.int64)
-
-
 def _length(tmp_path: Path, algorithm: dict[str, Any]) -> float:
     """Return the mean length of episodes after learning from five demonstrations of `Right`."""
     (tmp_path / "recipe.yaml").write_text("{}")
     overrides = {
         "seed": 10,
         "env.id": "CartPole-v1",
-        "expert": {"kind": "import", "target": "test_survival:Right"},
+        "expert": {"kind": "import", "target": "interactionbed:Right"},
         "data": {"path": str(tmp_path / "data"), "episodes": 5},
         "runs": str(tmp_path / "runs"),
         "tracking.enabled": False,
