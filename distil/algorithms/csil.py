@@ -15,12 +15,12 @@ from distil.rewards.config import CoherentConfig, RewardConfig
 class CsilConfig(ByInteractionConfig):
     """The policy starts as a clone, and is rewarded for acting as the clone does where the clone is sure."""
 
-    policy_defaults: ClassVar[Mapping[str, Any]] = {"head": {"kind": "gaussian", "min_log_std": -2.0}}
+    policy_defaults: ClassVar[Mapping[str, Any]] = {"head": {"kind": "gaussian", "min_log_std": -3.0}}
 
     kind: Literal["csil"] = "csil"
     random_steps: int = Field(default=0, ge=0)
     pretraining_steps: int = Field(default=5000, ge=1)  # gradient steps of the clone
-    step: SacConfig = SacConfig(temperature=0.05, automatic=False, actor_from=5000)
+    step: SacConfig = SacConfig(temperature=0.01, automatic=False, actor_from=3000)
     reward: CoherentConfig = CoherentConfig()
 
     @property

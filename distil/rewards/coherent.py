@@ -23,6 +23,7 @@ from distil.policies.policy import Policy
 from distil.rewards.base import RewardModel, Rewards, Steps
 
 _REACH = 2.0  # tanh(2) = 0.96: actions beyond it are alike
+_ERROR = 0.1  # an error of this size costs half a nat
 
 
 class CoherentReward(RewardModel):
@@ -64,9 +65,16 @@ class CoherentReward(RewardModel):
         return Rewards(rewards_B=rewards_B, absorbing_B=torch.zeros_like(rewards_B))
 
     def pretraining_loss(self, expert: Steps, generator: torch.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Return the loss of the clone: -log q of the demonstrations, and how far its deviation is from the prior elsewhere."""
+        """Return the clone's loss, and its parts to report.
+
+        The mean learns by its squared error, the deviation by -log q for the mean as it is: by -log q alone, the mean hardly
+        learns where the deviation is large (Seitzer et al., 2022, arXiv:2203.09168, whose beta is 1 here). Where demonstrations
+        are disturbed, the deviation becomes the prior's.
+        """
         mean_BA, log_std_BA = self._moments(expert.observations)
-        clone_loss = (log_std_BA + 0.5 * _squares(expert.actions_BA, mean_BA) * (-2 * log_std_BA).exp()).mean()
+        errors_BA = _squares(expert.actions_BA, mean_BA)
+        certainty_BA = -log_std_BA - 0.5 * errors_BA.detach() * (-2 * log_std_BA).exp()
+        clone_loss = (0.5 * errors_BA / _ERROR**2 - certainty_BA).mean()
         _, log_std_BA = self._moments(self._disturbed(expert.observations, generator))
         doubt_loss = (log_std_BA - self._log_prior).square().mean()
         return clone_loss + doubt_loss, {"clone_loss": clone_loss.detach(), "doubt_loss": doubt_loss.detach()}
