@@ -123,6 +123,7 @@ class Fit:
             cursor=Cursor().advance(self.state.step * size, num_samples),
             rank=self.ranks.rank,
             world_size=self.ranks.world_size,
+            num_batches=self.num_steps - self.state.step,
             convert=partial(to_torch, device=self.ranks.device),
         )
 

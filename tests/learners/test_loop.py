@@ -127,6 +127,16 @@ def test_a_killed_update_with_augmentation_resumes_exactly(bed, monkeypatch, kil
     assert any(not np.array_equal(values, plain.policy.arrays[name]) for name, values in want.items())
 
 
+def test_an_update_fetches_the_batches_that_it_takes(bed, monkeypatch):
+    """Several at a time, and none for steps that it doesn't take."""
+    sizes = []
+    monkeypatch.setattr(
+        "distil.learners.loop.to_torch", lambda batch, device: sizes.append(len(batch)) or to_torch(batch, device)
+    )
+    bed.learner().update(UpdatePlan(num_steps=40), demos(bed.snapshot))
+    assert sizes == [16, 32 * 16, 7 * 16]
+
+
 def test_held_out_batches_are_not_augmented(bed, monkeypatch):
     """The augmentations see training batches alone, and each of them once."""
     seen = []
