@@ -80,6 +80,11 @@ class ByInteractionConfig(AlgorithmConfig):
         """Its policy acts, by samples."""
         return Needs(acts=True, act="sample")
 
+    @property
+    def num_acting(self) -> int:
+        """Steps of the learner in the environment, about."""
+        return self.steps
+
     def build(self, budget: Budget) -> Interaction:
         """Return the algorithm under `budget`."""
         return Interaction(config=self, budget=budget)
@@ -101,9 +106,9 @@ class Interaction:
         if last.is_final:
             return None
         acted = last.spent.agent_steps
-        if acted >= config.steps or config.stop.is_reached(last):
+        if acted >= config.num_acting or config.stop.is_reached(last):
             return self._evaluation(index)
-        num = min(config.steps_per_round, config.steps - acted)
+        num = min(config.steps_per_round, config.num_acting - acted)
         due = self._updates(num, acted, last.spent.gradient_steps - self.config.num_pretraining)
         is_random = acted < config.random_steps and config.parts[0].kind != "ppo"
         return Round(

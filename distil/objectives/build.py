@@ -25,9 +25,16 @@ if TYPE_CHECKING:
 
 
 def build(
-    chosen: StepConfig, judge: RewardConfig, policy: Policy, optimiser: OptimiserConfig, ranks: Ranks, seed: int
+    chosen: StepConfig,
+    judge: RewardConfig,
+    policy: Policy,
+    optimiser: OptimiserConfig,
+    ranks: Ranks,
+    seed: int,
+    *,
+    offline: bool = False,
 ) -> Interaction:
-    """Return the objective; `seed` gives its other networks' start weights.
+    """Return the objective; `seed` gives its other networks' start weights, `offline` leaves out the learner's own steps.
 
     Raises:
         InputError: the step doesn't fit the policy.
@@ -68,7 +75,7 @@ def build(
             "bounded actions, such as by the wrapper gymnasium.wrappers.RescaleAction"
         )
     learned = judge if isinstance(judge, LearnedConfig | CoherentConfig) else None
-    return Interaction(policy, step, reward, optimiser, ranks, learned)
+    return Interaction(policy, step, reward, optimiser, ranks, learned, offline=offline)
 
 
 def _require_vectors(policy: Policy, readers: Mapping[str, bool]) -> None:

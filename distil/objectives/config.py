@@ -85,12 +85,13 @@ class InteractionConfig(Config):
     kind: Literal["interaction"] = "interaction"
     step: StepConfig
     reward: RewardConfig
+    offline: bool = False  # learn from demonstrations alone
 
     def build(self, policy: Policy, optimiser: OptimiserConfig, ranks: Ranks, *, seed: int = 0) -> Objective:
         """Return the objective that trains `policy`, which is on its device already; `seed` is of its other networks."""
         from distil.objectives.build import build
 
-        return build(self.step, self.reward, policy, optimiser, ranks, seed)
+        return build(self.step, self.reward, policy, optimiser, ranks, seed, offline=self.offline)
 
     @contextmanager
     def naming_faults(self) -> Iterator[None]:

@@ -49,6 +49,8 @@ class Interaction:
         optimiser: OptimiserConfig,
         ranks: Ranks,
         learned: LearnedConfig | CoherentConfig | None,
+        *,
+        offline: bool = False,
     ) -> None:
         """Own `policy`, which is on its device already; `learned` has the reward model's own settings, if it is trained."""
         self.policy, self.learning_rate = policy, 0.0
@@ -56,7 +58,7 @@ class Interaction:
         self._ranks, self._generator = ranks, torch.Generator(ranks.device)
         self._step = self._num_steps = self._num_fitted = 0
         self._prepared: dict[str, Tensor] = {}  # on-policy: what this update computed at its start
-        self._is_pretraining = reward.pretrains
+        self._is_pretraining, self._is_offline = reward.pretrains, offline
         self._rate = learned.rate if learned is not None else 0.0
         weights = {name: value for name, value in reward.named_parameters() if value.requires_grad}
         self._judge = Trained(weights, optimiser, ranks) if learned is not None else None
@@ -66,7 +68,7 @@ class Interaction:
         """The learner's own steps and, unless the environment's reward is used, demonstrations; those alone in pretraining."""
         own: WindowOptions = {"n_step": 1, "every": True, "rewards": self._reward.reads_rewards}
         shown: WindowOptions = {"n_step": 1, "every": True, "rewards": False}
-        if self._is_pretraining:
+        if self._is_pretraining or self._is_offline:
             return {DEMOS: shown}
         return {AGENT: own} if self._reward.reads_rewards else {AGENT: own, DEMOS: shown}
 
@@ -112,17 +114,19 @@ class Interaction:
         """
         self.learning_rate = learning_rate(self._config, self._step, self._num_steps)
         if self._is_pretraining:
-            return self._pretrain(of_batch(self.policy, cast("TransitionBatch", batches[DEMOS]), is_expert=True))
-        agent = of_batch(self.policy, cast("TransitionBatch", batches[AGENT]), is_expert=False)
-        everything, figures = agent, dict[str, Tensor]()
-        if DEMOS in batches:
-            expert = of_batch(self.policy, cast("TransitionBatch", batches[DEMOS]), is_expert=True)
-            figures |= self._improve_reward(expert, agent)
-            everything = agent if self._rl.is_on_policy else joined(expert, agent)
+            return self._pretrain(self._transitions(batches[DEMOS], DEMOS))
+        of, figures = {name: self._transitions(batch, name) for name, batch in batches.items()}, dict[str, Tensor]()
+        own = everything = of[AGENT] if AGENT in of else of[DEMOS]
+        if len(of) == 2:
+            figures |= self._improve_reward(of[DEMOS], own)
+            everything = own if self._rl.is_on_policy else joined(of[DEMOS], own)
         rewards = self._rewards(everything)
         figures |= self._rl.learn(everything, rewards, self.learning_rate, self._generator)
         self._step += 1
-        return {**figures, "reward": rewards.rewards_B[-len(agent) :].mean()}
+        return {**figures, "reward": rewards.rewards_B[-len(own) :].mean()}
+
+    def _transitions(self, batch: Batch, stream: str) -> Transitions:
+        return of_batch(self.policy, cast("TransitionBatch", batch), is_expert=stream == DEMOS)
 
     def _pretrain(self, expert: Transitions) -> Mapping[str, Tensor]:
         assert self._judge is not None
