@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from distil.heads.base import Context, DensityHead, HeadLoss
-from distil.nn.losses import squashed_gaussian_log_prob
+from distil.nn.losses import drawn_log_prob, squashed_gaussian_log_prob
 from distil.nn.mlp import linear
 from distil.spaces import Leaf
 
@@ -81,8 +81,9 @@ class GaussianHead(DensityHead):
         `log_prob`, from the value before the squashing: exact also where tanh rounds to 1.
         """
         mean_BTA, log_std_BTA = self.moments(context)
-        u_BTA = mean_BTA + log_std_BTA.exp() * noise_BK.view(-1, *self._shape)
-        return u_BTA.tanh(), squashed_gaussian_log_prob(mean_BTA, log_std_BTA, u_BTA)
+        noise_BTA = noise_BK.view(-1, *self._shape)
+        u_BTA = torch.addcmul(mean_BTA, log_std_BTA.exp(), noise_BTA)
+        return u_BTA.tanh(), drawn_log_prob(noise_BTA, log_std_BTA, u_BTA)
 
     def entropy(self, context: Context, noise_BK: Tensor) -> Tensor:
         """Return an estimate from one sample a row, [B, T], whose gradient is unbiased."""

@@ -97,6 +97,24 @@ def squashed_gaussian_log_prob(mean_BTA: Tensor, log_std_BTA: Tensor, u_BTA: Ten
     return (normal_BTA - squash_BTA).sum(-1)
 
 
+def drawn_log_prob(noise_BTA: Tensor, log_std_BTA: Tensor, u_BTA: Tensor) -> Tensor:
+    """Return `squashed_gaussian_log_prob` of u = mean + std * noise, [B, T]: fewer operations, since (u - mean) / std is known.
+
+    With it, log p(a) = sum_i 2 (u_i + softplus(-2 u_i)) - log std_i - noise_i^2 / 2 - log(4 sqrt(2 pi)).
+
+    Args:
+        noise_BTA: standard normal.
+        log_std_BTA: of u.
+        u_BTA: the pre-image of the action.
+    """
+    _require_same(noise_BTA, log_std_BTA)
+    _require_same(noise_BTA, u_BTA)
+    squash_BTA = u_BTA + softplus(-2 * u_BTA)
+    rest_BTA = torch.add(log_std_BTA, noise_BTA.square(), alpha=0.5)
+    constant = u_BTA.shape[-1] * math.log(4 * math.sqrt(2 * math.pi))
+    return torch.sub(2 * squash_BTA, rest_BTA).sum(-1) - constant
+
+
 def _require_same(a_BTA: Tensor, b_BTA: Tensor) -> None:
     assert a_BTA.ndim == 3, a_BTA.shape
     assert a_BTA.shape == b_BTA.shape, (a_BTA.shape, b_BTA.shape)

@@ -120,10 +120,11 @@ class Interaction:
         if len(of) == 2:
             figures |= self._improve_reward(of[DEMOS], own)
             everything = own if self._rl.is_on_policy else joined(of[DEMOS], own)
-        rewards = self._rewards(everything)
+        rewards = None if self._rl.is_on_policy else self._rewards(everything)
         figures |= self._rl.learn(everything, rewards, self.learning_rate, self._generator)
         self._step += 1
-        return {**figures, "reward": rewards.rewards_B[-len(own) :].mean()}
+        rewards_B = own.extras["reward"] if rewards is None else rewards.rewards_B[-len(own) :]
+        return {**figures, "reward": rewards_B.mean()}
 
     def _transitions(self, batch: Batch, stream: str) -> Transitions:
         return of_batch(self.policy, cast("TransitionBatch", batch), is_expert=stream == DEMOS)

@@ -14,6 +14,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import mse_loss
 
 from distil.heads.base import DensityHead
 from distil.nn.critics import Critics
@@ -65,13 +66,13 @@ class Ppo(RLStep):
         self.discount = config.discount
         value = Critics(policy.encoder.features.size, config.hidden, 1, generator, kind="tanh")
         self.networks: _Networks = _Networks(value).to(ranks.device)
-        actor = {name: weight for name, weight in policy.named_parameters() if weight.requires_grad}
-        self._actor = Trained(actor, optimiser, ranks)
-        self._critic = Trained(dict(value.named_parameters()), optimiser, ranks)
+        weights = {f"policy.{name}": weight for name, weight in policy.named_parameters() if weight.requires_grad}
+        weights |= {f"value.{name}": weight for name, weight in value.named_parameters()}
+        self._trained = Trained(weights, optimiser, ranks)
 
     @torch.no_grad()
     def prepare(self, rows: Transitions, ends_R: Tensor, reward: Callable[[Transitions], Rewards]) -> Mapping[str, Array]:
-        """Return old log-probabilities, advantages and standardised returns of all rows, and rescale the value function.
+        """Return old log-probabilities, advantages, standardised returns and rewards; rescale the value function.
 
         Args:
             rows: of complete episodes, in their order.
@@ -90,36 +91,37 @@ class Ppo(RLStep):
         self._rescale(float(returns_R.mean()), float(returns_R.std()))
         scaled_R = (returns_R - float(self.networks.mean)) / float(self.networks.std)
         found_R = (found_R - found_R.mean()) / (found_R.std() + 1e-8)
-        named = {"log_prob": log_probs_R.cpu().numpy(), "advantage": found_R, "return": scaled_R}
+        named = {"log_prob": log_probs_R.cpu().numpy(), "advantage": found_R, "return": scaled_R, "reward": rewards_R}
         return {name: value.astype(np.float32) for name, value in named.items()}
 
     def learn(
-        self, transitions: Transitions, rewards: Rewards, learning_rate: float, generator: torch.Generator
+        self, transitions: Transitions, rewards: Rewards | None, learning_rate: float, generator: torch.Generator
     ) -> Mapping[str, Tensor]:
-        """Step the policy and the value function once on a minibatch of prepared rows; `rewards` are in them already."""
+        """Step the policy and the value function once on a minibatch of prepared rows, which hold the rewards.
+
+        The two share no weights, so that one pass backwards through the sum of their losses gives the gradients of each.
+        """
         config, extras = self._config, transitions.extras
-        log_prob_B = self._log_prob(transitions.observations, transitions.actions_BA)
+        context = self._policy.encoder(transitions.observations)
+        log_prob_B = self._head.log_prob(context, transitions.actions_BA[:, None])[:, 0]
         ratio_B = (log_prob_B - extras["log_prob"]).exp()
         gain_B = extras["advantage"]
         clipped_B = ratio_B.clamp(1 - config.clip, 1 + config.clip)
-        entropy = self._entropy(transitions.observations, generator)
-        actor_loss = -torch.minimum(ratio_B * gain_B, clipped_B * gain_B).mean() - config.entropy * entropy
-        self._actor.minimise(actor_loss, learning_rate)
+        actor_loss = -torch.minimum(ratio_B * gain_B, clipped_B * gain_B).mean()
+        entropy = -log_prob_B.detach().mean()  # nearly: the actions are of the policy of the update's start
+        if config.entropy:
+            noise_BK = self._ranks.normal(len(context.pooled_BD), self._head.noise_size, generator)
+            bonus = self._head.entropy(context, noise_BK).mean()
+            actor_loss, entropy = actor_loss - config.entropy * bonus, bonus.detach()
         value_B = self.networks.value(self._features(transitions.observations))[0]
-        critic_loss = (value_B - extras["return"]).square().mean()
-        self._critic.minimise(critic_loss, learning_rate)
+        critic_loss = mse_loss(value_B, extras["return"])
+        self._trained.minimise(actor_loss + critic_loss, learning_rate)
         return {
             "actor_loss": actor_loss.detach(),
             "critic_loss": critic_loss.detach(),
-            "entropy": entropy.detach(),
-            "clipped": (ratio_B.detach() != clipped_B.detach()).float().mean(),
+            "entropy": entropy,
+            "clipped": (ratio_B != clipped_B).float().mean(),
         }
-
-    def _entropy(self, observations: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
-        """Return the policy's mean entropy: exact for choices, by one sample a row for the squashed Gaussian."""
-        context = self._policy.encoder(observations)
-        noise_BK = self._ranks.normal(len(context.pooled_BD), self._head.noise_size, generator)
-        return self._head.entropy(context, noise_BK).mean()
 
     def _log_prob(self, observations: Mapping[str, Tensor], actions_BA: Tensor) -> Tensor:
         return self._head.log_prob(self._policy.encoder(observations), actions_BA[:, None])[:, 0]
@@ -151,10 +153,9 @@ class Ppo(RLStep):
         return torch.cat([compute({name: value[at] for name, value in observations.items()}, at) for at in blocks])
 
     def optimisers(self) -> Mapping[str, Mapping[str, Tensor]]:
-        """Return the state of each optimiser."""
-        return {"actor": self._actor.tensors(), "critic": self._critic.tensors()}
+        """Return the state of the optimiser."""
+        return {"both": self._trained.tensors()}
 
     def load_optimisers(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Load what `optimisers` returned."""
-        self._actor.load(tensors["actor"])
-        self._critic.load(tensors["critic"])
+        self._trained.load(tensors["both"])

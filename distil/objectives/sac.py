@@ -62,9 +62,10 @@ class Sac(RLStep):
         self._temperature = Trained({"log_alpha": self.networks.log_alpha}, optimiser, ranks)
 
     def learn(
-        self, transitions: Transitions, rewards: Rewards, learning_rate: float, generator: torch.Generator
+        self, transitions: Transitions, rewards: Rewards | None, learning_rate: float, generator: torch.Generator
     ) -> Mapping[str, Tensor]:
         """Step the critics, the policy and the temperature once each, and move the targets."""
+        assert rewards is not None
         networks, config, self._num_parts = self.networks, self._config, transitions.num_parts
         features_BF = self._features(transitions.observations)
         alpha = networks.log_alpha.detach().exp()

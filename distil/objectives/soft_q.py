@@ -57,9 +57,10 @@ class SoftQ(RLStep):
         )
 
     def learn(
-        self, transitions: Transitions, rewards: Rewards, learning_rate: float, generator: torch.Generator
+        self, transitions: Transitions, rewards: Rewards | None, learning_rate: float, generator: torch.Generator
     ) -> Mapping[str, Tensor]:
         """Step the Q-function once, and move the target."""
+        assert rewards is not None
         config, policy = self._config, self._policy
         if not self._has_statistics:  # the policy's were fitted after this was made
             self._has_statistics = True

@@ -31,13 +31,13 @@ class RLStep(ABC):
 
     @abstractmethod
     def learn(
-        self, transitions: Transitions, rewards: Rewards, learning_rate: float, generator: torch.Generator
+        self, transitions: Transitions, rewards: Rewards | None, learning_rate: float, generator: torch.Generator
     ) -> Mapping[str, Tensor]:
         """Take one step.
 
         Args:
             transitions: the batch.
-            rewards: of the batch, without gradients.
+            rewards: of the batch, without gradients; None on-policy, where they are prepared.
             learning_rate: of all its optimisers.
             generator: of its randomness.
 
@@ -54,7 +54,9 @@ class RLStep(ABC):
         """Load what `optimisers` returned."""
 
     def prepare(self, rows: Transitions, ends_R: Tensor, reward: Callable[[Transitions], Rewards]) -> Mapping[str, Array]:
-        """Return what an on-policy step needs of each row, by name: float32 [R]; called at an update's start.
+        """Return what an on-policy step needs of each row, by name: float32 [R], `reward` among them.
+
+        Called at an update's start.
 
         Args:
             rows: all transitions of the round's episodes, in their order.

@@ -8,6 +8,7 @@ from scipy import stats
 from distil.nn.losses import (
     absolute_error,
     categorical_log_prob,
+    drawn_log_prob,
     masked_mean,
     squared_error,
     squashed_gaussian_log_prob,
@@ -67,3 +68,19 @@ def test_the_squashed_density_is_the_change_of_variables():
 def test_shapes_that_would_broadcast_are_refused(call):
     with pytest.raises(AssertionError):
         call()
+
+
+def test_the_density_of_a_drawn_sample_is_that_of_its_pre_image():
+    """CORRECTNESS 18, with gradients, also far out."""
+    rng = torch.Generator().manual_seed(0)
+    mean, log_std, noise = (torch.randn(6, 1, 3, generator=rng, dtype=torch.float64) * size for size in (3, 1, 1))
+    mean[0], found = 30.0, []
+    for log_prob in (
+        lambda mean, log_std, u: squashed_gaussian_log_prob(mean, log_std, u),
+        lambda mean, log_std, u: drawn_log_prob(noise, log_std, u),
+    ):
+        inputs = [mean.clone().requires_grad_(), log_std.clone().requires_grad_()]
+        value = log_prob(*inputs, inputs[0] + inputs[1].exp() * noise)
+        found.append([value, *torch.autograd.grad(value.sum(), inputs)])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs)

@@ -81,9 +81,9 @@ def test_a_step_descends_the_clipped_surrogate(space: gym.Space) -> None:
     figures = step.learn(rows, rewards(), RATE, torch.Generator())
     assert float(figures["actor_loss"]) == pytest.approx(float(loss.detach()), abs=1e-5)
     assert float(figures["clipped"]) == pytest.approx(((ratio - 1).abs() > 0.1).float().mean().item())
-    moments = step.optimisers()["actor"]
+    moments = step.optimisers()["both"]
     for name, gradient in zip(weights, gradients, strict=True):
-        torch.testing.assert_close(moments[f"first.{name}"] / 0.1, gradient, rtol=1e-3, atol=1e-6)
+        torch.testing.assert_close(moments[f"first.policy.{name}"] / 0.1, gradient, rtol=1e-3, atol=1e-6)
 
 
 def test_beyond_the_clip_there_is_no_gradient() -> None:

@@ -113,7 +113,7 @@ def test_fields_are_computed_once_an_update_and_survive_a_resume() -> None:
     theirs = objective(seed=1)
     theirs.load_state_dict(ObjectiveState(tensors={k: v.clone() for k, v in state.tensors.items()}, counters=state.counters))
     after = fields(theirs.prepare({AGENT: Stored()})[AGENT])
-    assert before.keys() == after.keys() == {"log_prob", "advantage", "return"}
+    assert before.keys() == after.keys() == {"log_prob", "advantage", "return", "reward"}
     assert all(np.array_equal(value, after[name]) for name, value in before.items())
     ours.begin(4)  # the next update has its own
     anew = fields(ours.prepare({AGENT: Stored()})[AGENT])
