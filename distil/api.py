@@ -18,6 +18,7 @@ from distil.policies.config import ActMode
 from distil.policies.predict import Predictor
 from distil.report import Score, score_table, text
 from distil.resume import run_to_continue
+from distil.rllib import training as rllib
 from distil.rollouts import Baselines, EvalResult
 from distil.rollouts.config import NumWorkers
 from distil.rollouts.label_config import LabelConfig
@@ -82,6 +83,12 @@ class Run:
         """The last report's metrics; empty before the first round is done."""
         reports = self.reports
         return reports[-1].metrics if reports else {}
+
+    @property
+    def expert(self) -> tuple[str, Path]:
+        """`expert.kind` and `expert.path` of what it trained: its policy, or RLlib's checkpoint of another network."""
+        run = RunDir(self.path)
+        return ("policy", run.path) if run.policy.is_dir() or not run.rllib.is_dir() else ("rllib", max(run.rllib.iterdir()))
 
     def policy(self) -> Predictor:
         """Return the policy of the last finished round; InputError if there is none yet."""
@@ -168,6 +175,7 @@ def train(
     if config.evaluation.video and config.env is not None:
         check_video(config.env)
     config.tracking.address()  # refused before anything starts
+    by_rllib = config.algorithm.needs.backend == "rllib"
     rundir = run_to_continue(config, recipe, run) if resume else None
     if rundir is None and run is not None:
         RunDir.named(Path(config.runs), run).require_new()
@@ -175,9 +183,9 @@ def train(
         session.check(config)
     with nullcontext(session) if session is not None else Session(config, progress) as shared:
         if rundir is None:
-            check_new_run(config, shared.spec)
+            (rllib.check if by_rllib else check_new_run)(config, shared.spec)
             rundir = RunDir.create(Path(config.runs), config.name, to_yaml(config), folder=run)
-        loop.train(config, rundir, shared)
+        (rllib.train if by_rllib else loop.train)(config, rundir, shared)
     return Run(rundir.path)
 
 

@@ -5,6 +5,7 @@ runs/<name>-001/
   versions.json    Python, packages, git state
   journal.jsonl    one line for each thing that is done and durable
   checkpoints/     of the learner, inside a round
+  rllib/           RLlib's newest checkpoint, where it trains
   policy/          the policy of the last reported round
   policies/        earlier policies, which act in rounds that are collected ahead
   agent/           a store of the run's own policies' newest episodes, for algorithms that train on them
@@ -163,6 +164,11 @@ class RunDir:
     def checkpoints(self) -> Path:
         """The folder of the learner's checkpoints."""
         return self.path / "checkpoints"
+
+    @property
+    def rllib(self) -> Path:
+        """The folder of RLlib's checkpoints, where it trains."""
+        return self.path / "rllib"
 
     @contextmanager
     def lock(self) -> Iterator[None]:

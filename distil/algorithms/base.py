@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from distil.config import Config
 from distil.experts.gates.config import GateConfig
@@ -44,6 +44,7 @@ class Needs:
     acts: bool = False  # its policy acts in the environment while it learns
     gate: GateConfig | None = None  # decides who acts in later rounds
     act: ActMode = "point"  # how the policy acts in collection
+    backend: Literal["distil", "rllib"] = "distil"  # who carries out the run: its own loop, or RLlib
     overlap: int = 0  # rounds that are collected ahead, while earlier ones are trained on
 
 

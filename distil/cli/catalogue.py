@@ -52,7 +52,8 @@ def experts_train(recipe: str, overrides: tuple[str, ...], resume: bool, run: st
     with console(as_json) as progress:
         done = api.train_expert(recipe, read_overrides(overrides), resume=resume, run=run, progress=progress)
     result = {"run": str(done.path)} | dict(done.metrics)
-    use = f"as an expert: expert.kind=policy expert.path={done.path}"
+    kind, path = done.expert
+    use = f"as an expert: expert.kind={kind} expert.path={path}"
     show(as_json, result, lambda: f"{pairs(dict(done.metrics))}\n\nrun: {done.path}\n{use}")
 
 

@@ -1,0 +1,238 @@
+"""A run that RLlib carries out: iterations, checkpoints and reports, then the policy and its score.
+
+recipe ─▶ settings ─▶ RLlib's Algorithm on Ray ─▶ checkpoints (msgpack) ─▶ distil policy, or expert.kind=rllib
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from distil.cluster import ensure_ray
+from distil.envs import EnvSpec
+from distil.errors import InputError, RunError
+from distil.experts.rllib.architecture import read_architecture
+from distil.experts.rllib.checkpoint import read_checkpoint
+from distil.experts.rllib.config import RllibExpertConfig
+from distil.experts.rllib.connectors import find_connectors, read_connectors
+from distil.experts.rllib.policy import policy_of
+from distil.parts import tracked
+from distil.plans import RoundReport, Spent
+from distil.policies.checkpoint import save_policy
+from distil.policies.spec import PolicyRef
+from distil.rllib.checkpoints import Checkpoints
+from distil.rllib.settings import algorithm_config, algorithm_name, algorithm_of, num_cpus
+from distil.rollouts import EvalResult
+from distil.runconfig import RunConfig
+from distil.rundir import RunDir
+from distil.session import Session
+from distil.tracking import Tracker
+from distil.types import say
+
+_MODULE = "default_policy"
+_COUNTS = ("num_", "weights_seq_no", "batch_size")  # in the names of figures that say nothing of the learning
+
+
+def check(config: RunConfig, spec: EnvSpec) -> None:
+    """Check what only a new run needs, before it has a folder; InputError if RLlib cannot carry it out."""
+    algorithm_config(config, spec)
+    config.tracking.build(config.name).check()
+
+
+def train(config: RunConfig, rundir: RunDir, session: Session) -> None:
+    """Train in the folder `rundir`, from the last checkpoint that its journal reports.
+
+    Raises:
+        InputError: RLlib cannot carry the recipe out, or another process holds the run.
+        RunError: RLlib, an environment or the disk failed, or the loss is not finite. The last checkpoint is kept.
+    """
+    with rundir.lock(), tracked(config, rundir) as tracker:
+        last = next(reversed(rundir.reports()), None)
+        checkpoints = Checkpoints(rundir.rllib)
+        if last is None or last.spent.agent_steps < algorithm_of(config).steps:
+            last = _learn(config, rundir, session, tracker, checkpoints, last)
+        if not last.is_final:
+            last = _conclude(config, rundir, session, checkpoints.path(last.index), last)
+            tracker.log(last.metrics, step=last.index)
+        tracker.artifact(rundir.config)
+        if rundir.policy.is_dir():
+            tracker.artifact(rundir.policy, "policy")
+        rundir.finish(last.metrics)
+
+
+def _learn(
+    config: RunConfig, rundir: RunDir, session: Session, tracker: Tracker, checkpoints: Checkpoints, last: RoundReport | None
+) -> RoundReport:
+    """Train to the recipe's number of steps; a report for every `checkpoint_every` iterations."""
+    total, every = algorithm_of(config).steps, algorithm_of(config).rllib.checkpoint_every
+    started = time.perf_counter() - (last.spent.wall_s if last else 0.0)
+    with _running(config, session.spec) as algorithm:
+        if last is not None:
+            checkpoints.restore(algorithm, last.index)
+        while last is None or last.spent.agent_steps < total:
+            for _ in range(every):
+                found = _iterate(algorithm, config)
+                tracker.log(found.metrics, step=found.steps)
+                session.progress("train", min(found.steps, total), total, **found.shown)
+                if found.steps >= total:
+                    break
+            index = 0 if last is None else last.index + 1
+            checkpoints.save(algorithm, index)
+            spent = found.spent(time.perf_counter() - started)
+            last = RoundReport(
+                index=index, snapshot=None, policy_version=index, spent=spent, metrics={**found.metrics, **spent.metrics()}
+            )
+            rundir.append("reported", round=index, report=last.to_json())
+            checkpoints.forget(index)
+    return last
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Iteration:
+    """What one iteration of RLlib reports. The counts are those of the whole run."""
+
+    steps: int
+    episodes: int
+    gradient_steps: int
+    metrics: Mapping[str, float]
+
+    @property
+    def shown(self) -> dict[str, float]:
+        """The figures worth showing."""
+        found = self.metrics.get("rllib/episode_return_mean")
+        return {} if found is None else {"return": found}
+
+    def spent(self, wall_s: float) -> Spent:
+        """Return the run's totals."""
+        counts = {"env_steps": self.steps, "agent_steps": self.steps, "agent_episodes": self.episodes}
+        return Spent(**counts, gradient_steps=self.gradient_steps, wall_s=wall_s)
+
+
+def _iterate(algorithm: Any, config: RunConfig) -> _Iteration:
+    """Run one iteration; RunError names what failed."""
+    name = algorithm_name(config)
+    try:
+        result = algorithm.train()
+    except (InputError, RunError):
+        raise
+    except Exception as error:  # whatever the environment or RLlib raises
+        raise RunError(f"RLlib's {name} failed: {_reason(error)}; --resume continues from the last checkpoint") from error
+    sampled = result.get("env_runners", {})
+    learned = result.get("learners", {}).get(_MODULE, {})
+    figures = {f"rllib/{key}": sampled.get(key) for key in ("episode_return_mean", "episode_len_mean")}
+    figures |= {f"rllib/{key}": value for key, value in learned.items() if not any(word in key for word in _COUNTS)}
+    metrics = {key: float(value) for key, value in figures.items() if _is_number(value)}
+    steps = int(result["num_env_steps_sampled_lifetime"])
+    if not math.isfinite(metrics.get("rllib/total_loss", 0.0)):
+        fix = "lower learner.learning_rate; the last checkpoint is kept"
+        raise RunError(f"RLlib's {name}: the loss is not finite after {steps} steps: {fix}")
+    size = algorithm.config.minibatch_size or algorithm.config.total_train_batch_size
+    return _Iteration(
+        steps=steps,
+        episodes=int(sampled.get("num_episodes_lifetime", 0)),
+        gradient_steps=int(learned.get("num_module_steps_trained_lifetime", 0) / size),
+        metrics={key: value for key, value in metrics.items() if math.isfinite(value)},
+    )
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+@contextmanager
+def _running(config: RunConfig, spec: EnvSpec) -> Iterator[Any]:
+    """Yield RLlib's Algorithm; its actors end with the block, however it ends."""
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    settings = algorithm_config(config, spec)
+    ensure_ray(config.rollouts.address, num_cpus(settings))
+    loggers = [logging.getLogger(name) for name in ("ray", "ray.rllib", "ray.tune", "ray._common.deprecation")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)  # its errors arrive as exceptions
+    algorithm = None
+    try:
+        algorithm = _built(settings, config)
+        yield algorithm
+    finally:
+        if algorithm is not None:
+            algorithm.stop()
+            with suppress(OSError):  # an empty folder, in the home folder
+                Path(algorithm.logdir).rmdir()
+                Path(algorithm.logdir).parent.rmdir()
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+
+
+def _built(settings: Any, config: RunConfig) -> Any:
+    try:
+        return settings.build_algo()
+    except (InputError, RunError):
+        raise
+    except Exception as error:  # whatever the environment or RLlib raises
+        raise RunError(f"RLlib's {algorithm_name(config)} cannot start: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """Return one line of what an error goes back to: RLlib raises its own from that of the environment."""
+    found, cause = type(error).__name__, error
+    while True:
+        lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+        if lines:
+            found = f"{type(cause).__name__}: {lines[-1]}"
+        earlier = cause.__cause__ or cause.__context__
+        if earlier is None:
+            return found[:300]
+        cause = earlier
+
+
+def _conclude(config: RunConfig, rundir: RunDir, session: Session, checkpoint: Path, last: RoundReport) -> RoundReport:
+    """Make the distil policy where the network allows, score the result on the held-out episodes, and report it."""
+    policy = _policy(checkpoint, session, last.index + 1)
+    if policy is not None:
+        save_policy(policy, rundir.policy)
+    num = config.evaluation.episodes
+    metrics, spent = dict(last.metrics), last.spent
+    if num:
+        result = _scored(config, session, checkpoint, policy, num)
+        baselines = session.baselines(num) if config.evaluation.baselines and not config.is_paid else None
+        spent = replace(spent, evaluation_steps=spent.evaluation_steps + int(result.lengths.sum()))
+        metrics |= result.metrics(baselines, "eval") | spent.metrics()
+    report = replace(last, index=last.index + 1, policy_version=last.index + 1, is_final=True, spent=spent, metrics=metrics)
+    rundir.append("reported", round=report.index, report=report.to_json())
+    return report
+
+
+def _policy(checkpoint: Path, session: Session, version: int) -> PolicyRef | None:
+    """Return the policy of a checkpoint; None, with a note, if distil has no such network."""
+    found = read_checkpoint(checkpoint)
+    connectors = find_connectors(found.path)
+    assert connectors is not None
+    try:
+        spaces = (session.spec.observation, session.spec.action)
+        ref = policy_of(read_architecture(found), read_connectors(connectors), spaces)
+    except InputError as error:
+        say(
+            session.progress, f"no distil policy, as {error}; the checkpoint serves: expert.kind=rllib expert.path={checkpoint}"
+        )
+        return None
+    return replace(ref, version=version)
+
+
+def _scored(config: RunConfig, session: Session, checkpoint: Path, policy: PolicyRef | None, num: int) -> EvalResult:
+    """Return the result on the held-out episodes, of the policy or of the checkpoint that has none."""
+    if policy is not None:
+        return session.evaluate("policy", num, policy, act=config.evaluation.act)
+    served = config.model_copy(update={"expert": RllibExpertConfig(path=str(checkpoint))})
+    with Session(served, session.progress) as own:
+        return own.evaluate("expert", num)
