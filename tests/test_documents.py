@@ -107,7 +107,7 @@ def check(words: list[str]) -> None:
                 key, _, value = word.partition("=")
                 recipe = apply_overrides(recipe, {key: yaml.safe_load(value)}, model=RunConfig)
         if recipe:
-            missing = {"expert.path": "X.zip"} if recipe["expert"] == {"kind": "sb3"} else {}
+            missing = {"expert.path": "X.zip"} if recipe.get("expert") == {"kind": "sb3"} else {}
             validate(RunConfig, apply_overrides(recipe, missing, model=RunConfig))
 
 

@@ -13,6 +13,7 @@ from distil.cluster import num_cores
 from distil.config import nearest
 from distil.envs import EnvSpec, ImportEnvConfig, make
 from distil.errors import InputError
+from distil.experts.rllib.architecture import NAMES
 from distil.objectives.rl_config import PpoConfig, SacConfig
 from distil.policies.config import PolicyConfig
 from distil.runconfig import RunConfig
@@ -153,6 +154,11 @@ def _check_model(model: Mapping[str, Any]) -> None:
     known = list(DefaultModelConfig.__dataclass_fields__)
     if unknown := [key for key in model if key not in known]:
         raise InputError(f"unknown key {_WHERE}.model_config.{unknown[0]}{nearest(unknown[0], known)}")
+    if model.get("use_lstm"):
+        raise InputError(f"{_WHERE}.model_config.use_lstm: distil serves no recurrent network of RLlib; remove it")
+    for key in ("fcnet_activation", "head_fcnet_activation"):
+        if (value := model.get(key)) not in (None, "linear") and str(value).lower() not in NAMES:
+            raise InputError(f"{_WHERE}.model_config.{key}={value}: distil serves none; use linear, {', '.join(NAMES)}")
 
 
 def _model(policy: PolicyConfig) -> dict[str, Any]:

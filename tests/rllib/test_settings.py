@@ -56,6 +56,8 @@ def test_own_keys_override_the_recipe():
         ({"tau": 0.5}, "unknown key algorithm.rllib.config.tau: RLlib's PPO has none"),
         ({"vf_share_layers": True}, "unknown key algorithm.rllib.config.vf_share_layers"),  # deprecated
         ({"model_config": {"fcnet_hidden": [8]}}, r"unknown key \S+model_config.fcnet_hidden; did you mean fcnet_hiddens\?"),
+        ({"model_config": {"use_lstm": True}}, "distil serves no recurrent network"),
+        ({"model_config": {"fcnet_activation": "gelu"}}, "fcnet_activation=gelu: distil serves none; use linear, tanh, relu"),
         ({"env": "CartPole-v1"}, "algorithm.rllib.config.env is set by distil: set env.id"),
         ({"model": {}}, "it is of the old API stack: set model_config"),
         ({"gamma": "high"}, "algorithm.rllib.config.gamma='high': should be like RLlib's default, 0.99"),

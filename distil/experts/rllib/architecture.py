@@ -22,6 +22,7 @@ from distil.types import Array
 
 Output = Literal["identity", "tanh", "best"]  # the mean itself; squashed; argmax of each factor's logits
 
+NAMES = {name.lower(): name for name in ACTIVATIONS} | {"swish": "SiLU"}  # RLlib's name of an activation -> ours
 _EPSILON = 1e-3  # of RLlib's layer normalisation
 _DEFAULTS = {
     "fcnet_hiddens": [256, 256],
@@ -121,8 +122,7 @@ def _activation(checkpoint: Checkpoint, key: str, settings: dict[str, Any]) -> s
     name = origin.rpartition(".")[2] if origin.startswith("torch.nn.") else value
     if name is None or name == "linear":
         return None
-    known = {known.lower(): known for known in ACTIVATIONS} | {"swish": "SiLU"}
-    found = known.get(name.lower()) if isinstance(name, str) else None
+    found = NAMES.get(name.lower()) if isinstance(name, str) else None
     if found is None:
         raise InputError(f"{checkpoint.path}: {key}={str(name)[:60]}; known are linear, {', '.join(ACTIVATIONS)}: {OWN}")
     return found
