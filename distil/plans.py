@@ -62,7 +62,7 @@ class StreamPlan:
 class UpdatePlan:
     """Gradient steps on batches from named streams; the objective says which names it needs."""
 
-    num_steps: int
+    num_steps: int  # 0: only fit the statistics, on the streams that there are: before that, a policy can't act
     round: int = 0
     from_scratch: bool = False  # new weights, moments and statistics; otherwise those that the last update ended with
     streams: Mapping[str, StreamPlan] = field(default_factory=lambda: {DEMOS: StreamPlan()})
@@ -107,6 +107,7 @@ class Round:
     collect: CollectPlan | None = None
     update: UpdatePlan | None = None
     evaluate: EvaluatePlan | None = None
+    compare: bool = False  # measure how far the agent's newest episodes are from the demonstrations: `tune/wasserstein`
     ahead: tuple[CollectPlan, ...] = ()  # of the next rounds, to be collected by this round's policy while it learns
 
 
@@ -135,7 +136,7 @@ class Spent:
     given_expert_labels: int = 0  # of `expert_labels`: the same
     agent_episodes: int = 0  # collected into the agent's store
     agent_steps: int = 0  # of `env_steps`: in these episodes
-    evaluation_steps: int = 0  # of episodes that only measured a score; in none of the others
+    evaluation_steps: int = 0  # of the policy's episodes that only measured a score; in none of the others
     expert_queries: int = 0  # steps that an expert was asked about, for any purpose
     gradient_steps: int = 0
     wall_s: float = 0.0

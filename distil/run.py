@@ -73,7 +73,9 @@ def carry_out(todo: Round, parts: Parts, started: float) -> RoundReport:
         metrics |= _update(todo, todo.update, parts)
     scored = _evaluate(todo, todo.evaluate, parts) if todo.evaluate is not None else _Scored()
     metrics |= scored.metrics
-    spent, kinds = _spent(parts, started)
+    if todo.compare and (distance := parts.data.distance(todo.index)) is not None:
+        metrics["tune/wasserstein"] = distance
+    spent, kinds = _spent(parts, started, scored.num_steps)
     return RoundReport(
         index=todo.index,
         snapshot=parts.data.version,
@@ -111,6 +113,9 @@ def _last_policy(todo: Round, parts: Parts) -> PolicyRef:
 def _update(todo: Round, plan: UpdatePlan, parts: Parts) -> dict[str, float]:
     """Train on the plan's streams and keep the policy; return metrics."""
     streams = parts.data.streams(plan)
+    for name, stream in plan.streams.items():
+        for part in streams[name].parts if stream.source == "demos" else ():
+            parts.config.algorithm.check_demonstrations(part.episodes)
     datasets, num_episodes = describe(streams)
     for dataset in datasets:
         parts.tracker.log({}, plan.round, dataset=dataset)
@@ -131,6 +136,7 @@ class _Scored:
     score: float | None = None
     low: float | None = None
     num_looks: int = 0
+    num_steps: int = 0  # of the policy's episodes
 
 
 def _evaluate(todo: Round, plan: EvaluatePlan, parts: Parts) -> _Scored:
@@ -142,36 +148,45 @@ def _evaluate(todo: Round, plan: EvaluatePlan, parts: Parts) -> _Scored:
     started = time.perf_counter()
     result = session.evaluate("policy", num, parts.learner.policy, purpose, act=parts.config.evaluation.act)
     metrics = result.metrics(baselines, prefix) | {"time/evaluate_s": time.perf_counter() - started}
+    num_steps = int(result.lengths.sum())
     if baselines is None:
-        return _Scored(metrics=metrics)
+        return _Scored(metrics=metrics, num_steps=num_steps)
     metrics |= {f"{prefix}/random_return_mean": baselines.random, f"{prefix}/expert_return_mean": baselines.expert}
     score = None if plan.held_out else baselines.normalise(result.mean)
     if plan.confirm is None or score is None:
-        return _Scored(metrics=metrics, score=score)
+        return _Scored(metrics=metrics, score=score, num_steps=num_steps)
     if score < plan.confirm.target:
-        return _Scored(metrics=metrics, score=score, num_looks=plan.confirm.num_before)
-    low = _confirm(todo, plan.confirm, parts)
+        return _Scored(metrics=metrics, score=score, num_looks=plan.confirm.num_before, num_steps=num_steps)
+    low, more = _confirm(todo, plan.confirm, parts)
     if low is not None:
         metrics["tune/normalised_low"] = low
-    return _Scored(metrics=metrics, score=score, low=low, num_looks=plan.confirm.num_before + 1)
+    return _Scored(metrics=metrics, score=score, low=low, num_looks=plan.confirm.num_before + 1, num_steps=num_steps + more)
 
 
-def _confirm(todo: Round, plan: ConfirmPlan, parts: Parts) -> float | None:
-    """Return a lower bound of the policy's score, from more tuning episodes."""
+def _confirm(todo: Round, plan: ConfirmPlan, parts: Parts) -> tuple[float | None, int]:
+    """Return a lower bound of the policy's score, from more tuning episodes, and the number of their steps."""
     session, num = parts.session, plan.num_episodes
     with parts.questions.counted("tune", todo.index):
         expert = max(session.scores(num, Purpose.TUNE).values(), key=lambda result: result.mean)
         random = session.score("random", num, Purpose.TUNE)
     policy = session.evaluate("policy", num, parts.learner.policy, Purpose.TUNE, act=parts.config.evaluation.act)
-    return score_low(policy, expert, random, plan.confidence)
+    return score_low(policy, expert, random, plan.confidence), int(policy.lengths.sum())
 
 
-def _spent(parts: Parts, started: float) -> tuple[Spent, dict[str, float]]:
-    """Return what the run has spent so far, and what it has asked experts for."""
+def _spent(parts: Parts, started: float, num_evaluated: int) -> tuple[Spent, dict[str, float]]:
+    """Return what the run has spent so far, with the steps of this round's evaluation, and what it has asked experts for."""
     spent = parts.data.spent()
     queries = {"collect": spent.expert_queries} | parts.questions.totals()
     total, wall_s = sum(queries.values()), time.perf_counter() - started
-    spent = replace(spent, expert_queries=total, gradient_steps=parts.losses.num_steps, wall_s=wall_s)
+    before = next(reversed(parts.rundir.reports()), None)
+    evaluated = num_evaluated + (before.spent.evaluation_steps if before is not None else 0)
+    spent = replace(
+        spent,
+        expert_queries=total,
+        gradient_steps=parts.losses.num_steps,
+        evaluation_steps=evaluated,
+        wall_s=wall_s,
+    )
     return spent, {f"expert/queries_{what}": float(num) for what, num in queries.items() if num}
 
 

@@ -56,6 +56,7 @@ def check_new_run(config: RunConfig, spec: EnvSpec) -> None:
     if needs.get("demos", {}).get("n_step") is not None:
         for given in _given(config):
             check_transitions(given)
+            config.algorithm.check_demonstrations(given.episodes)
     check_device(config.learner)
     config.tracking.build(config.name).check()
 

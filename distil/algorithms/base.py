@@ -11,6 +11,7 @@ from distil.config import Config
 from distil.experts.gates.config import GateConfig
 from distil.plans import Round, RoundReport
 from distil.policies.config import ActMode
+from distil.store.index import EpisodeIndex
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,9 @@ class AlgorithmConfig(Config):
 
     def check(self, budget: Budget) -> None:
         """Raise ValueError if a run with this budget cannot measure what the algorithm decides by."""
+
+    def check_demonstrations(self, episodes: EpisodeIndex) -> None:
+        """Raise InputError if it cannot learn from these: asked of stored ones before a run starts, of all before an update."""
 
     @abstractmethod
     def build(self, budget: Budget) -> Algorithm:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 from pydantic import Field, model_validator
 
 from distil.algorithms.base import AlgorithmConfig, Budget, Needs
-from distil.algorithms.stop import StopConfig
+from distil.algorithms.stop import PeekConfig
 from distil.objectives.config import InteractionConfig
 from distil.objectives.rl_config import StepConfig
 from distil.plans import DEMOS, CollectPlan, EvaluatePlan, Round, RoundReport, StreamPlan, UpdatePlan
@@ -49,7 +49,7 @@ class ByInteractionConfig(AlgorithmConfig):
     keep_steps: int | None = Field(default=None, ge=1)  # learn from the newest N steps; null: from all
     tuning_episodes: int = Field(default=10, ge=0)  # score the policy on N episodes (`tune/*`), not the held-out ones
     tune_every: int = Field(default=5, ge=1)  # rounds from one such score to the next
-    stop: StopConfig = StopConfig()
+    stop: PeekConfig = PeekConfig()
 
     @property
     @abstractmethod
@@ -63,6 +63,32 @@ class ByInteractionConfig(AlgorithmConfig):
             name, allowed = type(self).model_fields["kind"].default, " or ".join(self.losses)
             raise ValueError(f"step.loss={loss} is not a loss of {name}; set step.loss={allowed}")
         return self
+
+    @model_validator(mode="after")
+    def _may_stop_by_its_score(self) -> Self:
+        if self.stop.normalised is None:
+            return self
+        if self._imitates and not self.stop.peek:
+            raise ValueError(
+                "stop.normalised decides by the environment's reward, which imitation by interaction must not read: set "
+                "stop.peek=true if it may here, or drop it and follow tune/wasserstein"
+            )
+        if not self.tuning_episodes:
+            raise ValueError("stop.normalised needs episodes to measure it on: set algorithm.tuning_episodes, such as 10")
+        return self
+
+    def check(self, budget: Budget) -> None:
+        """Raise ValueError for a limit on a score that the run does not measure."""
+        if self.stop.normalised is not None and not budget.baselines:
+            raise ValueError(
+                f"algorithm.stop.normalised={self.stop.normalised} needs a score of the expert, which "
+                "evaluation.baselines=false or expert.paid=true leaves out: drop one of them"
+            )
+
+    @property
+    def _imitates(self) -> bool:
+        """Whether demonstrations, and not the environment's reward, say what is good."""
+        return self.parts[1].kind != "environment"
 
     @property
     def num_pretraining(self) -> int:
@@ -113,38 +139,50 @@ class Interaction:
         is_random = acted < config.random_steps and config.parts[0].kind != "ppo"
         return Round(
             index=index,
-            collect=CollectPlan(
-                num_episodes=self._first_episodes(num, last),
-                min_steps=num,
-                into="agent",
-                keep_steps=config.keep_steps,
-                round=index,
-                agent="random" if is_random else "policy",
-                act="sample",
-            ),
+            collect=self._collection(index, num, last.episode_length or _FIRST_LENGTH, is_random=is_random),
             update=UpdatePlan(num_steps=max(1, due), round=index, streams=self._streams()),
-            evaluate=self._tuning(index),
+            evaluate=self._tuning(index, last.num_looks),
+            compare=self.config._imitates and index % self.config.tune_every == 0,
         )
 
-    def _first_episodes(self, num: int, last: RoundReport) -> int:
-        """Return how many episodes to begin a round of `num` steps with: few, since they may be longer than the last ones."""
-        longest, length = self.budget.max_episode_steps or num, last.episode_length or _FIRST_LENGTH
-        return max(1, num // longest, int(num / length / 4))
+    def _collection(self, index: int, num: int, length: float, *, is_random: bool) -> CollectPlan:
+        """Return the plan of `num` steps of the learner.
+
+        It begins with few episodes, since they may be longer than the last ones, which had `length` steps on average.
+        """
+        return CollectPlan(
+            num_episodes=max(1, num // (self.budget.max_episode_steps or num), int(num / length / 4)),
+            min_steps=num,
+            into="agent",
+            keep_steps=self.config.keep_steps,
+            round=index,
+            agent="random" if is_random else "policy",
+            act="sample",
+        )
 
     def _first(self) -> Round:
-        """Return the round that collects the demonstrations, and pretrains the policy on them if the reward is a clone's."""
-        num = self.budget.num_demonstrations
-        collect = CollectPlan(num_episodes=num) if num else None
-        if not self.config.num_pretraining:
-            return Round(index=0, collect=collect)
-        update = UpdatePlan(num_steps=self.config.num_pretraining, streams={DEMOS: StreamPlan()})
-        return Round(index=0, collect=collect, update=update, evaluate=self._tuning(0))
+        """Return the round that collects the demonstrations, fits statistics and, with some algorithms, pretrains on them.
 
-    def _tuning(self, index: int) -> EvaluatePlan | None:
-        num = self.config.tuning_episodes
+        Without demonstrations, the statistics are those of a round of random actions, which only off-policy steps learn from.
+        """
+        num, config = self.budget.num_demonstrations, self.config
+        if not config._imitates:
+            first = min(config.steps_per_round, config.num_acting)
+            updates = 0 if config.parts[0].kind == "ppo" else self._updates(first, 0, 0)
+            collect = self._collection(0, first, _FIRST_LENGTH, is_random=True)
+            return Round(index=0, collect=collect, update=UpdatePlan(num_steps=updates, streams=self._streams()))
+        return Round(
+            index=0,
+            collect=CollectPlan(num_episodes=num) if num else None,
+            update=UpdatePlan(num_steps=config.num_pretraining, streams={DEMOS: StreamPlan()}),
+            evaluate=self._tuning(0, 0) if config.num_pretraining else None,
+        )
+
+    def _tuning(self, index: int, num_looks: int) -> EvaluatePlan | None:
+        num, confirm = self.config.tuning_episodes, self.config.stop.confirmation(num_looks)
         if not num or index % self.config.tune_every:
             return None
-        return EvaluatePlan(num_episodes=num, baselines=self.budget.baselines, held_out=False)
+        return EvaluatePlan(num_episodes=num, baselines=self.budget.baselines, held_out=False, confirm=confirm)
 
     def _updates(self, num: int, acted: int, taken: int) -> int:
         """Return the gradient steps of a round with `num` new steps, after `acted` steps and `taken` gradient steps.
@@ -159,7 +197,7 @@ class Interaction:
     def _streams(self) -> dict[str, StreamPlan]:
         newest = 1 if self.config.parts[0].kind == "ppo" else None
         own = {"agent": StreamPlan(source="agent", num_rounds=newest)}
-        return own if self.config.parts[1].kind == "environment" else {**own, DEMOS: StreamPlan()}
+        return {**own, DEMOS: StreamPlan()} if self.config._imitates else own
 
     def _evaluation(self, index: int) -> Round | None:
         num = self.budget.num_evaluation_episodes

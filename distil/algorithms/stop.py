@@ -8,8 +8,8 @@ from distil.config import Config
 from distil.plans import ConfirmPlan, RoundReport
 
 
-class StopConfig(Config):
-    """`algorithm.stop:` what ends a run before its last round. Budgets of steps and labels are never exceeded.
+class TargetConfig(Config):
+    """What ends a run before its last round: time, and a score that is reached for certain.
 
     `normalised` ends a run when its policy's true score is at least that, with the stated confidence. A good mean over a
     round's few tuning episodes does not show this: it starts a second look, at `confirm_episodes` tuning episodes of the
@@ -19,8 +19,6 @@ class StopConfig(Config):
     the episodes fails completely and the score is only just below `normalised`, a run stops too early about twice as often.
     """
 
-    env_steps: int | None = Field(default=None, ge=1)
-    expert_labels: int | None = Field(default=None, ge=1)
     wall_s: float | None = Field(default=None, gt=0)  # looked at between rounds
     normalised: float | None = None  # the score to reach, 0: random policy, 1: expert
     confidence: float = Field(default=0.95, ge=0.5, lt=1)  # that a run which stops on its score has reached it
@@ -43,3 +41,16 @@ class StopConfig(Config):
         return (self.wall_s is not None and last.spent.wall_s >= self.wall_s) or (
             self.normalised is not None and last.score_low is not None and last.score_low >= self.normalised
         )
+
+
+class StopConfig(TargetConfig):
+    """`algorithm.stop:` of algorithms that collect demonstrations. Budgets of steps and labels are never exceeded."""
+
+    env_steps: int | None = Field(default=None, ge=1)
+    expert_labels: int | None = Field(default=None, ge=1)
+
+
+class PeekConfig(TargetConfig):
+    """`algorithm.stop:` of algorithms that never read the environment's reward, unless they may peek at it to stop."""
+
+    peek: bool = False  # a score is made of the environment's reward: allow it to end the run

@@ -87,13 +87,13 @@ class Rank:
     def _fit(self, plan: UpdatePlan, streams: Streams, identity: Mapping[str, Any], found: Checkpoint | None) -> Metrics:
         objective, config = self._objective, self._setup.config
         self._decide_budget(found)
-        sources = self._sources(streams)
+        sources = self._sources(streams, plan)
         identity = {**identity, "reading": self._reading(found), "budget_bytes": self._least_budget()}
         if found is None:
             for note in objective.fit_statistics(sources.training):
                 self._note_once(note)
             objective.begin(plan.num_steps)
-        prepared = objective.prepare(sources.training)
+        prepared = objective.prepare(sources.training) if plan.num_steps else sources.training
         state = FitState.load(found.tensors, found.state["fit"]) if found else FitState()
         fit = Fit(
             objective=objective,
@@ -143,9 +143,12 @@ class Rank:
             self._noted.add(text)
             self._note(text)
 
-    def _sources(self, streams: Streams) -> Sources:
+    def _sources(self, streams: Streams, plan: UpdatePlan) -> Sources:
+        needs = self._objective.needs
+        if not plan.num_steps:  # what the plan leaves out isn't there yet
+            needs = {name: windows for name, windows in needs.items() if name in streams}
         fraction, seed = self._setup.config.validation_fraction, integer(self._setup.seed, "validation split")
-        sources = open_sources(streams, self._objective.needs, self._reader, validation_fraction=fraction, seed=seed)
+        sources = open_sources(streams, needs, self._reader, validation_fraction=fraction, seed=seed)
         if fraction and sources.held_out is None:
             self._note_once("nothing is held out for validation: that takes two labelled episodes")
         return sources
@@ -186,7 +189,8 @@ class Rank:
     def _save(self, identity: Mapping[str, Any], fit: FitState, metrics: Metrics | None) -> None:
         """Save a checkpoint: inside the update if `metrics` is None, otherwise at its end, with the next version."""
         state = self._objective.state_dict()
-        self._require_finite(state, fit)
+        if fit.step:  # before the first one, networks may lack statistics
+            self._require_finite(state, fit)
         self._version += metrics is not None
         if self._ranks.rank != 0:
             return

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from distil.algorithms.rl import RlConfig
-from distil.algorithms.stop import StopConfig
+from distil.algorithms.stop import PeekConfig
 from distil.cluster import num_cores
 from distil.config import nearest
 from distil.envs import EnvSpec, ImportEnvConfig, make
@@ -97,7 +97,7 @@ def _check_recipe(config: RunConfig) -> None:
     algorithm, policy = algorithm_of(config), config.policy
     step = algorithm.step
     without_effect = {
-        "algorithm.stop": algorithm.stop != StopConfig(),
+        "algorithm.stop": algorithm.stop != PeekConfig(),
         "algorithm.keep_steps": algorithm.keep_steps is not None,
         "policy.head": policy.head.kind != "auto",
         "policy.encoder.kind": policy.encoder.kind not in ("auto", "mlp"),

@@ -7,11 +7,12 @@ from dataclasses import fields, replace
 
 from distil.errors import InputError
 from distil.learners.data import Streams
-from distil.plans import Metrics, Round, Spent, UpdatePlan
+from distil.plans import Metrics, Round, Spent, StreamPlan, UpdatePlan
 from distil.policies.spec import PolicyRef
 from distil.runconfig import RunConfig
 from distil.rundata.agent import AgentEpisodes
 from distil.rundata.demos import Demos, Mixture, NoDemos, OwnStore
+from distil.rundata.distance import state_distance
 from distil.rundata.pinning import pin
 from distil.rundir import RunDir
 from distil.session import Session
@@ -79,6 +80,12 @@ class RunData:
     def episode_length(self, round_index: int) -> float | None:
         """Return the mean number of steps of the episodes of its own policies that a round collected; None: there are none."""
         return None if self._agent is None else self._agent.mean_length(round_index)
+
+    def distance(self, round_index: int) -> float | None:
+        """Return how far the states of the agent's newest episodes are from the demonstrations', see `state_distance`."""
+        assert self._agent is not None  # rounds that collect need an environment
+        own = self._agent.training(StreamPlan(source="agent", num_rounds=1), round_index)
+        return state_distance(own.parts, self._demos.training(StreamPlan(), round_index).parts)
 
     def release(self) -> None:
         """Release the versions that the run has pinned: it is finished."""

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from distil.algorithms.base import Budget
 from distil.algorithms.dac import DacConfig
@@ -11,6 +13,7 @@ from distil.algorithms.iq import IqConfig
 from distil.algorithms.ml_irl import MlIrlConfig
 from distil.algorithms.rl import RlConfig
 from distil.algorithms.sqil import SqilConfig
+from distil.algorithms.stop import PeekConfig
 from distil.plans import Round, RoundReport, Spent
 
 BUDGET = Budget(num_demonstrations=3, num_steps=1, num_evaluation_episodes=50, batch_size=100, max_episode_steps=200)
@@ -30,7 +33,7 @@ def carried_out(config: Any, length: int = 50, budget: Budget = BUDGET) -> list[
     episodes = updates = 0
     while (todo := algorithm.next_round(last)) is not None:
         rounds.append(todo)
-        if todo.update is not None:
+        if todo.collect is not None and todo.collect.into == "agent":
             episodes += -(-todo.collect.min_steps // length)
             updates += todo.update.num_steps
         last = report(
@@ -48,7 +51,7 @@ def test_demonstrations_then_rounds_of_the_learner_then_the_held_out_score() -> 
     config = SqilConfig(steps=500, steps_per_round=100, random_steps=150, updates_per_step=2.0, keep_steps=300, tune_every=2)
     first, *middle, last = carried_out(config)
     assert (first.collect.num_episodes, first.collect.into, first.collect.agent) == (3, "demos", "expert")  # type: ignore[union-attr]
-    assert first.update is first.evaluate is None
+    assert (first.update.num_steps, list(first.update.streams), first.evaluate) == (0, ["demos"], None)  # the statistics
     plans = [todo.collect for todo in middle]
     assert [(p.into, p.min_steps, p.keep_steps, p.act, p.round) for p in plans if p] == [
         ("agent", 100, 300, "sample", i) for i in range(1, 6)
@@ -125,3 +128,53 @@ def test_stored_demonstrations_are_not_collected() -> None:
     assert first.index == 0
     assert first.collect is None
     assert algorithm.next_round(report(9, agent_steps=20_000)) is None  # nothing to evaluate
+
+
+TARGET = {"normalised": 0.9, "confirm_episodes": 40}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not RlConfig])
+def test_a_score_ends_imitation_only_if_it_may_peek_at_the_reward(kind: Any) -> None:
+    with pytest.raises(ValidationError, match=r"stop\.normalised decides by the environment's reward, .*stop\.peek=true"):
+        kind(stop=TARGET)
+    assert kind(stop={**TARGET, "peek": True}).stop.normalised == 0.9
+    RlConfig(stop=TARGET)  # it reads the reward anyway
+
+
+def test_a_score_that_may_end_the_run_is_confirmed() -> None:
+    config = SqilConfig(stop=PeekConfig(**TARGET, peek=True), tune_every=2)
+    algorithm = config.build(BUDGET)
+    plan = algorithm.next_round(report(3, agent_steps=2000, gradient_steps=9, num_looks=1, episode_length=50.0)).evaluate
+    assert plan.confirm == config.stop.confirmation(1)
+    done = report(4, agent_steps=2000, score=0.97, score_low=0.92)
+    assert algorithm.next_round(done).evaluate.held_out
+    assert algorithm.next_round(report(4, agent_steps=2000, score=0.97, score_low=0.88, episode_length=50.0)).update
+    assert SqilConfig().build(BUDGET).next_round(report(4, agent_steps=2000)).evaluate.confirm is None
+
+
+def test_a_score_to_stop_at_must_be_measured() -> None:
+    peeking = PeekConfig(**TARGET, peek=True)
+    with pytest.raises(ValidationError, match=r"needs episodes to measure it on: set algorithm\.tuning_episodes"):
+        SqilConfig(stop=peeking, tuning_episodes=0)
+    with pytest.raises(ValueError, match=r"needs a score of the expert, which evaluation\.baselines=false"):
+        SqilConfig(stop=peeking).check(replace(BUDGET, baselines=False))
+    with pytest.raises(ValidationError, match=r"env_steps"):
+        SqilConfig(stop={"env_steps": 1000})  # `steps` is that budget
+
+
+@pytest.mark.parametrize("tuning_episodes", [0, 5])
+def test_states_are_compared_without_looking_at_the_return(tuning_episodes: int) -> None:
+    config = SqilConfig(tune_every=3, tuning_episodes=tuning_episodes)
+    rounds = [config.build(BUDGET).next_round(report(i, agent_steps=1000 * i)) for i in range(6)]
+    assert [todo.compare for todo in rounds] == [False, False, True, False, False, True]
+    assert not RlConfig().build(BUDGET).next_round(report(2)).compare
+
+
+@pytest.mark.parametrize(("step", "updates"), [("ppo", 0), ("sac", 500)])
+def test_without_demonstrations_the_statistics_are_those_of_random_actions(step: str, updates: int) -> None:
+    """A policy without statistics can not act. On-policy, nothing is learned from what it did not do itself."""
+    config = RlConfig(step={"kind": step}, steps_per_round=500, random_steps=0)
+    first, second, *_ = carried_out(config)
+    assert (first.collect.agent, first.collect.into, first.collect.min_steps) == ("random", "agent", 500)
+    assert (first.update.num_steps, list(first.update.streams)) == (updates, ["agent"])
+    assert second.collect.agent == "policy"

@@ -20,6 +20,7 @@ from distil.learners.checkpoints import Checkpoints
 from distil.learners.data import Streams
 from distil.learners.rank import Rank
 from distil.objectives.interaction import Interaction
+from distil.plans import StreamPlan, UpdatePlan
 from distil.policies.spec import PolicyRef
 
 STEPS = 24
@@ -160,3 +161,16 @@ def test_two_ranks_take_the_steps_of_one(tmp_path: Path) -> None:
         for number in (0, 1):
             arrays = np.load(tmp_path / kind / f"weights{number}.npz")
             assert all(np.allclose(values, arrays[name], rtol=0, atol=1e-5) for name, values in alone.arrays.items()), kind
+
+
+def test_an_update_without_steps_fits_the_statistics(tmp_path: Path) -> None:
+    """On the demonstrations, before there is any step of the learner: without it, its policy could not act."""
+    rank, streams = Rank(setup_of(tmp_path, "airl")), streams_of(tmp_path, "airl")
+    assert np.isnan(rank.policy.arrays["encoder.features.mean"]).all()
+    rank.update(UpdatePlan(num_steps=0, streams={"demos": StreamPlan()}), {"demos": streams["demos"]})
+    assert np.isfinite(rank.policy.arrays["encoder.features.mean"]).all()
+    fitted = rank.policy.arrays["encoder.features.mean"]
+    rank.update(update_of("airl", STEPS, 1), streams)
+    assert np.array_equal(rank.policy.arrays["encoder.features.mean"], fitted)
+    again = Rank(replace(setup_of(tmp_path, "airl"), resume=True))
+    assert again.policy.version == rank.policy.version == 2

@@ -74,7 +74,7 @@ def test_own_keys_are_checked(own, fault):
 @pytest.mark.parametrize(
     ("recipe", "changes", "fault"),
     [
-        ("cartpole-ppo", {"stop__env_steps": 5}, "algorithm.stop has no effect in RLlib"),
+        ("cartpole-ppo", {"stop__wall_s": 5.0}, "algorithm.stop has no effect in RLlib"),
         ("cartpole-ppo", {"keep_steps": 5}, "algorithm.keep_steps has no effect in RLlib"),
         ("pendulum-sac", {"step__num_critics": 4}, "algorithm.step.num_critics has no effect in RLlib"),
         ("cartpole-ppo", {"step": {"kind": "soft_q"}}, "RLlib has no soft_q"),

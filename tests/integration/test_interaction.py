@@ -1,0 +1,156 @@
+"""Whole runs of learning by interaction, by each algorithm: killed and resumed, with workers, what they cost and log."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from interactionbed import ALGORITHMS, config
+
+from distil import run as loop
+from distil.config import to_yaml
+from distil.policies.checkpoint import load_policy_ref
+from distil.runconfig import RunConfig
+from distil.rundir import RunDir
+from distil.session import Session
+from distil.store import Store
+
+KILLS = 3  # of each algorithm: 24 of all
+
+
+def train(settings: RunConfig, folder: str) -> RunDir:
+    """Start the run in `folder`, or continue it."""
+    path = Path(settings.runs) / folder
+    rundir = (
+        RunDir(path) if path.exists() else RunDir.create(Path(settings.runs), settings.name, to_yaml(settings), folder=folder)
+    )
+    with Session(settings) as session:
+        loop.train(settings, rundir, session)
+    return rundir
+
+
+def outcome(rundir: RunDir) -> dict[str, Any]:
+    """What must be the same: the policy, the episodes, what was spent, and the metrics apart from times."""
+    run = RunDir(rundir.path)
+    last = run.reports()[-1]
+    timed = {name for name in last.metrics if name.startswith("time/") or name.endswith(("wall_s", "samples_per_s"))}
+    store = Store.open(run.agent).snapshot()
+    spent = {name: value for name, value in vars(last.spent).items() if name != "wall_s"}
+    return {
+        "weights": {name: value.tobytes() for name, value in load_policy_ref(run.policy).arrays.items()},
+        "episodes": sorted(zip(store.episodes.uid.tolist(), store.episodes.length.tolist(), strict=True)),
+        "rounds": [line["round"] for line in run.journal("agent")],
+        "spent": spent,
+        "metrics": {name: value for name, value in last.metrics.items() if name not in timed},
+    }
+
+
+def forked(work: Callable[[], object]) -> int:
+    """Do `work` in a process of its own; return its exit code, minus the signal's number if one ended it."""
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+            os._exit(0)
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def die_at(number: int) -> None:
+    """Let this process be killed at the `number`-th thing from now that is to become durable: before, or right after it."""
+    left = [number]
+
+    def dying(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            out = original(*args, **kwargs)
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return out
+
+        return call
+
+    from distil.learners import checkpoints
+
+    for owner, name in (
+        (RunDir, "append"),
+        (Store, "commit"),
+        (Store, "publish"),
+        (Store, "pin"),
+        (checkpoints, "replace_durably"),
+    ):
+        setattr(owner, name, dying(getattr(owner, name)))
+
+
+@pytest.mark.parametrize("kind", ALGORITHMS)
+def test_killed_at_random_and_resumed_equals_undisturbed(tmp_path: Path, kind: str) -> None:
+    """CORRECTNESS 11 and 14: SIGKILL of the driver; the same policy bit for bit, no step lost and none counted twice."""
+    settings, rng, kills = config(tmp_path, kind), random.Random(kind), 0
+    calm = train(settings, "calm")
+    most = 2 * len(calm.journal()) // KILLS  # each line is a chance to be killed before it and after it
+    number = rng.randrange(2, most)
+    while (code := forked(lambda number=number: (die_at(number), train(settings, "killed")))) == -signal.SIGKILL:
+        kills += 1
+        number = rng.randrange(2, most) if kills < KILLS else 10**9
+    assert code == 0
+    assert kills == KILLS
+    assert outcome(RunDir(calm.path.with_name("killed"))) == outcome(calm)
+
+
+def test_what_a_run_costs_is_counted_apart(tmp_path: Path) -> None:
+    """Demonstrations, the learner's own steps, and those that only measured a score: journal and metrics."""
+    settings = config(tmp_path, "sqil", algorithm={"tuning_episodes": 3, "tune_every": 2}, evaluation={"episodes": 4})
+    reports = train(settings, "a").reports()
+    demonstrations = Store.open(settings.store_path).snapshot()
+    spent = reports[-1].spent
+    own = Store.open(Path(settings.runs) / "a" / "agent").snapshot()
+    assert spent.env_steps - spent.agent_steps == demonstrations.num_transitions
+    assert (spent.demonstrations, spent.agent_episodes, spent.agent_steps) == (2, own.num_episodes, own.num_transitions)
+    tuned = [report.metrics["tune/episode_length"] * 3 for report in reports if "tune/episode_length" in report.metrics]
+    assert len(tuned) == 1
+    assert spent.evaluation_steps == sum(tuned) + reports[-1].metrics["eval/episode_length"] * 4
+    assert reports[-1].metrics["budget/evaluation_steps"] == spent.evaluation_steps
+    assert reports[-1].metrics["budget/agent_steps"] == spent.agent_steps
+    assert spent.agent_steps >= settings.algorithm.steps
+    lengths = [line["env_steps"] / line["num_episodes"] for line in RunDir(Path(settings.runs) / "a").journal("agent")]
+    assert [report.episode_length for report in reports] == [None, *lengths, None]
+
+
+@pytest.mark.parametrize("kind", ["sqil", "dac"])
+def test_states_are_compared_without_an_evaluation(tmp_path: Path, kind: str) -> None:
+    settings = config(tmp_path, kind, algorithm={"tuning_episodes": 0, "tune_every": 1}, evaluation={"episodes": 0})
+    reports = train(settings, "a").reports()
+    found = [report.metrics["tune/wasserstein"] for report in reports[1:]]
+    assert len(found) >= 3
+    assert all(0 < value < 100 for value in found)
+    assert not any(name.startswith(("eval/", "tune/return")) for report in reports for name in report.metrics)
+    results = json.loads((Path(settings.runs) / "a" / "results.json").read_text())
+    assert results["tune/wasserstein"] == found[-1]
+    assert reports[-1].spent.evaluation_steps == 0
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning:ray")
+def test_two_workers_make_the_run_of_none(tmp_path: Path, ray_session: Any) -> None:
+    """CORRECTNESS 5: off-policy and on-policy."""
+    for kind in ("sqil", "gail"):
+        alone = outcome(train(config(tmp_path / "alone", kind), "a"))
+        two = outcome(train(config(tmp_path / "two", kind, rollouts={"num_workers": 2}), "a"))
+        assert two == alone
