@@ -66,7 +66,7 @@ def _made(config: RunConfig, spec: EnvSpec) -> Objective:
 def _require_streams(config: RunConfig, spec: EnvSpec, needs: Iterable[str]) -> None:
     """Raise InputError if the first update lacks a stream that the objective needs."""
     first = config.algorithm.build(config.budget(spec.max_episode_steps)).next_round(None)
-    if first is not None and first.update is not None:
+    if first is not None and first.update is not None and first.update.num_steps:
         for name in needs:
             if name not in first.update.streams:
                 raise InputError(

@@ -30,7 +30,7 @@ class RlConfig(ByInteractionConfig):
     @property
     def needs(self) -> Needs:
         """It acts by samples, and learns from its own steps only. An expert is the reference of scores, if there is one."""
-        return Needs(act="sample", demonstrations=False, backend=self.backend)
+        return Needs(acts=True, act="sample", demonstrations=False, backend=self.backend)
 
     @property
     def parts(self) -> tuple[StepConfig, RewardConfig]:

@@ -21,6 +21,7 @@ from distil.runconfig import RunConfig
 from distil.rundir import RunDir
 from distil.session import Session
 from distil.store import Store
+from distil.validation import check_new_run
 
 KILLS = 3  # of each algorithm: 24 of all
 
@@ -32,6 +33,8 @@ def train(settings: RunConfig, folder: str) -> RunDir:
         RunDir(path) if path.exists() else RunDir.create(Path(settings.runs), settings.name, to_yaml(settings), folder=folder)
     )
     with Session(settings) as session:
+        if not (path / "journal.jsonl").exists():
+            check_new_run(settings, session.spec)
         loop.train(settings, rundir, session)
     return rundir
 
