@@ -20,6 +20,7 @@ from distil.algorithms.gail import GailConfig
 from distil.algorithms.imported import ImportAlgorithmConfig
 from distil.algorithms.iq import IqConfig
 from distil.algorithms.ml_irl import MlIrlConfig
+from distil.algorithms.pwil import PwilConfig
 from distil.algorithms.rl import RlConfig
 from distil.algorithms.sqil import SqilConfig
 from distil.config import Config, apply_overrides, load_recipe, validate
@@ -44,6 +45,7 @@ AnyAlgorithm = Annotated[
     | IqConfig
     | DacConfig
     | MlIrlConfig
+    | PwilConfig
     | CsilConfig
     | GailConfig
     | AirlConfig

@@ -88,6 +88,8 @@ class Interaction:
 
         A resumed update has that in its state: weights have changed since its start.
         """
+        if self._reward.couples:
+            return self._coupled(sources)
         if not self._rl.is_on_policy:
             return sources
         rows = _whole(sources[AGENT])
@@ -98,6 +100,16 @@ class Interaction:
             self._prepared = {name: torch.from_numpy(value) for name, value in found.items()}
         extras = {name: value.numpy() for name, value in self._prepared.items()}
         return {**sources, AGENT: PreparedSource(rows, extras, sources[AGENT].spec)}
+
+    def _coupled(self, sources: Mapping[str, SampleSource]) -> Mapping[str, SampleSource]:
+        """Return the sources with the rewards of whole episodes, which nothing that is learned changes."""
+        rows = {name: _whole(source) for name, source in sources.items()}
+        found = list[Any]()
+        for name in (AGENT, DEMOS):
+            batch = to_torch(rows[name], self._ranks.device)
+            found += [self._steps(self._transitions(batch, name)), (batch.terminated | batch.truncated).cpu().numpy()]
+        rewards = dict(zip((AGENT, DEMOS), self._reward.couple(*found), strict=True))
+        return {name: PreparedSource(rows[name], {"reward": rewards[name]}, sources[name].spec) for name in sources}
 
     def begin(self, num_steps: int) -> None:
         """Start an update of `num_steps` gradient steps."""
@@ -168,7 +180,7 @@ class Interaction:
             next_features_BF=ahead_BF,
             terminated_B=transitions.terminated_B,
             is_expert_B=transitions.is_expert_B,
-            rewards_B=transitions.rewards_B,
+            rewards_B=transitions.extras.get("reward", transitions.rewards_B),
             observations=transitions.observations,
             log_probs_B=self._log_probs(transitions) if self._reward.needs_log_probs else None,
         )

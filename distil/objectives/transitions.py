@@ -72,6 +72,6 @@ def joined(first: Transitions, second: Transitions) -> Transitions:
         terminated_B=torch.cat([first.terminated_B, second.terminated_B]),
         is_expert_B=torch.cat([first.is_expert_B, second.is_expert_B]),
         rewards_B=rewards,
-        extras={},
+        extras=join(first.extras, second.extras),
         num_parts=first.num_parts + second.num_parts,
     )

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
+from distil.types import Array
+
 if TYPE_CHECKING:
     from distil.policies.policy import Policy
 
@@ -31,7 +33,7 @@ class Steps:
     next_features_BF: Tensor
     terminated_B: Tensor  # bool
     is_expert_B: Tensor  # bool
-    rewards_B: Tensor | None = None  # the environment's, where they were read
+    rewards_B: Tensor | None = None  # the environment's, where they were read, or those of `RewardModel.couple`
     observations: Mapping[str, Tensor] = field(default_factory=dict)  # leaf name -> [B, 1, ...], as they are stored
     log_probs_B: Tensor | None = None  # the current policy's log density of the actions, where `needs_log_probs`; no gradient
 
@@ -53,6 +55,7 @@ class RewardModel(nn.Module, ABC):
         reads_features: whether it depends on states and actions at all.
         pretrains: whether `pretraining_loss` trains it, on demonstrations alone, before the learner acts; the policy starts as
             the clone that this makes.
+        couples: whether `couple` gives the rewards of whole episodes when an update begins; then `Steps.rewards_B` has them.
         needs_log_probs: whether it needs the current policy's log density of each step's action.
         discount: of the return; the objective sets it.
     """
@@ -61,6 +64,7 @@ class RewardModel(nn.Module, ABC):
     reads_rewards: ClassVar[bool] = False
     reads_features: ClassVar[bool] = True
     pretrains: ClassVar[bool] = False
+    couples: ClassVar[bool] = False
     needs_log_probs: ClassVar[bool] = False
     discount: float = 0.99
 
@@ -76,6 +80,10 @@ class RewardModel(nn.Module, ABC):
             agent: steps of the learner's own episodes.
             generator: of the loss's randomness.
         """
+        raise NotImplementedError
+
+    def couple(self, rows: Steps, ends_R: Array, shown: Steps, shown_ends_N: Array) -> tuple[Array, Array]:
+        """Return the rewards of the learner's complete episodes, [R], and of the demonstrations' steps, [N]."""
         raise NotImplementedError
 
     def start_from(self, policy: Policy) -> None:

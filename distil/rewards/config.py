@@ -125,6 +125,20 @@ class MaxEntConfig(LearnedConfig):
         return MaxEntReward(network, penalty=self.gradient_penalty, square=self.square)
 
 
+class PwilConfig(Config):
+    """How near an episode's steps are to those of demonstrations (PWIL). Fixed: nothing about it is learned."""
+
+    kind: Literal["pwil"] = "pwil"
+    scale: float = Field(default=5.0, gt=0)  # the largest reward: alpha in the paper
+    bandwidth: float = Field(default=5.0, gt=0)  # how fast the reward falls with the distance: beta
+
+    def build(self, num_features: int, num_action: int, generator: torch.Generator) -> RewardModel:
+        """Return the model."""
+        from distil.rewards.pwil import PwilReward
+
+        return PwilReward(scale=self.scale, bandwidth=self.bandwidth)
+
+
 class CoherentConfig(Config):
     """A clone's certainty of an action (CSIL). The clone is pretrained, and the policy starts as it is."""
 
@@ -144,6 +158,6 @@ class CoherentConfig(Config):
 
 
 RewardConfig = Annotated[
-    EnvironmentConfig | ConstantConfig | DiscriminatorConfig | AirlConfig | MaxEntConfig | CoherentConfig,
+    EnvironmentConfig | ConstantConfig | DiscriminatorConfig | AirlConfig | MaxEntConfig | PwilConfig | CoherentConfig,
     Field(discriminator="kind"),
 ]

@@ -6,7 +6,7 @@ from rewardbed import steps
 from distil.rewards.config import RewardConfig
 
 CHOICE = TypeAdapter(RewardConfig)
-KINDS = ["environment", "constant", "discriminator", "airl", "maxent"]
+KINDS = ["environment", "constant", "discriminator", "airl", "maxent", "pwil"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
