@@ -30,7 +30,7 @@ def inverse_loss(
         config: which loss, and its regulariser.
         value_B: Q(s, a), with gradients.
         now_B: V(s), with gradients.
-        next_B: V(s'), not yet that of the absorbing state: by the target, without gradients; for IQ-Learn with gradients.
+        next_B: V(s'), not yet that of the absorbing state: by the target, without gradients.
         transitions: the batch.
         discount: of the return.
     """

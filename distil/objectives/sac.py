@@ -100,9 +100,8 @@ class Sac(RLStep):
         self, values_NB: Tensor, transitions: Transitions, alpha: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return the sum of the critics' losses of `inverse_loss`; soft values are those of one sample of the policy."""
-        slow = self.networks.critics if self._config.loss == "iq" else self.networks.targets
         now_NB = self._soft_values(self.networks.critics, transitions.observations, alpha, generator)
-        next_NB = self._soft_values(slow, transitions.next_observations, alpha, generator)
+        next_NB = self._soft_values(self.networks.targets, transitions.next_observations, alpha, generator)
         found = [
             inverse_loss(self._config, value_B, now_B, next_B, transitions, self.discount)
             for value_B, now_B, next_B in zip(values_NB, now_NB, next_NB, strict=True)

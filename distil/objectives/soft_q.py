@@ -67,9 +67,8 @@ class SoftQ(RLStep):
             self._follow(0.0)
         logits_BN = self._logits(policy, transitions.observations)
         value_B = config.temperature * logits_BN.gather(1, transitions.actions_BA)[:, 0]
-        slow = policy if config.loss == "iq" else self.networks
-        with torch.set_grad_enabled(config.loss == "iq"):
-            next_B = self._values(self._logits(slow, transitions.next_observations))
+        with torch.no_grad():
+            next_B = self._values(self._logits(self.networks, transitions.next_observations))
         if config.loss == "td":
             next_B = torch.where(transitions.terminated_B, self.after_end(rewards), next_B)
             loss = (value_B - rewards.rewards_B - self.discount * next_B).square().mean()

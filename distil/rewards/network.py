@@ -1,6 +1,6 @@
 """The network that learned rewards share: a small perceptron on state, action and a mark, and what their losses share.
 
-The mark is 1 in the absorbing state (`ends: absorbing`), or at a step that ended the task (`ends: done`).
+The mark is set in the absorbing state (`ends: absorbing`), or at a step that ended the task (`ends: done`).
 
 Legend: B batch, F standardised features, A action, D input.
 """
@@ -20,6 +20,7 @@ from distil.rewards.base import Steps
 
 Input = Literal["state", "state_action", "transition"]
 Ends = Literal["absorbing", "done", "ignore"]
+MARK = 5.0  # standardised states are about that far apart: with a limited slope, a smaller mark would hide an end among them
 
 
 class StepNetwork(nn.Module):
@@ -63,13 +64,15 @@ class StepNetwork(nn.Module):
             parts.append(steps.actions_BA)
         if self._sees == "transition":
             parts.append(steps.next_features_BF)
-        mark_B1 = steps.terminated_B[:, None].float() if self._ends == "done" else torch.zeros_like(steps.features_BF[:, :1])
+        mark_B1 = (
+            MARK * steps.terminated_B[:, None].float() if self._ends == "done" else torch.zeros_like(steps.features_BF[:, :1])
+        )
         return torch.cat([*parts, mark_B1], -1)
 
     def absorbing(self) -> Tensor:
         """Return the input of the absorbing state, [1, D]."""
         x_1D: Tensor = self.last.weight.new_zeros(1, self.num_in)
-        x_1D[:, -1] = 1
+        x_1D[:, -1] = MARK
         return x_1D
 
     def forward(self, x_BD: Tensor, generator: torch.Generator | None = None) -> Tensor:

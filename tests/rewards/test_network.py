@@ -3,7 +3,7 @@ import torch
 from rewardbed import steps
 
 from distil.errors import RunError
-from distil.rewards.network import StepNetwork, gradient_penalty, weighted
+from distil.rewards.network import MARK, StepNetwork, gradient_penalty, weighted
 
 
 @pytest.mark.parametrize(("sees", "size"), [("state", 4), ("state_action", 6), ("transition", 9)])
@@ -11,7 +11,7 @@ def test_it_sees_what_it_should_and_the_mark(sees: str, size: int) -> None:
     network = StepNetwork(3, 2, sees=sees, hidden=(4,), spectral=False, generator=torch.Generator().manual_seed(0))
     assert network.inputs(steps(5)).shape == (5, size)
     assert network.inputs(steps(5))[:, -1].tolist() == [0.0] * 5
-    assert network.absorbing().sum() == network.absorbing()[0, -1] == 1
+    assert network.absorbing().sum() == network.absorbing()[0, -1] == MARK
 
 
 def test_spectral_normalisation_bounds_the_slope() -> None:
@@ -51,7 +51,7 @@ def _judge(network: StepNetwork, agent_ends: list[int], seed: int = 0, penalty: 
 
 def test_the_mark_is_at_the_last_step_where_the_end_is_an_input() -> None:
     network = _network(ends="done")
-    assert network.inputs(steps(4, ended=[2]))[:, -1].tolist() == [0, 0, 1, 0]
+    assert network.inputs(steps(4, ended=[2]))[:, -1].tolist() == [0, 0, MARK, 0]
     assert (network.rest(0.9), network.after_end(torch.tensor(3.0)).item()) == (0.0, 0.0)
 
 
