@@ -15,10 +15,12 @@ from pydantic import Field, model_validator
 
 from distil.algorithms.base import AlgorithmConfig, Budget, Needs
 from distil.algorithms.stop import PeekConfig
+from distil.errors import InputError
 from distil.objectives.config import InteractionConfig
 from distil.objectives.rl_config import StepConfig
 from distil.plans import DEMOS, CollectPlan, EvaluatePlan, Round, RoundReport, StreamPlan, UpdatePlan
 from distil.rewards.config import RewardConfig
+from distil.store.index import EpisodeIndex
 
 _FIRST_LENGTH = 100  # steps of an episode, before any is known
 
@@ -110,6 +112,19 @@ class ByInteractionConfig(AlgorithmConfig):
     def num_acting(self) -> int:
         """Steps of the learner in the environment, about."""
         return self.steps
+
+    def check_demonstrations(self, episodes: EpisodeIndex) -> None:
+        """Raise InputError if demonstrations end at different times, and the reward ignores ends (CORRECTNESS 17)."""
+        if getattr(self.parts[1], "ends", "absorbing") != "ignore":
+            return
+        lengths = sorted(set(episodes.length.tolist()))
+        if episodes.terminated.any() or len(lengths) > 1:
+            ended, first, last = int(episodes.terminated.sum()), lengths[0], lengths[-1]
+            raise InputError(
+                f"algorithm.reward.ends=ignore: {ended} of {len(episodes)} demonstrations ended the task, and they have "
+                f"{first} to {last} steps; the reward would pay for an early end or for none, whatever they show: set "
+                "algorithm.reward.ends=absorbing (or done)"
+            )
 
     def build(self, budget: Budget) -> Interaction:
         """Return the algorithm under `budget`."""
