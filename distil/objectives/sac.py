@@ -83,7 +83,7 @@ class Sac(RLStep):
         entropy = -log_prob_B.detach().mean()
         is_moving = not config.actor_from or self._critic.num_steps > config.actor_from
         if is_moving:
-            self._actor.minimise(actor_loss, learning_rate)
+            self._actor.minimise(actor_loss, learning_rate * config.actor_rate)
         if is_moving and config.automatic:
             self._temperature.minimise(networks.log_alpha * (entropy - self._target_entropy), learning_rate)
         follow(networks.targets, networks.critics, config.target_rate)

@@ -48,6 +48,7 @@ class Reference:
         both = [p for critic in self.critics for p in critic.parameters()]
         found = [self.policy.parameters(), both, [self.log_alpha]]
         self.actor_adam, self.critic_adam, self.alpha_adam = (torch.optim.Adam(each, RATE) for each in found)
+        self.actor_adam.param_groups[0]["lr"] = RATE * step._config.actor_rate
 
     def _critic(self, step: Sac, index: int) -> nn.Sequential:
         layers: list[nn.Module] = []
@@ -115,7 +116,7 @@ class Reference:
     "keys",
     [
         {},
-        {"num_critics": 3, "combine": "mean", "automatic": False},
+        {"num_critics": 3, "combine": "mean", "automatic": False, "actor_rate": 0.3},
         {"num_critics": 4, "combine": "pairs", "optimism": 2.0, "max_bonus": 0.02},
     ],
 )
