@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from distil.algorithms.rl import RlConfig
@@ -26,6 +28,7 @@ _OWN_OF_DISTIL = {
     "action_space": "it is the environment's",
     "model": "it is of the old API stack: set model_config",
     "framework_str": "it is torch",
+    "create_local_env_runner": "the checkpoints are written by it",
 }
 _PROPERTIES = ("train_batch_size_per_learner", "model_config")  # set through methods of their own
 
@@ -45,9 +48,24 @@ def algorithm_config(config: RunConfig, spec: EnvSpec) -> Any:
     name = algorithm_name(config)
     _check_recipe(config)
     _check_spaces(name, spec)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # RLlib's own, of its examples and of deprecated parts that it still uses
+    with quiet():
         return _configured(name, config, spec)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Drop RLlib's warnings, of its examples and of deprecated parts that it uses; its errors arrive as exceptions."""
+    loggers = [logging.getLogger(name) for name in ("ray", "ray.rllib", "ray.tune", "ray._common.deprecation")]
+    before = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 def _configured(name: str, config: RunConfig, spec: EnvSpec) -> Any:
@@ -66,7 +84,7 @@ def _configured(name: str, config: RunConfig, spec: EnvSpec) -> Any:
     found.rl_module(model_config=model)
     before = _connectors(config, spec)
     found.env_runners(env_to_module_connector=(lambda env, spaces, device: [kind() for kind in before]) if before else None)
-    found.debugging(log_level="CRITICAL")  # its errors arrive as exceptions
+    found.debugging(log_level="CRITICAL")
     found.update_from_dict(settings)
     try:
         found.validate()

@@ -5,9 +5,7 @@ recipe ─▶ settings ─▶ RLlib's Algorithm on Ray ─▶ checkpoints (msgpa
 
 from __future__ import annotations
 
-import logging
 import math
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -27,8 +25,8 @@ from distil.parts import tracked
 from distil.plans import RoundReport, Spent
 from distil.policies.checkpoint import save_policy
 from distil.policies.spec import PolicyRef
-from distil.rllib.checkpoints import Checkpoints
-from distil.rllib.settings import algorithm_config, algorithm_name, algorithm_of, num_cpus
+from distil.rllib.checkpoints import Checkpoints, require_finite
+from distil.rllib.settings import algorithm_config, algorithm_name, algorithm_of, num_cpus, quiet
 from distil.rollouts import EvalResult
 from distil.runconfig import RunConfig
 from distil.rundir import RunDir
@@ -51,7 +49,7 @@ def train(config: RunConfig, rundir: RunDir, session: Session) -> None:
 
     Raises:
         InputError: RLlib cannot carry the recipe out, or another process holds the run.
-        RunError: RLlib, an environment or the disk failed, or the loss is not finite. The last checkpoint is kept.
+        RunError: RLlib, an environment or the disk failed, or the network diverged. The last checkpoint is kept.
     """
     with rundir.lock(), tracked(config, rundir) as tracker:
         last = next(reversed(rundir.reports()), None)
@@ -84,7 +82,7 @@ def _learn(
                 if found.steps >= total:
                     break
             index = 0 if last is None else last.index + 1
-            checkpoints.save(algorithm, index)
+            require_finite(checkpoints.save(algorithm, index), found.steps)
             spent = found.spent(time.perf_counter() - started)
             last = RoundReport(
                 index=index, snapshot=None, policy_version=index, spent=spent, metrics={**found.metrics, **spent.metrics()}
@@ -130,9 +128,6 @@ def _iterate(algorithm: Any, config: RunConfig) -> _Iteration:
     figures |= {f"rllib/{key}": value for key, value in learned.items() if not any(word in key for word in _COUNTS)}
     metrics = {key: float(value) for key, value in figures.items() if _is_number(value)}
     steps = int(result["num_env_steps_sampled_lifetime"])
-    if not math.isfinite(metrics.get("rllib/total_loss", 0.0)):
-        fix = "lower learner.learning_rate; the last checkpoint is kept"
-        raise RunError(f"RLlib's {name}: the loss is not finite after {steps} steps: {fix}")
     size = algorithm.config.minibatch_size or algorithm.config.total_train_batch_size
     return _Iteration(
         steps=steps,
@@ -153,25 +148,17 @@ def _is_number(value: Any) -> bool:
 @contextmanager
 def _running(config: RunConfig, spec: EnvSpec) -> Iterator[Any]:
     """Yield RLlib's Algorithm; its actors end with the block, however it ends."""
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     settings = algorithm_config(config, spec)
     ensure_ray(config.rollouts.address, num_cpus(settings))
-    loggers = [logging.getLogger(name) for name in ("ray", "ray.rllib", "ray.tune", "ray._common.deprecation")]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)  # its errors arrive as exceptions
-    algorithm = None
-    try:
+    with quiet():
         algorithm = _built(settings, config)
-        yield algorithm
-    finally:
-        if algorithm is not None:
+        try:
+            yield algorithm
+        finally:
             algorithm.stop()
             with suppress(OSError):  # an empty folder, in the home folder
                 Path(algorithm.logdir).rmdir()
                 Path(algorithm.logdir).parent.rmdir()
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
 
 
 def _built(settings: Any, config: RunConfig) -> Any:

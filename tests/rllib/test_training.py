@@ -74,8 +74,9 @@ def test_an_interrupted_run_continues_and_ends_in_a_policy(ray_session, tmp_path
 
 
 def test_a_network_that_distil_lacks_ends_in_a_checkpoint_that_serves(ray_session, tmp_path):
+    """With an actor and a filter, whose statistics travel between the processes after a checkpoint was written."""
     own = {"model_config": {"fcnet_use_layernorm": True}, "num_env_runners": 1}
-    changes = words(tmp_path, algorithm__steps=200, algorithm__rllib__config=own)
+    changes = words(tmp_path, algorithm__rllib__config=own, algorithm__rllib__normalise=True)
     said = []
 
     class Progress:

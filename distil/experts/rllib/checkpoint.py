@@ -24,7 +24,7 @@ AGAIN = "save it with algorithm.save_to_path(PATH, use_msgpack=True) of RLlib 2.
 OWN = "wrap the model as expert.kind=import"
 CLASS, STATE = "class_and_ctor_args.pkl", "module_state"
 MODULES = "learner_group/learner/rl_module"  # of an algorithm's checkpoint
-_MAX_BYTES = 1 << 30
+MAX_BYTES = 1 << 30  # of a module's weights
 _PACKAGES = ("ray.rllib", "gymnasium", "numpy", "torch")
 
 
@@ -147,7 +147,7 @@ def _readable(folder: Path) -> Path:
 
 def _weights(path: Path) -> Weights:
     try:
-        state = unpack(read_bytes(path, _MAX_BYTES))
+        state = unpack(read_bytes(path, MAX_BYTES))
     except ValueError as error:
         if isinstance(error, InputError):
             raise
