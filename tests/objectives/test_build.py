@@ -1,6 +1,9 @@
+import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from interactionbed import policy_for, transitions_batch
+from scipy import stats
 
 from distil.errors import InputError
 from distil.heads.config import AutoHeadConfig
@@ -8,9 +11,10 @@ from distil.objectives.build import build
 from distil.objectives.optimiser_config import OptimiserConfig
 from distil.objectives.ranks import Ranks
 from distil.objectives.rl_config import PpoConfig, SacConfig, SoftQConfig, StepConfig
+from distil.objectives.transitions import of_batch
 from distil.policies.config import MlpConfig, PolicyConfig
 from distil.policies.policy import Policy
-from distil.rewards.config import ConstantConfig, DiscriminatorConfig, EnvironmentConfig, RewardConfig
+from distil.rewards.config import AirlConfig, ConstantConfig, DiscriminatorConfig, EnvironmentConfig, RewardConfig
 from distil.spaces import action_spec, observation_spec
 
 BOX, CHOICE = spaces.Box(-1, 1, (2,)), spaces.Discrete(3)
@@ -64,3 +68,22 @@ def test_the_seed_gives_the_start_weights() -> None:
 
     assert torch.equal(weights(1), weights(1))
     assert not torch.equal(weights(1), weights(2))
+
+
+def test_a_reward_sees_the_density_of_the_policy_as_it_is_now() -> None:
+    """CORRECTNESS 18: squash-corrected, without a gradient, by change of variables."""
+    policy = policy_for(BOX)
+    objective = build(PpoConfig(), AirlConfig(), policy, OptimiserConfig(), Ranks(), 0)
+    batch = transitions_batch([[0.3, -0.8], [-0.1, 0.6]])
+    found = []
+    for _ in range(2):
+        log_probs = objective._steps(of_batch(policy, batch, is_expert=False)).log_probs_B
+        assert not log_probs.requires_grad
+        mean, log_std = (x.detach().numpy()[:, 0] for x in policy.head.moments(policy.encoder(batch.observations)))
+        actions = batch.executed[:, 0].numpy()
+        density = stats.norm.logpdf(np.arctanh(actions), mean, np.exp(log_std)) - np.log1p(-(actions**2))
+        np.testing.assert_allclose(log_probs.numpy(), density.sum(1), rtol=1e-4)
+        found.append(log_probs)
+        with torch.no_grad():
+            policy.head.linear.bias.add_(0.3)
+    assert not torch.equal(*found)
