@@ -23,6 +23,7 @@ from distil.rewards.config import RewardConfig
 from distil.store.index import EpisodeIndex
 
 _FIRST_LENGTH = 100  # steps of an episode, before any is known
+_GROWTH = 16  # episodes may become so many times longer from one round to the next: CartPole's do
 
 
 class ByInteractionConfig(AlgorithmConfig):
@@ -163,10 +164,10 @@ class Interaction:
     def _collection(self, index: int, num: int, length: float, *, is_random: bool) -> CollectPlan:
         """Return the plan of `num` steps of the learner.
 
-        It begins with few episodes, since they may be longer than the last ones, which had `length` steps on average.
+        It begins with few episodes, since they may be much longer than the last ones, which had `length` steps on average.
         """
         return CollectPlan(
-            num_episodes=max(1, num // (self.budget.max_episode_steps or num), int(num / length / 4)),
+            num_episodes=max(1, num // (self.budget.max_episode_steps or num), int(num / length / _GROWTH)),
             min_steps=num,
             into="agent",
             keep_steps=self.config.keep_steps,

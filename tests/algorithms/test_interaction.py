@@ -107,9 +107,9 @@ def test_on_policy_updates_are_whole_epochs_over_the_round() -> None:
 @pytest.mark.parametrize(
     ("last", "budget", "expected"),
     [
-        (report(0), NO_LIMIT, 2),  # 1000 steps, if an episode has a hundred, and each may be four times as long
+        (report(0), NO_LIMIT, 1),  # 1000 steps, if an episode has a hundred, and each may be 16 times as long
         (report(0), BUDGET, 5),  # five can never be superfluous
-        (report(9, agent_steps=5000, episode_length=20.0), BUDGET, 12),
+        (report(9, agent_steps=5000, episode_length=8.0), BUDGET, 7),
         (report(9, agent_steps=5000, episode_length=200.0), BUDGET, 5),
         (report(9, agent_steps=5000, episode_length=5000.0), NO_LIMIT, 1),
     ],

@@ -154,6 +154,6 @@ def test_states_are_compared_without_an_evaluation(tmp_path: Path, kind: str) ->
 def test_two_workers_make_the_run_of_none(tmp_path: Path, ray_session: Any) -> None:
     """CORRECTNESS 5: off-policy and on-policy."""
     for kind in ("sqil", "gail"):
-        alone = outcome(train(config(tmp_path / "alone", kind), "a"))
-        two = outcome(train(config(tmp_path / "two", kind, rollouts={"num_workers": 2}), "a"))
+        alone = outcome(train(config(tmp_path / "alone", kind), kind))
+        two = outcome(train(config(tmp_path / "two", kind, rollouts={"num_workers": 2}), kind))
         assert two == alone
