@@ -1,8 +1,9 @@
 """The main job, end to end, on Pendulum: how the score grows with the number of labels that the expert gives.
 
 One scripted expert fills one store. Clones learn from nested subsets of its demonstrations. DAgger gets exactly as many labels
-and takes as many gradient steps, but after the first round the learner acts and the expert only labels. Both are trained once
-per root seed, and all policies are scored on the same held-out episodes. The results are a table, a plot and a video.
+and takes as many gradient steps, but after the first round the learner acts and the expert only labels. Imitation by
+interaction gets the fewest demonstrations and no further label; it acts, and is compared with them. All are trained once per
+root seed, and all policies are scored on the same held-out episodes. The results are a table, a plot and a video.
 
 The runs of different root seeds share nothing that they write but the store, so that several processes train them at once.
 """
@@ -33,9 +34,10 @@ from distil.session import Session
 from distil.stats import mean_interval
 from distil.types import Progress, silent
 
-CLONE, DAGGER = "pendulum-scripted-bc", "pendulum-scripted-dagger"
+CLONE, DAGGER, INTERACTION = "pendulum-scripted-bc", "pendulum-scripted-dagger", "pendulum-dac"
 EPISODES = (5, 10, 200)
 NUM_SEEDS = 16
+STEPS = 10_000
 ROUNDS = 4
 NOISE = {"data.noise.kind": "gaussian", "data.noise.level": 0.5}
 
@@ -78,9 +80,14 @@ class _Case:
     settings: Mapping[str, Any]
     seeds: Sequence[int]
 
+    def among(self, others: Mapping[str, Any]) -> dict[str, Any]:
+        """Return its settings and those of `others` that have an effect on it."""
+        unused = () if "learner.num_steps" in self.settings else ("learner.num_steps",)
+        return {key: value for key, value in others.items() if key not in unused} | dict(self.settings)
+
     def command(self, others: Mapping[str, Any]) -> str:
         """Return the command that repeats one of its runs, with a store of its own."""
-        settings = {**others, **self.settings}
+        settings = self.among(others)
         texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in settings.items()}
         return shlex.join(["distil", "train", self.recipe, *(f"{key}={value}" for key, value in texts.items())])
 
@@ -95,6 +102,7 @@ def run_demo(
     seed: int = 0,
     num_seeds: int = NUM_SEEDS,
     episodes: Sequence[int] = EPISODES,
+    steps: int = STEPS,
     overrides: api.Overrides | None = None,
     progress: Progress = silent,
 ) -> DemoResult:
@@ -106,6 +114,7 @@ def run_demo(
         num_seeds: number of root seeds, so of training runs with the middle number of episodes; the table's other rows have a
             third of them, but two at least.
         episodes: numbers of labelled episodes.
+        steps: of the learner in the environment, for imitation by interaction; 0 leaves it out.
         overrides: dotted key of the recipes -> value.
         progress: called as the work proceeds.
 
@@ -119,7 +128,7 @@ def run_demo(
     config = load_config(CLONE, common | {"data.episodes": episodes[-1]})
     assert config.env is not None
     check_video(config.env)
-    cases = _cases(episodes, config.learner.num_steps, range(seed, seed + num_seeds))
+    cases = _cases(episodes, steps, config.learner.num_steps, range(seed, seed + num_seeds))
     with Session(config, progress) as session:
         num = config.evaluation.episodes
         levels = {who: _level(who, session, num) for who in ("random", "expert")}  # before the runs, which then find them
@@ -146,10 +155,11 @@ def _common(out: Path) -> dict[str, Any]:
     return {"data.path": str(out / "demos"), "runs": str(out / "runs"), "tracking.experiment": "distil-demo"}
 
 
-def _cases(episodes: Sequence[int], num_steps: int, seeds: Sequence[int]) -> dict[str, list[_Case]]:
+def _cases(episodes: Sequence[int], acted: int, num_steps: int, seeds: Sequence[int]) -> dict[str, list[_Case]]:
     """Return the rows of the table: method, as the plot calls it -> a case for each number of episodes.
 
-    All take `num_steps` gradient steps in total, and get the labels of as many episodes. Noise on the expert's actions, which
+    Cloning and DAgger take `num_steps` gradient steps in total, and get as many labels; imitation by interaction
+    gets the fewest, acts for `acted` steps, and takes the gradient steps of its recipe. Noise on the expert's actions, which
     closes much of the gap for cloning too, is shown at the middle number alone. There, cloning and DAgger get all seeds: some
     clones fail and others do not, so that few of them say little about their mean. The other rows get a third.
     """
@@ -161,6 +171,9 @@ def _cases(episodes: Sequence[int], num_steps: int, seeds: Sequence[int]) -> dic
         "DAgger": ("DAgger", DAGGER, {number: _dagger(number, num_steps) for number in episodes}),
         "cloning, expert disturbed by noise": ("BC with noise", CLONE, {middle: clones[middle] | NOISE}),
     }
+    if acted:
+        alone = {"data.episodes": episodes[0], "algorithm.steps": acted}
+        rows["imitation by interaction"] = ("DAC", INTERACTION, {episodes[0]: alone})
     return {
         method: [
             _Case(
@@ -222,7 +235,7 @@ def _train_seed(common: Mapping[str, Any], session: Session, task: _Task) -> _Ru
     runs = {}
     for case in cases:
         name = f"{re.sub('[^a-z0-9]+', '-', case.name.lower())}-seed-{seed}"
-        settings = {**common, **case.settings, "seed": seed, "name": name}
+        settings = {**case.among(common), "seed": seed, "name": name}
         runs[case.name] = api.train(case.recipe, settings, session=session)
     return runs
 
@@ -257,6 +270,7 @@ def _score(name: str, runs: Sequence[api.Run]) -> Score:
         normalised=float(np.mean([each["eval/normalised"] for each in metrics])),
         num_demonstrations=num_labels,
         num_transitions=num_labels,
+        num_own_steps=int(metrics[0].get("budget/agent_steps", 0)) or None,
         wall_s=float(np.mean([each["budget/wall_s"] for each in metrics])),
         runs=tuple(means),
     )

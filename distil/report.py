@@ -58,7 +58,8 @@ class Score:
     high: float | None
     normalised: float | None = None  # 0: random policy, 1: expert
     num_demonstrations: int | None = None
-    num_transitions: int | None = None
+    num_transitions: int | None = None  # that an expert labelled
+    num_own_steps: int | None = None  # without labels, that the policy took while it learned
     wall_s: float | None = None
     runs: Sequence[float] = ()  # means of several training runs; `mean` and the interval are over these then
 
@@ -100,6 +101,7 @@ def score_table(scores: Sequence[Score], title: str = "") -> Table:
             "worst run": f"{min(score.runs):.1f}" if score.runs else None,
             "normalised": None if score.normalised is None else f"{score.normalised:.3f}",
             "transitions": score.num_transitions,
+            "own steps": score.num_own_steps,
             "seconds": None if score.wall_s is None else f"{score.wall_s:.1f}",
         }
         for score in scores

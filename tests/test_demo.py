@@ -26,7 +26,7 @@ FAST: dict[str, Any] = {
 
 
 def small_demo(out: Path, **options: Any) -> DemoResult:
-    return run_demo(out, overrides=FAST, **options)
+    return run_demo(out, overrides=FAST, **{"steps": 60, **options})
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +44,15 @@ def test_it_needs_neither_ray_nor_mlflow(tmp_path: Path, monkeypatch: pytest.Mon
     result = small_demo(Path("demo"), num_seeds=1, episodes=(2,), progress=lambda what, *_, **__: told.append(what))
     assert {"collect", "update", "evaluate policy"} <= set(told)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["demo"]  # all that it writes
-    assert [score.low for score in result.scores] == [None] * 5  # one run has no spread
+    assert [score.low for score in result.scores] == [None] * 6  # one run has no spread
 
 
 def test_both_methods_get_equal_labels_and_gradient_steps(result: DemoResult) -> None:
     names = ["random", "expert"] + [f"{name}, {n} episodes" for name in ("BC", "DAgger") for n in (2, 4)]
-    names.append("BC with noise, 4 episodes")
+    names += ["BC with noise, 4 episodes", "DAC, 2 episodes"]
     assert [score.name for score in result.scores] == names
-    assert [score.num_transitions for score in result.scores] == [None, None, 40, 80, 40, 80, 80]
+    assert [score.num_transitions for score in result.scores] == [None, None, 40, 80, 40, 80, 80, 40]
+    assert [score.num_own_steps for score in result.scores] == [None] * 7 + [60]
     for number in (2, 4):
         clones, mixed = (runs_of(result, f"{name}-{number}-episodes") for name in ("bc", "dagger"))
         seeds = [3, 4, 5] if number == 4 else [3, 4]  # the middle number has them all, the others a third, two at least
@@ -60,6 +61,13 @@ def test_both_methods_get_equal_labels_and_gradient_steps(result: DemoResult) ->
         assert {run.metrics["budget/gradient_steps"] for run in mixed} == {9 // number * number}
     noisy = runs_of(result, "bc-with-noise-4-episodes")
     assert [(run.config.seed, run.config.data.noise.kind) for run in noisy] == [(3, "gaussian"), (4, "gaussian")]
+
+
+def test_imitation_by_interaction_has_the_fewest_labels_and_can_be_left_out(result: DemoResult, tmp_path: Path) -> None:
+    runs = runs_of(result, "dac-2-episodes")
+    assert [(run.config.seed, run.metrics["budget/expert_labels"]) for run in runs] == [(3, 40), (4, 40)]
+    others = small_demo(tmp_path / "demo", num_seeds=1, episodes=(2,), steps=0)
+    assert [score.name for score in others.scores if score.name.startswith("DAC")] == []
 
 
 def test_one_store_has_nested_demonstrations(result: DemoResult) -> None:
@@ -86,11 +94,12 @@ def test_the_video_is_of_the_best_policy(result: DemoResult) -> None:
 
 def test_its_commands_repeat_its_runs(result: DemoResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for command, name in zip(result.commands, ("bc", "dagger", "bc-with-noise"), strict=True):
+    names = ("bc-4-episodes", "dagger-4-episodes", "bc-with-noise-4-episodes", "dac-2-episodes")
+    for command, name in zip(result.commands, names, strict=True):
         _, verb, recipe, *overrides = shlex.split(command)
         assert verb == "train"
         again = api.train(recipe, dict(parse_override(text) for text in overrides))
-        assert again.metrics["eval/return_mean"] == runs_of(result, f"{name}-4-episodes")[0].metrics["eval/return_mean"]
+        assert again.metrics["eval/return_mean"] == runs_of(result, name)[0].metrics["eval/return_mean"]
 
 
 def test_an_override_of_no_key_is_refused_before_anything_is_written(tmp_path: Path) -> None:

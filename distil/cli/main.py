@@ -48,15 +48,32 @@ def cli() -> None:
 @click.option(
     "--episodes", type=click.IntRange(1), multiple=True, help="Number of labelled episodes; repeatable.  [default: 5, 10, 200]"
 )
+@click.option(
+    "--steps",
+    type=click.IntRange(0),
+    default=10_000,
+    show_default=True,
+    help="Steps in the environment of learning by interaction; 0 leaves it out.",
+)
 @OVERRIDES
 @JSON
-def demo(out: Path, seed: int, seeds: int, episodes: tuple[int, ...], overrides: tuple[str, ...], as_json: bool) -> None:
-    """Run the whole pipeline in a few minutes: expert, rollouts, store, cloning, DAgger, evaluation."""
+def demo(
+    out: Path, seed: int, seeds: int, episodes: tuple[int, ...], steps: int, overrides: tuple[str, ...], as_json: bool
+) -> None:
+    """Run the whole pipeline in a few minutes: expert, rollouts, store, three families of learning, evaluation."""
     from distil.demo import EPISODES, run_demo
 
     changes = read_overrides(overrides)
     with console(as_json) as progress:
-        result = run_demo(out, seed=seed, num_seeds=seeds, episodes=episodes or EPISODES, overrides=changes, progress=progress)
+        result = run_demo(
+            out,
+            seed=seed,
+            num_seeds=seeds,
+            episodes=episodes or EPISODES,
+            steps=steps,
+            overrides=changes,
+            progress=progress,
+        )
     show(as_json, result.to_json(), result.text)
 
 
