@@ -70,21 +70,21 @@ def main(spec: dict[str, Any]) -> None:
     num_envs = 1 if spec["algorithm"] == "sqil" else NUM_ENVS
     venv = DummyVecEnv([lambda: RolloutInfoWrapper(gymnasium.make("CartPole-v1"))] * num_envs)
     venv.seed(spec["seed"])
-    curve, piece = [], spec["num_steps"] // NUM_POINTS
+    curve, piece, done = list[tuple[int, float]](), spec["num_steps"] // NUM_POINTS, 0
     if spec["algorithm"] == "sqil":
         shown = demonstrations(spec["demonstrations"])
         settings = {"seed": spec["seed"], "learning_starts": 500, "device": "cpu"}
         trainer: Any = SQIL(venv=venv, demonstrations=shown, policy="MlpPolicy", rl_kwargs=settings)
     else:
         trainer = adversarial(spec, venv)
-    for _ in range(NUM_POINTS):
+    while done < spec["num_steps"]:
         if spec["algorithm"] == "sqil":
             trainer.train(total_timesteps=piece, reset_num_timesteps=False)
             policy, done = trainer.policy, trainer.rl_algo.num_timesteps
         else:
             trainer.train(max(piece, trainer.gen_train_timesteps))
             policy, done = trainer.gen_algo.policy, trainer.gen_algo.num_timesteps
-        curve.append([int(done), score(policy, spec["episode_seeds"])])
+        curve.append((done, score(policy, spec["episode_seeds"])))
     print(json.dumps({"curve": curve}))
 
 
