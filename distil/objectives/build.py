@@ -39,27 +39,9 @@ def build(
     Raises:
         InputError: the step doesn't fit the policy.
     """
-    generator = torch.Generator().manual_seed(seed)
-    leaf = policy.action.leaf
+    generator, leaf = torch.Generator().manual_seed(seed), policy.action.leaf
     num_action = sum(leaf.nvec) if leaf.nvec else math.prod(leaf.shape)
-    step: RLStep
-    if isinstance(chosen, SacConfig):
-        from distil.objectives.sac import Sac
-
-        _require(leaf.kind == "box", "sac", "Box actions: use a step for Discrete ones, such as soft_q or ppo")
-        _require(isinstance(policy.head, GaussianHead), "sac", "a Gaussian head: set policy.head.kind=gaussian")
-        step = Sac(chosen, policy, optimiser, ranks, generator)
-    elif isinstance(chosen, PpoConfig):
-        from distil.objectives.ppo import Ppo
-
-        _require(isinstance(policy.head, DensityHead), "ppo", "a head with a density: leave policy.head.kind at auto")
-        step = Ppo(chosen, policy, optimiser, ranks, generator)
-    else:
-        from distil.objectives.soft_q import SoftQ
-
-        fits = isinstance(policy.head, CategoricalHead) and len(leaf.nvec) == 1
-        _require(fits, "soft_q", "one Discrete action: use a step for Box actions, such as sac")
-        step = SoftQ(chosen, policy, optimiser, ranks)
+    step = _step(chosen, policy, optimiser, ranks, generator)
     reward: RewardModel
     if isinstance(judge, CoherentConfig):
         reward = judge.build(policy)
@@ -76,6 +58,27 @@ def build(
         )
     learned = judge if isinstance(judge, LearnedConfig | CoherentConfig) else None
     return Interaction(policy, step, reward, optimiser, ranks, learned, offline=offline)
+
+
+def _step(chosen: StepConfig, policy: Policy, optimiser: OptimiserConfig, ranks: Ranks, generator: torch.Generator) -> RLStep:
+    """Return the step of reinforcement learning; InputError if it doesn't fit the policy."""
+    leaf = policy.action.leaf
+    if isinstance(chosen, SacConfig):
+        from distil.objectives.sac import Sac
+
+        _require(leaf.kind == "box", "sac", "Box actions: use a step for Discrete ones, such as soft_q or ppo")
+        _require(isinstance(policy.head, GaussianHead), "sac", "a Gaussian head: set policy.head.kind=gaussian")
+        return Sac(chosen, policy, optimiser, ranks, generator)
+    if isinstance(chosen, PpoConfig):
+        from distil.objectives.ppo import Ppo
+
+        _require(isinstance(policy.head, DensityHead), "ppo", "a head with a density: leave policy.head.kind at auto")
+        return Ppo(chosen, policy, optimiser, ranks, generator)
+    from distil.objectives.soft_q import SoftQ
+
+    fits = isinstance(policy.head, CategoricalHead) and len(leaf.nvec) == 1
+    _require(fits, "soft_q", "one Discrete action: use a step for Box actions, such as sac")
+    return SoftQ(chosen, policy, optimiser, ranks)
 
 
 def _require_vectors(policy: Policy, readers: Mapping[str, bool]) -> None:
