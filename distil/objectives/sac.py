@@ -80,6 +80,8 @@ class Sac(RLStep):
         actions_BA, log_prob_B = self._draw(transitions.observations, generator)
         now_NB = networks.critics(torch.cat([features_BF, actions_BA], -1))
         actor_loss = (alpha * log_prob_B - self._judged(now_NB)).mean()
+        if config.anchor:
+            actor_loss = actor_loss / now_NB.detach().abs().mean() + config.anchor * self._distance(transitions)
         entropy = -log_prob_B.detach().mean()
         is_moving = not config.actor_from or self._critic.num_steps > config.actor_from
         if is_moving:
@@ -95,6 +97,16 @@ class Sac(RLStep):
             "temperature": alpha,
             **figures,
         }
+
+    def _distance(self, transitions: Transitions) -> Tensor:
+        """Return the mean square distance, in tenths, of the policy's default actions from those of the demonstrations.
+
+        Next to values that are divided by their mean size, as in TD3+BC (Fujimoto and Gu, 2021, equation 5).
+        """
+        point_BA = self._head.point(self._policy.encoder(transitions.observations))[:, 0]
+        squares_B = (10 * (point_BA - transitions.actions_BA)).square().mean(-1)
+        expert_B = transitions.is_expert_B
+        return (squares_B * expert_B).sum() / expert_B.sum().clamp(min=1)
 
     def _inverse_loss(
         self, values_NB: Tensor, transitions: Transitions, alpha: Tensor, generator: torch.Generator

@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from distil.objectives.rl_config import SacConfig
 from distil.objectives.sac import Sac
 from distil.objectives.transitions import Transitions
 from distil.policies.policy import Policy
+from distil.rewards.base import Rewards
 
 FIXED = {"automatic": False, "temperature": 1e-6, "hidden": (32,)}
 
@@ -166,3 +168,17 @@ def test_a_loaded_step_continues_exactly() -> None:
     assert all(torch.equal(value, after[name]) for name, value in tensors(ours, first).items())
     still = {name for name, value in after.items() if torch.equal(value, held[name])}
     assert all(name.startswith(("policy.encoder.features", "policy.actions")) for name in still)  # all else has moved
+
+
+@pytest.mark.parametrize(("anchor", "near"), [(0.0, False), (3.0, True)])
+def test_an_anchor_keeps_the_policy_near_the_demonstrations(anchor: float, near: bool) -> None:
+    """The critics are taught that the demonstrations' actions are worst; the anchor's weight is relative to their size."""
+    of = policy()
+    step = sac(of, anchor=anchor, discount=0.0, **FIXED)
+    both, half = transitions(of), torch.arange(32) < 16
+    seen = replace(both, is_expert_B=half, actions_BA=torch.where(half[:, None], 0.4, both.actions_BA))
+    paid = Rewards(rewards_B=1000 * (seen.actions_BA - 0.4).square().sum(-1), absorbing_B=torch.zeros(32))
+    for seed in range(300):
+        step.learn(seen, paid, 1e-2, torch.Generator().manual_seed(seed))
+    point = of.head.point(of.encoder(both.observations))[half, 0]
+    assert (float((point - 0.4).abs().mean().detach()) < 0.1) == near
