@@ -143,7 +143,7 @@ class CoherentConfig(Config):
     """A clone's certainty of an action (CSIL). The clone is pretrained, and the policy starts as it is."""
 
     kind: Literal["coherent"] = "coherent"
-    rate: float = Field(default=1.0, gt=0)  # learning rate of the pretraining at its highest, times `learner.learning_rate`
+    rate: float = Field(default=10.0, gt=0)  # learning rate of the pretraining at its highest, times `learner.learning_rate`
     prior: float = Field(default=1.0, gt=0)  # the clone's deviation where it knows nothing, before the squashing
     lowest: float = -2.0  # smaller rewards count as this one
     noise: float = Field(default=2.0, ge=0)  # disturbs demonstrations by up to N standard deviations: there it knows nothing
