@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,21 @@ def sb3_spec(config: RunConfig, steps: int, seed: int, out: str) -> dict[str, An
     }
 
 
+def comparable(task: Task, steps: int | None) -> tuple[Task, int]:
+    """Return the task so that both take as many gradient steps, and its number of steps in the environment.
+
+    Off-policy, Stable-Baselines3 takes none while it acts at random; distil takes as many fewer, spread over the run. A shorter
+    run acts at random for a tenth at most.
+    """
+    algorithm = load_config(task.recipe, task.overrides).algorithm
+    num = steps or algorithm.steps  # type: ignore[union-attr]
+    if isinstance(algorithm.step, PpoConfig):  # type: ignore[union-attr]
+        return task, num
+    random = min(algorithm.random_steps, num // 10) if steps else algorithm.random_steps  # type: ignore[union-attr]
+    more = {"algorithm.random_steps": random, "algorithm.updates_per_step": (num - random) / num}
+    return replace(task, overrides={**task.overrides, **more}), num
+
+
 def clocked(command: Sequence[str]) -> tuple[str, float]:
     """Run a program with one thread; return its output and its CPU-seconds, those of its children included."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -126,9 +141,8 @@ def run_sb3(task: Task, steps: int, seed: int, folder: str, python: str) -> dict
 
 def measure(name: str, seed: int, steps: int | None, python: str, out: Path) -> None:
     """Run both, unless the file has them, and add what they did to it."""
-    task, config = TASKS[name], load_config(TASKS[name].recipe, TASKS[name].overrides)
     row = name if steps is None else f"{name} {steps}"
-    num = steps or config.algorithm.steps  # type: ignore[union-attr]
+    task, num = comparable(TASKS[name], steps)
     both = {"distil": lambda at: run_distil(task, num, seed, at), "sb3": lambda at: run_sb3(task, num, seed, at, python)}
     for who in sorted(both, reverse=seed % 2 == 1):
         found = read(out)

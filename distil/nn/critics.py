@@ -35,10 +35,8 @@ class Critics(nn.Module):
             bound = 1 / math.sqrt(a)
             for values, shape in ((self.weights, (num, a, b)), (self.biases, (num, 1, b))):
                 values.append(nn.Parameter(torch.empty(shape).uniform_(-bound, bound, generator=generator)))
-        self._num, self._act = (
-            num,
-            torch.relu_ if kind == "relu" else activation(kind),
-        )  # in place: no layer reads its output again
+        self._num = num
+        self._act = torch.relu_ if kind == "relu" else activation(kind)  # in place: no product needs its own output again
 
     def forward(self, x_BD: Tensor) -> Tensor:
         """Return each network's value of each row, [N, B]."""

@@ -59,7 +59,8 @@ class Sac(RLStep):
         actor = {name: value for name, value in policy.named_parameters() if value.requires_grad}
         self._actor = Trained(actor, optimiser, ranks)
         self._critic = Trained(dict(self.networks.critics.named_parameters()), optimiser, ranks)
-        self._temperature = Trained({"log_alpha": self.networks.log_alpha}, optimiser, ranks)
+        plain = optimiser.model_copy(update={"weight_decay": 0.0, "grad_clip": None})  # log alpha = 0 is no better than others
+        self._temperature = Trained({"log_alpha": self.networks.log_alpha}, plain, ranks)
 
     def learn(
         self, transitions: Transitions, rewards: Rewards | None, learning_rate: float, generator: torch.Generator

@@ -36,3 +36,12 @@ def test_the_table_pairs_seeds() -> None:
     row = rl_step.table(found).splitlines()[-1]
     assert row.startswith("| pendulum-sac | 2,000 | 45 | 25 | 1.75 | -160 (")
     assert row.endswith("| 2 |")
+
+
+def test_both_take_as_many_gradient_steps() -> None:
+    task, num = rl_step.comparable(rl_step.TASKS["hopper-sac"], 4000)
+    assert num == 4000
+    assert task.overrides == {"algorithm.random_steps": 400, "algorithm.updates_per_step": 0.9}
+    task, num = rl_step.comparable(rl_step.TASKS["hopper-sac"], None)
+    assert (num, task.overrides["algorithm.updates_per_step"]) == (500_000, 0.98)
+    assert rl_step.comparable(rl_step.TASKS["cartpole-ppo"], 100) == (rl_step.TASKS["cartpole-ppo"], 100)

@@ -1,5 +1,7 @@
+import pytest
 import torch
 from torch import nn
+from torch.func import functional_call
 
 from distil.nn.critics import Critics
 
@@ -23,3 +25,23 @@ def test_start_weights_follow_the_generator_alone() -> None:
     torch.manual_seed(2)
     second = Critics(3, (5,), 2, torch.Generator().manual_seed(0)).state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("kind", ["relu", "tanh"])
+def test_gradients_are_those_of_the_layers(kind: str) -> None:
+    critics = Critics(3, (5, 4), 2, torch.Generator().manual_seed(0), kind=kind).double()
+    x_BD = torch.randn(7, 3, dtype=torch.float64, requires_grad=True)
+    names, weights = zip(*critics.named_parameters(), strict=True)
+    assert torch.autograd.gradcheck(
+        lambda *inputs: functional_call(critics, dict(zip(names, inputs[1:], strict=True)), inputs[0]), (x_BD, *weights)
+    )
+
+
+def test_the_gradient_of_the_input_alone_asks_nothing_of_the_weights() -> None:
+    """An actor's loss goes through critics that it does not train."""
+    critics = Critics(3, (5,), 2, torch.Generator().manual_seed(0))
+    x_BD = torch.randn(7, 3, requires_grad=True)
+    (free,) = torch.autograd.grad(critics(x_BD).sum(), x_BD)
+    frozen = critics.requires_grad_(False)
+    torch.testing.assert_close(torch.autograd.grad(frozen(x_BD).sum(), x_BD)[0], free)
+    assert all(weight.grad is None for weight in critics.parameters())

@@ -1,4 +1,5 @@
 import copy
+import math
 from dataclasses import replace
 
 import pytest
@@ -182,3 +183,11 @@ def test_an_anchor_keeps_the_policy_near_the_demonstrations(anchor: float, near:
         step.learn(seen, paid, 1e-2, torch.Generator().manual_seed(seed))
     point = of.head.point(of.encoder(both.observations))[half, 0]
     assert (float((point - 0.4).abs().mean().detach()) < 0.1) == near
+
+
+def test_weight_decay_leaves_the_temperature_alone() -> None:
+    of = policy()
+    config, decayed = SacConfig(hidden=(8,), temperature=1e-3), PLAIN.model_copy(update={"weight_decay": 100.0})
+    step = Sac(config, of, decayed, ALONE, torch.Generator().manual_seed(0))
+    step.learn(transitions(of), rewards(), RATE, torch.Generator().manual_seed(0))
+    assert abs(step.networks.log_alpha.item() - math.log(1e-3)) < 2 * RATE
