@@ -55,17 +55,19 @@ def algorithm_config(config: RunConfig, spec: EnvSpec) -> Any:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Drop RLlib's warnings, of its examples and of deprecated parts that it uses; its errors arrive as exceptions."""
-    loggers = [logging.getLogger(name) for name in ("ray", "ray.rllib", "ray.tune", "ray._common.deprecation")]
-    before = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import ray.rllib  # noqa: F401 (it sets its logger's level)
+
+        loggers = [logging.getLogger(name) for name in ("ray", "ray.rllib", "ray.tune", "ray._common.deprecation")]
+        before = [logger.level for logger in loggers]
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.CRITICAL)
             yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
+        finally:
+            for logger, level in zip(loggers, before, strict=True):
+                logger.setLevel(level)
 
 
 def _configured(name: str, config: RunConfig, spec: EnvSpec) -> Any:

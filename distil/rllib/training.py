@@ -172,11 +172,17 @@ def _built(settings: Any, config: RunConfig) -> Any:
 
 def _reason(error: BaseException) -> str:
     """Return one line of what an error goes back to: RLlib raises its own from that of the environment."""
+    from ray.exceptions import ActorDiedError
+
     found, cause = type(error).__name__, error
     while True:
         lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
         if lines:
             found = f"{type(cause).__name__}: {lines[-1]}"
+        if isinstance(
+            cause, ActorDiedError
+        ):  # RLlib's actors end so when an environment raises, and keep the reason to themselves
+            return f"an actor died: if rollouts.num_workers=0 fails too, it shows the environment's error ({found[:200]})"
         earlier = cause.__cause__ or cause.__context__
         if earlier is None:
             return found[:300]

@@ -101,6 +101,15 @@ def test_an_environment_that_raises_is_one_line(ray_session, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_an_actor_that_died_is_one_line(ray_session, tmp_path):
+    env = {"kind": "import", "target": f"{__name__}:Broken"}
+    with pytest.raises(
+        RunError, match=r"an actor died: if rollouts.num_workers=0 fails too, it shows the environment's"
+    ) as caught:
+        api.train_expert("cartpole-ppo", words(tmp_path, env=env, rollouts__num_workers=1))
+    assert "\n" not in str(caught.value)
+
+
 def test_an_unknown_key_is_refused_before_anything_starts(tmp_path):
     with pytest.raises(InputError, match=r"unknown key algorithm.rllib.config.gama"):
         api.train_expert("cartpole-ppo", words(tmp_path, algorithm__rllib__config={"gama": 1}))
