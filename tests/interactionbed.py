@@ -27,7 +27,7 @@ from distil.store.windows import TransitionBatch
 from distil.types import Episode
 
 OBSERVATION = spaces.Box(-np.inf, np.inf, (3,), np.float32)
-ALGORITHMS = ("sqil", "iq", "dac", "ml_irl", "csil", "gail", "airl", "rl")
+ALGORITHMS = ("sqil", "iq", "dac", "ml_irl", "csil", "pwil", "gail", "airl", "rl")
 DISCRETE, BOX = {"id": "CartPole-v1", "max_episode_steps": 40}, {"id": "Pendulum-v1", "max_episode_steps": 20}
 SMALL = {"hidden": [8]}
 STEPS = {  # algorithm -> environment, and what makes it small
