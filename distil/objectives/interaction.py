@@ -73,9 +73,13 @@ class Interaction:
         return {AGENT: own} if self._reward.reads_rewards else {AGENT: own, DEMOS: shown}
 
     def fit_statistics(self, sources: Mapping[str, SampleSource]) -> Sequence[str]:
-        """Fit the policy's statistics once, on the demonstrations; without any, on the learner's steps when they doubled."""
+        """Fit the policy's statistics once, on the demonstrations; without any, on the learner's steps.
+
+        The latter are looked at again when they have doubled; on-policy, where each update has new ones only, at each update.
+        """
         source, notes = sources[DEMOS] if DEMOS in sources else sources[AGENT], self._reward.notes()
-        if self._num_fitted and (DEMOS in sources or source.num_samples < 2 * self._num_fitted):
+        is_due = self._rl.is_on_policy or source.num_samples >= 2 * self._num_fitted
+        if self._num_fitted and (DEMOS in sources or not is_due):
             return notes
         is_first, self._num_fitted = not self._num_fitted, source.num_samples
         fitted = fit_policy(self.policy, source) if is_first else refit_policy(self.policy, source)

@@ -82,8 +82,11 @@ class Stored(SampleSource):
 
     tier, num_samples, spec = 1, 20, SPEC
 
+    def __init__(self, shift: float = 0.0) -> None:
+        self._shift = np.float32(shift)
+
     def transitions(self, names, num_rows):
-        raise AssertionError("not needed")
+        yield {"obs": rows().observations["obs"][:, 0] + self._shift}
 
     def stream(self, seed):
         raise AssertionError("minibatches are of prepared rows")
@@ -127,3 +130,14 @@ def test_a_finished_update_keeps_none_of_them() -> None:
     assert any(name.startswith("prepared.") for name in ours.state_dict().tensors)
     ours.step({AGENT: to_torch(prepared.stream(0).take(0, 10), torch.device("cpu"))})
     assert not any(name.startswith("prepared.") for name in ours.state_dict().tensors)
+
+
+def test_statistics_follow_a_learner_that_has_left_their_range() -> None:
+    """Each update has as many new steps as the last one, so they never double."""
+    ours = objective()
+    found = []
+    for shift in (0.0, 0.5, 100.0):
+        ours.fit_statistics({AGENT: Stored(shift)})
+        found.append(float(ours.policy.encoder.features.mean.mean()))
+    assert found[0] == found[1]
+    assert found[2] == pytest.approx(found[0] + 100, abs=1e-3)
