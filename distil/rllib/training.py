@@ -58,7 +58,7 @@ def train(config: RunConfig, rundir: RunDir, session: Session) -> None:
             last = _learn(config, rundir, session, tracker, checkpoints, last)
         if not last.is_final:
             last = _conclude(config, rundir, session, checkpoints.path(last.index), last)
-            tracker.log(last.metrics, step=last.index)
+            tracker.log(last.metrics, step=last.spent.agent_steps)
         tracker.artifact(rundir.config)
         if rundir.policy.is_dir():
             tracker.artifact(rundir.policy, "policy")
