@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from distil.rewards.base import RewardModel, Rewards, Steps
-from distil.rewards.network import StepNetwork, weighted
+from distil.rewards.network import StepNetwork, gradient_penalty, weighted
 
 
 class MaxEntReward(RewardModel):
@@ -39,9 +39,10 @@ class MaxEntReward(RewardModel):
     def loss(self, expert: Steps, agent: Steps, generator: torch.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return the difference of the mean rewards with its penalties, and that difference."""
         network = self.network
-        expert_B, agent_B, absorbing, penalty = network.judge(
-            expert, agent, generator, penalty=self._penalty, discount=self.discount
-        )
+        expert_B, agent_B, absorbing, _ = network.judge(expert, agent, generator, penalty=0.0, discount=self.discount)
+        penalty = expert_B.new_zeros(())
+        if self._penalty:  # between steps alone: the squares bound the absorbing state, whose share would take most rows
+            penalty = self._penalty * gradient_penalty(network, network.inputs(expert), network.inputs(agent), generator)
         seen, rest = ((agent_B, agent.terminated_B), (expert_B, expert.terminated_B)), network.rest(self.discount)
         of_agent, of_expert = (weighted(values_B, absorbing, ended_B, rest) for values_B, ended_B in seen)
         squares = [weighted(values_B.square(), absorbing.square(), ended_B, rest) for values_B, ended_B in seen]
