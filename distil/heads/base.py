@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from distil.errors import InputError
 from distil.heads.combine import Combined, by_kind
 from distil.heads.twins import NumpyHead
 from distil.spaces import Leaf
@@ -107,7 +108,6 @@ class DensityHead(Head, ABC):
     def log_prob(self, context: Context, actions_BTA: Tensor) -> Tensor:
         """Return the log density of each step's action, summed over its dimensions, in the head's action space: [B, T]."""
 
-    @abstractmethod
     def entropy(self, context: Context, noise_BK: Tensor) -> Tensor:
         """Return the entropy of each step's action in nats, [B, T]: exact, or by one sample (minus its log density).
 
@@ -115,3 +115,4 @@ class DensityHead(Head, ABC):
             context: from the backbone.
             noise_BK: standard normal, for an estimate.
         """
+        raise InputError(f"head {type(self).__name__}: has no method entropy, which PPO asks for; define it")
