@@ -5,7 +5,6 @@ What all its algorithms share: the rounds. They differ in the reward and in the 
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -206,9 +205,8 @@ class Interaction:
         Rounds have complete episodes, so a few steps more than wanted: the next round makes up for it.
         """
         step = self.config.parts[0]
-        if step.kind == "ppo":
-            return step.epochs * math.ceil(num / self.budget.batch_size)
-        return round(self.config.updates_per_step * (acted + num)) - taken
+        per_step = step.epochs / self.budget.batch_size if step.kind == "ppo" else self.config.updates_per_step
+        return round(per_step * (acted + num)) - taken
 
     def _streams(self) -> dict[str, StreamPlan]:
         newest = 1 if self.config.parts[0].kind == "ppo" else None

@@ -99,9 +99,13 @@ def test_the_last_round_has_what_is_left() -> None:
     assert algorithm.next_round(report(4, agent_steps=1000)).evaluate.held_out
 
 
-def test_on_policy_updates_are_whole_epochs_over_the_round() -> None:
-    config = RlConfig(steps_per_round=1010)
-    assert config.build(BUDGET).next_round(report(0)).update.num_steps == config.step.epochs * 11
+def test_on_policy_updates_are_epochs_over_all_steps_also_those_of_episodes_that_were_long() -> None:
+    config = RlConfig(steps=9000, steps_per_round=1000)
+    last = report(3, agent_steps=3500, gradient_steps=200)  # a thousand steps in batches of 100, ten times, are 100 updates
+    todo = config.build(BUDGET).next_round(last)
+    assert todo is not None
+    assert todo.update is not None
+    assert todo.update.num_steps == 450 - 200
 
 
 @pytest.mark.parametrize(

@@ -74,9 +74,16 @@ def test_its_content_is_what_it_reads(folder):
 
 def test_neither_ray_nor_torch_is_imported(rllib, folder):
     code = (
-        "import sys, pickle, numpy as np; from tests.experts.rllib.test_config import build; from gymnasium import spaces;"
-        "expert = build(sys.argv[1], spaces.Box(-3, 3, (3,)), spaces.Box(np.float32([-2, 0]), np.float32([2, 7])));"
-        "pickle.loads(pickle.dumps(expert)).act({'obs': np.zeros((2, 3), np.float32)});"
-        "assert not {'ray', 'torch'} & set(sys.modules)"
+        "import sys, pickle, numpy as np\n"
+        "from gymnasium import spaces\n"
+        "from distil.envs import EnvSpec, GymEnvConfig\n"
+        "from distil.experts.rllib.config import RllibExpertConfig\n"
+        "from distil.spaces import action_spec, observation_spec\n"
+        "seen = observation_spec(spaces.Box(-3, 3, (3,)))\n"
+        "action = action_spec(spaces.Box(np.float32([-2, 0]), np.float32([2, 7])))\n"
+        "spec = EnvSpec(name='x', observation=seen, action=action, max_episode_steps=None, reward_threshold=None)\n"
+        "expert = RllibExpertConfig(path=sys.argv[1]).build(GymEnvConfig(id='x'), spec)\n"
+        "pickle.loads(pickle.dumps(expert)).act({'obs': np.zeros((2, 3), np.float32)})\n"
+        "assert not {'ray', 'torch'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True)
