@@ -25,7 +25,7 @@ SMALL_DEMO = """
 from pathlib import Path
 from distil.demo import run_demo
 small = {"learner.num_steps": 50, "evaluation.episodes": 4, "rollouts.num_envs": 4, "rollouts.num_workers": 1}
-print(run_demo(Path("demo"), num_seeds=1, episodes=(2, 4), overrides=small).text())
+print(run_demo(Path("demo"), num_seeds=1, episodes=(2, 4), steps=400, overrides=small).text())
 """
 HEAVY = {"torch", "ray", "mlflow", "matplotlib", "pyarrow", "numpy", "gymnasium", "scipy", "rich", "PIL"}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,7 @@ from distil.algorithms.rl import RlConfig
 from distil.algorithms.stop import PeekConfig
 from distil.cluster import num_cores
 from distil.config import nearest
-from distil.envs import EnvSpec, ImportEnvConfig, make
+from distil.envs import EnvConfig, EnvSpec, ImportEnvConfig, make
 from distil.errors import InputError
 from distil.experts.rllib.architecture import NAMES
 from distil.objectives.rl_config import PpoConfig, SacConfig
@@ -70,8 +69,18 @@ def quiet() -> Iterator[None]:
                 logger.setLevel(level)
 
 
+def _class_of(env: EnvConfig) -> type:
+    """Return a class that makes the environment. A registered name would be lost in the second Ray session of a process."""
+
+    class Made:
+        def __new__(cls, _context: Any) -> Any:
+            return make(env)
+
+    return Made
+
+
 def _configured(name: str, config: RunConfig, spec: EnvSpec) -> Any:
-    from ray.tune.registry import get_trainable_cls, register_env
+    from ray.tune.registry import get_trainable_cls
 
     found = get_trainable_cls(name).get_default_config()
     own = algorithm_of(config).rllib.config
@@ -79,10 +88,8 @@ def _configured(name: str, config: RunConfig, spec: EnvSpec) -> Any:
     settings = _shared(config) | (_of_sac(config) if name == "SAC" else _of_ppo(config) if name == "PPO" else {}) | own
     model = _model(config.policy) | ({"vf_share_layers": False} if name != "SAC" else {}) | settings.pop("model_config", {})
     _check_model(model)
-    env, registered = config.env, f"distil-{hashlib.sha256(repr(config.env).encode()).hexdigest()[:12]}"
-    assert env is not None
-    register_env(registered, lambda _: make(env))
-    found.environment(registered, disable_env_checking=True)
+    assert config.env is not None
+    found.environment(_class_of(config.env), disable_env_checking=True)
     found.rl_module(model_config=model)
     before = _connectors(config, spec)
     found.env_runners(env_to_module_connector=(lambda env, spaces, device: [kind() for kind in before]) if before else None)

@@ -28,6 +28,7 @@ def test_the_demo_on_ray_workers(tmp_path: Path, ray_session: object, monkeypatc
         Path("demo"),
         num_seeds=2,
         episodes=(2, 4),
+        steps=400,
         overrides=overrides,
         progress=lambda what, *_, **__: told.append(what),
     )
@@ -40,6 +41,7 @@ def test_the_demo_on_ray_workers(tmp_path: Path, ray_session: object, monkeypatc
         "DAgger, 2 episodes",
         "DAgger, 4 episodes",
         "BC with noise, 4 episodes",
+        "DAC, 2 episodes",
     ]
     assert result.plot.stat().st_size > 10_000
     assert result.video.stat().st_size > 1_000

@@ -1,3 +1,4 @@
+import cloudpickle
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -101,3 +102,10 @@ def test_spaces():
     assert before.connectors[0].__class__.__name__ == "FlattenObservations"
     with pytest.raises(InputError, match="normalise=true needs one vector"):
         of("cartpole-ppo", spec_of(tree, spaces.Discrete(2)), rllib__normalise=True)
+
+
+def test_the_environment_goes_to_actors_by_value():
+    """A registered name belongs to the first Ray session of the process: actors of the second one don't find it."""
+    made = cloudpickle.loads(cloudpickle.dumps(of("cartpole-ppo").env))({})
+    assert isinstance(made.observation_space, spaces.Box)
+    made.close()
