@@ -1,8 +1,8 @@
-import cloudpickle
 import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
+from ray import cloudpickle
 
 from distil.envs import EnvSpec
 from distil.errors import InputError
