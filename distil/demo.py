@@ -173,7 +173,7 @@ def _cases(episodes: Sequence[int], acted: int, num_steps: int, seeds: Sequence[
     }
     if acted:
         alone = {"data.episodes": episodes[0], "algorithm.steps": acted}
-        rows["imitation by interaction"] = ("DAC", INTERACTION, {episodes[0]: alone})
+        rows[f"DAC: {acted:,} steps of its own"] = ("DAC", INTERACTION, {episodes[0]: alone})
     return {
         method: [
             _Case(

@@ -98,9 +98,9 @@ def score_table(scores: Sequence[Score], title: str = "") -> Table:
             "runs": len(score.runs) or None,
             "return": f"{score.mean:.1f}",
             "95 % interval": None if score.low is None else f"{score.low:.1f} to {score.high:.1f}",
-            "worst run": f"{min(score.runs):.1f}" if score.runs else None,
+            "worst": f"{min(score.runs):.1f}" if score.runs else None,
             "normalised": None if score.normalised is None else f"{score.normalised:.3f}",
-            "transitions": score.num_transitions,
+            "labels": score.num_transitions,
             "own steps": score.num_own_steps,
             "seconds": None if score.wall_s is None else f"{score.wall_s:.1f}",
         }
