@@ -1,6 +1,5 @@
 """Short runs of RLlib, in this process and with an actor, on the tests' Ray session."""
 
-import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -32,17 +31,6 @@ def num_runners():
     from ray.util.state import list_actors
 
     return sum("EnvRunner" in actor.class_name for actor in list_actors(filters=[("state", "=", "ALIVE")]))
-
-
-class Broken(gym.Env):
-    observation_space = gym.spaces.Box(-1, 1, (2,), np.float32)
-    action_space = gym.spaces.Discrete(2)
-
-    def reset(self, *, seed=None, options=None):
-        return np.zeros(2, np.float32), {}
-
-    def step(self, action):
-        raise ValueError("the arm is stuck")
 
 
 def test_an_interrupted_run_continues_and_ends_in_a_policy(ray_session, tmp_path):
@@ -95,14 +83,14 @@ def test_a_network_that_distil_lacks_ends_in_a_checkpoint_that_serves(ray_sessio
 
 
 def test_an_environment_that_raises_is_one_line(ray_session, tmp_path):
-    changes = words(tmp_path, env={"kind": "import", "target": f"{__name__}:Broken"})
+    changes = words(tmp_path, env={"kind": "import", "target": "testbed:Stuck"})
     with pytest.raises(RunError, match=r"RLlib's PPO failed: .*the arm is stuck.*--resume continues") as caught:
         api.train_expert("cartpole-ppo", changes)
     assert "\n" not in str(caught.value)
 
 
 def test_an_actor_that_died_is_one_line(ray_session, tmp_path):
-    env = {"kind": "import", "target": f"{__name__}:Broken"}
+    env = {"kind": "import", "target": "testbed:Stuck"}
     with pytest.raises(
         RunError, match=r"an actor died: if rollouts.num_workers=0 fails too, it shows the environment's"
     ) as caught:
