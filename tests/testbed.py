@@ -389,16 +389,3 @@ class Clumsy(Balancer):
 
     def act(self, observations):
         return super().act(observations * np.array([0, 0, 1, 0]))
-
-
-class Stuck(gym.Env):
-    """Each step raises."""
-
-    observation_space = gym.spaces.Box(-1, 1, (2,), np.float32)
-    action_space = gym.spaces.Discrete(2)
-
-    def reset(self, *, seed=None, options=None):
-        return np.zeros(2, np.float32), {}
-
-    def step(self, action):
-        raise ValueError("the arm is stuck")

@@ -83,14 +83,14 @@ def test_a_network_that_distil_lacks_ends_in_a_checkpoint_that_serves(ray_sessio
 
 
 def test_an_environment_that_raises_is_one_line(ray_session, tmp_path):
-    changes = words(tmp_path, env={"kind": "import", "target": "testbed:Stuck"})
+    changes = words(tmp_path, env={"kind": "import", "target": "rllibbed:Stuck"})
     with pytest.raises(RunError, match=r"RLlib's PPO failed: .*the arm is stuck.*--resume continues") as caught:
         api.train_expert("cartpole-ppo", changes)
     assert "\n" not in str(caught.value)
 
 
 def test_an_actor_that_died_is_one_line(ray_session, tmp_path):
-    env = {"kind": "import", "target": "testbed:Stuck"}
+    env = {"kind": "import", "target": "rllibbed:Stuck"}
     with pytest.raises(
         RunError, match=r"an actor died: if rollouts.num_workers=0 fails too, it shows the environment's"
     ) as caught:
