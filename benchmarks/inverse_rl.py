@@ -1,6 +1,7 @@
 """Imitation by interaction: score against the learner's steps, over seeds, with cloning at equal demonstrations beside it.
 
     python benchmarks/inverse_rl.py [--recipes cartpole-sqil ...] [--seeds 0 1 2 3 4] [--experts FOLDER] [--set KEY=VALUE ...]
+                                    [--keep FOLDER]
     python benchmarks/inverse_rl.py --peers --environments FOLDER [--seeds 0 1 2 3 4] [--peer-steps 200000]
     python benchmarks/inverse_rl.py --table
 
@@ -15,7 +16,8 @@ demonstrations and held-out episodes, the settings of its documentation, and no 
 CartPole's. FOLDER of --experts holds the Stable-Baselines3 experts as <algo>-<env>/<env>.zip.
 
 Settings were chosen with root seeds from 10 on, on tuning episodes. Every run is added to the file as soon as it ends, with its
-seed and the commit of the code, so long runs can be measured one by one. Writes benchmarks/results/inverse_rl.json.
+seed and the commit of the code, so long runs can be measured one by one; with --keep, a run that was interrupted goes on where
+it was when the same command is started again. Writes benchmarks/results/inverse_rl.json.
 """
 
 from __future__ import annotations
@@ -48,24 +50,48 @@ USUAL = (
 )
 
 
-def run(recipe: str, overrides: Mapping[str, str]) -> dict[str, Any]:
+def run(recipe: str, overrides: Mapping[str, str], keep: Path | None = None) -> dict[str, Any]:
     """Train a recipe in a process of its own; return its curve, its last score and what it cost.
+
+    Args:
+        recipe: its name.
+        overrides: its seed and other settings.
+        keep: folder of the run, which is continued if it is there; None: one that is removed.
 
     Raises:
         subprocess.CalledProcessError: it failed; its last lines are shown.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        words = [f"{key}={value}" for key, value in overrides.items()]
-        words += [f"runs={folder}/runs", f"data.path={folder}/data", "tracking.enabled=false", "evaluation.episodes=50"]
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        command = [sys.executable, "-m", "distil", "train", recipe, *words, "--run", "it"]
-        done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        if done.returncode:
-            print("\n".join((done.stdout + done.stderr).splitlines()[-5:]), file=sys.stderr)
-            done.check_returncode()
-        cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    with tempfile.TemporaryDirectory() as passing:
+        folder = keep or Path(passing)
+        folder.mkdir(parents=True, exist_ok=True)
+        if Path(folder, "runs", "it").exists():
+            command = [sys.executable, "-m", "distil", "train", f"{folder}/runs/it", "--resume"]
+        else:
+            words = [f"{key}={value}" for key, value in overrides.items()]
+            words += [f"runs={folder}/runs", f"data.path={folder}/data", "tracking.enabled=false", "evaluation.episodes=50"]
+            command = [sys.executable, "-m", "distil", "train", recipe, *words, "--run", "it"]
+        cpu_s = spent_in(command, Path(folder, "cpu_s"))
         return summary(open_run(Path(folder, "runs", "it")).reports) | {"cpu_s": round(cpu_s, 1)}
+
+
+def spent_in(command: Sequence[str], tally: Path) -> float:
+    """Run a command; return its CPU-seconds and those of earlier parts of its run, which `tally` holds.
+
+    Raises:
+        subprocess.CalledProcessError: it failed; its last lines are shown.
+    """
+    earlier = float(tally.read_text()) if tally.exists() else 0.0
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    try:
+        done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False)
+    finally:
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu_s = earlier + after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        tally.write_text(f"{cpu_s:.1f}")
+    if done.returncode:
+        print("\n".join((done.stdout + done.stderr).splitlines()[-5:]), file=sys.stderr)
+        done.check_returncode()
+    return cpu_s
 
 
 def summary(reports: Sequence[RoundReport]) -> dict[str, Any]:
@@ -105,7 +131,8 @@ def clone_name(recipe: str, num_demonstrations: int) -> str | None:
 def measure(recipe: str, seed: int, args: argparse.Namespace) -> None:
     """Run a recipe with a seed, and cloning on the same demonstrations unless the file has it; add both to the file."""
     name = args.name or recipe
-    add(args.out, name, seed, found := run(recipe, settings(recipe, seed, args.experts, args.set)))
+    keep = args.keep and args.keep.absolute() / f"{name}-{seed}".replace(" ", "-")
+    add(args.out, name, seed, found := run(recipe, settings(recipe, seed, args.experts, args.set), keep))
     print(
         f"{name} seed {seed}: {found['score']:.3f} after {found['env_steps']:,} steps, {found['cpu_s']:.0f} CPU-s", flush=True
     )
@@ -158,6 +185,7 @@ def main() -> None:
     parser.add_argument("--experts", type=Path)
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides; give the row a --name with them")
     parser.add_argument("--name", help="of the row, in place of the recipe's")
+    parser.add_argument("--keep", type=Path, help="keep the runs in this folder, and continue those that are there")
     parser.add_argument("--peers", nargs="*", choices=list(PEERS), help="run imitation's algorithms instead; none named: all")
     parser.add_argument("--peer-steps", type=int, default=200_000)
     parser.add_argument("--environments", type=Path, help="folder of the environment of imitation, made if it is missing")
