@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-from distil.algorithms.interaction import ByInteractionConfig
-from distil.objectives.rl_config import PpoConfig, StepConfig
+from distil.algorithms.interaction import OnPolicyConfig
+from distil.objectives.rl_config import StepConfig
 from distil.rewards.config import AirlConfig as AirlRewardConfig
 from distil.rewards.config import RewardConfig
 
 
-class AirlConfig(ByInteractionConfig):
+class AirlConfig(OnPolicyConfig):
     """A reward apart from the environment's dynamics, learned on-policy with PPO."""
 
     kind: Literal["airl"] = "airl"
-    steps: int = 200_000
-    steps_per_round: int = 2048
-    random_steps: int = 0
-    step: PpoConfig = PpoConfig()
     reward: AirlRewardConfig = AirlRewardConfig()
 
     @property

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from distil.algorithms.interaction import ByInteractionConfig
-from distil.objectives.rl_config import PpoConfig, StepConfig
+from distil.algorithms.interaction import OnPolicyConfig
+from distil.objectives.rl_config import StepConfig
 from distil.rewards.config import DiscriminatorConfig, RewardConfig
 
 
-class GailConfig(ByInteractionConfig):
+class GailConfig(OnPolicyConfig):
     """A discriminator's reward, learned on-policy with PPO."""
 
     kind: Literal["gail"] = "gail"
-    steps: int = 200_000
-    steps_per_round: int = 2048
-    random_steps: int = 0
-    step: PpoConfig = PpoConfig()
     reward: DiscriminatorConfig = DiscriminatorConfig()
 
     @property

@@ -16,7 +16,7 @@ from distil.algorithms.base import AlgorithmConfig, Budget, Needs
 from distil.algorithms.stop import PeekConfig
 from distil.errors import InputError
 from distil.objectives.config import InteractionConfig
-from distil.objectives.rl_config import StepConfig
+from distil.objectives.rl_config import PpoConfig, StepConfig
 from distil.plans import DEMOS, CollectPlan, EvaluatePlan, Round, RoundReport, StreamPlan, UpdatePlan
 from distil.rewards.config import RewardConfig
 from distil.store.index import EpisodeIndex
@@ -129,6 +129,15 @@ class ByInteractionConfig(AlgorithmConfig):
     def build(self, budget: Budget) -> Interaction:
         """Return the algorithm under `budget`."""
         return Interaction(config=self, budget=budget)
+
+
+class OnPolicyConfig(ByInteractionConfig):
+    """What algorithms share that learn with PPO, from the newest round only."""
+
+    steps: int = 200_000
+    steps_per_round: int = 2048
+    random_steps: int = 0
+    step: PpoConfig = PpoConfig()
 
 
 @dataclass(frozen=True, kw_only=True)

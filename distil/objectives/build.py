@@ -13,6 +13,7 @@ from distil.heads.base import DensityHead
 from distil.heads.categorical import CategoricalHead
 from distil.heads.gaussian import GaussianHead
 from distil.objectives.interaction import Interaction
+from distil.objectives.judge import Judge
 from distil.objectives.rl_config import PpoConfig, SacConfig, StepConfig
 from distil.objectives.steps import RLStep
 from distil.rewards.base import RewardModel
@@ -56,8 +57,8 @@ def build(
             "the action space has no bounds, and there are no demonstrations to take a range from: give the environment "
             "bounded actions, such as by the wrapper gymnasium.wrappers.RescaleAction"
         )
-    learned = judge if isinstance(judge, LearnedConfig | CoherentConfig) else None
-    return Interaction(policy, step, reward, optimiser, ranks, learned, offline=offline)
+    rate = judge.rate if isinstance(judge, LearnedConfig | CoherentConfig) else 0.0
+    return Interaction(policy, step, Judge(policy, reward, rate, optimiser, ranks), optimiser, ranks, offline=offline)
 
 
 def _step(chosen: StepConfig, policy: Policy, optimiser: OptimiserConfig, ranks: Ranks, generator: torch.Generator) -> RLStep:

@@ -9,7 +9,6 @@ Legend: B batch, R rows of the round's episodes, F features.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from distil.objectives.gae import advantages
 from distil.objectives.optimiser_config import OptimiserConfig
 from distil.objectives.ranks import Ranks
 from distil.objectives.rl_config import PpoConfig
-from distil.objectives.steps import RLStep
+from distil.objectives.steps import OnPolicyStep
 from distil.objectives.trained import Trained
 from distil.objectives.transitions import Transitions
 from distil.policies.policy import Policy
@@ -45,7 +44,7 @@ class _Networks(nn.Module):
         self.register_buffer("std", torch.ones(()))
 
 
-class Ppo(RLStep):
+class Ppo(OnPolicyStep):
     """Clipped surrogate loss, a value function on standardised returns, a bonus for entropy by samples.
 
     Args:
@@ -55,8 +54,6 @@ class Ppo(RLStep):
         ranks: the group.
         generator: of the value function's start weights.
     """
-
-    is_on_policy: ClassVar[bool] = True
 
     def __init__(
         self, config: PpoConfig, policy: Policy, optimiser: OptimiserConfig, ranks: Ranks, generator: torch.Generator

@@ -20,13 +20,11 @@ class RLStep(ABC):
     Attributes:
         networks: everything that a checkpoint must hold, besides the policy and the optimisers.
         discount: of the return.
-        is_on_policy: whether it learns from the newest round only, on fields that `prepare` computes once an update.
         reads_features: whether its own networks read the standardised features, beside the policy's.
     """
 
     networks: nn.Module
     discount: float
-    is_on_policy: ClassVar[bool] = False
     reads_features: ClassVar[bool] = True
 
     @abstractmethod
@@ -53,8 +51,17 @@ class RLStep(ABC):
     def load_optimisers(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Load what `optimisers` returned."""
 
+    def after_end(self, rewards: Rewards) -> Tensor:
+        """Return the value of the absorbing state, [B]: its reward for ever."""
+        return rewards.absorbing_B / (1 - self.discount)
+
+
+class OnPolicyStep(RLStep):
+    """A step that learns from the newest round only, on fields that are computed once an update, rewards among them."""
+
+    @abstractmethod
     def prepare(self, rows: Transitions, ends_R: Tensor, reward: Callable[[Transitions], Rewards]) -> Mapping[str, Array]:
-        """Return what an on-policy step needs of each row, by name: float32 [R], `reward` among them.
+        """Return what `learn` needs of each row, by name: float32 [R], `reward` among them.
 
         Called at an update's start.
 
@@ -63,8 +70,3 @@ class RLStep(ABC):
             ends_R: bool, which are an episode's last.
             reward: the reward model as it is now.
         """
-        raise NotImplementedError
-
-    def after_end(self, rewards: Rewards) -> Tensor:
-        """Return the value of the absorbing state, [B]: its reward for ever."""
-        return rewards.absorbing_B / (1 - self.discount)

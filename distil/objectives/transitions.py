@@ -14,6 +14,7 @@ from torch import Tensor
 from distil.policies.policy import Policy
 from distil.store.windows import TransitionBatch
 
+AGENT = "agent"  # name of the stream of the learner's own steps
 _INSIDE = 0.999  # executed actions on the bounds: a density there would be infinite
 
 

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from distil.rewards.base import RewardModel, Rewards, Steps
+from distil.rewards.base import LearnedReward, Rewards, Steps
 from distil.rewards.discriminator import LARGEST
 from distil.rewards.network import StepNetwork, weighted
 from distil.rewards.saturation import Saturation
 
 
-class AirlReward(RewardModel):
+class AirlReward(LearnedReward):
     """log D - log(1 - D) = f - log pi, for a step that adds no entropy of its own.
 
     The potential of the absorbing state is 0, so the shaping's second part is 0 at the task's end, and only there: over an
@@ -34,7 +34,6 @@ class AirlReward(RewardModel):
         penalty: weight of the gradient penalty on both; 0: none.
     """
 
-    is_learned: ClassVar[bool] = True
     needs_log_probs: ClassVar[bool] = True
 
     def __init__(self, reward: StepNetwork, potential: StepNetwork, *, penalty: float) -> None:

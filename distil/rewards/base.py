@@ -33,7 +33,7 @@ class Steps:
     next_features_BF: Tensor
     terminated_B: Tensor  # bool
     is_expert_B: Tensor  # bool
-    rewards_B: Tensor | None = None  # the environment's, where they were read, or those of `RewardModel.couple`
+    rewards_B: Tensor | None = None  # the environment's, where they were read, or those of `EpisodeReward.of_episodes`
     observations: Mapping[str, Tensor] = field(default_factory=dict)  # leaf name -> [B, 1, ...], as they are stored
     log_probs_B: Tensor | None = None  # the current policy's log density of the actions, where `needs_log_probs`; no gradient
 
@@ -50,21 +50,14 @@ class RewardModel(nn.Module, ABC):
     """A reward model.
 
     Attributes:
-        is_learned: whether `loss` trains it while the policy learns.
         reads_rewards: whether it needs the environment's own rewards.
         reads_features: whether it depends on states and actions at all.
-        pretrains: whether `pretraining_loss` trains it, on demonstrations alone, before the learner acts; the policy starts as
-            the clone that this makes.
-        couples: whether `couple` gives the rewards of whole episodes when an update begins; then `Steps.rewards_B` has them.
         needs_log_probs: whether it needs the current policy's log density of each step's action.
         discount: of the return; the objective sets it.
     """
 
-    is_learned: ClassVar[bool] = False
     reads_rewards: ClassVar[bool] = False
     reads_features: ClassVar[bool] = True
-    pretrains: ClassVar[bool] = False
-    couples: ClassVar[bool] = False
     needs_log_probs: ClassVar[bool] = False
     discount: float = 0.99
 
@@ -72,32 +65,51 @@ class RewardModel(nn.Module, ABC):
     def forward(self, steps: Steps) -> Rewards:
         """Return the rewards of steps."""
 
+    def notes(self) -> Sequence[str]:
+        """Return what the user should know of the model's state before the next update; each only once."""
+        return []
+
+
+class LearnedReward(RewardModel):
+    """A reward that is trained while the policy learns."""
+
+    @abstractmethod
     def loss(self, expert: Steps, agent: Steps, generator: torch.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Return the loss of a learned model, and scalars to report.
+        """Return the loss, and scalars to report.
 
         Args:
             expert: steps of demonstrations.
             agent: steps of the learner's own episodes.
             generator: of the loss's randomness.
         """
-        raise NotImplementedError
 
-    def couple(self, rows: Steps, ends_R: Array, shown: Steps, shown_ends_N: Array) -> tuple[Array, Array]:
-        """Return the rewards of the learner's complete episodes, [R], and of the demonstrations' steps, [N]."""
-        raise NotImplementedError
 
+class EpisodeReward(RewardModel):
+    """A reward of whole episodes that depends on nothing that is learned: it is computed when an update begins."""
+
+    @abstractmethod
+    def of_episodes(self, rows: Steps, ends_R: Array, shown: Steps, shown_ends_N: Array) -> tuple[Array, Array]:
+        """Return the rewards of the learner's steps, float32 [R], and of the demonstrations', [N]; `Steps.rewards_B` has them.
+
+        Args:
+            rows: steps of complete episodes, one episode after another.
+            ends_R: bool, an episode's last steps.
+            shown: steps of the demonstrations.
+            shown_ends_N: bool, a demonstration's last steps.
+        """
+
+
+class ClonedReward(RewardModel):
+    """A reward from a clone, which learns from demonstrations before the learner acts; the policy starts as this clone."""
+
+    @abstractmethod
     def start_from(self, policy: Policy) -> None:
         """Take over the weights and statistics of the policy before it has learned anything."""
-        raise NotImplementedError
 
-    def pretraining_loss(self, expert: Steps, generator: torch.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Return the loss of a model that is pretrained, and scalars to report."""
-        raise NotImplementedError
+    @abstractmethod
+    def clone_loss(self, expert: Steps, generator: torch.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Return the clone's loss, and scalars to report."""
 
+    @abstractmethod
     def hand_over(self, policy: Policy) -> None:
-        """Give the policy the weights of the pretrained clone."""
-        raise NotImplementedError
-
-    def notes(self) -> Sequence[str]:
-        """Return what the user should know of the model's state before the next update; each only once."""
-        return []
+        """Give the policy the clone's weights."""

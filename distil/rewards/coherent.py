@@ -13,33 +13,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from distil.heads.gaussian import GaussianHead
 from distil.policies.policy import Policy
-from distil.rewards.base import RewardModel, Rewards, Steps
+from distil.rewards.base import ClonedReward, Rewards, Steps
 
 _REACH = 2.0  # tanh(2) = 0.96: actions beyond it are alike
 _ERROR = 0.1  # an error of this size costs half a nat
 
 
-class CoherentReward(RewardModel):
+class CoherentReward(ClonedReward):
     """The mean over action dimensions of log q - log p, q the clone, p a prior of the same mean and deviation `prior`.
 
     That is log(prior / std) - (u - mean)^2 (1 / std^2 - 1 / prior^2) / 2 with u = arctanh(a): positive for the clone's action
     where demonstrations are, negative for others there, 0 for all actions where the clone knows nothing.
 
     Args:
-        clone: a policy with a Gaussian head; owned, and trained by `pretraining_loss` only.
+        clone: a policy with a Gaussian head; owned, and trained by `clone_loss` only.
         prior: deviation of the prior, before the squashing.
         lowest: smaller rewards count as this one.
         noise: how far demonstrations are disturbed at most, in standard deviations of each element.
     """
-
-    pretrains: ClassVar[bool] = True
 
     def __init__(self, clone: Policy, *, prior: float, lowest: float, noise: float) -> None:
         super().__init__()
@@ -64,7 +61,7 @@ class CoherentReward(RewardModel):
         rewards_B = (self._log_prior - log_std_BA - 0.5 * errors_BA * precision_BA).mean(-1).clamp(min=self._lowest)
         return Rewards(rewards_B=rewards_B, absorbing_B=torch.zeros_like(rewards_B))
 
-    def pretraining_loss(self, expert: Steps, generator: torch.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
+    def clone_loss(self, expert: Steps, generator: torch.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return the clone's loss, and its parts to report.
 
         The mean learns by its squared error, the deviation by -log q for the mean as it is: by -log q alone, the mean hardly

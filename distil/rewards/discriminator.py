@@ -6,13 +6,13 @@ GAIL: Ho and Ermon, 2016; DAC: Kostrikov et al., 2019.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from distil.rewards.base import RewardModel, Rewards, Steps
+from distil.rewards.base import LearnedReward, Rewards, Steps
 from distil.rewards.network import StepNetwork, weighted
 from distil.rewards.saturation import Saturation
 
@@ -20,7 +20,7 @@ Shape = Literal["gail", "airl", "fairl"]
 LARGEST = 10.0  # of a logit in a reward: the value of the absorbing state is up to 1 / (1 - discount) times that
 
 
-class Discriminator(RewardModel):
+class Discriminator(LearnedReward):
     """D = sigmoid(logit) is the chance that a step is the expert's; the reward is a function of the logit.
 
     gail: -log(1 - D), positive. airl: log D - log(1 - D) = logit, of both signs (the form that DAC uses). fairl:
@@ -31,8 +31,6 @@ class Discriminator(RewardModel):
         shape: of the reward.
         penalty: weight of the gradient penalty; 0: none.
     """
-
-    is_learned: ClassVar[bool] = True
 
     def __init__(self, network: StepNetwork, *, shape: Shape, penalty: float) -> None:
         super().__init__()

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from distil.rewards.base import RewardModel, Rewards, Steps
+from distil.rewards.base import LearnedReward, Rewards, Steps
 from distil.rewards.network import StepNetwork, gradient_penalty, weighted
 
 
-class MaxEntReward(RewardModel):
+class MaxEntReward(LearnedReward):
     """A network that is raised where the expert is, and lowered where the learner is.
 
     The gradient of the demonstrations' log-likelihood is that of E_expert[r] - E_learner[r] (Zeng et al., 2022, theorem 1),
@@ -23,8 +22,6 @@ class MaxEntReward(RewardModel):
         penalty: weight of the gradient penalty; 0: none.
         square: weight of the mean square of the reward.
     """
-
-    is_learned: ClassVar[bool] = True
 
     def __init__(self, network: StepNetwork, *, penalty: float, square: float) -> None:
         super().__init__()

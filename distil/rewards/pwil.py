@@ -6,19 +6,18 @@ Legend: R rows of complete episodes, N steps of demonstrations, D standardised f
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from distil.rewards.base import RewardModel, Rewards, Steps
+from distil.rewards.base import EpisodeReward, Rewards, Steps
 from distil.types import Array
 
 _NOTHING = 1e-12  # mass that rounding leaves
 
 
-class PwilReward(RewardModel):
+class PwilReward(EpisodeReward):
     """scale * exp(-bandwidth * T / sqrt(D) * c): c is what it costs to move a step's share of an episode to the demonstrations.
 
     Each episode's steps take the nearest steps of the demonstrations in turn, whose mass is used up: the coupling is greedy, so
@@ -31,7 +30,6 @@ class PwilReward(RewardModel):
         bandwidth: how fast the reward falls with the cost.
     """
 
-    couples: ClassVar[bool] = True
     after_end: Tensor
 
     def __init__(self, *, scale: float, bandwidth: float) -> None:
@@ -45,15 +43,8 @@ class PwilReward(RewardModel):
         assert steps.rewards_B is not None
         return Rewards(rewards_B=steps.rewards_B, absorbing_B=self.after_end.expand(len(steps.rewards_B)))
 
-    def couple(self, rows: Steps, ends_R: Array, shown: Steps, shown_ends_N: Array) -> tuple[Array, Array]:
-        """Return the reward of each row, float32 [R], and of each step of the demonstrations, [N].
-
-        Args:
-            rows: steps of complete episodes, one episode after another.
-            ends_R: bool, an episode's last steps.
-            shown: steps of the demonstrations.
-            shown_ends_N: bool, a demonstration's last steps.
-        """
+    def of_episodes(self, rows: Steps, ends_R: Array, shown: Steps, shown_ends_N: Array) -> tuple[Array, Array]:
+        """Return the rewards by the greedy coupling; a demonstration's are the largest."""
         num_shown = int(shown_ends_N.sum())
         self.after_end.fill_(self._scale * float(shown.terminated_B.sum()) / num_shown)
         rewards_R = self._coupled(_points(rows), ends_R, _points(shown), len(shown_ends_N) / num_shown)

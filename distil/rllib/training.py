@@ -71,6 +71,7 @@ def _learn(
     """Train to the recipe's number of steps; a report for every `checkpoint_every` iterations."""
     total, every = algorithm_of(config).steps, algorithm_of(config).rllib.checkpoint_every
     started = time.perf_counter() - (last.spent.wall_s if last else 0.0)
+    say(session.progress, "RLlib trains: it shows the returns of its own episodes, and none of algorithm.tuning_episodes")
     with _running(config, session.spec) as algorithm:
         if last is not None:
             checkpoints.restore(algorithm, last.index)

@@ -157,3 +157,15 @@ def test_a_server_that_cannot_start_is_one_line(options: list[str], words: str, 
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert "hunter22" not in done.stdout + done.stderr
+
+
+def test_the_demos_options_have_the_demos_own_defaults() -> None:
+    import inspect
+
+    from distil.cli.main import demo
+    from distil.demo import EPISODES, run_demo
+
+    own, options = inspect.signature(run_demo).parameters, {option.name: option for option in demo.params}
+    for name, option in (("seed", "seed"), ("num_seeds", "seeds"), ("steps", "steps")):
+        assert options[option].default == own[name].default
+    assert f"[default: {', '.join(map(str, EPISODES))}]" in (getattr(options["episodes"], "help", None) or "")

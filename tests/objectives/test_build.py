@@ -77,7 +77,7 @@ def test_a_reward_sees_the_density_of_the_policy_as_it_is_now() -> None:
     batch = transitions_batch([[0.3, -0.8], [-0.1, 0.6]])
     found = []
     for _ in range(2):
-        log_probs = objective._steps(of_batch(policy, batch, is_expert=False)).log_probs_B
+        log_probs = objective._judge._steps(of_batch(policy, batch, is_expert=False)).log_probs_B
         assert not log_probs.requires_grad
         mean, log_std = (x.detach().numpy()[:, 0] for x in policy.head.moments(policy.encoder(batch.observations)))
         actions = batch.executed[:, 0].numpy()

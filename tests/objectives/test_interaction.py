@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from distil.config import validate
 from distil.learners.config import LearnerConfig
 from distil.objectives.config import InteractionConfig
-from distil.objectives.interaction import AGENT, Interaction
+from distil.objectives.interaction import Interaction
+from distil.objectives.judge import Judge
 from distil.objectives.ranks import ALONE
 from distil.objectives.steps import RLStep
-from distil.objectives.transitions import Transitions
+from distil.objectives.transitions import AGENT, Transitions
 from distil.rewards.base import Rewards
 from distil.store.windows import TransitionBatch
 
@@ -60,7 +61,6 @@ class Recorded(RLStep):
     """Improves nothing, and keeps the rewards that it is given."""
 
     discount = 0.9
-    is_on_policy: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.networks, self.given = nn.Module(), list[tuple[Transitions, Rewards]]()
@@ -84,8 +84,8 @@ def recorded(name: str) -> tuple[Interaction, Recorded]:
     judge = validate(InteractionConfig, parts).reward
     num_action = 2
     reward = judge.build(policy.encoder.features.size, num_action, torch.Generator().manual_seed(0))
-    learned = judge if reward.is_learned else None
-    objective = Interaction(policy, step, reward, SETTINGS, ALONE, learned)  # type: ignore[arg-type]
+    model = Judge(policy, reward, getattr(judge, "rate", 0.0), SETTINGS, ALONE)
+    objective = Interaction(policy, step, model, SETTINGS, ALONE)
     objective.begin(100)
     objective.reseed(0)
     return objective, step

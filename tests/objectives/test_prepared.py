@@ -7,12 +7,14 @@ from stepbed import PLAIN, RATE, policy
 
 from distil.errors import InputError
 from distil.objectives.base import ObjectiveState
-from distil.objectives.interaction import AGENT, Interaction
+from distil.objectives.interaction import Interaction
+from distil.objectives.judge import Judge
 from distil.objectives.ppo import Ppo
 from distil.objectives.prepared import PreparedBatch, PreparedSource
 from distil.objectives.ranks import ALONE
 from distil.objectives.rl_config import PpoConfig
 from distil.objectives.tensors import to_torch
+from distil.objectives.transitions import AGENT
 from distil.rewards.fixed import EnvironmentReward
 from distil.store.order import SampleSource
 from distil.store.schema import StoreSpec
@@ -98,7 +100,8 @@ class Stored(SampleSource):
 def objective(seed: int = 0) -> Interaction:
     of, config = policy(seed=seed), PpoConfig(hidden=(8,))
     step = Ppo(config, of, PLAIN, ALONE, torch.Generator().manual_seed(seed))
-    return Interaction(of, step, EnvironmentReward(), PLAIN.model_copy(update={"learning_rate": RATE}), ALONE, None)
+    judge = Judge(of, EnvironmentReward(), 0.0, PLAIN, ALONE)
+    return Interaction(of, step, judge, PLAIN.model_copy(update={"learning_rate": RATE}), ALONE)
 
 
 def fields(of: SampleSource) -> dict[str, np.ndarray]:

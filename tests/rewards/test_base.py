@@ -2,7 +2,7 @@ import pytest
 import torch
 from rewardbed import steps
 
-from distil.rewards.base import RewardModel, Rewards
+from distil.rewards.base import ClonedReward, EpisodeReward, LearnedReward, RewardModel, Rewards
 
 
 class Total(RewardModel):
@@ -13,14 +13,16 @@ class Total(RewardModel):
         return Rewards(rewards_B=rewards_B, absorbing_B=torch.zeros_like(rewards_B))
 
 
-def test_a_model_that_only_says_rewards_is_fixed_and_reads_nothing_of_the_environment() -> None:
+def test_a_model_that_only_says_rewards_reads_nothing_of_the_environment() -> None:
     model = Total()
-    assert (model.is_learned, model.reads_rewards) == (False, False)
+    assert (model.reads_rewards, model.needs_log_probs, model.notes()) == (False, False, [])
     assert model(steps(5)).rewards_B.shape == (5,)
-    with pytest.raises(NotImplementedError):
-        model.loss(steps(5), steps(5), torch.Generator())
 
 
-def test_a_model_must_say_rewards() -> None:
-    with pytest.raises(TypeError, match="forward"):
-        type("Half", (RewardModel,), {})()
+@pytest.mark.parametrize(
+    ("kind", "missing"),
+    [(RewardModel, "forward"), (LearnedReward, "loss"), (EpisodeReward, "of_episodes"), (ClonedReward, "hand_over")],
+)
+def test_each_kind_of_model_must_do_what_it_is_used_for(kind: type[RewardModel], missing: str) -> None:
+    with pytest.raises(TypeError, match=missing):
+        type("Half", (kind,), {})()

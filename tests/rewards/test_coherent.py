@@ -53,7 +53,7 @@ def model() -> CoherentReward:
     assert isinstance(made, CoherentReward)
     optimiser, generator = torch.optim.Adam(made.parameters(), 1e-2), torch.Generator().manual_seed(0)
     for seed in range(400):
-        loss, _ = made.pretraining_loss(shown(start, seed=seed), generator)
+        loss, _ = made.clone_loss(shown(start, seed=seed), generator)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

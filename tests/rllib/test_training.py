@@ -34,12 +34,16 @@ def num_runners():
 
 
 def test_an_interrupted_run_continues_and_ends_in_a_policy(ray_session, tmp_path):
+    said = []
+
     def interrupt(what, done, total, /, **figures):
         if what == "train" and done == 400:
             raise KeyboardInterrupt
 
+    interrupt.say = said.append
     with pytest.raises(KeyboardInterrupt):
         api.train_expert("cartpole-ppo", words(tmp_path), run="mine", progress=interrupt)
+    assert any("none of algorithm.tuning_episodes" in line for line in said)
     run = RunDir(tmp_path / "runs/mine")
     assert [report.spent.agent_steps for report in run.reports()] == [200]
     done = api.train_expert("cartpole-ppo", words(tmp_path), run="mine", resume=True)

@@ -1,0 +1,130 @@
+"""What judges the learner's steps: a reward model, the view of transitions that it has, and what trains it.
+
+Legend: B batch, R rows of complete episodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from distil.heads.base import DensityHead
+from distil.objectives.base import DEMOS
+from distil.objectives.optimiser_config import OptimiserConfig
+from distil.objectives.prepared import PreparedSource
+from distil.objectives.ranks import Ranks
+from distil.objectives.tensors import to_torch
+from distil.objectives.trained import Trained
+from distil.objectives.transitions import AGENT, Transitions, of_batch
+from distil.policies.policy import Policy
+from distil.rewards.base import ClonedReward, EpisodeReward, LearnedReward, RewardModel, Rewards, Steps
+from distil.store.order import SampleSource
+from distil.store.windows import TransitionBatch
+
+
+class Judge:
+    """A reward model in use.
+
+    Args:
+        policy: whose features the model reads; on its device already.
+        model: owned; moved to the policy's device.
+        rate: learning rate of the model, times that of the policy; used only where something about it is learned.
+        optimiser: weight decay and clipping.
+        ranks: the group.
+    """
+
+    def __init__(self, policy: Policy, model: RewardModel, rate: float, optimiser: OptimiserConfig, ranks: Ranks) -> None:
+        self.model: RewardModel = model.to(ranks.device)
+        self._policy, self._rate, self._ranks = policy, rate, ranks
+        weights = {name: value for name, value in model.named_parameters() if value.requires_grad}
+        is_trained = isinstance(model, LearnedReward | ClonedReward)
+        self.trained = Trained(weights, optimiser, ranks) if is_trained else None
+
+    @torch.no_grad()
+    def rewards(self, transitions: Transitions) -> Rewards:
+        """Return the rewards by the model as it is now."""
+        found: Rewards = self.model(self._steps(transitions))
+        return found
+
+    def prepare(self, sources: Mapping[str, SampleSource]) -> Mapping[str, SampleSource]:
+        """Return the sources, with the rewards of whole episodes if the model gives these."""
+        if not isinstance(self.model, EpisodeReward):
+            return sources
+        rows = {name: whole(sources[name]) for name in (AGENT, DEMOS)}
+        found = list[Any]()
+        for name, batch_of_all in rows.items():
+            batch = to_torch(batch_of_all, self._ranks.device)
+            steps = self._steps(of_batch(self._policy, batch, is_expert=name == DEMOS))
+            found += [steps, (batch.terminated | batch.truncated).cpu().numpy()]
+        rewards = dict(zip(rows, self.model.of_episodes(*found), strict=True))
+        return {name: PreparedSource(rows[name], {"reward": rewards[name]}, sources[name].spec) for name in sources}
+
+    def improve(
+        self, expert: Transitions, agent: Transitions, learning_rate: float, generator: torch.Generator
+    ) -> Mapping[str, Tensor]:
+        """Take a step of a model that learns beside the policy, and return figures to report."""
+        if not isinstance(self.model, LearnedReward):
+            return {}
+        shown, own = (self._of_all_ranks(self._steps(batch)) for batch in (expert, agent))
+        loss, figures = self.model.loss(shown, own, generator)
+        self._minimise(loss, learning_rate)
+        return {"reward_loss": loss.detach(), **figures}
+
+    def clone(self, expert: Transitions, learning_rate: float, generator: torch.Generator) -> Mapping[str, Tensor]:
+        """Take a step of the clone that the model consists of, and return figures to report."""
+        assert isinstance(self.model, ClonedReward)
+        loss, figures = self.model.clone_loss(self._of_all_ranks(self._steps(expert)), generator)
+        self._minimise(loss, learning_rate)
+        return {"pretraining_loss": loss.detach(), **figures}
+
+    def _minimise(self, loss: Tensor, learning_rate: float) -> None:
+        assert self.trained is not None
+        self.trained.minimise(loss, self._rate * learning_rate)
+
+    def _steps(self, transitions: Transitions) -> Steps:
+        """Return transitions as the model sees them: standardised features and one-hot choices, if it reads them."""
+        features, actions_BA = self._policy.encoder.features, transitions.actions_BA
+        seen_BF = ahead_BF = torch.empty(len(transitions), 0, device=actions_BA.device)
+        if self.model.reads_features:
+            seen_BF, ahead_BF = (features(x).flatten(1) for x in (transitions.observations, transitions.next_observations))
+            if not actions_BA.is_floating_point():
+                sizes = self._policy.action.leaf.nvec
+                actions_BA = torch.cat([one_hot(actions_BA[:, i], n) for i, n in enumerate(sizes)], -1).float()
+        return Steps(
+            features_BF=seen_BF,
+            actions_BA=actions_BA,
+            next_features_BF=ahead_BF,
+            terminated_B=transitions.terminated_B,
+            is_expert_B=transitions.is_expert_B,
+            rewards_B=transitions.extras.get("reward", transitions.rewards_B),
+            observations=transitions.observations,
+            log_probs_B=self._log_probs(transitions) if self.model.needs_log_probs else None,
+        )
+
+    @torch.no_grad()
+    def _log_probs(self, transitions: Transitions) -> Tensor:
+        """Return the policy's log density of each action, [B] (CORRECTNESS 18)."""
+        head = self._policy.head
+        assert isinstance(head, DensityHead)
+        return head.log_prob(self._policy.encoder(transitions.observations), transitions.actions_BA[:, None])[:, 0]
+
+    def _of_all_ranks(self, steps: Steps) -> Steps:
+        """Return the steps of the global batch: a reward model is small, and its loss need not be a mean over rows."""
+        if self._ranks.world_size == 1:
+            return steps
+        found = dict[str, Any]()
+        for name, value in vars(steps).items():
+            if isinstance(value, Mapping):
+                found[name] = {leaf: self._ranks.gathered(rows) for leaf, rows in value.items()}
+            else:
+                found[name] = value if value is None else self._ranks.gathered(value)
+        return Steps(**found)
+
+
+def whole(source: SampleSource) -> TransitionBatch:
+    """Return all samples of a source as one batch, in its order."""
+    return cast("TransitionBatch", next(source.scan(source.num_samples)))
