@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +10,7 @@ from functools import partial
 from distil.config import public
 from distil.learners import Learner, make_learner
 from distil.losscurve import LossCurve
+from distil.plans import Metrics
 from distil.questions import Questions
 from distil.runconfig import RunConfig
 from distil.rundata import RunData, open_data
@@ -18,6 +19,12 @@ from distil.session import Session
 from distil.store import StoreSpec
 from distil.tracking import Status, Tracker
 from distil.types import Progress, say
+
+Heard = Callable[[int, Metrics], None]  # of the run's gradient steps, and metrics `tune/*`
+
+
+def unheard_score(num_steps: int, metrics: Metrics) -> None:
+    """Listen to no score."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +39,13 @@ class Parts:
     tracker: Tracker  # where metrics and files go
     losses: LossCurve
     questions: Questions  # counts queries to experts that collect no episodes
+    heard: Heard  # gets scores while an update learns
 
 
 @contextmanager
-def assemble(config: RunConfig, rundir: RunDir, session: Session, tracker: Tracker) -> Iterator[Parts]:
+def assemble(
+    config: RunConfig, rundir: RunDir, session: Session, tracker: Tracker, heard: Heard = unheard_score
+) -> Iterator[Parts]:
     """Open the data and the learner of the run in `rundir`; a resumed run continues from its newest checkpoint."""
     losses = LossCurve(report.metrics for report in rundir.reports())
 
@@ -58,6 +68,7 @@ def assemble(config: RunConfig, rundir: RunDir, session: Session, tracker: Track
                 tracker=tracker,
                 losses=losses,
                 questions=Questions(rundir, session),
+                heard=heard,
             )
 
 

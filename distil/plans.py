@@ -59,6 +59,15 @@ class StreamPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WatchPlan:
+    """Scores of the policy while an update learns, on tuning episodes: they change nothing about it."""
+
+    every: int  # gradient steps of the update; the last one is always among them
+    num_episodes: int
+    baselines: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class UpdatePlan:
     """Gradient steps on batches from named streams; the objective says which names it needs."""
 
@@ -67,6 +76,7 @@ class UpdatePlan:
     from_scratch: bool = False  # new weights, moments and statistics; otherwise those that the last update ended with
     streams: Mapping[str, StreamPlan] = field(default_factory=lambda: {DEMOS: StreamPlan()})
     weights: WeightConfig = field(default_factory=WeightConfig)  # how much rounds, and interventions, count in the loss
+    watch: WatchPlan | None = None
 
     def reads(self, source: Source) -> bool:
         """Return whether one of its streams draws from `source`."""

@@ -14,10 +14,11 @@ import time
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from distil.algorithms.base import Algorithm
-from distil.parts import Parts, assemble, tracked
-from distil.plans import CheckPlan, ConfirmPlan, EvaluatePlan, Metrics, Round, RoundReport, Spent, UpdatePlan
+from distil.parts import Heard, Parts, assemble, tracked, unheard_score
+from distil.plans import CheckPlan, ConfirmPlan, EvaluatePlan, Metrics, Round, RoundReport, Spent, UpdatePlan, WatchPlan
 from distil.policies.checkpoint import load_policy_ref, save_policy
 from distil.policies.spec import PolicyRef
 from distil.rollouts.evaluation import score_low
@@ -42,20 +43,22 @@ def train(config: RunConfig, rundir: RunDir, session: Session) -> None:
             pass
 
 
-def rounds(config: RunConfig, rundir: RunDir, session: Session, tracker: Tracker) -> Generator[RoundReport, None, None]:
+def rounds(
+    config: RunConfig, rundir: RunDir, session: Session, tracker: Tracker, heard: Heard = unheard_score
+) -> Generator[RoundReport, None, None]:
     """Carry out the rounds that are left of a run, and yield each one's report once it is durable.
 
     The caller holds the run's folder (`rundir.lock`) and has opened the tracker (`tracked`). It may stop early: closing the
-    generator stops the run's processes, and the run can be resumed.
+    generator stops the run's processes, and the run can be resumed. `heard` gets the scores while an update learns.
     """
     algorithm: Algorithm = config.algorithm.build(config.budget(session.spec.max_episode_steps))
-    with assemble(config, rundir, session, tracker) as parts:
+    with assemble(config, rundir, session, tracker, heard) as parts:
         last = next(reversed(rundir.reports()), None)
         started = time.perf_counter() - (last.spent.wall_s if last else 0.0)
         while (todo := algorithm.next_round(last)) is not None:
             last = carry_out(todo, parts, started)
             rundir.append("reported", round=todo.index, report=last.to_json())
-            _log(last, parts)
+            _log(last, todo, parts)
             yield last
         _keep_results(parts)
         rundir.finish(last.metrics if last else {})
@@ -75,7 +78,8 @@ def carry_out(todo: Round, parts: Parts, started: float) -> RoundReport:
     metrics |= scored.metrics
     if todo.compare and (distance := parts.data.distance(todo.index)) is not None:
         metrics["tune/wasserstein"] = distance
-    spent, kinds = _spent(parts, started, scored.num_steps)
+    watched = sum(line["num_steps"] for line in parts.rundir.journal("watched") if line["round"] == todo.index)
+    spent, kinds = _spent(parts, started, scored.num_steps + watched)
     return RoundReport(
         index=todo.index,
         snapshot=parts.data.version,
@@ -119,13 +123,32 @@ def _update(todo: Round, plan: UpdatePlan, parts: Parts) -> dict[str, float]:
     datasets, num_episodes = describe(streams)
     for dataset in datasets:
         parts.tracker.log({}, plan.round, dataset=dataset)
-    metrics = parts.learner.update(plan, streams)
+    metrics = {**parts.learner.update(plan, streams, partial(_watch, todo, plan.watch, parts)), **_watched(todo, parts)}
     parts.losses.finish_update(metrics)
     save_policy(parts.learner.policy, parts.rundir.policy)
     if parts.config.overlap:
         save_policy(parts.learner.policy, parts.rundir.policy_after(todo.index))
         parts.rundir.forget_policies(before=todo.index - 1 - parts.config.overlap)
     return {**metrics, "train/episodes": num_episodes}
+
+
+def _watch(todo: Round, plan: WatchPlan | None, parts: Parts, step: int, policy: PolicyRef) -> None:
+    """Score the policy of an update that has taken `step` steps, on tuning episodes, unless the journal has that score."""
+    assert plan is not None
+    lines = parts.rundir.journal("watched")
+    known = next((line for line in lines if (line["round"], line["step"]) == (todo.index, step)), None)
+    if known is None:
+        metrics, _, num_steps = _measure(todo, plan.num_episodes, plan.baselines, Purpose.TUNE, policy, parts)
+        known = {"step": step, "metrics": metrics, "num_steps": num_steps}
+        parts.rundir.append("watched", round=todo.index, **known)
+        parts.tracker.log(metrics, step=parts.losses.num_steps + step)
+    parts.heard(parts.losses.num_steps + step, known["metrics"])
+
+
+def _watched(todo: Round, parts: Parts) -> Metrics:
+    """Return the last score while the round's update learned."""
+    found = parts.rundir.find("watched", todo.index)
+    return {} if found is None else found["metrics"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,19 +164,11 @@ class _Scored:
 
 def _evaluate(todo: Round, plan: EvaluatePlan, parts: Parts) -> _Scored:
     """Score the policy; on tuning episodes, take a second look at a score that reaches the plan's target."""
-    session, num = parts.session, plan.num_episodes
-    purpose, prefix = (Purpose.EVALUATE, "eval") if plan.held_out else (Purpose.TUNE, "tune")
-    with parts.questions.counted(prefix, todo.index):
-        baselines = session.baselines(num, purpose) if plan.baselines else None
-    started = time.perf_counter()
-    result = session.evaluate("policy", num, parts.learner.policy, purpose, act=parts.config.evaluation.act)
-    metrics = result.metrics(baselines, prefix) | {"time/evaluate_s": time.perf_counter() - started}
-    num_steps = int(result.lengths.sum())
-    if baselines is None:
+    purpose, num = Purpose.EVALUATE if plan.held_out else Purpose.TUNE, plan.num_episodes
+    metrics, score, num_steps = _measure(todo, num, plan.baselines, purpose, parts.learner.policy, parts)
+    if plan.held_out or score is None:
         return _Scored(metrics=metrics, num_steps=num_steps)
-    metrics |= {f"{prefix}/random_return_mean": baselines.random, f"{prefix}/expert_return_mean": baselines.expert}
-    score = None if plan.held_out else baselines.normalise(result.mean)
-    if plan.confirm is None or score is None:
+    if plan.confirm is None:
         return _Scored(metrics=metrics, score=score, num_steps=num_steps)
     if score < plan.confirm.target:
         return _Scored(metrics=metrics, score=score, num_looks=plan.confirm.num_before, num_steps=num_steps)
@@ -161,6 +176,23 @@ def _evaluate(todo: Round, plan: EvaluatePlan, parts: Parts) -> _Scored:
     if low is not None:
         metrics["tune/normalised_low"] = low
     return _Scored(metrics=metrics, score=score, low=low, num_looks=plan.confirm.num_before + 1, num_steps=num_steps + more)
+
+
+def _measure(
+    todo: Round, num: int, with_baselines: bool, purpose: Purpose, policy: PolicyRef, parts: Parts
+) -> tuple[dict[str, float], float | None, int]:
+    """Return a policy's metrics on a purpose's episodes, its normalised score (None without baselines), and its steps."""
+    session, prefix = parts.session, "tune" if purpose is Purpose.TUNE else "eval"
+    with parts.questions.counted(prefix, todo.index):
+        baselines = session.baselines(num, purpose) if with_baselines else None
+    started = time.perf_counter()
+    result = session.evaluate("policy", num, policy, purpose, act=parts.config.evaluation.act)
+    metrics = {**result.metrics(baselines, prefix), "time/evaluate_s": time.perf_counter() - started}
+    num_steps = int(result.lengths.sum())
+    if baselines is None:
+        return metrics, None, num_steps
+    metrics |= {f"{prefix}/random_return_mean": baselines.random, f"{prefix}/expert_return_mean": baselines.expert}
+    return metrics, baselines.normalise(result.mean), num_steps
 
 
 def _confirm(todo: Round, plan: ConfirmPlan, parts: Parts) -> tuple[float | None, int]:
@@ -190,11 +222,16 @@ def _spent(parts: Parts, started: float, num_evaluated: int) -> tuple[Spent, dic
     return spent, {f"expert/queries_{what}": float(num) for what, num in queries.items() if num}
 
 
-def _log(report: RoundReport, parts: Parts) -> None:
-    """Record a report: `train/*` against the run's gradient steps, as while training, the rest against rounds."""
+def _log(report: RoundReport, todo: Round, parts: Parts) -> None:
+    """Record a report: `train/*` against the run's gradient steps, as while training, the rest against rounds.
+
+    Scores while an update learned are recorded already, against its gradient steps.
+    """
     learned = {name: value for name, value in report.metrics.items() if name.startswith("train/")}
+    watched = _watched(todo, parts) if todo.update is not None and todo.update.watch is not None else {}
     parts.tracker.log(learned, step=parts.losses.num_steps)
-    parts.tracker.log({name: value for name, value in report.metrics.items() if name not in learned}, step=report.index)
+    rest = {name: value for name, value in report.metrics.items() if name not in learned and name not in watched}
+    parts.tracker.log(rest, step=report.index)
 
 
 def _keep_results(parts: Parts) -> None:

@@ -374,3 +374,49 @@ def test_a_paid_expert_is_asked_for_demonstrations_and_labels_alone(tmp_path: Pa
     assert Store.open(tmp_path / "demos").snapshot().num_episodes == 5  # what the expert costs doesn't tell its episodes apart
     outcome = api.evaluate_run(tmp_path / "runs" / "run-002", episodes=2)
     assert list(outcome.results) == ["policy"]
+
+
+def test_scores_while_an_update_learns_are_kept_and_never_measured_twice(tmp_path: Path, monkeypatch: Any) -> None:
+    """CORRECTNESS 25: on tuning episodes, counted apart, and the run learns what it would have learned without."""
+    tuned = {"kind": "bc", "tuning_episodes": 2, "tune_every": 4}
+    plain, settings = train(config(tmp_path / "plain")), config(tmp_path / "tuned", algorithm=tuned)
+    rundir, heard, measured = start(settings), list[tuple[int, float]](), list[Purpose]()
+    evaluate = Session.evaluate
+
+    def noted(self: Session, who: Any, *args: Any, **keys: Any) -> Any:
+        if who == "policy":
+            measured.append(args[2])
+            if len(measured) == 3:
+                raise KeyboardInterrupt
+        return evaluate(self, who, *args, **keys)
+
+    def go() -> None:
+        with (
+            Session(settings) as session,
+            rundir.lock(),
+            closing(
+                loop.rounds(
+                    settings,
+                    rundir,
+                    session,
+                    NullTracker(),
+                    lambda step, metrics: heard.append((step, metrics["tune/return_mean"])),
+                )
+            ) as reports,
+        ):
+            list(reports)
+
+    monkeypatch.setattr(Session, "evaluate", noted)
+    with pytest.raises(KeyboardInterrupt):
+        go()
+    assert [step for step, _ in heard] == [4, 8]
+    go()
+    assert [step for step, _ in heard] == [4, 8, 4, 8, 10]
+    assert heard[:2] == heard[2:4]
+    assert measured == [Purpose.TUNE] * 4 + [Purpose.EVALUATE]
+    (report,) = rundir.reports()
+    assert report.metrics["tune/return_mean"] == heard[-1][1]
+    lengths = sum(line["num_steps"] for line in rundir.journal("watched")) + 3 * report.metrics["eval/episode_length"]
+    assert report.spent.evaluation_steps == round(lengths)
+    same = weights(plain)
+    assert all(np.array_equal(value, same[name]) for name, value in weights(rundir).items())

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
 from distil.config import Config
+from distil.errors import InputError
 from distil.experts.gates.config import GateConfig
-from distil.plans import Round, RoundReport
+from distil.plans import Round, RoundReport, Spent
 from distil.policies.config import ActMode
 from distil.store.index import EpisodeIndex
 
@@ -66,6 +67,10 @@ class AlgorithmConfig(Config):
 
     def check_demonstrations(self, episodes: EpisodeIndex) -> None:
         """Raise InputError if it cannot learn from these: asked of stored ones before a run starts, of all before an update."""
+
+    def fraction(self, spent: Spent, budget: Budget) -> float:
+        """Return how much of its own budget a run has spent, from 0 to 1: what sweeps compare unfinished runs at."""
+        raise InputError("a sweep cannot tell how far a run of this algorithm is: define `fraction` in its configuration")
 
     @abstractmethod
     def build(self, budget: Budget) -> Algorithm:

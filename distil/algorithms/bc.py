@@ -9,9 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import Field, model_validator
+
 from distil.algorithms.base import AlgorithmConfig, Budget
 from distil.objectives.config import ObjectiveConfig, SupervisedConfig
-from distil.plans import CollectPlan, EvaluatePlan, Round, RoundReport, UpdatePlan
+from distil.plans import CollectPlan, EvaluatePlan, Round, RoundReport, Spent, UpdatePlan, WatchPlan
 
 
 class BCConfig(AlgorithmConfig):
@@ -19,16 +21,34 @@ class BCConfig(AlgorithmConfig):
 
     kind: Literal["bc"] = "bc"
     objective: ObjectiveConfig = SupervisedConfig()  # what the learner minimises
+    tuning_episodes: int = Field(default=0, ge=0)  # score the policy on N episodes (`tune/*`) while it learns; 0: don't
+    tune_every: int = Field(default=1000, ge=1)  # gradient steps from one such score to the next; the last step has one, too
+
+    @model_validator(mode="after")
+    def _consistent(self) -> BCConfig:
+        if not self.tuning_episodes and self.tune_every != type(self).model_fields["tune_every"].default:
+            raise ValueError("tune_every has no effect without episodes: set tuning_episodes, such as 10")
+        return self
+
+    def check(self, budget: Budget) -> None:
+        """Raise ValueError for scores that there is no environment for."""
+        if self.tuning_episodes and not budget.has_env:
+            raise ValueError("algorithm.tuning_episodes needs an environment: set env.id, or tuning_episodes=0")
+
+    def fraction(self, spent: Spent, budget: Budget) -> float:
+        """Return how much of its gradient steps a run has taken."""
+        return spent.gradient_steps / budget.num_steps
 
     def build(self, budget: Budget) -> BehaviouralCloning:
         """Return the algorithm under `budget`."""
-        return BehaviouralCloning(budget=budget)
+        return BehaviouralCloning(config=self, budget=budget)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BehaviouralCloning:
     """One round: collect what is missing, train, evaluate."""
 
+    config: BCConfig
     budget: Budget
 
     def next_round(self, last: RoundReport | None) -> Round | None:
@@ -39,8 +59,15 @@ class BehaviouralCloning:
         return Round(
             index=0,
             collect=CollectPlan(num_episodes=budget.num_demonstrations) if budget.num_demonstrations else None,
-            update=UpdatePlan(num_steps=budget.num_steps),
+            update=UpdatePlan(num_steps=budget.num_steps, watch=self._watch),
             evaluate=EvaluatePlan(num_episodes=budget.num_evaluation_episodes, baselines=budget.baselines)
             if budget.num_evaluation_episodes
             else None,
         )
+
+    @property
+    def _watch(self) -> WatchPlan | None:
+        config = self.config
+        if not config.tuning_episodes:
+            return None
+        return WatchPlan(every=config.tune_every, num_episodes=config.tuning_episodes, baselines=self.budget.baselines)

@@ -119,6 +119,10 @@ class DaggerConfig(AlgorithmConfig):
                     f"algorithm.{name}={value} needs a score of the expert, which {why} leaves out: drop one of them"
                 )
 
+    def fraction(self, spent: Spent, budget: Budget) -> float:
+        """Return how much of the gradient steps of all its rounds a run has taken."""
+        return spent.gradient_steps / (self.rounds * budget.num_steps)
+
     def build(self, budget: Budget) -> Dagger:
         """Return the algorithm under `budget`; InputError if there is no expert, or not one episode fits the budget."""
         if not budget.has_expert and (self.gate is None or self.gate.needs_expert):

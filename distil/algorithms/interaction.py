@@ -17,7 +17,7 @@ from distil.algorithms.stop import PeekConfig
 from distil.errors import InputError
 from distil.objectives.config import InteractionConfig
 from distil.objectives.rl_config import PpoConfig, StepConfig
-from distil.plans import DEMOS, CollectPlan, EvaluatePlan, Round, RoundReport, StreamPlan, UpdatePlan
+from distil.plans import DEMOS, CollectPlan, EvaluatePlan, Round, RoundReport, Spent, StreamPlan, UpdatePlan
 from distil.rewards.config import RewardConfig
 from distil.store.index import EpisodeIndex
 
@@ -126,6 +126,12 @@ class ByInteractionConfig(AlgorithmConfig):
                 "algorithm.reward.ends=absorbing (or done)"
             )
 
+    def fraction(self, spent: Spent, budget: Budget) -> float:
+        """Return how much of its steps in the environment the learner has taken; of an offline run, of its gradient steps."""
+        if self.num_acting:
+            return min(1.0, spent.agent_steps / self.num_acting)
+        return spent.gradient_steps / max(1, self.num_pretraining)
+
     def build(self, budget: Budget) -> Interaction:
         """Return the algorithm under `budget`."""
         return Interaction(config=self, budget=budget)
@@ -165,7 +171,7 @@ class Interaction:
             index=index,
             collect=self._collection(index, num, last.episode_length or _FIRST_LENGTH, is_random=is_random),
             update=UpdatePlan(num_steps=max(1, due), round=index, streams=self._streams()),
-            evaluate=self._tuning(index, last.num_looks),
+            evaluate=self._tuning(index, last.num_looks, is_last=acted + num >= config.num_acting),
             compare=self.config._imitates and index % self.config.tune_every == 0,
         )
 
@@ -202,9 +208,11 @@ class Interaction:
             evaluate=self._tuning(0, 0) if config.num_pretraining else None,
         )
 
-    def _tuning(self, index: int, num_looks: int) -> EvaluatePlan | None:
+    def _tuning(self, index: int, num_looks: int, *, is_last: bool = False) -> EvaluatePlan | None:
+        """Return the score of every few rounds; the last one has it, too, unless a score on held-out episodes follows."""
         num, confirm = self.config.tuning_episodes, self.config.stop.confirmation(num_looks)
-        if not num or index % self.config.tune_every:
+        is_due = index % self.config.tune_every == 0 or (is_last and not self.budget.num_evaluation_episodes)
+        if not num or not is_due:
             return None
         return EvaluatePlan(num_episodes=num, baselines=self.budget.baselines, held_out=False, confirm=confirm)
 

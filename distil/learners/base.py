@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
     from distil.store.schema import StoreSpec
 
 
+Watch = Callable[[int, PolicyRef], None]
+
+
+def unwatched(step: int, policy: PolicyRef) -> None:
+    """Look at no policy."""
+
+
 class Learner(Protocol):
     """Trains a policy, one update plan after another."""
 
@@ -24,12 +32,14 @@ class Learner(Protocol):
     def policy(self) -> PolicyRef:
         """The policy after the last finished update; version 0 is the untrained one."""
 
-    def update(self, plan: UpdatePlan, streams: Streams) -> Metrics:
+    def update(self, plan: UpdatePlan, streams: Streams, watch: Watch = unwatched) -> Metrics:
         """Carry out `plan`; return metrics `train/*` and `time/*`. An update that a checkpoint holds the end of isn't repeated.
 
         Args:
             plan: number of steps, streams, weights.
             streams: the pinned data of each stream in `plan.streams`.
+            watch: called with the steps taken and the policy, where `plan.watch` says so. After a resume, steps that are
+                repeated are shown again.
         """
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from distil.learners.base import LearnerSetup
+from distil.learners.base import LearnerSetup, Watch, unwatched
 from distil.learners.rank import Rank, choose_device
 from distil.objectives.ranks import Ranks
 from distil.plans import Metrics, UpdatePlan
@@ -27,9 +27,9 @@ class LocalLearner:
         """The policy after the last finished update; version 0 is the untrained one."""
         return self._rank.policy
 
-    def update(self, plan: UpdatePlan, streams: Streams) -> Metrics:
+    def update(self, plan: UpdatePlan, streams: Streams, watch: Watch = unwatched) -> Metrics:
         """Carry out `plan`; an update that a checkpoint holds the end of isn't repeated."""
-        return self._rank.update(plan, streams)
+        return self._rank.update(plan, streams, watch)
 
     def close(self) -> None:
         """Free the memory of the data."""

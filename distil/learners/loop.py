@@ -85,6 +85,8 @@ class Fit:
     save: Callable[[], None]
     progress: Progress
     augment: Augmenter
+    watch_every: int | None = None  # steps from one call of `watch` to the next; the last step has one, too
+    watch: Callable[[], None] = lambda: None
     data_wait_s: float = 0.0
     steps_here: int = 0  # steps of this process: those before a resume don't count
     _reported: float = 0.0
@@ -103,6 +105,8 @@ class Fit:
                 self._take(batches, self._next_stop() - self.state.step)
                 if self.validation is not None and (self._due(self.config.validate_every) or self.state.step == self.num_steps):
                     stop = self._validate(self.validation)
+                if self.watch_every and (stop or self._due(self.watch_every) or self.state.step == self.num_steps):
+                    self.watch()  # before the checkpoint: what a kill loses is then shown again
                 if not stop and self._due(self.config.checkpoint_every) and self.state.step < self.num_steps:
                     self.save()
         if self.config.patience is not None and self.state.best is not None:
@@ -132,8 +136,9 @@ class Fit:
 
     def _next_stop(self) -> int:
         step = self.state.step
-        periods = [self.config.checkpoint_every] + ([self.config.validate_every] if self.validation is not None else [])
-        return min(self.num_steps, *((step // every + 1) * every for every in periods))
+        validate_every = self.config.validate_every if self.validation is not None else None
+        periods = (self.config.checkpoint_every, validate_every, self.watch_every)
+        return min(self.num_steps, *((step // every + 1) * every for every in periods if every))
 
     def _take(self, batches: Mapping[str, Iterator[Batch]], num: int) -> None:
         step, augment, state = self.objective.step, self.augment, self.state

@@ -61,6 +61,7 @@ class Status:
     progress: tuple[int, int, Mapping[str, float]] | None
     pids: Mapping[int, int]  # of the ranks' processes, by rank
     notes: tuple[str, ...]  # since the last status
+    shown: tuple[tuple[int, PolicyRef], ...]  # the same: steps taken, and the policy then
 
 
 @dataclass(kw_only=True)
@@ -76,6 +77,7 @@ class Mailbox:
     progress: tuple[int, int, Mapping[str, float]] | None = None
     pids: dict[int, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    shown: list[tuple[int, PolicyRef]] = field(default_factory=list)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def post(self, order: Order) -> None:
@@ -112,6 +114,11 @@ class Mailbox:
         self.notes.append(text)
         self._wake()
 
+    async def show(self, step: int, policy: PolicyRef) -> None:
+        """Rank 0: the policy after so many steps of the order, to be looked at while the ranks continue."""
+        self.shown.append((step, policy))
+        self._wake()
+
     async def report(self, index: int, result: Done) -> None:
         """Rank 0: order `index` is done, and its checkpoint durable."""
         self.results = {index: result}
@@ -134,6 +141,7 @@ class Mailbox:
             await self._wait(timeout_s)
         progress, self.progress = self.progress, None
         notes, self.notes = tuple(self.notes), []
+        shown, self.shown = tuple(self.shown), []
         return Status(
             result=self.results.get(index),
             error=self.error,
@@ -142,6 +150,7 @@ class Mailbox:
             progress=progress,
             pids=dict(self.pids),
             notes=notes,
+            shown=shown,
         )
 
     async def close(self) -> None:

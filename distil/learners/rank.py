@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from distil.errors import InputError, RunError
-from distil.learners.base import LearnerSetup
+from distil.learners.base import LearnerSetup, Watch, unwatched
 from distil.learners.checkpoints import Checkpoint, Checkpoints
 from distil.learners.data import Sources, Streams, TrainingData, digest_of, open_sources
 from distil.learners.loop import Fit, FitState
@@ -60,7 +60,7 @@ class Rank:
             self._ref = self._objective.evaluation_policy().ref(self._version)
         return self._ref
 
-    def update(self, plan: UpdatePlan, streams: Streams) -> Metrics:
+    def update(self, plan: UpdatePlan, streams: Streams, watch: Watch = unwatched) -> Metrics:
         """Carry out `plan` on `streams`, from its newest checkpoint if there is one.
 
         Raises:
@@ -82,9 +82,11 @@ class Rank:
         if found is None and plan.from_scratch:
             self._objective = _build(self._setup, self._ranks)
         with self._setup.objective.naming_faults(), naming_class(self._setup.policy.targets):
-            return self._fit(plan, streams, identity, found)
+            return self._fit(plan, streams, identity, found, watch)
 
-    def _fit(self, plan: UpdatePlan, streams: Streams, identity: Mapping[str, Any], found: Checkpoint | None) -> Metrics:
+    def _fit(
+        self, plan: UpdatePlan, streams: Streams, identity: Mapping[str, Any], found: Checkpoint | None, watch: Watch
+    ) -> Metrics:
         objective, config = self._objective, self._setup.config
         self._decide_budget(found)
         sources = self._sources(streams, plan)
@@ -107,6 +109,8 @@ class Rank:
             save=lambda: self._save(identity, state, None),
             progress=self._progress,
             augment=self._augmenter(),
+            watch_every=plan.watch.every if plan.watch is not None else None,
+            watch=lambda: watch(state.step, objective.evaluation_policy().ref(self._version)),
         )
         metrics = fit.run() | {f"train/{name}": value for name, value in objective.figures().items()}
         metrics["train/data_tier"] = float(sources.tier)

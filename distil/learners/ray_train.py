@@ -20,7 +20,7 @@ import ray.train.torch
 
 from distil.cluster import START_TIMEOUT_S, Request
 from distil.errors import InputError, RunError
-from distil.learners.base import LearnerSetup
+from distil.learners.base import LearnerSetup, Watch, unwatched
 from distil.learners.data import Streams, TrainingData
 from distil.learners.mailbox import Done, Mailbox, Order, PartRef, Status, StreamRef
 from distil.learners.rank import Rank, choose_device
@@ -101,7 +101,7 @@ class RayLearner:
         """The policy after the last finished update; version 0 is the untrained one."""
         return self._ref
 
-    def update(self, plan: UpdatePlan, streams: Streams) -> Metrics:
+    def update(self, plan: UpdatePlan, streams: Streams, watch: Watch = unwatched) -> Metrics:
         """Have the group carry out `plan`.
 
         Raises:
@@ -120,6 +120,8 @@ class RayLearner:
             if status.progress is not None:
                 done, total, figures = status.progress
                 self._progress("update", done, total, **figures)
+            for step, policy in status.shown:
+                watch(step, policy)
             if status.result is not None:
                 self._ref, self._idle = status.result.policy, True
                 return status.result.metrics
@@ -196,7 +198,9 @@ def _serve(rank: Rank, ranks: Ranks, mailbox: Any) -> None:
         if order is True:
             continue
         assert ranks.of_first(order.index) == order.index
-        metrics = rank.update(order.plan, {name: _data(ref) for name, ref in order.streams.items()})
+        streams = {name: _data(ref) for name, ref in order.streams.items()}
+        watch = (lambda *shown: ray.get(mailbox.show.remote(*shown))) if ranks.rank == 0 else unwatched
+        metrics = rank.update(order.plan, streams, watch)
         if ranks.rank == 0:
             ray.get(mailbox.report.remote(order.index, Done(metrics=metrics, policy=rank.policy)))
         last = order.index

@@ -8,6 +8,7 @@ import pytest
 from distil.algorithms.base import Algorithm, AlgorithmConfig, Budget, Needs
 from distil.algorithms.bc import BCConfig
 from distil.algorithms.dagger import DaggerConfig
+from distil.errors import InputError
 from distil.experts.gates.config import SafeGateConfig
 from distil.plans import Round, RoundReport, Spent
 
@@ -101,3 +102,12 @@ def test_an_algorithm_that_only_trains_needs_nothing() -> None:
 def test_dagger_needs_what_its_configuration_says() -> None:
     assert DaggerConfig().needs == Needs(collects=True)
     assert DaggerConfig(gate=SafeGateConfig(), overlap=2).needs == Needs(collects=True, gate=SafeGateConfig(), overlap=2)
+
+
+def test_a_sweep_says_what_an_algorithm_of_ones_own_lacks() -> None:
+    class Own(AlgorithmConfig):
+        def build(self, budget: Budget) -> Algorithm:
+            raise AssertionError
+
+    with pytest.raises(InputError, match="define `fraction`"):
+        Own().fraction(Spent(), Budget(num_demonstrations=1, num_steps=1, num_evaluation_episodes=0))

@@ -218,3 +218,8 @@ def test_limits_on_scores_that_are_not_measured_are_refused(limits, granted, tex
     config.check(BUDGET)
     with pytest.raises(ValueError, match=f"^algorithm.{text}"):
         config.check(replace(BUDGET, **granted))
+
+
+def test_its_budget_is_the_gradient_steps_of_all_rounds():
+    budget = Budget(num_demonstrations=2, num_steps=50, num_evaluation_episodes=0)
+    assert DaggerConfig(rounds=4).fraction(Spent(gradient_steps=50), budget) == 0.25

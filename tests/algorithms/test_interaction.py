@@ -182,3 +182,19 @@ def test_without_demonstrations_the_statistics_are_those_of_random_actions(step:
     assert (first.collect.agent, first.collect.into, first.collect.min_steps) == ("random", "agent", 500)
     assert (first.update.num_steps, list(first.update.streams)) == (updates, ["agent"])
     assert second.collect.agent == "policy"
+
+
+def test_the_last_round_has_a_score_unless_held_out_episodes_follow() -> None:
+    report = RoundReport(index=6, snapshot=1, policy_version=1, spent=Spent(agent_steps=900))
+    for num, expected in ((0, True), (5, False)):
+        budget = Budget(num_demonstrations=1, num_steps=1, num_evaluation_episodes=num)
+        todo = SqilConfig(steps=1000, steps_per_round=100, tune_every=5).build(budget).next_round(report)
+        assert todo is not None
+        assert (todo.evaluate is not None) == expected
+
+
+def test_its_budget_is_the_learners_steps_in_the_environment() -> None:
+    budget = Budget(num_demonstrations=1, num_steps=1, num_evaluation_episodes=0)
+    assert SqilConfig(steps=1000).fraction(Spent(agent_steps=250), budget) == 0.25
+    assert SqilConfig(steps=1000).fraction(Spent(agent_steps=1100), budget) == 1.0
+    assert IqConfig(offline_updates=200).fraction(Spent(gradient_steps=50), budget) == 0.25

@@ -14,7 +14,7 @@ from distil.learners.data import TrainingData, demos
 from distil.learners.factory import make_learner
 from distil.objectives.gradient import GradientObjective
 from distil.objectives.supervised import Supervised
-from distil.plans import StreamPlan, UpdatePlan
+from distil.plans import StreamPlan, UpdatePlan, WatchPlan
 from distil.policies.config import MlpConfig, PolicyConfig
 from distil.policies.restore import policy_of
 from distil.store.reading import ReadConfig
@@ -367,3 +367,27 @@ def test_the_end_of_an_update_is_reported_once(bed, monkeypatch):
     learner = bed.learner(progress=lambda what, done, total, /, **_: told.append((what, done, total)))
     learner.update(UpdatePlan(num_steps=5), demos(bed.snapshot))
     assert told == [("update", done, 5) for done in range(1, 6)]
+
+
+def test_a_policy_that_is_watched_learns_the_same(bed, monkeypatch):
+    """It is shown every few steps and at the end; after a kill, what had not reached a checkpoint is shown again."""
+    plan, shown = UpdatePlan(num_steps=55, watch=WatchPlan(every=20, num_episodes=1)), []
+    unwatched, watched = bed.learner("unwatched"), bed.learner("watched")
+    unwatched.update(UpdatePlan(num_steps=55), demos(bed.snapshot))
+    kill_at(monkeypatch, 45)
+    with pytest.raises(Killed):
+        watched.update(plan, demos(bed.snapshot), lambda step, policy: shown.append((step, policy)))
+    resumed = bed.learner("watched", resume=True)
+    resumed.update(plan, demos(bed.snapshot), lambda step, policy: shown.append((step, policy)))
+    assert [step for step, _ in shown] == [20, 40, 55]
+    assert same(resumed.policy, unwatched.policy)
+    assert same(shown[-1][1], unwatched.policy)
+    assert not same(shown[0][1], shown[1][1])
+
+
+def test_a_policy_of_an_update_that_stops_early_is_shown_in_the_end(bed):
+    shown, plan = [], UpdatePlan(num_steps=400, watch=WatchPlan(every=1000, num_episodes=1))
+    learner = bed.learner(**SETTINGS["everything"])
+    metrics = learner.update(plan, demos(bed.snapshot), lambda step, policy: shown.append(step))
+    assert shown == [metrics["train/steps"]]
+    assert metrics["train/steps"] < 400

@@ -102,3 +102,13 @@ def test_closing_ends_the_ranks(waiting):
         assert not await box.tell(1, 2, {})
 
     run(talk())
+
+
+def test_policies_to_look_at_are_passed_on_once():
+    async def talk():
+        box = Mailbox()
+        await box.show(10, "policy")
+        assert (await box.status(0, 0.01)).shown == ((10, "policy"),)
+        assert (await box.status(0, 0.01)).shown == ()
+
+    run(talk())

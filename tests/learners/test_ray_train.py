@@ -11,7 +11,7 @@ from distil.config import validate
 from distil.errors import InputError
 from distil.learners.data import demos
 from distil.objectives.augment_config import ObservationNoiseConfig
-from distil.plans import UpdatePlan
+from distil.plans import UpdatePlan, WatchPlan
 from distil.store import MixtureConfig, WeightConfig
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning:ray")]
@@ -68,7 +68,8 @@ def check_nothing_to_train_on(bed, group) -> None:
 
 def test_two_ranks_take_the_steps_of_one_also_when_one_is_killed(bed, ray_session):
     """CORRECTNESS 28 and 11: same global batches, parameters equal to 1e-5; a killed rank changes nothing."""
-    first, second = UpdatePlan(num_steps=40), UpdatePlan(num_steps=300, round=1)
+    first, second = UpdatePlan(num_steps=40, watch=WatchPlan(every=30, num_episodes=1)), UpdatePlan(num_steps=300, round=1)
+    shown = []
     alone = bed.learner("alone", **SETTINGS)
     expected = alone.update(first, demos(bed.snapshot))
     after_first = alone.policy
@@ -83,8 +84,10 @@ def test_two_ranks_take_the_steps_of_one_also_when_one_is_killed(bed, ray_sessio
 
     group = bed.learner("group", num_learners=2, progress=progress, **SETTINGS)
     try:
-        metrics = group.update(first, demos(bed.snapshot))
+        metrics = group.update(first, demos(bed.snapshot), lambda step, policy: shown.append((step, policy)))
         assert close(group.policy, after_first)
+        assert [step for step, _ in shown] == [30, 40]
+        assert close(shown[-1][1], after_first)
         assert metrics.keys() == expected.keys()
         assert metrics["train/loss"] == pytest.approx(expected["train/loss"], rel=1e-4)
         assert metrics["train/validation_loss"] == pytest.approx(expected["train/validation_loss"], rel=1e-4)
