@@ -74,17 +74,31 @@ class Curve:
     high: Sequence[float] | None = None
 
 
-def table(rows: Sequence[Mapping[str, str | float | None]], title: str = "") -> Table:
-    """Return a table with the first row's keys as columns: text left-aligned, numbers right-aligned, None as a dash."""
+def table(rows: Sequence[Mapping[str, str | float | None]], title: str = "", numeric: Sequence[str] = ()) -> Table:
+    """Return a table with the first row's keys as columns; None is a dash.
+
+    Args:
+        rows: column -> cell.
+        title: above the table.
+        numeric: columns of text that are aligned right, as columns of numbers are. The first column may be folded.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    out = Table(title=title or None, box=SIMPLE_HEAD, title_justify="left", title_style="bold", header_style="bold")
+    out = Table(
+        title=title or None,
+        box=SIMPLE_HEAD,
+        title_justify="left",
+        title_style="bold",
+        header_style="bold",
+        collapse_padding=True,
+        pad_edge=False,
+    )
     columns = list(rows[0]) if rows else []
     for name in columns:
-        numeric = all(not isinstance(row.get(name), str) for row in rows)
-        out.add_column(name, justify="right" if numeric else "left", no_wrap=True)
+        right = name in numeric or all(not isinstance(row.get(name), str) for row in rows)
+        out.add_column(name, justify="right" if right else "left", no_wrap=name != columns[0], overflow="fold")
     for row in rows:
         out.add_row(*(Text(_cell(row.get(name))) for name in columns))
     return out
@@ -107,20 +121,21 @@ def score_table(scores: Sequence[Score], title: str = "") -> Table:
         for score in scores
     ]
     empty = {name for name in (rows[0] if rows else ()) if all(row[name] is None for row in rows)}
-    out = table([{k: v for k, v in row.items() if k not in empty} for row in rows], title)
-    for column in out.columns[1:]:
-        column.justify = "right"
-    return out
+    shown = [{k: v for k, v in row.items() if k not in empty} for row in rows]
+    return table(shown, title, numeric=tuple(shown[0])[1:] if shown else ())
 
 
-def text(content: Table, width: int = 120) -> str:
+def text(content: Table, width: int = 80) -> str:
     """Return a table as plain text, for a log or a file."""
     from rich.console import Console
 
     console = Console(width=width, color_system=None, force_terminal=False)
+    title, content.title = content.title, None  # rich would fold it at the table's width
     with console.capture() as capture:
         console.print(content)
-    return "\n".join(line.rstrip() for line in capture.get().splitlines()).strip("\n") + "\n"
+    content.title = title
+    lines = [*([str(title)] if title else []), *(line.rstrip() for line in capture.get().splitlines())]
+    return "\n".join(lines).strip("\n") + "\n"
 
 
 def plot_scores(

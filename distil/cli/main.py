@@ -15,6 +15,7 @@ import click
 from distil import __version__
 from distil.cli.catalogue import experts, recipes
 from distil.cli.common import JSON, OVERRIDES, RECIPE, RESUME, RUN, console, pairs, read_overrides, show
+from distil.cli.compare import compare
 from distil.cli.interchange import store_export, store_formats, store_import
 from distil.cli.label import label
 from distil.cli.store import store
@@ -170,8 +171,8 @@ def _serve(command: list[str], env: dict[str, str]) -> int:
 
 for command in (label, snapshots, tag, pins, diff, drop, gc, compact, recover, store_import, store_export, store_formats):
     store.add_command(command)
-for group in (store, experts, recipes):
-    cli.add_command(group)
+for found in (store, experts, recipes, compare):
+    cli.add_command(found)
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""Comparison of runs: records, methods, tests of the differences, a table and a page."""

@@ -1,0 +1,84 @@
+"""Runs' folders as records."""
+
+from __future__ import annotations
+
+import fcntl
+from pathlib import Path
+
+import numpy as np
+import pytest
+from comparebed import config, metrics, write_run
+from gymnasium import spaces
+
+from distil.compare.folders import StoreDigests, find_runs, read_run, role_of
+from distil.errors import InputError
+from distil.rundir import RunDir
+from distil.spaces import action_spec, observation_spec
+from distil.store import Store, StoreSpec
+
+
+def read(path: Path):
+    return read_run(path, role_of(path), StoreDigests())
+
+
+def test_a_finished_run_is_read_whole(tmp_path: Path) -> None:
+    reports = [metrics(200.0, "tune", expert_labels=1000), metrics(300.0, "tune", expert_labels=2000), metrics(310.0)]
+    found = read(write_run(tmp_path / "runs" / "a-001", config(seed=4), reports, run_id="abc"))
+    assert (found.state, found.role, found.seed, found.mlflow_id) == ("finished", "run", 4, "abc")
+    assert [point.budget["expert_labels"] for point in found.points] == [1000, 2000, 4000]
+    assert found.final.score == 310.0
+    assert found.commit == "0123456789ab with changes"
+    assert found.version == "0.1.0"
+    assert found.store == "cartpole v3"  # the store is not there any more
+
+
+def test_the_digest_of_the_store_is_that_of_the_snapshot(tmp_path: Path) -> None:
+    """Its path is relative to the folder in which the run was started: where `runs` of the configuration leads to the run."""
+    box = spaces.Box(-1, 1, (2,), np.float32)
+    store = Store.create(tmp_path / "data" / "demos", StoreSpec(observation=observation_spec(box), action=action_spec(box)))
+    version = store.snapshot().version
+    settings = config(data__path="data/demos", runs="out/runs")
+    folder = write_run(tmp_path / "out" / "runs" / "a-001", settings, [metrics(1.0)], snapshot=version)
+    assert read(folder).store == f"demos v{version}, {store.snapshot().digest[:12]}"
+
+
+def test_scores_inside_an_update_are_points_against_its_gradient_steps(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "a-001", config(), [], finished=False)
+    run = RunDir(folder)
+    for index, scores in enumerate(([50.0, 60.0], [70.0])):
+        for number, score in enumerate(scores, 1):
+            run.append("watched", round=index, step=100 * number, num_steps=5, metrics=metrics_of_score(score))
+        last = metrics(80.0, gradient_steps=200 * (index + 1)) | metrics_of_score(scores[-1])
+        run.append("reported", round=index, report={"metrics": last, "snapshot": 1})
+    found = [(p.score, p.budget["gradient_steps"], p.budget["expert_labels"]) for p in read(folder).points if not p.held_out]
+    assert found == [(50.0, 100, 4000), (60.0, 200, 4000), (70.0, 300, 4000)]
+
+
+def metrics_of_score(score: float) -> dict[str, float]:
+    return {name: value for name, value in metrics(score, "tune").items() if not name.startswith("budget/")}
+
+
+def test_running_unfinished_and_damaged_runs_say_so(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "a-001", config(), [metrics(1.0, "tune")], finished=False)
+    assert read(folder).state == "unfinished"
+    assert read(folder).reason == f"1 round reported; `distil train {folder} --resume`"
+    with (folder / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert read(folder).state == "running"
+    (folder / "journal.jsonl").write_text("no json\n")
+    assert read(folder).state == "unreadable"
+    assert "damaged" in read(folder).reason
+
+
+def test_a_path_names_a_run_a_folder_of_runs_or_a_sweep(tmp_path: Path) -> None:
+    sweep = tmp_path / "runs" / "sweep"
+    trial = write_run(sweep / "trials" / "t1", config(), [metrics(1.0, "tune")])
+    confirmed = write_run(sweep / "confirm" / "t1-5", config(seed=5), [metrics(1.0)])
+    (sweep / "sweep.yaml").write_text("{}")
+    run = write_run(tmp_path / "runs" / "a-001", config(), [metrics(1.0)])
+    assert find_runs(sweep) == [(trial, "trial"), (confirmed, "confirmation")]
+    assert find_runs(confirmed) == [(confirmed, "confirmation")]
+    assert find_runs(run / "config.yaml") == [(run, "run")]
+    assert find_runs(tmp_path / "runs") == [(run, "run")]
+    with pytest.raises(InputError, match="no run there"):
+        find_runs(tmp_path)
