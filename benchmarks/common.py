@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import numpy as np
@@ -73,14 +74,15 @@ def tracked(experiment: str, name: str, params: Mapping[str, Any], uri: str | No
         params: the settings.
         uri: MLflow's tracking URI; None: sqlite in ./mlflow.db.
     """
-    tracker = TrackingConfig(uri=uri).build(experiment)
-    tracker.start(name, params)
-    status: Status = "FAILED"
-    try:
-        yield tracker
-        status = "FINISHED"
-    finally:
-        tracker.finish(status)
+    with TemporaryDirectory() as folder:
+        tracker = TrackingConfig(uri=uri).build(experiment, Path(folder), note=lambda text: print(text, file=sys.stderr))
+        tracker.start(name, params)
+        status: Status = "FAILED"
+        try:
+            yield tracker
+            status = "FINISHED"
+        finally:
+            tracker.finish(status)
 
 
 def interval(values: Array) -> tuple[float, float]:

@@ -18,7 +18,7 @@ from distil.rundir import RunDir
 from distil.session import Session
 from distil.store import StoreSpec
 from distil.tracking import Status, Tracker
-from distil.types import Progress, say
+from distil.types import Progress, say, silent
 
 Heard = Callable[[int, Metrics], None]  # of the run's gradient steps, and metrics `tune/*`
 
@@ -73,15 +73,20 @@ def assemble(
 
 
 @contextmanager
-def tracked(config: RunConfig, rundir: RunDir) -> Iterator[Tracker]:
-    """Open the run in the tracker, and close it with the status that it ended with."""
-    tracker = config.tracking.build(config.name)
-    earlier = rundir.find("tracked", 0)
+def tracked(config: RunConfig, rundir: RunDir, progress: Progress = silent, *, parent: str | None = None) -> Iterator[Tracker]:
+    """Open the run in the tracker, and close it with the status that it ended with.
+
+    Args:
+        config: of the run.
+        rundir: its folder.
+        progress: shown in one line that MLflow does not answer.
+        parent: id of the run that this one belongs to. The run records only: the parent's process sends (`tracking.grouped`).
+    """
+    tracker = config.tracking.build(config.name, rundir.path, sends=parent is None, note=partial(say, progress))
+    earlier = rundir.find("tracked", 0)  # distil 0.1 kept MLflow's id of the run here
     status: Status = "FAILED"
     try:
-        run_id = tracker.start(rundir.name, public(config), run_id=earlier["run_id"] if earlier else None)
-        if earlier is None:
-            rundir.append("tracked", round=0, run_id=run_id)
+        tracker.start(rundir.name, public(config), parent=parent, run_id=earlier["run_id"] if earlier else None)
         yield tracker
         status = "FINISHED"
     except KeyboardInterrupt:

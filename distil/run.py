@@ -38,7 +38,11 @@ def train(config: RunConfig, rundir: RunDir, session: Session) -> None:
         InputError: the configuration, the store and the environment don't fit; another process holds the run.
         RunError: an environment, an expert, a worker or the disk failed. What was committed is kept.
     """
-    with rundir.lock(), tracked(config, rundir) as tracker, closing(rounds(config, rundir, session, tracker)) as reports:
+    with (
+        rundir.lock(),
+        tracked(config, rundir, session.progress) as tracker,
+        closing(rounds(config, rundir, session, tracker)) as reports,
+    ):
         for _ in reports:
             pass
 

@@ -45,8 +45,8 @@ def check_new_run(config: RunConfig, spec: EnvSpec) -> None:
 
     Raises:
         InputError: the objective does not fit algorithm or policy, a user's class fails on random data, the store has too few
-            demonstrations, or ones that the objective cannot learn from, torch lacks the device, or the tracker cannot be
-            reached.
+            demonstrations, or ones that the objective cannot learn from, torch lacks the device, or there can be no MLflow
+            at the tracking address.
     """
     needs = rehearse(config, spec)
     check_data(config, spec)
@@ -58,7 +58,7 @@ def check_new_run(config: RunConfig, spec: EnvSpec) -> None:
             check_transitions(given)
             config.algorithm.check_demonstrations(given.episodes)
     check_device(config.learner)
-    config.tracking.build(config.name).check()
+    config.tracking.check(config.name)
 
 
 def check_transitions(demonstrations: Snapshot) -> None:

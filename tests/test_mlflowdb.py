@@ -12,10 +12,12 @@ import pytest
 from distil.mlflowdb import sqlite_file
 
 RECORD = """
+from pathlib import Path
 from distil.tracking import TrackingConfig
-tracker = TrackingConfig().build('x')
-tracker.check()
-run = tracker.start('a', {'p': 1}); tracker.log({'loss': 1.0}, 0); tracker.finish()
+TrackingConfig().check('x')
+Path('run').mkdir()
+tracker = TrackingConfig().build('x', Path('run'))
+tracker.start('a', {'p': 1}); tracker.log({'loss': 1.0}, 0); tracker.finish()
 """
 PLAIN = "from mlflow.tracking import MlflowClient; MlflowClient('sqlite:///plain.db').search_experiments()"
 
@@ -53,7 +55,7 @@ def test_a_copied_database_is_the_one_that_mlflow_makes(tmp_path: Path) -> None:
     assert experiments(kept) == []
     assert [name for name, _ in experiments(second / "mlflow.db")] == ["Default", "x"]
     assert all(str(first) not in place for _, place in experiments(second / "mlflow.db"))
-    assert not [path for path in second.iterdir() if path.name not in ("mlflow.db", ".mlflow.db.lock")]
+    assert not [path for path in second.iterdir() if path.name not in ("mlflow.db", ".mlflow.db.lock", "run")]
 
 
 def test_without_a_cache_mlflow_makes_the_database_itself(tmp_path: Path) -> None:

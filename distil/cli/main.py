@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import traceback
-from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -20,10 +19,9 @@ from distil.cli.interchange import store_export, store_formats, store_import
 from distil.cli.label import label
 from distil.cli.store import store
 from distil.cli.store_admin import compact, diff, drop, gc, pins, recover, snapshots, tag
+from distil.cli.tracking import sync, ui
 from distil.errors import InputError, RunError
 from distil.redaction import redact
-
-_STOP_S = 10.0  # for a server to end
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -133,45 +131,9 @@ def evaluate(run: Path, episodes: int | None, video: bool, as_json: bool) -> Non
     show(as_json, outcome.to_json(), outcome.text)
 
 
-@cli.command()
-@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
-@click.option("--uri", default=None, help="The tracking store; default: MLFLOW_TRACKING_URI or sqlite:///mlflow.db.")
-def ui(port: int, uri: str | None) -> None:
-    """Open MLflow on 127.0.0.1 to compare runs."""
-    from distil.tracking import DEFAULT_URI, TrackingConfig
-
-    config = TrackingConfig(uri=uri)
-    uri = config.address()
-    if uri == DEFAULT_URI and not Path("mlflow.db").exists():
-        raise InputError("mlflow.db: this folder has no runs yet; run `distil demo` first, or give --uri")
-    config.build("Default").check()  # MLflow itself would answer with its traceback
-    click.echo(f"MLflow on http://127.0.0.1:{port} (Ctrl-C stops it)")
-    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
-    code = _serve(command, {"MLFLOW_BACKEND_STORE_URI": str(uri)})
-    if code:
-        raise RunError(f"mlflow ui ended with code {code}; is port {port} free? try --port {port + 1}")
-
-
-def _serve(command: list[str], env: dict[str, str]) -> int:
-    """Run a server and its workers until it ends or Ctrl-C ends it; return its exit code. `env` keeps passwords out of `ps`."""
-    import subprocess
-
-    with subprocess.Popen(command, env=os.environ | env, start_new_session=True) as server:
-        try:
-            return server.wait()
-        except KeyboardInterrupt:
-            return 0  # the announced way to stop it
-        finally:
-            for number in (signal.SIGTERM, signal.SIGKILL):
-                with suppress(ProcessLookupError):
-                    os.killpg(server.pid, number)
-                with suppress(subprocess.TimeoutExpired):
-                    server.wait(_STOP_S)
-
-
 for command in (label, snapshots, tag, pins, diff, drop, gc, compact, recover, store_import, store_export, store_formats):
     store.add_command(command)
-for found in (store, experts, recipes, compare):
+for found in (store, experts, recipes, compare, sync, ui):
     cli.add_command(found)
 
 

@@ -41,7 +41,7 @@ _COUNTS = ("num_", "weights_seq_no", "batch_size")  # in the names of figures th
 def check(config: RunConfig, spec: EnvSpec) -> None:
     """Check what only a new run needs, before it has a folder; InputError if RLlib cannot carry it out."""
     algorithm_config(config, spec)
-    config.tracking.build(config.name).check()
+    config.tracking.check(config.name)
 
 
 def train(config: RunConfig, rundir: RunDir, session: Session) -> None:
@@ -51,7 +51,7 @@ def train(config: RunConfig, rundir: RunDir, session: Session) -> None:
         InputError: RLlib cannot carry the recipe out, or another process holds the run.
         RunError: RLlib, an environment or the disk failed, or the network diverged. The last checkpoint is kept.
     """
-    with rundir.lock(), tracked(config, rundir) as tracker:
+    with rundir.lock(), tracked(config, rundir, session.progress) as tracker:
         last = next(reversed(rundir.reports()), None)
         checkpoints = Checkpoints(rundir.rllib)
         if last is None or last.spent.agent_steps < algorithm_of(config).steps:

@@ -142,23 +142,6 @@ def test_a_group_without_a_command_shows_its_help(command: list[str], tmp_path: 
     assert len(done.stderr.splitlines()) > 5
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (["--uri", "nonsense://me:hunter22@x"], "MLflow at nonsense://me:***@x: "),
-        (["--port", "-5"], "'--port': -5 is not in the range"),
-        ([], "mlflow.db: this folder has no runs yet"),
-    ],
-)
-def test_a_server_that_cannot_start_is_one_line(options: list[str], words: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "distil", "ui", *options]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 2, done.stderr
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
-    assert "hunter22" not in done.stdout + done.stderr
-
-
 def test_the_demos_options_have_the_demos_own_defaults() -> None:
     import inspect
 

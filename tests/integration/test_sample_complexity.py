@@ -132,7 +132,7 @@ def test_one_mlflow_run_has_every_point_and_the_plot(tmp_path: Path, monkeypatch
         def finish(self, status: str) -> None:
             calls.append(status)
 
-    monkeypatch.setattr(TrackingConfig, "build", lambda self, experiment: Recorder())
+    monkeypatch.setattr(TrackingConfig, "build", lambda self, experiment, folder, **_: Recorder())
     image = benchmark.plot(results, tmp_path / "plot.png", size, 3)
     benchmark.track(results, {}, image, None)
     assert calls == ["sample-complexity", True, "FINISHED"]

@@ -1,0 +1,18 @@
+"""Experiment tracking: a run appends to an outbox in its folder, and a thread sends that to MLflow."""
+
+from distil.tracking.base import DatasetInfo, NullTracker, Status, Tracker, flatten
+from distil.tracking.config import DEFAULT_URI, TrackingConfig
+from distil.tracking.outbox import outboxes
+from distil.tracking.recorder import Recorder
+
+__all__ = [
+    "DEFAULT_URI",
+    "DatasetInfo",
+    "NullTracker",
+    "Recorder",
+    "Status",
+    "Tracker",
+    "TrackingConfig",
+    "flatten",
+    "outboxes",
+]

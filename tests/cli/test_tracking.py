@@ -1,0 +1,50 @@
+import json
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from distil.tracking import TrackingConfig
+
+
+def distil(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "distil", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_sync_sends_the_runs_of_this_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "runs/a-001"
+    folder.mkdir(parents=True)
+    tracker = TrackingConfig().build("x", folder, sends=False)
+    tracker.start("a-001", {"seed": 0})
+    tracker.finish()
+    done = distil(tmp_path, "sync", "--json")
+    assert json.loads(done.stdout) == {"runs": 1, "records": 2, "to": [f"sqlite:///{tmp_path}/mlflow.db"]}
+    assert distil(tmp_path, "sync", "runs").stdout.startswith("0 records of 1 runs sent")
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        assert database.execute("SELECT name, status FROM runs").fetchall() == [("a-001", "FINISHED")]
+
+
+def test_nothing_to_sync_is_one_line(tmp_path: Path) -> None:
+    done = distil(tmp_path, "sync")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "distil: runs: no run there has records for MLflow; give a run's folder or one that holds runs\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--uri", "nonsense://me:hunter22@x"], "MLflow at nonsense://me:***@x: "),
+        (["--port", "-5"], "'--port': -5 is not in the range"),
+        ([], "mlflow.db: this folder has no runs yet"),
+    ],
+)
+def test_a_server_that_cannot_start_is_one_line(options: list[str], words: str, tmp_path: Path) -> None:
+    done = distil(tmp_path, "ui", *options)
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "hunter22" not in done.stdout + done.stderr
