@@ -155,6 +155,7 @@ def train(
     run: str | None = None,
     progress: Progress = silent,
     session: Session | None = None,
+    parent: str | None = None,
 ) -> Run:
     """Train a policy: collect missing demonstrations, learn, evaluate.
 
@@ -166,6 +167,8 @@ def train(
         run: name of the run's folder in `runs`; None: the recipe's name and the next free number.
         progress: called as the work proceeds.
         session: workers and baselines to share with other runs of the same environment and expert; it stays open.
+        parent: id of the run that this one belongs to in MLflow; that run's process sends what this one records (see
+            `distil.tracking.grouped`).
 
     Raises:
         InputError: the configuration, the environment, the expert, the store and the session do not fit each other.
@@ -184,8 +187,10 @@ def train(
     with nullcontext(session) if session is not None else Session(config, progress) as shared:
         if rundir is None:
             (rllib.check if by_rllib else check_new_run)(config, shared.spec)
+            if parent is None:
+                config.tracking.check(config.name)
             rundir = RunDir.create(Path(config.runs), config.name, to_yaml(config), folder=run)
-        (rllib.train if by_rllib else loop.train)(config, rundir, shared)
+        (rllib.train if by_rllib else loop.train)(config, rundir, shared, parent)
     return Run(rundir.path)
 
 

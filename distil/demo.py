@@ -15,7 +15,7 @@ import re
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from distil.runconfig import RunConfig, load_config
 from distil.seeding import Purpose, episode_seeds
 from distil.session import Session
 from distil.stats import mean_interval
+from distil.tracking import Group, grouped
 from distil.types import Progress, silent
 
 CLONE, DAGGER, INTERACTION = "pendulum-scripted-bc", "pendulum-scripted-dagger", "pendulum-dac"
@@ -129,16 +130,17 @@ def run_demo(
     assert config.env is not None
     check_video(config.env)
     cases = _cases(episodes, steps, config.learner.num_steps, range(seed, seed + num_seeds))
-    with Session(config, progress) as session:
+    with Session(config, progress) as session, _parent(config, session, out, cases) as group:
         num = config.evaluation.episodes
         levels = {who: _level(who, session, num) for who in ("random", "expert")}  # before the runs, which then find them
-        runs = _train([case for row in cases.values() for case in row], config, common, session)
-    methods = {name: [_score(case.name, runs[case.name]) for case in row] for name, row in cases.items()}
-    how = f"{num} held-out episodes"
-    plot = _plot(methods, levels, out / "score.png", session.spec.name, how)
-    best = max((run for found in runs.values() for run in found), key=lambda run: run.metrics["eval/return_mean"])
-    video = record_video(config.env, best.policy().ref, episode_seeds(Purpose.EVALUATE, 1)[0], out / "best.mp4")
-    _track(config, plot, video, methods)
+        runs = _train([case for row in cases.values() for case in row], config, common, session, group.parent)
+        methods = {name: [_score(case.name, runs[case.name]) for case in row] for name, row in cases.items()}
+        how = f"{num} held-out episodes"
+        plot = _plot(methods, levels, out / "score.png", session.spec.name, how)
+        best = max((run for found in runs.values() for run in found), key=lambda run: run.metrics["eval/return_mean"])
+        video = record_video(config.env, best.policy().ref, episode_seeds(Purpose.EVALUATE, 1)[0], out / "best.mp4")
+        for path in (plot, video):
+            group.tracker.artifact(path)
     return DemoResult(
         title=f"{session.spec.name}: an expert and those who learned from it; {how}",
         scores=[*levels.values(), *(score for scores in methods.values() for score in scores)],
@@ -204,15 +206,26 @@ def _dagger(num_episodes: int, num_steps: int) -> dict[str, Any]:
     }
 
 
-def _train(cases: Sequence[_Case], config: RunConfig, common: Mapping[str, Any], session: Session) -> dict[str, list[api.Run]]:
+def _parent(
+    config: RunConfig, session: Session, out: Path, cases: Mapping[str, Sequence[_Case]]
+) -> AbstractContextManager[Group]:
+    """Open the run that all runs of the demo belong to in MLflow."""
+    rows = {case.name: len(case.seeds) for row in cases.values() for case in row}
+    name = f"demo: {session.spec.name}"
+    return grouped(config.tracking, config.name, out, name, params={"runs": rows}, progress=session.progress)
+
+
+def _train(
+    cases: Sequence[_Case], config: RunConfig, common: Mapping[str, Any], session: Session, parent: str
+) -> dict[str, list[api.Run]]:
     """Return the runs of each case, by its name. A process trains all runs of a root seed, one after another."""
     seeds = sorted({seed for case in cases for seed in case.seeds})
     tasks = [(seed, [case for case in cases if seed in case.seeds]) for seed in seeds]
     num = min(_num_processes(config), len(tasks))
     if num == 1:
-        found = [_train_seed(common, session, task) for task in tasks]
+        found = [_train_seed(common, session, parent, task) for task in tasks]
     else:
-        found = work_in_processes(partial(_trainer, config, common), tasks, num, "root seeds", session.progress)
+        found = work_in_processes(partial(_trainer, config, common, parent), tasks, num, "root seeds", session.progress)
     return {case.name: [runs[case.name] for runs in found if case.name in runs] for case in cases}
 
 
@@ -224,19 +237,21 @@ def _num_processes(config: RunConfig) -> int:
 
 
 @contextmanager
-def _trainer(config: RunConfig, common: Mapping[str, Any], progress: Progress) -> Iterator[Callable[[_Task], _Runs]]:
+def _trainer(
+    config: RunConfig, common: Mapping[str, Any], parent: str, progress: Progress
+) -> Iterator[Callable[[_Task], _Runs]]:
     with Session(config, progress) as session:
-        yield partial(_train_seed, common, session)
+        yield partial(_train_seed, common, session, parent)
 
 
-def _train_seed(common: Mapping[str, Any], session: Session, task: _Task) -> _Runs:
+def _train_seed(common: Mapping[str, Any], session: Session, parent: str, task: _Task) -> _Runs:
     """Return the runs with one root seed, by the name of their case."""
     seed, cases = task
     runs = {}
     for case in cases:
         name = f"{re.sub('[^a-z0-9]+', '-', case.name.lower())}-seed-{seed}"
         settings = {**case.among(common), "seed": seed, "name": name}
-        runs[case.name] = api.train(case.recipe, settings, session=session)
+        runs[case.name] = api.train(case.recipe, settings, session=session, parent=parent)
     return runs
 
 
@@ -274,17 +289,3 @@ def _score(name: str, runs: Sequence[api.Run]) -> Score:
         wall_s=float(np.mean([each["budget/wall_s"] for each in metrics])),
         runs=tuple(means),
     )
-
-
-def _track(config: RunConfig, plot: Path, video: Path, methods: Mapping[str, Sequence[Score]]) -> None:
-    """Put the comparison into the MLflow experiment of the compared runs."""
-    for name, scores in methods.items():
-        tracker = config.tracking.build(config.name)
-        tracker.start(f"comparison: {name}", {"recipe": CLONE, "seed": config.seed})
-        for score in scores:
-            metrics = {"eval/return_mean": score.mean, "eval/return_ci_low": score.low, "eval/return_ci_high": score.high}
-            known = {name: value for name, value in metrics.items() if value is not None}
-            tracker.log(known, step=score.num_demonstrations or 0)
-        for path in (plot, video):
-            tracker.artifact(path)
-        tracker.finish()

@@ -80,7 +80,7 @@ def tracked(config: RunConfig, rundir: RunDir, progress: Progress = silent, *, p
         config: of the run.
         rundir: its folder.
         progress: shown in one line that MLflow does not answer.
-        parent: id of the run that this one belongs to. The run records only: the parent's process sends (`tracking.grouped`).
+        parent: id of the run that this one belongs to, whose process sends what this one records (`distil.tracking.grouped`).
     """
     tracker = config.tracking.build(config.name, rundir.path, sends=parent is None, note=partial(say, progress))
     earlier = rundir.find("tracked", 0)  # distil 0.1 kept MLflow's id of the run here

@@ -31,8 +31,14 @@ from distil.session import Session
 from distil.tracking import Tracker
 
 
-def train(config: RunConfig, rundir: RunDir, session: Session) -> None:
+def train(config: RunConfig, rundir: RunDir, session: Session, parent: str | None = None) -> None:
     """Run the algorithm to its end in the folder `rundir`, from the last round that its journal reports.
+
+    Args:
+        config: of the run.
+        rundir: its folder.
+        session: workers and baselines.
+        parent: id of the run that it belongs to, whose process sends what it records (`tracking.grouped`).
 
     Raises:
         InputError: the configuration, the store and the environment don't fit; another process holds the run.
@@ -40,7 +46,7 @@ def train(config: RunConfig, rundir: RunDir, session: Session) -> None:
     """
     with (
         rundir.lock(),
-        tracked(config, rundir, session.progress) as tracker,
+        tracked(config, rundir, session.progress, parent=parent) as tracker,
         closing(rounds(config, rundir, session, tracker)) as reports,
     ):
         for _ in reports:

@@ -45,8 +45,7 @@ def check_new_run(config: RunConfig, spec: EnvSpec) -> None:
 
     Raises:
         InputError: the objective does not fit algorithm or policy, a user's class fails on random data, the store has too few
-            demonstrations, or ones that the objective cannot learn from, torch lacks the device, or there can be no MLflow
-            at the tracking address.
+            demonstrations, or ones that the objective cannot learn from, or torch lacks the device.
     """
     needs = rehearse(config, spec)
     check_data(config, spec)
@@ -58,7 +57,6 @@ def check_new_run(config: RunConfig, spec: EnvSpec) -> None:
             check_transitions(given)
             config.algorithm.check_demonstrations(given.episodes)
     check_device(config.learner)
-    config.tracking.check(config.name)
 
 
 def check_transitions(demonstrations: Snapshot) -> None:

@@ -41,17 +41,16 @@ _COUNTS = ("num_", "weights_seq_no", "batch_size")  # in the names of figures th
 def check(config: RunConfig, spec: EnvSpec) -> None:
     """Check what only a new run needs, before it has a folder; InputError if RLlib cannot carry it out."""
     algorithm_config(config, spec)
-    config.tracking.check(config.name)
 
 
-def train(config: RunConfig, rundir: RunDir, session: Session) -> None:
+def train(config: RunConfig, rundir: RunDir, session: Session, parent: str | None = None) -> None:
     """Train in the folder `rundir`, from the last checkpoint that its journal reports.
 
     Raises:
         InputError: RLlib cannot carry the recipe out, or another process holds the run.
         RunError: RLlib, an environment or the disk failed, or the network diverged. The last checkpoint is kept.
     """
-    with rundir.lock(), tracked(config, rundir, session.progress) as tracker:
+    with rundir.lock(), tracked(config, rundir, session.progress, parent=parent) as tracker:
         last = next(reversed(rundir.reports()), None)
         checkpoints = Checkpoints(rundir.rllib)
         if last is None or last.spent.agent_steps < algorithm_of(config).steps:

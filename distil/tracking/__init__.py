@@ -2,17 +2,20 @@
 
 from distil.tracking.base import DatasetInfo, NullTracker, Status, Tracker, flatten
 from distil.tracking.config import DEFAULT_URI, TrackingConfig
+from distil.tracking.group import Group, grouped
 from distil.tracking.outbox import outboxes
 from distil.tracking.recorder import Recorder
 
 __all__ = [
     "DEFAULT_URI",
     "DatasetInfo",
+    "Group",
     "NullTracker",
     "Recorder",
     "Status",
     "Tracker",
     "TrackingConfig",
     "flatten",
+    "grouped",
     "outboxes",
 ]

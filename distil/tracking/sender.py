@@ -6,6 +6,7 @@ and `distil sync` sends what is left.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -71,9 +72,8 @@ class Sender:
     def _say_left(self) -> None:
         left = {outbox.folder: num for outbox in self._find() if (num := outbox.left())}
         if left:
-            where = next(iter(left)) if len(left) == 1 else _common(list(left))
             why = self._fault or f"MLflow at {self._server.name} is slow"
-            self._note(f"{why}; {sum(left.values())} records are left: send them with distil sync {where}")
+            self._note(f"{why}; {sum(left.values())} records are left: send them with distil sync {os.path.commonpath(left)}")
 
     def _run(self) -> None:
         wait_s = _RETRY_S
@@ -129,8 +129,3 @@ def _is_refusal(error: Exception) -> bool:
         return True
     status = getattr(error, "get_http_status_code", lambda: 500)()
     return isinstance(status, int) and 400 <= status < 500 and status != 429
-
-
-def _common(folders: Sequence[Path]) -> Path:
-    """Return the innermost folder that holds all of `folders`."""
-    return next(parent for parent in folders[0].parents if all(folder.is_relative_to(parent) for folder in folders))
