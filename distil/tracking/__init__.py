@@ -5,9 +5,11 @@ from distil.tracking.config import DEFAULT_URI, TrackingConfig
 from distil.tracking.group import Group, grouped
 from distil.tracking.outbox import outboxes
 from distil.tracking.recorder import Recorder
+from distil.tracking.server import PARENT_TAG
 
 __all__ = [
     "DEFAULT_URI",
+    "PARENT_TAG",
     "DatasetInfo",
     "Group",
     "NullTracker",
