@@ -26,7 +26,6 @@ import numpy as np
 import torch
 from common import machine, write_result
 from quality import EXPERTS
-from rich.console import Console
 from scipy.stats import spearmanr
 from torch import Tensor
 
@@ -139,7 +138,7 @@ def main() -> None:
     if args.experts is None and EXPERTS.keys() & set(args.only):
         parser.error("--experts is missing: give the folder of the Stable-Baselines3 experts")
     runs = [measure(recipe, seed, factor, args.experts) for recipe in args.only for factor in FACTORS for seed in args.seeds]
-    Console(width=128).print(table(runs, f"Scores on {EPISODES} tuning episodes"))
+    print(table(runs, f"Scores on {EPISODES} tuning episodes", width=128))
     write_result(args.out, {"machine": machine(), "results": runs})
 
 

@@ -16,7 +16,7 @@ from distil.plans import CollectPlan, CollectReport, RoundReport
 from distil.policies.checkpoint import load_policy_ref
 from distil.policies.config import ActMode
 from distil.policies.predict import Predictor
-from distil.report import Score, score_table, text
+from distil.report import Score, score_table
 from distil.resume import run_to_continue
 from distil.rllib import training as rllib
 from distil.rollouts import Baselines, EvalResult
@@ -52,7 +52,7 @@ class Outcome:
         """Return the scores as a table."""
         scores = [score_of(who, result, self.baselines) for who, result in self.results.items()]
         film = f"\nvideo: {self.video}" if self.video else ""
-        return text(score_table(scores, f"{len(next(iter(self.results.values())).seeds)} held-out episodes")) + film
+        return score_table(scores, f"{len(next(iter(self.results.values())).seeds)} held-out episodes") + film
 
 
 def score_of(name: str, result: EvalResult, baselines: Baselines | None, **facts: Any) -> Score:

@@ -26,7 +26,7 @@ import numpy as np
 from distil import api
 from distil.cluster import asked_cluster, num_cores
 from distil.processes import work_in_processes
-from distil.report import Score, plot_scores, score_table, text
+from distil.report import Score, plot_scores, score_table
 from distil.rollouts.video import check_video, record_video
 from distil.runconfig import RunConfig, load_config
 from distil.seeding import Purpose, episode_seeds
@@ -64,7 +64,7 @@ class DemoResult:
     def text(self) -> str:
         """Return the table, the files, and what to do next."""
         return (
-            f"{text(score_table(self.scores, self.title))}\n"
+            f"{score_table(self.scores, self.title)}\n"
             f"plot   {self.plot}\nvideo  {self.video}\n\n"
             f"{self.wall_s:.0f} seconds. Next:\n"
             + "".join(f"  {command}\n" for command in self.commands)

@@ -10,7 +10,7 @@ from distil.compare.comparison import Comparison
 from distil.compare.methods import Method, differing
 from distil.compare.record import BUDGETS, RunRecord
 from distil.compare.verdict import number, percent, verdict
-from distil.report import table, text
+from distil.report import table
 
 Row = dict[str, str | float | None]
 
@@ -35,14 +35,14 @@ def summary(found: Comparison) -> str:
             }
         )
     parts = [
-        text(table(scores, f"{found.environment or 'no environment'}: return on the {where}", numeric=tuple(scores[0])[1:])),
-        text(table(spent := _spent(found.methods), "Mean budget of a run, without evaluation", numeric=tuple(spent[0])[1:])),
+        table(scores, f"{found.environment or 'no environment'}: return on the {where}", numeric=tuple(scores[0])[1:]),
+        table(spent := _spent(found.methods), "Mean budget of a run, without evaluation", numeric=tuple(spent[0])[1:]),
     ]
     if found.trials:
         few = found.trials[:5]
         title = f"Search: best {len(few)} of {len(found.trials)} trials, by their tuning episodes"
         rows: list[Row] = [{"trial": t.name, "return": number(t.mean), "norm.": t.normalised} for t in few]
-        parts.append(text(table(rows, title, numeric=("return", "norm."))))
+        parts.append(table(rows, title, numeric=("return", "norm.")))
     lines = [f"{run.state}: {run.name}{f' ({run.reason})' if run.reason else ''}" for run in found.unfinished]
     lines += [f"no score: {run.name}" for run in found.unscored]
     rest = ["\n".join(lines) + "\n"] if (lines := [*lines, *found.notes]) else []

@@ -1,4 +1,4 @@
-"""Result tables, plots and videos. Matplotlib, rich and ffmpeg are imported only when they are needed.
+"""Plots of scores and of curves. Matplotlib is imported only when one is drawn.
 
 Plots use Okabe and Ito's colours, which colour-blind people can tell apart, and a different marker for each method, so that
 they also work in greyscale. Figures are drawn without pyplot: no global state, no window, no display needed.
@@ -7,21 +7,16 @@ they also work in greyscale. Figures are drawn without pyplot: no global state, 
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
-from distil.errors import RunError
-from distil.types import Array
+from distil.report.tables import Score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from rich.table import Table
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -49,22 +44,6 @@ _STYLE: dict[str, Any] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Score:
-    """One measured policy: a row of the table, a point of the plot. None: unknown or not applicable."""
-
-    name: str  # "BC, 20 episodes"
-    mean: float  # return
-    low: float | None  # 95 % interval of the mean; None for one episode
-    high: float | None
-    normalised: float | None = None  # 0: random policy, 1: expert
-    num_demonstrations: int | None = None
-    num_transitions: int | None = None  # that an expert labelled
-    num_own_steps: int | None = None  # without labels, that the policy took while it learned
-    wall_s: float | None = None
-    runs: Sequence[float] = ()  # means of several training runs; `mean` and the interval are over these then
-
-
-@dataclass(frozen=True, kw_only=True)
 class Curve:
     """A line, with an interval if `low` and `high` are given. All have the same length."""
 
@@ -72,70 +51,6 @@ class Curve:
     y: Sequence[float]
     low: Sequence[float] | None = None
     high: Sequence[float] | None = None
-
-
-def table(rows: Sequence[Mapping[str, str | float | None]], title: str = "", numeric: Sequence[str] = ()) -> Table:
-    """Return a table with the first row's keys as columns; None is a dash.
-
-    Args:
-        rows: column -> cell.
-        title: above the table.
-        numeric: columns of text that are aligned right, as columns of numbers are. The first column may be folded.
-    """
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    out = Table(
-        title=title or None,
-        box=SIMPLE_HEAD,
-        title_justify="left",
-        title_style="bold",
-        header_style="bold",
-        collapse_padding=True,
-        pad_edge=False,
-    )
-    columns = list(rows[0]) if rows else []
-    for name in columns:
-        right = name in numeric or all(not isinstance(row.get(name), str) for row in rows)
-        out.add_column(name, justify="right" if right else "left", no_wrap=name != columns[0], overflow="fold")
-    for row in rows:
-        out.add_row(*(Text(_cell(row.get(name))) for name in columns))
-    return out
-
-
-def score_table(scores: Sequence[Score], title: str = "") -> Table:
-    """Return the results table: return with its 95 % interval, normalised score, data, time; empty columns are left out."""
-    rows: list[dict[str, str | float | None]] = [
-        {
-            "policy": score.name,
-            "runs": len(score.runs) or None,
-            "return": f"{score.mean:.1f}",
-            "95 % interval": None if score.low is None else f"{score.low:.1f} to {score.high:.1f}",
-            "worst": f"{min(score.runs):.1f}" if score.runs else None,
-            "normalised": None if score.normalised is None else f"{score.normalised:.3f}",
-            "labels": score.num_transitions,
-            "own steps": score.num_own_steps,
-            "seconds": None if score.wall_s is None else f"{score.wall_s:.1f}",
-        }
-        for score in scores
-    ]
-    empty = {name for name in (rows[0] if rows else ()) if all(row[name] is None for row in rows)}
-    shown = [{k: v for k, v in row.items() if k not in empty} for row in rows]
-    return table(shown, title, numeric=tuple(shown[0])[1:] if shown else ())
-
-
-def text(content: Table, width: int = 80) -> str:
-    """Return a table as plain text, for a log or a file."""
-    from rich.console import Console
-
-    console = Console(width=width, color_system=None, force_terminal=False)
-    title, content.title = content.title, None  # rich would fold it at the table's width
-    with console.capture() as capture:
-        console.print(content)
-    content.title = title
-    lines = [*([str(title)] if title else []), *(line.rstrip() for line in capture.get().splitlines())]
-    return "\n".join(lines).strip("\n") + "\n"
 
 
 def plot_scores(
@@ -227,67 +142,6 @@ def plot_curves(
         figure.subplots_adjust(left=(axes.bbox.x0 - labels.x0 + 6) / figure.bbox.width)
         _legend(axes, len(curves))
         return _save(figure, path)
-
-
-def video(frames: Iterable[Array], path: Path | str, fps: float) -> Path:
-    """Write frames as an MP4 (H.264, plays in every browser), one at a time, so memory does not grow; return `path`.
-
-    Args:
-        frames: [height, width, 3] uint8 each, all of one size; an odd size loses its last row or column.
-        path: the .mp4 to write; it appears when it is complete.
-        fps: frames per second.
-
-    Raises:
-        RunError: there are no frames, a frame is not an RGB image of the first one's size, or ffmpeg fails.
-    """
-    import imageio_ffmpeg  # type: ignore[import-untyped,unused-ignore]
-
-    path = Path(path)
-    part = path.with_name(f".{path.name}.part.mp4")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writer: Any = None
-    shape: tuple[int, ...] = ()
-    try:
-        for index, frame in enumerate(frames):
-            if writer is None:
-                shape = _video_shape(frame, path)
-                writer = _open_video(imageio_ffmpeg, part, shape, fps)
-            if np.shape(frame) != shape or frame.dtype != np.uint8:
-                raise RunError(f"{path}: frame {index} is {np.shape(frame)} {frame.dtype}; the first frame was {shape} uint8")
-            writer.send(np.ascontiguousarray(frame[: shape[0] // 2 * 2, : shape[1] // 2 * 2]))
-        if writer is None:
-            raise RunError(f"{path}: no frames to write: does the environment render (render_mode='rgb_array')?")
-        writer.close()
-        os.replace(part, path)
-    except OSError as error:
-        raise RunError(f"{path}: the video can't be written: {str(error).splitlines()[0]}") from error
-    finally:
-        if writer is not None:
-            writer.close()
-        part.unlink(missing_ok=True)
-    return path
-
-
-def _video_shape(frame: Array, path: Path) -> tuple[int, ...]:
-    shape = np.shape(frame)
-    if len(shape) != 3 or shape[2] != 3 or min(shape[:2]) < 2:
-        raise RunError(f"{path}: a frame has shape {shape}; an RGB image has (height, width, 3)")
-    return shape
-
-
-def _open_video(imageio_ffmpeg: Any, path: Path, shape: tuple[int, ...], fps: float) -> Any:
-    writer = imageio_ffmpeg.write_frames(
-        str(path),
-        (shape[1] // 2 * 2, shape[0] // 2 * 2),  # the widely supported pixel format needs even sizes
-        fps=fps,
-        codec="libx264",
-        quality=None,
-        macro_block_size=1,
-        ffmpeg_log_level="error",
-        output_params=["-crf", "20", "-preset", "veryfast", "-movflags", "+faststart"],
-    )
-    writer.send(None)
-    return writer
 
 
 def _figure(title: str, subtitle: str, layout: Literal["constrained"] | None = "constrained") -> tuple[Figure, Axes]:
@@ -389,11 +243,3 @@ def _save(figure: Figure, path: Path | str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
     return path
-
-
-def _cell(value: str | float | None) -> str:
-    if value is None:
-        return "\N{EN DASH}"
-    if isinstance(value, str):
-        return value
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
