@@ -7,11 +7,12 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from distil.config import public
 from distil.learners import Learner, make_learner
 from distil.losscurve import LossCurve
 from distil.plans import Metrics
 from distil.questions import Questions
+from distil.recorded import NOTE, Totals, about_experiment, parameters, result, run_tags
+from distil.redaction import redact
 from distil.runconfig import RunConfig
 from distil.rundata import RunData, open_data
 from distil.rundir import RunDir
@@ -38,6 +39,7 @@ class Parts:
     learner: Learner  # trains the policy
     tracker: Tracker  # where metrics and files go
     losses: LossCurve
+    totals: Totals
     questions: Questions  # counts queries to experts that collect no episodes
     heard: Heard  # gets scores while an update learns
 
@@ -67,9 +69,13 @@ def assemble(
                 learner=learner,
                 tracker=tracker,
                 losses=losses,
+                totals=Totals(report.metrics for report in rundir.reports()),
                 questions=Questions(rundir, session),
                 heard=heard,
             )
+
+
+_FAILED: Status = "FAILED"
 
 
 @contextmanager
@@ -84,16 +90,22 @@ def tracked(config: RunConfig, rundir: RunDir, progress: Progress = silent, *, p
     """
     tracker = config.tracking.build(config.name, rundir.path, sends=parent is None, note=partial(say, progress))
     earlier = rundir.find("tracked", 0)  # distil 0.1 kept MLflow's id of the run here
-    status: Status = "FAILED"
+    status, note, about = _FAILED, "", ""
     try:
-        tracker.start(rundir.name, public(config), parent=parent, run_id=earlier["run_id"] if earlier else None)
+        tags, run_id = run_tags(config, rundir), earlier["run_id"] if earlier else None
+        tracker.start(rundir.name, parameters(config), tags, parent=parent, run_id=run_id)
         yield tracker
         status = "FINISHED"
+        if reports := rundir.reports():
+            note, about = result(config, reports[-1]), about_experiment(config, reports[-1])
     except KeyboardInterrupt:
-        status = "KILLED"
+        status, note = "KILLED", "Interrupted; --resume continues it."
+        raise
+    except Exception as error:
+        note = redact(f"Failed: {' '.join(str(error).split())}")
         raise
     finally:
-        tracker.finish(status)
+        tracker.finish(status, {NOTE: note} if note else {}, about)
 
 
 def _make_learner(config: RunConfig, rundir: RunDir, session: Session, spec: StoreSpec, progress: Progress) -> Learner:

@@ -233,15 +233,10 @@ def _spent(parts: Parts, started: float, num_evaluated: int) -> tuple[Spent, dic
 
 
 def _log(report: RoundReport, todo: Round, parts: Parts) -> None:
-    """Record a report: `train/*` against the run's gradient steps, as while training, the rest against rounds.
-
-    Scores while an update learned are recorded already, against its gradient steps.
-    """
-    learned = {name: value for name, value in report.metrics.items() if name.startswith("train/")}
+    """Record a report against the run's gradient steps, as what was recorded while an update learned: its scores are, too."""
     watched = _watched(todo, parts) if todo.update is not None and todo.update.watch is not None else {}
-    parts.tracker.log(learned, step=parts.losses.num_steps)
-    rest = {name: value for name, value in report.metrics.items() if name not in learned and name not in watched}
-    parts.tracker.log(rest, step=report.index)
+    metrics = parts.totals.add(report.metrics)
+    parts.tracker.log({name: value for name, value in metrics.items() if name not in watched}, step=parts.losses.num_steps)
 
 
 def _keep_results(parts: Parts) -> None:

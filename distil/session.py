@@ -179,7 +179,7 @@ class Session:
                 )
             if plan.min_return is not None and result.mean < plan.min_return:
                 raise RunError(f"{means}, below algorithm.min_expert_return={plan.min_return:.6g}: lower it, or fix the expert")
-        return {"expert/return_mean": baselines.expert, "expert/random_return_mean": baselines.random}
+        return {"expert/check_return_mean": baselines.expert, "expert/check_random_return_mean": baselines.random}
 
     def store(self, config: RunConfig) -> Store:
         """Open the run's store, or create it where there is an expert to fill it.

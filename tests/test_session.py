@@ -36,8 +36,8 @@ def test_an_expert_is_measured_beside_chance():
     """CORRECTNESS 15."""
     with session() as shared:
         figures = shared.check_experts(CheckPlan(num_episodes=3, min_return=60.0))
-        assert figures["expert/return_mean"] == 60.0
-        assert figures["expert/random_return_mean"] == shared.score("random", 3, Purpose.TUNE).mean < 60
+        assert figures["expert/check_return_mean"] == 60.0
+        assert figures["expert/check_random_return_mean"] == shared.score("random", 3, Purpose.TUNE).mean < 60
         with pytest.raises(RunError, match=r"testbed:Balancer: .* is 60, below algorithm\.min_expert_return=60\.5: lower it"):
             shared.check_experts(CheckPlan(num_episodes=3, min_return=60.5))
 
@@ -261,7 +261,7 @@ def test_what_the_best_of_several_reaches_is_kept() -> None:
     weak = EXPERT | {"target": "testbed:Clumsy"}
     with Session(config(**several(weak=weak, good=EXPERT))) as session:
         figures = session.check_experts(CheckPlan(num_episodes=3))
-        assert figures["expert/return_mean"] == 60
+        assert figures["expert/check_return_mean"] == 60
         assert session.scores(3, Purpose.TUNE)["weak"].mean < 60
 
 

@@ -13,7 +13,8 @@ import click
 from distil.cli.common import JSON, console, show
 from distil.errors import InputError, RunError
 
-_STOP_S = 10.0  # for a server to end
+_START_S, _STOP_S = 60, 10.0  # for a server to answer; to end
+_QUIET = ("--uvicorn-opts", "--log-level error")
 
 
 @click.command()
@@ -36,7 +37,10 @@ def sync(runs: tuple[Path, ...], uri: str | None, as_json: bool) -> None:
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
 @click.option("--uri", default=None, help="The tracking store; default: MLFLOW_TRACKING_URI or sqlite:///mlflow.db.")
-def ui(port: int, uri: str | None) -> None:
+@click.option(
+    "--open/--no-open", "opens", default=True, help="Open the newest experiment in the browser, if there is a display."
+)
+def ui(port: int, uri: str | None, opens: bool) -> None:
     """Open MLflow on 127.0.0.1 to compare runs."""
     from distil.tracking import DEFAULT_URI, TrackingConfig
 
@@ -44,19 +48,65 @@ def ui(port: int, uri: str | None) -> None:
     uri = config.address()
     if uri == DEFAULT_URI and not Path("mlflow.db").exists():
         raise InputError("mlflow.db: this folder has no runs yet; run `distil demo` first, or give --uri")
+    assert uri is not None, "tracking is enabled"
     config.check("Default")  # MLflow itself would answer with its traceback
-    click.echo(f"MLflow on http://127.0.0.1:{port} (Ctrl-C stops it)")
-    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
-    code = _serve(command, {"MLFLOW_BACKEND_STORE_URI": str(uri)})
+    address = f"http://127.0.0.1:{port}"
+    links = _links(uri, address)
+    click.echo(f"MLflow on {address} (Ctrl-C stops it)")
+    for name, link in links.items():
+        click.echo(f"  {name}  {link}")
+    if opens and links and _has_display():
+        _open_when_ready(port, next(iter(links.values())))
+    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port), *_QUIET]
+    code = _serve(
+        command,
+        {
+            "MLFLOW_BACKEND_STORE_URI": uri,
+            "MLFLOW_LOGGING_LEVEL": "ERROR",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "PYTHONWARNINGS": "ignore",
+        },
+    )
     if code:
         raise RunError(f"mlflow ui ended with code {code}; is port {port} free? try --port {port + 1}")
+
+
+def _links(uri: str, address: str) -> dict[str, str]:
+    """Return the addresses of the experiments that have distil's view, newest first."""
+    from distil.tracking.server import Server
+    from distil.tracking.view import TAG, link
+
+    found = Server(uri).client.search_experiments(max_results=1000, order_by=["last_update_time DESC"])
+    return {each.name: link(address, each.experiment_id) for each in found if TAG in each.tags}
+
+
+def _has_display() -> bool:
+    return sys.stdout.isatty() and (sys.platform == "darwin" or bool(os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}))
+
+
+def _open_when_ready(port: int, link: str) -> None:
+    """Open a link in the browser once the server answers, from a thread."""
+    import socket
+    import threading
+    import time
+    import webbrowser
+
+    def wait() -> None:
+        for _ in range(_START_S):
+            with suppress(OSError):
+                socket.create_connection(("127.0.0.1", port), 1.0).close()
+                webbrowser.open(link)
+                return
+            time.sleep(1.0)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _serve(command: list[str], env: dict[str, str]) -> int:
     """Run a server and its workers until it ends or Ctrl-C ends it; return its exit code. `env` keeps passwords out of `ps`."""
     import subprocess
 
-    with subprocess.Popen(command, env=os.environ | env, start_new_session=True) as server:
+    with subprocess.Popen(command, env=os.environ | env, start_new_session=True, stdout=subprocess.DEVNULL) as server:
         try:
             return server.wait()
         except KeyboardInterrupt:

@@ -57,7 +57,7 @@ def train(config: RunConfig, rundir: RunDir, session: Session, parent: str | Non
             last = _learn(config, rundir, session, tracker, checkpoints, last)
         if not last.is_final:
             last = _conclude(config, rundir, session, checkpoints.path(last.index), last)
-            tracker.log(last.metrics, step=last.spent.agent_steps)
+            tracker.log(last.metrics, step=last.spent.gradient_steps)
         tracker.artifact(rundir.config)
         if rundir.policy.is_dir():
             tracker.artifact(rundir.policy, "policy")
@@ -77,7 +77,7 @@ def _learn(
         while last is None or last.spent.agent_steps < total:
             for _ in range(every):
                 found = _iterate(algorithm, config)
-                tracker.log(found.metrics, step=found.steps)
+                tracker.log(found.metrics, step=found.gradient_steps)
                 session.progress("train", min(found.steps, total), total, **found.shown)
                 if found.steps >= total:
                     break

@@ -20,6 +20,8 @@ from distil.store import Snapshot, Store, StoreSpec
 from distil.store.mixture import distinct
 from distil.tracking import DatasetInfo
 
+_DIGEST = 8  # characters of a snapshot's digest that people see
+
 
 class RunData:
     """The episodes of a run. Whatever an update reads is pinned: a resumed round reads the same."""
@@ -161,4 +163,5 @@ def _note_content(rundir: RunDir, session: Session) -> None:
 
 def _dataset(part: Snapshot) -> DatasetInfo:
     facts = {"episodes": part.num_episodes, "transitions": part.num_transitions, "version": part.version}
-    return DatasetInfo(name=part.path.name, path=str(part.path.resolve()), digest=part.digest, profile=facts)
+    name = f"{part.path.name} v{part.version}, {part.num_episodes} episodes"
+    return DatasetInfo(name=name, path=str(part.path.resolve()), digest=part.digest[:_DIGEST], profile=facts)

@@ -55,8 +55,8 @@ class Tracker(Protocol):
         The file is read when it is sent, which may be later: it must stay where it is.
         """
 
-    def finish(self, status: Status = "FINISHED", tags: Mapping[str, str] | None = None) -> None:
-        """Close the run. `tags` are those that only its end knows."""
+    def finish(self, status: Status = "FINISHED", tags: Mapping[str, str] | None = None, about: str = "") -> None:
+        """Close the run. `tags` are those that only its end knows; `about` describes the experiment, in Markdown."""
 
 
 class NullTracker:
@@ -81,7 +81,7 @@ class NullTracker:
     def artifact(self, path: Path | str, folder: str = "") -> None:
         """Do nothing."""
 
-    def finish(self, status: Status = "FINISHED", tags: Mapping[str, str] | None = None) -> None:
+    def finish(self, status: Status = "FINISHED", tags: Mapping[str, str] | None = None, about: str = "") -> None:
         """Do nothing."""
 
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # otherwise its link opens a page of traces
+from distil.tracking import view
+
+EXPERIMENT_TAGS = {
+    "mlflow.experimentKind": "custom_model_development",  # otherwise its link opens a page of traces
+    view.TAG: view.shared_view(),
+}
 
 _NOTE = "mlflow.note.content"
 _OWN_NOTE = "distil.description"  # what distil wrote as the note: one that a person wrote instead stays

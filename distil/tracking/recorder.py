@@ -79,16 +79,14 @@ class Recorder:
         inside = absolute.relative_to(own) if absolute.is_relative_to(own) else absolute
         self._outbox.append("artifact", path=str(inside), folder=folder)
 
-    def describe(self, experiment: str) -> None:
-        """Describe the experiment, in Markdown, unless a person has described it."""
-        self._outbox.append("experiment", description=experiment)
-
-    def finish(self, status: Status = "FINISHED", tags: Mapping[str, str] | None = None) -> None:
+    def finish(self, status: Status = "FINISHED", tags: Mapping[str, str] | None = None, about: str = "") -> None:
         """Close the run; see `Tracker.finish`. A run that never started, or has been closed, is left alone."""
         if not self._is_open:
             return
         self._is_open = False
         try:
+            if about:
+                self._outbox.append("experiment", description=about)
             self._outbox.append("end", status=status, tags=dict(tags or {}))
         finally:
             self._outbox.close()

@@ -114,26 +114,6 @@ def test_a_closed_pipe_is_not_an_error(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
-def test_a_stopped_server_leaves_no_worker(tmp_path: Path) -> None:
-    """SIGTERM or Ctrl-C to `distil ui` also ends the processes that its server started, those that ignore SIGTERM included."""
-    server = (
-        "import os, signal, time; child = os.fork(); child or signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "print(os.getpid(), child, flush=True); time.sleep(600)"
-    )
-    code = (
-        "import sys; from distil.cli.main import _serve, _stop_on_sigterm\n"
-        f"_stop_on_sigterm(); sys.exit(_serve([sys.executable, '-c', {server!r}], {{'X': '1'}}))"
-    )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        pids = {int(word) for _ in range(2) for word in process.stdout.readline().split()} - {0}
-        process.send_signal(signal.SIGTERM)
-        assert process.stdout.read() == ""  # it is closed when the last of them has ended
-        assert process.communicate()[1] == ""  # what stopped it is no fault
-        assert process.returncode == 0
-    assert len(pids) == 2
-
-
 @pytest.mark.parametrize("command", [[], ["recipes"], ["store"]])
 def test_a_group_without_a_command_shows_its_help(command: list[str], tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "distil", *command], cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -1,4 +1,5 @@
 import json
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -48,3 +49,23 @@ def test_a_server_that_cannot_start_is_one_line(options: list[str], words: str, 
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert "hunter22" not in done.stdout + done.stderr
+
+
+def test_a_stopped_server_leaves_no_worker(tmp_path: Path) -> None:
+    """SIGTERM or Ctrl-C to `distil ui` also ends the processes that its server started, those that ignore SIGTERM included."""
+    server = (
+        "import os, signal, sys, time; child = os.fork(); child or signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "print(os.getpid(), child, file=sys.stderr, flush=True); time.sleep(600)"
+    )
+    code = (
+        "import sys; from distil.cli.main import _stop_on_sigterm; from distil.cli.tracking import _serve\n"
+        f"_stop_on_sigterm(); sys.exit(_serve([sys.executable, '-c', {server!r}], {{'X': '1'}}))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        pids = {int(word) for _ in range(2) for word in process.stderr.readline().split()} - {0}
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr.read() == ""  # it is closed when the last of them has ended; what stopped it is no fault
+        assert process.communicate()[0] == ""
+        assert process.returncode == 0
+    assert len(pids) == 2

@@ -336,10 +336,10 @@ def test_the_expert_is_measured_once_and_its_return_is_kept():
     """CORRECTNESS 15: in the journal and the first report, beside chance."""
     done = run()
     assert lines("checked")[0]["metrics"] == {
-        "expert/return_mean": 60.0,
-        "expert/random_return_mean": done.reports[0].metrics["expert/random_return_mean"],
+        "expert/check_return_mean": 60.0,
+        "expert/check_random_return_mean": done.reports[0].metrics["expert/check_random_return_mean"],
     }
-    assert done.reports[0].metrics["expert/return_mean"] == 60.0
+    assert done.reports[0].metrics["expert/check_return_mean"] == 60.0
 
 
 def test_answers_that_are_no_actions_are_left_out_and_counted():

@@ -282,7 +282,7 @@ def test_somebody_who_intervenes_is_expert_enough():
     assert done.metrics["budget/expert_labels"] == before.num_transitions + data.episodes.num_labelled[new].sum()
     assert "eval/return_mean" in done.metrics
     assert "eval/normalised" not in done.metrics  # nobody to measure it against
-    assert not {"expert/return_mean", "eval/expert_return_mean"} & done.metrics.keys()
+    assert not {"expert/check_return_mean", "eval/expert_return_mean"} & done.metrics.keys()
 
 
 def test_but_not_without_anything_to_begin_with():

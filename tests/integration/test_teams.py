@@ -76,7 +76,7 @@ def test_each_expert_is_checked_and_the_best_is_the_reference():
         distil.train("cartpole-dagger", team({"good": balancer(), "wrong": balancer(backwards=True)}) | check)
     assert snapshot().num_episodes == 0
     done = distil.train("cartpole-dagger", team({"weak": balancer("Clumsy"), "good": balancer()}) | check)
-    assert done.reports[0].metrics["expert/return_mean"] == 60
+    assert done.reports[0].metrics["expert/check_return_mean"] == 60
     assert done.metrics["eval/expert_return_mean"] == 60
     journal = [json.loads(line) for line in Path("runs/cartpole-dagger-002/journal.jsonl").read_text().splitlines()]
-    assert [entry["metrics"]["expert/return_mean"] for entry in journal if entry["kind"] == "checked"] == [60]
+    assert [entry["metrics"]["expert/check_return_mean"] for entry in journal if entry["kind"] == "checked"] == [60]

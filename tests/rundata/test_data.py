@@ -24,11 +24,11 @@ class Watching(NullTracker):
 
 def test_a_run_on_a_mixture_counts_all_parts_and_collects_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tracker = Watching()
-    monkeypatch.setattr("distil.tracking.TrackingConfig.build", lambda self, experiment: tracker)
+    monkeypatch.setattr("distil.tracking.TrackingConfig.build", lambda *_, **__: tracker)
     rundir = train(config(folder))
     (report,) = rundir.reports()
     assert report.snapshot is None
-    assert [entry["kind"] for entry in rundir.journal()] == ["tracked", "content", "pinned", "reported"]
+    assert [entry["kind"] for entry in rundir.journal()] == ["content", "pinned", "reported"]
     metrics = report.metrics
     assert (metrics["train/episodes"], metrics["budget/demonstrations"]) == (7, 7)
     assert metrics["budget/env_steps"] == metrics["budget/expert_labels"] == 7 * 40

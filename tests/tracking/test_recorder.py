@@ -21,8 +21,7 @@ def test_it_records_in_order_without_mlflow(tmp_path: Path) -> None:
     tracker.log({}, 4, dataset=dataset)
     tracker.artifact(tmp_path / "run/policy", "policy")
     tracker.artifact(other)
-    tracker.describe("Pendulum-v1")
-    tracker.finish("KILLED", {"mlflow.note.content": "stopped"})
+    tracker.finish("KILLED", {"mlflow.note.content": "stopped"}, about="Pendulum-v1")
     tracker.finish()  # once is enough
     records = [record for record, _ in Outbox(tmp_path / "run").read(0)]
     assert [record["kind"] for record in records] == [
