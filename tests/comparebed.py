@@ -24,6 +24,7 @@ def config(name: str = "cartpole-bc", seed: int = 0, **changes: Any) -> dict[str
         "expert": {"kind": "scripted"},
         "data": {"path": "data/cartpole", "episodes": 20},
         "algorithm": {"kind": "bc"},
+        "policy": {},
         "learner": {"num_steps": 1000, "learning_rate": 0.001},
         "evaluation": {"episodes": 50},
         "rollouts": {"num_workers": 0},
@@ -71,7 +72,9 @@ def write_run(
     if run_id:
         run.append("tracked", round=0, run_id=run_id)
     for index, found in enumerate(reports):
-        run.append("reported", round=index, report={"index": index, "snapshot": snapshot, "metrics": dict(found)})
+        run.append(
+            "reported", round=index, report={"index": index, "snapshot": snapshot, "policy_version": 1, "metrics": dict(found)}
+        )
     if finished:
         run.finish(reports[-1] if reports else {})
     return folder

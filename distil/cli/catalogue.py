@@ -6,7 +6,8 @@ import json
 
 import click
 
-from distil.cli.common import JSON, OVERRIDES, RECIPE, RESUME, RUN, console, pairs, read_overrides, show
+from distil.cli.common import JSON, OVERRIDES, RECIPE, RESUME, RUN, console, listing, read_overrides, show
+from distil.cli.results import result_text
 
 
 @click.group()
@@ -19,8 +20,7 @@ def experts_list() -> None:
     """List the kinds of experts and the scripted experts."""
     from distil.experts import catalogue
 
-    for kind, text in catalogue().items():
-        click.echo(f"{kind:<42}{text}")
+    click.echo(listing(catalogue()))
 
 
 @experts.command("evaluate")
@@ -54,7 +54,7 @@ def experts_train(recipe: str, overrides: tuple[str, ...], resume: bool, run: st
     result = {"run": str(done.path)} | dict(done.metrics)
     kind, path = done.expert
     use = f"as an expert: expert.kind={kind} expert.path={path}"
-    show(as_json, result, lambda: f"{pairs(dict(done.metrics))}\n\nrun: {done.path}\n{use}")
+    show(as_json, result, lambda: f"{result_text(done)}\n\nrun: {done.path}\n{use}")
 
 
 @click.group()
@@ -69,11 +69,8 @@ def recipes_list() -> None:
 
     from distil.config import recipe_names
 
-    names = recipe_names()
-    width = max(map(len, names)) + 2
-    for name in names:
-        first = (resources.files("distil.recipes") / f"{name}.yaml").read_text().splitlines()[0]
-        click.echo(f"{name:<{width}}{first.lstrip('# ')}")
+    texts = {name: (resources.files("distil.recipes") / f"{name}.yaml").read_text() for name in recipe_names()}
+    click.echo(listing({name: text.splitlines()[0].lstrip("# ") for name, text in texts.items()}))
 
 
 @recipes.command("show")

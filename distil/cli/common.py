@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+import sys
+import textwrap
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +14,8 @@ import click
 
 if TYPE_CHECKING:
     from distil.console import Console
+
+_LEAST = 24  # columns of a list's texts; where names leave less, the texts are below them
 
 
 class Finite(click.FloatRange):
@@ -60,5 +65,22 @@ def show(as_json: bool, data: Mapping[str, Any], text: Callable[[], str]) -> Non
 
 def pairs(data: Mapping[str, Any]) -> str:
     """Return one line per key, with the values aligned."""
-    width = max(len(key) for key in data) + 2
-    return "\n".join(f"{key:<{width}}{f'{value:.4g}' if isinstance(value, float) else value}" for key, value in data.items())
+    return listing({key: f"{value:.4g}" if isinstance(value, float) else str(value) for key, value in data.items()})
+
+
+def listing(rows: Mapping[str, str], indent: str = "") -> str:
+    """Return name and text of each row, the texts aligned. On a terminal, a long text is continued below, not inside a word."""
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize  # others read a line for each row
+    width = max(map(len, rows), default=0) + 2
+    if columns - width - len(indent) >= _LEAST:
+        return "\n".join(
+            _hanging(f"{indent}{name:<{width}}{text}", columns, " " * (len(indent) + width)) for name, text in rows.items()
+        )
+    below = f"{indent}    "
+    return "\n".join(f"{indent}{name}\n{_hanging(below + text, columns, below)}" for name, text in rows.items())
+
+
+def _hanging(text: str, columns: int, indent: str) -> str:
+    if len(text) <= columns:
+        return text
+    return textwrap.fill(text, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)

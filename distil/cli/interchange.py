@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from distil.cli.common import JSON, OVERRIDES, VERSION, pairs, parse_version, read_overrides, show
+from distil.cli.common import JSON, OVERRIDES, VERSION, listing, pairs, parse_version, read_overrides, show
 from distil.errors import InputError
 
 if TYPE_CHECKING:
@@ -96,8 +96,9 @@ def store_formats(as_json: bool) -> None:
 def _lines(word: str, formats: dict[str, dict[str, Any]]) -> list[str]:
     lines = []
     for kind, about in formats.items():
-        lines.append(f"{word} {kind:<11}{about['what']}")
-        lines += [f"{'':<18}{key}={value}" for key, value in about["options"].items()]
+        lines.append(listing({f"{word} {kind:<9}": about["what"]}))
+        if about["options"]:
+            lines.append(listing({f"{key}={value}": "" for key, value in about["options"].items()}, indent=" " * 18))
     return lines
 
 

@@ -17,6 +17,7 @@ from distil.cli.common import JSON, OVERRIDES, RECIPE, RESUME, RUN, console, pai
 from distil.cli.compare import compare
 from distil.cli.interchange import store_export, store_formats, store_import
 from distil.cli.label import label
+from distil.cli.results import result_text
 from distil.cli.store import store
 from distil.cli.store_admin import compact, diff, drop, gc, pins, recover, snapshots, tag
 from distil.cli.tracking import sync, ui
@@ -114,7 +115,7 @@ def train(recipe: str, overrides: tuple[str, ...], resume: bool, run: str | None
     with console(as_json) as progress:
         done = api.train(recipe, read_overrides(overrides), resume=resume, run=run, progress=progress)
     result = {"run": str(done.path)} | dict(done.metrics)
-    show(as_json, result, lambda: f"{pairs(dict(done.metrics))}\n\nrun: {done.path}\npolicy: {done.path / 'policy'}")
+    show(as_json, result, lambda: f"{result_text(done)}\n\nrun: {done.path}\npolicy: {done.path / 'policy'}")
 
 
 @cli.command()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distil.cli.common import JSON, VERSION, Finite, pairs, parse_version, show
+from distil.cli.common import JSON, VERSION, Finite, parse_version, show
 from distil.errors import InputError, RunError
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ def store() -> None:
 def store_info(path: str, version: str | None, as_json: bool) -> None:
     """Show spaces, episodes, returns, lengths and versions."""
     from distil.store import Store
-    from distil.store.view import info
+    from distil.store.view import info, info_text
 
     result = info(Store.open(path), parse_version(version))
-    show(as_json, result, lambda: pairs(result))
+    show(as_json, result, lambda: info_text(result))
 
 
 @store.command("verify")
@@ -71,9 +71,11 @@ def store_view(
     """Show the distribution of returns and lengths, or with --episode or --video one episode, step by step."""
     from distil.store import Store
     from distil.store.plots import plot_distribution, plot_episode
+    from distil.store.schema import environment
     from distil.store.view import distribution_text, episode_text
 
-    snapshot = Store.open(path).snapshot(parse_version(version))
+    found_store = Store.open(path)
+    snapshot = found_store.snapshot(parse_version(version))
     if episode is None and video is None:
         click.echo(distribution_text(snapshot))
         if plot is not None:
@@ -85,7 +87,7 @@ def store_view(
         found = snapshot.episode(number)
         click.echo(episode_text(found, max_steps=steps))
         if plot is not None:
-            plot_episode(found, plot)
+            plot_episode(found, plot, environment(found_store.spec.env))
         if video is not None:
             _film(found, video, image, fps)
             click.echo(f"video: {video}")

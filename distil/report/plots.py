@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from distil.report.tables import Score
 
 if TYPE_CHECKING:
@@ -65,7 +67,8 @@ def plot_scores(
 ) -> Path:
     """Draw score against demonstrations: log x axis, 95 % intervals as bands, expert and random as lines; return `path`.
 
-    Scores over several training runs have a dot for each of them.
+    Scores over several training runs have a dot for each of them. With the scores of expert and random policy, an axis at the
+    right has the normalised score.
 
     Args:
         methods: name -> scores; scores without `num_demonstrations` are left out.
@@ -77,18 +80,10 @@ def plot_scores(
         xlabel: what `num_demonstrations` counts.
     """
     import matplotlib as mpl
-    from matplotlib.ticker import FixedLocator, NullLocator
 
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(title, subtitle)
-        numbers = sorted({s.num_demonstrations for scores in methods.values() for s in scores if s.num_demonstrations})
-        axes.set_xscale("log")
-        if numbers:
-            axes.set_xlim(numbers[0] / 1.35, numbers[-1] * 1.35)
-            shown = _spread_out(numbers)
-            axes.xaxis.set_major_locator(FixedLocator(shown))
-            axes.set_xticks(shown, [f"{n:,}" for n in shown])
-            axes.xaxis.set_minor_locator(NullLocator())
+        _log_x(axes, sorted({s.num_demonstrations for scores in methods.values() for s in scores if s.num_demonstrations}))
         for index, (name, scores) in enumerate(methods.items()):
             known = sorted((s for s in scores if s.num_demonstrations), key=lambda s: s.num_demonstrations or 0)
             _draw(axes, name, _curve(known), index, marker=True)
@@ -96,7 +91,9 @@ def plot_scores(
         for score, colour, dashes in ((expert, _EXPERT, (6, 3)), (random, _RANDOM, (2, 2))):
             if score is not None:
                 _level(axes, score, colour, dashes)
-        axes.set_xlabel(xlabel)
+        if expert is not None and random is not None and expert.mean != random.mean:
+            _normalised_axis(axes, random.mean, expert.mean)
+        axes.set_xlabel(f"{xlabel}, log scale")
         axes.set_ylabel("return per episode")
         axes.margins(y=0.08)
         _legend(axes, len(methods))
@@ -135,7 +132,7 @@ def plot_curves(
         if log_y:
             _log_scale(axes)
         axes.set_xlabel(xlabel)
-        axes.set_ylabel(ylabel)
+        axes.set_ylabel(f"{ylabel}, log scale" if log_y else ylabel)
         # the layout "constrained" measures all texts several times, which takes longer than drawing them
         labels = axes.yaxis.get_tightbbox()
         assert labels is not None
@@ -207,35 +204,63 @@ def _dots(axes: Axes, scores: Sequence[Score], index: int) -> None:
     axes.plot(x, y, ".", color=_COLOURS[index % len(_COLOURS)], markersize=5, alpha=0.6, zorder=2.5)
 
 
+def _log_x(axes: Axes, numbers: Sequence[int]) -> None:
+    """Make the x axis logarithmic, with room around the numbers and ticks at round values."""
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    axes.set_xscale("log")
+    axes.xaxis.set_minor_locator(NullLocator())
+    if numbers:
+        low, high = numbers[0] / 1.35, numbers[-1] * 1.35
+        axes.set_xlim(low, high)
+        ticks = log_ticks(low, high)
+        axes.xaxis.set_major_locator(FixedLocator(ticks))
+        axes.set_xticks(ticks, [f"{tick:,g}" for tick in ticks])
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Return ticks of a logarithmic axis: round values, at least two, evenly dense."""
+    powers = range(math.floor(math.log10(low)), math.floor(math.log10(high)) + 1)
+    found: list[float] = []
+    for digits in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9)):
+        found = [tick for power in powers for digit in digits if low <= (tick := float(f"{digit}e{power}")) <= high]
+        if len(found) >= 3:
+            return found
+    return found
+
+
+def _normalised_axis(axes: Axes, random: float, expert: float) -> None:
+    right = axes.secondary_yaxis(
+        "right",
+        functions=(
+            lambda y: (np.asarray(y) - random) / (expert - random),
+            lambda n: random + np.asarray(n) * (expert - random),
+        ),
+    )
+    right.set_ylabel("normalised (0: random policy, 1: expert)")
+    right.spines["right"].set_visible(True)
+
+
 def _level(axes: Axes, score: Score, colour: str, dashes: tuple[int, int]) -> None:
     if score.low is not None and score.high is not None:
         axes.axhspan(score.low, score.high, color=colour, alpha=0.07, linewidth=0)
     axes.axhline(score.mean, color=colour, linewidth=1.5, dashes=dashes, zorder=2)
     axes.annotate(
-        f"{score.name}  {score.mean:,.0f}".replace("-", "\N{MINUS SIGN}"),
-        (1, score.mean),
-        (4, 0),
+        f"{score.name} {score.mean:,.0f}".replace("-", "\N{MINUS SIGN}"),
+        (0, score.mean),
+        (4, 3),
         xycoords=("axes fraction", "data"),
         textcoords="offset points",
         color=colour,
-        va="center",
-        annotation_clip=False,
+        fontsize=9,
+        va="bottom",
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.7},
     )
 
 
 def _legend(axes: Axes, num_lines: int) -> None:
     if num_lines:
         axes.legend(loc="best", handlelength=2.6)
-
-
-def _spread_out(numbers: Sequence[int]) -> list[int]:
-    """Return the sorted numbers whose labels do not overlap on a log axis; the last one is always kept."""
-    gap = max(math.log(numbers[-1] / numbers[0]), 1e-9) / 14
-    out = [numbers[-1]]
-    for number in reversed(numbers[:-1]):
-        if math.log(out[-1] / number) >= gap:
-            out.append(number)
-    return out[::-1]
 
 
 def _save(figure: Figure, path: Path | str) -> Path:

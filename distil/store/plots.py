@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from distil.store.dimensions import names_of
 from distil.store.snapshot import Snapshot
 from distil.store.view import as_image, image_leaves
 from distil.types import Array, Episode
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#8A8A8A")
 _EXPERT = "#F3E9C8"
+_DISAGREE = "#C0143C"
+_TOLERANCE = 0.1  # of the labels' range
 _STYLE: dict[str, Any] = {
     "font.size": 10,
     "axes.spines.top": False,
@@ -40,11 +43,18 @@ _MAX_SOURCES = 6
 _FILM = 8  # frames of an image observation
 
 
-def plot_episode(episode: Episode, path: Path) -> None:
+def plot_episode(episode: Episode, path: Path, env: str = "") -> None:
     """Draw observations, executed and expert actions, and rewards over time; shaded steps are the expert's, if some are.
 
-    Images are a strip of frames. Observations of many dimensions show the first ones, and say so.
+    Images are a strip of frames. Observations of many dimensions show the first ones, and say so. Marks above the actions show
+    where a policy acted and the expert's label is another action (a Box: by more than a tenth of the labels' range).
+
+    Args:
+        episode: the episode.
+        path: the PNG to write.
+        env: the environment's id, whose dimensions have names if it is one of Gymnasium's classic ones.
     """
+    named = names_of(env)
     images = image_leaves(episode.observations)
     heights = [1.2 if name in images else 1.6 for name in episode.observations] + [1.8, 1.2]
     with _figure((10, 1.1 + sum(heights)), path) as figure:
@@ -57,8 +67,8 @@ def plot_episode(episode: Episode, path: Path) -> None:
             if name in images:
                 _film(axis, name, values)
             else:
-                _lines(axis, name, values)
-        _actions(axes[-2], episode)
+                _lines(axis, name, values, named.observation)
+        _actions(axes[-2], episode, named.action)
         axes[-1].step(np.arange(episode.length), episode.rewards, where="post", color=_COLOURS[0])
         axes[-1].set_ylabel("reward")
         axes[-1].set_xlabel("step")
@@ -127,32 +137,57 @@ def _by_round(axis: Axes, returns: Array, rounds: Array, numbers: Array) -> None
     axis.legend(loc="best")
 
 
-def _actions(axis: Axes, episode: Episode) -> None:
+def _actions(axis: Axes, episode: Episode, names: Sequence[str]) -> None:
     actions, labels = _flat(episode.actions), _flat(episode.expert_actions).astype(np.float64)
     labels[episode.labelled == 0] = np.nan
     differ = bool(np.any((labels != actions)[episode.labelled == 1]))
     steps = np.arange(episode.length)
+    discrete = episode.actions.dtype.kind in "iu"
     for index, colour in enumerate(_COLOURS[: actions.shape[1]]):
-        name = f"{index}" if actions.shape[1] > 1 else "executed"
+        name = _dimension("action", index, actions.shape[1], () if discrete else names)
         axis.step(steps, actions[:, index], where="post", color=colour, linewidth=1.2, label=name)
         if differ:
             axis.plot(steps, labels[:, index], ".", color=colour, markersize=4)
     if differ:
         axis.plot([], [], ".", color="#222222", markersize=4, label="expert's")
+        _mark(axis, steps[disagreement(episode)], int(np.count_nonzero(episode.acted_by_expert == 0)))
     _name(axis, "action", actions.shape[1])
-    if actions.dtype.kind in "iu":
+    if discrete:
         _whole(axis.yaxis)
-    if actions.shape[1] > 1 or differ:
-        axis.legend(loc="upper left", bbox_to_anchor=(1, 1.05))
+        if names and actions.shape[1] == 1:
+            axis.set_yticks(range(len(names)), names)
+    axis.legend(loc="upper left", bbox_to_anchor=(1, 1.05))
 
 
-def _lines(axis: Axes, name: str, values: Array) -> None:
+def disagreement(episode: Episode) -> Array:
+    """Return [T] bool: where a policy acted and the label is another action; a Box: by over a tenth of the labels' range."""
+    actions, labels = _flat(episode.actions), _flat(episode.expert_actions)
+    asked = (episode.labelled == 1) & (episode.acted_by_expert == 0)
+    if actions.dtype.kind in "iu":
+        return np.asarray(asked & np.any(actions != labels, axis=1))
+    known = labels[episode.labelled == 1]
+    tolerance = _TOLERANCE * np.ptp(known, axis=0) if len(known) else np.zeros(labels.shape[1])
+    return np.asarray(asked & np.any(np.abs(actions.astype(np.float64) - labels) > tolerance, axis=1))
+
+
+def _mark(axis: Axes, steps: Array, num_acted: int) -> None:
+    """Mark steps above the panel."""
+    text = f"disagree: {len(steps)} of {num_acted} steps"
+    where = {"transform": axis.get_xaxis_transform(), "clip_on": False}
+    axis.plot(steps + 0.5, np.full(len(steps), 1.03), "|", color=_DISAGREE, markersize=7, label=text, **where)
+
+
+def _lines(axis: Axes, name: str, values: Array, names: Sequence[str]) -> None:
     flat = _flat(values)
     for index, colour in enumerate(_COLOURS[: flat.shape[1]]):
-        axis.plot(flat[:, index], color=colour, linewidth=1.2, label=str(index))
+        axis.plot(flat[:, index], color=colour, linewidth=1.2, label=_dimension(name, index, flat.shape[1], names))
     _name(axis, name, flat.shape[1])
-    if flat.shape[1] > 1:
-        axis.legend(loc="upper left", bbox_to_anchor=(1, 1.05), labelspacing=0.15)
+    axis.legend(loc="upper left", bbox_to_anchor=(1, 1.05), labelspacing=0.15)
+
+
+def _dimension(name: str, index: int, num: int, names: Sequence[str]) -> str:
+    """Return what a dimension is called: its own name, where it is known, else `obs[3]`."""
+    return names[index] if len(names) == num else f"{name}[{index}]" if num > 1 else name
 
 
 def _name(axis: Axes, name: str, num: int) -> None:

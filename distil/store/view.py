@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -47,6 +48,63 @@ def info(store: Store, version: int | str | None = None) -> dict[str, Any]:
         "rounds": {str(key): int(count) for key, count in zip(*np.unique(episodes.round, return_counts=True), strict=True)},
         "sources": {str(key): int(count) for key, count in zip(*np.unique(episodes.source, return_counts=True), strict=True)},
     }
+
+
+def info_text(facts: Mapping[str, Any]) -> str:
+    """Return the summary of `info` for people: a line for each fact, with units."""
+    episodes = facts["episodes"]
+    ends = [f"{facts[name]:,} {name}" for name in ("terminated", "truncated")]
+    if facts["successes"] is not None:
+        ends.append(f"{facts['successes']:,} successful")
+    rows = {
+        "path": facts["path"],
+        "version": f"{facts['version']}, of {facts['versions']} that can be read",
+        "digest": facts["digest"],
+        "uuid": facts["uuid"],
+        "environment": facts["environment"],
+        "observation": facts["observation"],
+        "action": facts["action"],
+        "infos": ", ".join(facts["infos"]) or "none",
+        "size": f"{_size(facts['bytes'])} in {_count(facts['shards'], 'shard')}",
+        "episodes": f"{episodes:,} ({', '.join(ends)})",
+        "transitions": f"{facts['transitions']:,} steps",
+        "labels": f"{facts['labels']:,} steps, {_share(facts['labels'], facts['transitions'])}",
+        "expert acted": f"{facts['acted_by_expert']:,} steps, {_share(facts['acted_by_expert'], facts['transitions'])}",
+        "return": _spread_text(facts["return"], ""),
+        "length": _spread_text(facts["length"], " steps"),
+        "rounds": ", ".join(f"round {name}: {_count(num, 'episode')}" for name, num in facts["rounds"].items()) or "none",
+        "sources": ", ".join(f"{name or 'unnamed'}: {_count(num, 'episode')}" for name, num in facts["sources"].items())
+        or "none",
+    }
+    width = max(map(len, rows)) + 2
+    hang = " " * width
+    return "\n".join(
+        textwrap.fill(f"{name:<{width}}{value}", 80, subsequent_indent=hang, break_long_words=False, break_on_hyphens=False)
+        for name, value in rows.items()
+    )
+
+
+def _count(num: int, what: str) -> str:
+    return f"{num:,} {what}{'s' * (num != 1)}"
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.0f} %" if whole else "0 %"
+
+
+def _size(num_bytes: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.3g} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.3g} TB"
+
+
+def _spread_text(spread: Mapping[str, float], unit: str) -> str:
+    names = {"min": "min", "p25": "25 %", "median": "median", "p75": "75 %", "max": "max"}
+    if not spread:
+        return "none"
+    return f"mean {spread['mean']:.6g}{unit} ({', '.join(f'{name} {spread[key]:.6g}' for key, name in names.items())})"
 
 
 def _spread(values: Array) -> dict[str, float]:

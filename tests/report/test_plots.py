@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from distil.report import Curve, Score, plot_curves, plot_scores
+from distil.report.plots import log_ticks
 
 EXPERT = Score(name="expert", mean=262.3, low=251.0, high=270.0, normalised=1.0)
 RANDOM = Score(name="random", mean=-188.2, low=-210.0, high=-170.0, normalised=0.0)
@@ -83,3 +84,27 @@ def test_plots_leave_no_global_state(tmp_path: Path) -> None:
 def test_a_score_of_one_episode_has_no_interval(tmp_path) -> None:
     one = Score(name="BC, 2 episodes", mean=12.0, low=None, high=None, num_demonstrations=2)
     assert plot_scores({"BC": [one]}, tmp_path / "score.png", expert=EXPERT, random=one).stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (740, 54_000, [1000, 10_000, 30_000]),
+        (3.7, 270, [10, 30, 100]),
+        (148, 270, [200]),
+        (222, 405, [250, 300, 350, 400]),
+        (0.9, 1.2e6, [1, 10, 100, 1000, 10_000, 100_000, 1_000_000]),
+    ],
+)
+def test_ticks_of_a_log_axis_are_round_and_not_the_data(low: float, high: float, ticks: list[float]) -> None:
+    assert set(ticks) <= set(log_ticks(low, high))
+    assert all(low <= tick <= high for tick in log_ticks(low, high))
+    assert 2 <= len(log_ticks(low, high)) <= 9
+
+
+def test_the_normalised_score_is_at_the_right_where_both_ends_are_known(tmp_path: Path) -> None:
+    scores = {"BC": [bc(2, -35.0), bc(200, 251.0)]}
+    plain = pixels(plot_scores(scores, tmp_path / "a.png", expert=EXPERT))
+    both = pixels(plot_scores(scores, tmp_path / "b.png", expert=EXPERT, random=RANDOM))
+    dark = [(image[:, -60:-4] < 0.5).all(axis=2).sum() for image in (plain, both)]
+    assert dark[1] > dark[0] + 300  # ticks' numbers and the name

@@ -10,7 +10,7 @@ import pytest
 
 from distil.errors import InputError
 from distil.store import Store, StoreSpec
-from distil.store.view import as_image, distribution_text, episode_text, frames, info
+from distil.store.view import as_image, distribution_text, episode_text, frames, info, info_text
 
 
 def test_info_is_plain_data(fill: Callable[..., Store]) -> None:
@@ -19,6 +19,21 @@ def test_info_is_plain_data(fill: Callable[..., Store]) -> None:
     assert summary["return"] == {"mean": 17 / 3, "min": 0.0, "p25": 4.0, "median": 8.0, "p75": 8.5, "max": 9.0}
     assert summary["sources"] == {"expert:test": 3}
     assert summary["observation"] == "Box(2) float64"
+
+
+def test_info_for_people_has_units_and_no_dictionaries(fill: Callable[..., Store], tmp_path: Path, spec: StoreSpec) -> None:
+    text = info_text(info(fill([3, 9, 4], [0, 1, 0])))
+    assert "{" not in text
+    assert max(map(len, text.splitlines()[4:])) <= 80  # a path may be longer
+    lines = {line.split("  ")[0]: " ".join(line.split()) for line in text.splitlines()}
+    assert lines["labels"] == "labels 16 steps, 100 %"
+    assert lines["episodes"] == "episodes 3 (2 terminated, 1 truncated)"
+    assert lines["return"] == "return mean 5.66667 (min 0, 25 % 4, median 8, 75 % 8.5, max 9)"
+    assert "B in 2 shards" in lines["size"]
+    assert lines["sources"] == "sources expert:test: 3 episodes"
+    empty = info_text(info(Store.create(tmp_path / "demos", spec)))
+    assert "0 B in 0 shards" in empty
+    assert "mean" not in empty
 
 
 def test_info_of_an_empty_store(tmp_path: Path, spec: StoreSpec) -> None:
