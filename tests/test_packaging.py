@@ -69,7 +69,7 @@ def scripts(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_the_package_and_its_data_alone(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as file:
         names = {name for name in file.namelist() if ".dist-info/" not in name}
-    kept = [path for path in (ROOT / "distil").rglob("*") if path.suffix in {".py", ".yaml"} or path.name == "py.typed"]
+    kept = [path for path in (ROOT / "distil").rglob("*") if path.suffix in {".py", ".yaml", ".css"} or path.name == "py.typed"]
     assert names == {str(path.relative_to(ROOT)) for path in kept}
 
 

@@ -173,8 +173,8 @@ def disagreement(episode: Episode) -> Array:
 def _mark(axis: Axes, steps: Array, num_acted: int) -> None:
     """Mark steps above the panel."""
     text = f"disagree: {len(steps)} of {num_acted} steps"
-    where = {"transform": axis.get_xaxis_transform(), "clip_on": False}
-    axis.plot(steps + 0.5, np.full(len(steps), 1.03), "|", color=_DISAGREE, markersize=7, label=text, **where)
+    heights, above = np.full(len(steps), 1.03), axis.get_xaxis_transform()
+    axis.plot(steps + 0.5, heights, "|", color=_DISAGREE, markersize=7, label=text, transform=above, clip_on=False)
 
 
 def _lines(axis: Axes, name: str, values: Array, names: Sequence[str]) -> None:
