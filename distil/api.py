@@ -247,7 +247,11 @@ def evaluate_run(path: Path | str, *, episodes: int | None = None, video: bool =
         baselines = None if config.is_paid else session.baselines(num)
         if baselines is not None:
             results |= _references(session, num)
-        film = record_video(config.env, policy.ref, results["policy"].seeds[0], run.path / "video.mp4") if video else None
+        film = (
+            record_video(config.env, policy.ref, results["policy"].seeds[0], run.path / "video.mp4", name=run.path.name)
+            if video
+            else None
+        )
     return Outcome(results=results, baselines=baselines, video=film)
 
 

@@ -138,7 +138,9 @@ def run_demo(
         how = f"{num} held-out episodes"
         plot = _plot(methods, levels, out / "score.png", session.spec.name, how)
         best = max((run for found in runs.values() for run in found), key=lambda run: run.metrics["eval/return_mean"])
-        video = record_video(config.env, best.policy().ref, episode_seeds(Purpose.EVALUATE, 1)[0], out / "best.mp4")
+        video = record_video(
+            config.env, best.policy().ref, episode_seeds(Purpose.EVALUATE, 1)[0], out / "best.mp4", name=best.path.name
+        )
         for path in (plot, video):
             group.tracker.artifact(path)
     return DemoResult(

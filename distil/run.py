@@ -250,4 +250,6 @@ def _keep_results(parts: Parts) -> None:
         tracker.artifact(plot)
     if parts.config.evaluation.video and parts.config.env is not None:
         seed = episode_seeds(Purpose.EVALUATE, 1)[0]
-        tracker.artifact(record_video(parts.config.env, parts.learner.policy, seed, rundir.path / "video.mp4"))
+        tracker.artifact(
+            record_video(parts.config.env, parts.learner.policy, seed, rundir.path / "video.mp4", name=rundir.name)
+        )

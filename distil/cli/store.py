@@ -96,7 +96,10 @@ def store_view(
 
 
 def _film(episode: Episode, path: Path, image: str | None, fps: float) -> None:
-    from distil.report import video
+    from distil.report import captioned, video
     from distil.store.view import frames
 
-    video(frames(episode, image), path, fps)
+    returns = [0.0, *episode.rewards.cumsum().tolist()]  # before each frame
+    source = episode.source or "episode"
+    shown = zip(frames(episode, image), returns, strict=True)
+    video((captioned(frame, f"{source}   step {i}   return {total:.1f}") for i, (frame, total) in enumerate(shown)), path, fps)

@@ -13,13 +13,14 @@ from distil.errors import RunError
 from distil.types import Array
 
 
-def video(frames: Iterable[Array], path: Path | str, fps: float) -> Path:
+def video(frames: Iterable[Array], path: Path | str, fps: float, *, crf: int = 20) -> Path:
     """Write frames as an MP4 (H.264, plays in every browser), one at a time, so memory does not grow; return `path`.
 
     Args:
         frames: [height, width, 3] uint8 each, all of one size; an odd size loses its last row or column.
         path: the .mp4 to write; it appears when it is complete.
         fps: frames per second.
+        crf: quality of H.264: higher is smaller and worse.
 
     Raises:
         RunError: there are no frames, a frame is not an RGB image of the first one's size, or ffmpeg fails.
@@ -35,7 +36,7 @@ def video(frames: Iterable[Array], path: Path | str, fps: float) -> Path:
         for index, frame in enumerate(frames):
             if writer is None:
                 shape = _video_shape(frame, path)
-                writer = _open_video(imageio_ffmpeg, part, shape, fps)
+                writer = _open_video(imageio_ffmpeg, part, shape, fps, crf)
             if np.shape(frame) != shape or frame.dtype != np.uint8:
                 raise RunError(f"{path}: frame {index} is {np.shape(frame)} {frame.dtype}; the first frame was {shape} uint8")
             writer.send(np.ascontiguousarray(frame[: shape[0] // 2 * 2, : shape[1] // 2 * 2]))
@@ -59,7 +60,7 @@ def _video_shape(frame: Array, path: Path) -> tuple[int, ...]:
     return shape
 
 
-def _open_video(imageio_ffmpeg: Any, path: Path, shape: tuple[int, ...], fps: float) -> Any:
+def _open_video(imageio_ffmpeg: Any, path: Path, shape: tuple[int, ...], fps: float, crf: int) -> Any:
     writer = imageio_ffmpeg.write_frames(
         str(path),
         (shape[1] // 2 * 2, shape[0] // 2 * 2),  # the widely supported pixel format needs even sizes
@@ -68,7 +69,7 @@ def _open_video(imageio_ffmpeg: Any, path: Path, shape: tuple[int, ...], fps: fl
         quality=None,
         macro_block_size=1,
         ffmpeg_log_level="error",
-        output_params=["-crf", "20", "-preset", "veryfast", "-movflags", "+faststart"],
+        output_params=["-crf", str(crf), "-preset", "veryfast", "-movflags", "+faststart"],
     )
     writer.send(None)
     return writer

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import numpy as np
 
 from distil.envs import GymEnvConfig, ImportEnvConfig, make
 from distil.errors import InputError, RunError
+from distil.experts.base import Expert
 from distil.policies.predict import Predictor
 from distil.policies.spec import PolicyRef
-from distil.report import video
+from distil.report import captioned, video
+from distil.spaces import SpaceSpec
 from distil.types import Array
 
 _MAX_FRAMES = 2000
@@ -51,18 +54,60 @@ def _off_screen() -> None:
     os.environ.setdefault("MUJOCO_GL", "egl")
 
 
-def record_video(env: GymEnvConfig | ImportEnvConfig, policy: PolicyRef, seed: int, path: Path) -> Path:
-    """Write an MP4 of the episode reset with `seed`, and return its path.
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """How a video looks."""
+
+    max_frames: int | None = None  # of an episode that has more, frames at equal distances are shown; None: all
+    width: int | None = None  # in pixels; None: as rendered
+    crf: int = 20  # of H.264: higher is smaller and worse
+
+
+def record_video(
+    env: GymEnvConfig | ImportEnvConfig,
+    policy: PolicyRef,
+    seed: int,
+    path: Path,
+    *,
+    name: str = "policy",
+    look: Look | None = None,
+) -> Path:
+    """Write an MP4 of a policy's episode that is reset with `seed`, and return its path. A caption has name, step and return.
 
     Raises:
         InputError: the environment doesn't render.
         RunError: rendering or writing failed.
     """
+    predictor = Predictor(policy)
+    predictor.reset(seed)
+    return _record(env, lambda observation, _: predictor.predict(observation), seed, path, name, look or Look())
+
+
+def record_expert(
+    env: GymEnvConfig | ImportEnvConfig, expert: Expert, spec: SpaceSpec, seed: int, path: Path, *, look: Look | None = None
+) -> Path:
+    """Write an MP4 of an expert's episode; see `record_video`. `spec` is of the observations."""
+
+    def act(observation: Any, world: Any) -> Any:
+        rows = {name: value[None] for name, value in spec.flatten(observation).items()}
+        return expert.act(rows, envs=[world]).actions[0]
+
+    expert.begin(0, seed)
+    return _record(env, act, seed, path, "expert", look or Look())
+
+
+def _record(
+    env: GymEnvConfig | ImportEnvConfig, act: Callable[[Any, Any], Any], seed: int, path: Path, name: str, look: Look
+) -> Path:
     _off_screen()
     world = make(env, render_mode="rgb_array")
     try:
         fps = float(world.metadata.get("render_fps") or _FPS)
-        return video(_frames(world, Predictor(policy), seed), path, fps)
+        frames: Iterable[Array] = _frames(world, act, seed, name, look)
+        if look.max_frames is not None:
+            shown = list(frames)
+            frames = shown[:: -(-len(shown) // look.max_frames)]
+        return video(frames, path, fps, crf=look.crf)
     except (RunError, OSError):
         raise
     except Exception as error:  # the environment's renderer may raise anything
@@ -72,12 +117,11 @@ def record_video(env: GymEnvConfig | ImportEnvConfig, policy: PolicyRef, seed: i
         world.close()
 
 
-def _frames(env: Any, predictor: Predictor, seed: int) -> Iterator[Array]:
-    predictor.reset(seed)
+def _frames(env: Any, act: Callable[[Any, Any], Any], seed: int, name: str, look: Look) -> Iterator[Array]:
     observation, _ = env.reset(seed=seed)
-    for _ in range(_MAX_FRAMES):
-        yield env.render()
-        observation, _, terminated, truncated, _ = env.step(predictor.predict(observation))
-        if terminated or truncated:
-            break
-    yield env.render()
+    total, step, ended = 0.0, 0, False
+    while not ended and step < _MAX_FRAMES:
+        yield captioned(env.render(), f"{name}   step {step}   return {total:.1f}", look.width)
+        observation, reward, terminated, truncated, _ = env.step(act(observation, env))
+        total, step, ended = total + float(reward), step + 1, terminated or truncated
+    yield captioned(env.render(), f"{name}   step {step}   return {total:.1f}", look.width)

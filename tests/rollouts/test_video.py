@@ -13,7 +13,9 @@ from distil.errors import InputError, RunError
 from distil.policies.config import PolicyConfig
 from distil.policies.policy import Policy
 from distil.policies.spec import PolicyRef
-from distil.rollouts.video import check_video, record_video
+from distil.rollouts.video import Look, check_video, record_expert, record_video
+from distil.runconfig import load_config
+from distil.setting import Setting
 
 
 class Screen(gym.Env):
@@ -71,7 +73,7 @@ def film(path: Path, height: int, width: int) -> np.ndarray:
 def test_every_state_is_shown_also_the_last(tmp_path: Path, screen: Any) -> None:
     env = screen(fps=10)
     path = record_video(env, policy_for(env), 0, tmp_path / "out" / "video.mp4")
-    frames = film(path, 32, 32)
+    frames = film(path, 256 + 22, 256)[:, :256]  # enlarged, with a caption below
     assert imageio_ffmpeg.count_frames_and_secs(str(path)) == (5, 0.5)  # the environment's own frames a second
     assert [round(float(frame.mean()) / 40) for frame in frames] == [0, 1, 2, 3, 4]
     assert Screen.closed == 2  # the one described, the one filmed
@@ -81,12 +83,24 @@ def test_a_real_environment_on_the_seed_it_was_given(tmp_path: Path) -> None:
     env = GymEnvConfig(id="CartPole-v1", max_episode_steps=5)
     policy = policy_for(env)
     first, again, other = (
-        film(record_video(env, policy, seed, tmp_path / f"{name}.mp4"), 400, 600)
+        film(record_video(env, policy, seed, tmp_path / f"{name}.mp4"), 422, 600)
         for name, seed in (("a", 3), ("b", 3), ("c", 4))
     )
     assert len(first) == 6
     assert np.array_equal(first, again)
     assert not np.array_equal(first[0], other[0])
+
+
+def test_an_expert_is_filmed_at_a_small_size(tmp_path: Path) -> None:
+    config = load_config("cartpole-bc", {"env.max_episode_steps": 50})
+    assert config.env is not None
+    setting = Setting.of(config)
+    assert setting.team is not None
+    (expert,) = setting.team.members.values()
+    look = Look(max_frames=10, width=200, crf=32)
+    path = record_expert(config.env, expert, setting.spec.observation, 5, tmp_path / "expert.mp4", look=look)
+    assert len(film(path, 132 + 22 + (132 + 22) % 2, 200)) == 9  # every sixth of 51
+    assert path.stat().st_size < 20_000
 
 
 def test_a_renderer_that_fails_is_one_line_and_leaves_no_file(tmp_path: Path, screen: Any) -> None:
