@@ -25,7 +25,9 @@ import numpy as np
 
 from distil import api
 from distil.cluster import asked_cluster, num_cores
+from distil.errors import InputError, RunError
 from distil.processes import work_in_processes
+from distil.registry import register
 from distil.report import Score, plot_scores, score_table
 from distil.rollouts.video import check_video, record_video
 from distil.runconfig import RunConfig, load_config
@@ -33,7 +35,7 @@ from distil.seeding import Purpose, episode_seeds
 from distil.session import Session
 from distil.stats import mean_interval
 from distil.tracking import Group, grouped
-from distil.types import Progress, silent
+from distil.types import Progress, say, silent
 
 CLONE, DAGGER, INTERACTION = "pendulum-scripted-bc", "pendulum-scripted-dagger", "pendulum-dac"
 EPISODES = (5, 10, 200)
@@ -54,18 +56,19 @@ class DemoResult:
     video: Path
     best: Path  # the run of the best policy
     wall_s: float
+    model: str | None = None  # what MLflow loads the best policy by
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON data."""
         files = {"plot": str(self.plot), "video": str(self.video), "best": str(self.best)}
         scores = [asdict(score) for score in self.scores]
-        return {"scores": scores, "commands": list(self.commands), "wall_s": self.wall_s} | files
+        return {"scores": scores, "commands": list(self.commands), "wall_s": self.wall_s, "model": self.model} | files
 
     def text(self) -> str:
         """Return the table, the files, and what to do next."""
         return (
             f"{score_table(self.scores, self.title)}\n"
-            f"plot   {self.plot}\nvideo  {self.video}\n\n"
+            f"plot   {self.plot}\nvideo  {self.video}\n" + (f"model  {self.model}\n" if self.model else "") + "\n"
             f"{self.wall_s:.0f} seconds. Next:\n"
             + "".join(f"  {command}\n" for command in self.commands)
             + "  distil ui    compare the runs in MLflow\n"
@@ -150,8 +153,20 @@ def run_demo(
         plot=plot,
         video=video,
         best=best.path,
+        model=_register(config, best, progress),
         wall_s=time.perf_counter() - started,
     )
+
+
+def _register(config: RunConfig, best: api.Run, progress: Progress) -> str | None:
+    """Put the best policy into MLflow's model registry; where that fails, a line says how to repeat it."""
+    if not config.tracking.enabled:
+        return None
+    try:
+        return register(best.path, progress=progress).uri
+    except (InputError, RunError) as error:
+        say(progress, f"the best policy is not in MLflow's model registry: {error}")
+        return None
 
 
 def _common(out: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`distil sync` and `distil ui`: what runs have recorded, in MLflow."""
+"""`distil sync`, `distil register` and `distil ui`: what runs have recorded, in MLflow."""
 
 from __future__ import annotations
 
@@ -32,6 +32,22 @@ def sync(runs: tuple[Path, ...], uri: str | None, as_json: bool) -> None:
         done = send(runs or [Path("runs")], uri=uri, progress=progress)
     result = {"runs": done.num_runs, "records": done.num_records, "to": list(done.to)}
     show(as_json, result, lambda: f"{done.num_records} records of {done.num_runs} runs sent to MLflow at {', '.join(done.to)}")
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--name", default=None, help="Name of the registered model; default: the environment's.")
+@click.option("--alias", default="champion", show_default=True, help="Moves to this policy.")
+@click.option("--uri", default=None, help="The tracking store; default: the one that the run was recorded for.")
+@JSON
+def register(run: Path, name: str | None, alias: str, uri: str | None, as_json: bool) -> None:
+    """Put a run's policy into MLflow's model registry."""
+    from distil.registry import register as put
+
+    with console(as_json) as progress:
+        done = put(run, name=name, alias=alias, uri=uri, progress=progress)
+    result = {"name": done.name, "version": done.version, "alias": done.alias, "before": done.before, "uri": done.uri}
+    show(as_json, result, done.text)
 
 
 @click.command()

@@ -40,7 +40,7 @@ def sync(folders: Sequence[Path], *, uri: str | None = None, progress: Progress 
     """
     found = list({outbox.path.resolve(): outbox for folder in folders for outbox in _in(folder)}.values())
     servers: dict[str, Server] = {}
-    addresses = {outbox.path: uri or _address(outbox) for outbox in found}
+    addresses = {outbox.path: uri or address_of(outbox) for outbox in found}
     num_records = 0
     for done, outbox in enumerate(found):
         address = addresses[outbox.path]
@@ -57,7 +57,8 @@ def _in(folder: Path) -> list[Outbox]:
     return found
 
 
-def _address(outbox: Outbox) -> str:
+def address_of(outbox: Outbox) -> str:
+    """Return MLflow's tracking URI that a run was last recorded for; InputError if it had a password that is not given now."""
     to = ""
     for record, _ in outbox.read(0):
         to = record["to"] if record["kind"] == "start" else to
