@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
@@ -57,6 +58,7 @@ class Console:
         self._terminal = self._stream.isatty() if terminal is None else terminal
         self._clock = clock
         self._works: dict[str, _Work] = {}
+        self._places: list[str] = []  # of all work, the outermost first
         self._bars: Progress | None = None
 
     def __enter__(self) -> Self:
@@ -79,10 +81,20 @@ class Console:
         if self._terminal:
             self._show_bar(work, what, total, figures)
         elif now >= work.next_line and done < total:
-            self._write(_line(what, done, total, now - work.started, figures))
+            self._write(_line(self._name(what), done, total, now - work.started, figures))
             work.next_line, work.every_s = now + work.every_s, min(_LINE_EVERY_MAX_S, work.every_s * _LINE_GROWTH)
         if done >= total:
             self._end(what, work, total, now, figures)
+
+    @contextmanager
+    def within(self, *places: str) -> Iterator[None]:
+        """Name what all work in the block belongs to, such as a run and "round 3 of 5"; blocks may be nested."""
+        num = len(self._places)
+        self._places += places
+        try:
+            yield
+        finally:
+            del self._places[num:]
 
     def say(self, text: str) -> None:
         """Write one line of plain text, above the bars if there are any."""
@@ -96,18 +108,21 @@ class Console:
             bars.stop()
         self._works.clear()
 
+    def _name(self, what: str) -> str:
+        return f"{', '.join(self._places)}: {what}" if self._places else what
+
     def _end(self, what: str, work: _Work, total: int, now: float, figures: Mapping[str, float]) -> None:
         if self._bars is not None and work.task is not None:
             self._bars.remove_task(work.task)
         del self._works[what]
-        self._write(_line(what, total, total, now - work.started, figures))
+        self._write(_line(self._name(what), total, total, now - work.started, figures))
 
     def _show_bar(self, work: _Work, what: str, total: int, figures: Mapping[str, float]) -> None:
         if self._bars is None:
             self._bars = _bars(self._stream)
             self._bars.start()
         if work.task is None:
-            work.task = self._bars.add_task(what, total=total, figures="")
+            work.task = self._bars.add_task(self._name(what), total=total, figures="")
         self._bars.update(work.task, completed=work.done, total=total, figures=_figures(figures))
 
     def _write(self, text: str) -> None:
@@ -120,24 +135,37 @@ class Console:
 
 def _bars(stream: TextIO) -> Progress:
     from rich.console import Console as RichConsole
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.table import Column
+    from rich.text import Text
 
+    class Times(ProgressColumn):
+        """The elapsed time, and the remaining one where it can be told."""
+
+        def render(self, task: Task) -> Text:
+            return Text(_times(task.elapsed or 0.0, task.time_remaining), no_wrap=True)
+
+    shortened = Column(ratio=1, no_wrap=True, overflow="ellipsis")  # takes what the others leave of the line
     columns: tuple[Any, ...] = (
-        TextColumn("{task.description:<10}", style="bold"),
-        BarColumn(bar_width=30),
+        TextColumn("{task.description:<10}", style="bold", table_column=shortened),
+        BarColumn(bar_width=16),
         MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(compact=True),
-        TextColumn("{task.fields[figures]}", style="cyan", markup=False),
+        Times(),
+        TextColumn(
+            "{task.fields[figures]}", style="cyan", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")
+        ),
     )
-    return Progress(*columns, console=RichConsole(file=stream, force_terminal=True), transient=True)
+    return Progress(*columns, console=RichConsole(file=stream, force_terminal=True), transient=True, expand=True)
+
+
+def _times(elapsed_s: float, remaining_s: float | None) -> str:
+    return f"{duration(elapsed_s)} elapsed" + (f", {duration(remaining_s)} left" if remaining_s is not None else "")
 
 
 def _line(what: str, done: int, total: int, elapsed_s: float, figures: Mapping[str, float]) -> str:
     text = f"{what:<10} {done:,}/{total:,}"
     if 0 < done < total:
-        text += f" ({done * 100 // total} %) in {duration(elapsed_s)}, {duration(elapsed_s * (total - done) / done)} left"
+        text += f" ({done * 100 // total} %), {_times(elapsed_s, elapsed_s * (total - done) / done)}"
     else:
         text += f" in {duration(elapsed_s)}"
     shown = _figures(figures)

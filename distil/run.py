@@ -29,6 +29,7 @@ from distil.rundir import RunDir
 from distil.seeding import Purpose, episode_seeds
 from distil.session import Session
 from distil.tracking import Tracker
+from distil.types import within
 
 
 def train(config: RunConfig, rundir: RunDir, session: Session, parent: str | None = None) -> None:
@@ -66,13 +67,22 @@ def rounds(
         last = next(reversed(rundir.reports()), None)
         started = time.perf_counter() - (last.spent.wall_s if last else 0.0)
         while (todo := algorithm.next_round(last)) is not None:
-            last = carry_out(todo, parts, started)
+            with within(session.progress, rundir.name, _place(todo, config)):
+                last = carry_out(todo, parts, started)
             rundir.append("reported", round=todo.index, report=last.to_json())
             _log(last, todo, parts)
             yield last
         _keep_results(parts)
         rundir.finish(last.metrics if last else {})
         parts.data.release()
+
+
+def _place(todo: Round, config: RunConfig) -> str:
+    """Return what people call a round; nothing for the only one."""
+    num = config.algorithm.num_rounds
+    if num is None:
+        return f"round {todo.index + 1}"
+    return ("" if num == 1 else f"round {todo.index + 1} of {num}") if todo.index < num else "final evaluation"
 
 
 def carry_out(todo: Round, parts: Parts, started: float) -> RoundReport:

@@ -7,7 +7,8 @@ to array, whatever the environment's own structure is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -89,6 +90,17 @@ def say(progress: Progress, text: str) -> None:
     """Have `progress` show a line of text, if it is for people: a console has a method `say`."""
     if (show := getattr(progress, "say", None)) is not None:
         show(text)
+
+
+@contextmanager
+def within(progress: Progress, *places: str) -> Iterator[None]:
+    """Have `progress` say of all work in the block where it belongs, such as "round 3 of 5": a console has a method `within`.
+
+    Empty places are left out.
+    """
+    enter = getattr(progress, "within", None)
+    with enter(*filter(None, places)) if enter is not None else nullcontext():
+        yield
 
 
 def silent(what: str, done: int, total: int, /, **figures: float) -> None:

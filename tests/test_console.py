@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 
 from distil.console import Console, duration, number
-from distil.types import Progress
+from distil.types import Progress, silent, within
 
 
 class Clock:
@@ -37,7 +38,7 @@ def test_log_lines_are_plain_and_at_growing_intervals() -> None:
             clock.now = float(second)
             console("update", second, 3600, loss=0.25)
     lines = out.getvalue().splitlines()
-    assert lines[0] == "update     2/3,600 (0 %) in 2.0 s, 59 min 58 s left  loss=0.25"
+    assert lines[0] == "update     2/3,600 (0 %), 2.0 s elapsed, 59 min 58 s left  loss=0.25"
     assert lines[-1] == "update     3,600/3,600 in 1 h 0 min  loss=0.25"
     assert 10 <= len(lines) <= 25
     assert "\x1b" not in out.getvalue()
@@ -91,6 +92,40 @@ def test_terminal_shows_a_bar_and_leaves_one_line() -> None:
     assert "━" in text
     assert "a [bold] remark\n" in text
     assert "collect    200/200 in 12 s  return_mean=260\n" in text
+
+
+def test_work_says_where_it_belongs() -> None:
+    out = io.StringIO()
+    console = Console(out)
+    with within(console, "DAgger, 20 episodes (5 of 6)"):
+        with within(console, "round 3 of 5", ""):
+            console("update", 7, 7)
+        console("evaluate", 3, 3)
+    console("collect", 1, 1)
+    lines = [line.partition(" in ")[0] for line in out.getvalue().splitlines()]
+    assert lines == [
+        "DAgger, 20 episodes (5 of 6), round 3 of 5: update 7/7",
+        "DAgger, 20 episodes (5 of 6): evaluate 3/3",
+        "collect    1/1",
+    ]
+    with within(silent, "a"), pytest.raises(ValueError, match="x"), within(console, "b"):
+        raise ValueError("x")
+    console("collect", 1, 1)
+    assert out.getvalue().splitlines()[-1].startswith("collect")  # nothing is left behind
+
+
+def test_a_bar_with_a_long_place_fits_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    out, clock = Terminal(), Clock()
+    with Console(out, clock=clock) as console, within(console, "a-run-with-a-long-name-001", "round 3 of 5"):
+        console("update", 10, 200, loss=0.125)
+        assert console._bars is not None
+        console._bars.refresh()
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
+    lines = [line for line in re.split(r"[\r\n]+", shown) if "━" in line]
+    assert lines
+    assert max(map(len, lines)) <= 80
+    assert all("a-run-with" in line and "10/200" in line and "elapsed" in line for line in lines[-1:])
 
 
 def test_closing_during_work_restores_the_cursor() -> None:

@@ -62,6 +62,11 @@ class AlgorithmConfig(Config):
         """What the algorithm needs of its run."""
         return Needs()
 
+    @property
+    def num_rounds(self) -> int | None:
+        """The most rounds that collect or learn, for people; None: not known."""
+        return None
+
     def check(self, budget: Budget) -> None:
         """Raise ValueError if a run with this budget cannot measure what the algorithm decides by."""
 

@@ -30,6 +30,11 @@ class BCConfig(AlgorithmConfig):
             raise ValueError("tune_every has no effect without episodes: set tuning_episodes, such as 10")
         return self
 
+    @property
+    def num_rounds(self) -> int:
+        """There is one."""
+        return 1
+
     def check(self, budget: Budget) -> None:
         """Raise ValueError for scores that there is no environment for."""
         if self.tuning_episodes and not budget.has_env:

@@ -103,6 +103,11 @@ class DaggerConfig(AlgorithmConfig):
         return self
 
     @property
+    def num_rounds(self) -> int:
+        """All of its rounds; `stop` may end the run earlier."""
+        return self.rounds
+
+    @property
     def needs(self) -> Needs:
         """It adds its rounds to the demonstrations."""
         return Needs(collects=True, gate=self.gate, act=self.act, overlap=self.overlap)

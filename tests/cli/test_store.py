@@ -62,7 +62,7 @@ def test_images_become_a_video(tmp_path: Path) -> None:
     with Mp4Reader(tmp_path / "episode.mp4") as film:
         shown = film.take(7)
         assert film.take(1).size == 0
-    assert shown.shape == (7, 20 * 12, 31 * 12, 3)
+    assert shown.shape == (7, 20 * 12 + 22, 31 * 12, 3)  # with a caption
     assert [round(frame[0, 0, 0] / 30) for frame in shown] == list(range(7))
 
 
