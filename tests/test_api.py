@@ -1,3 +1,4 @@
+import io
 import json
 import shutil
 from pathlib import Path
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from distil import api
+from distil.console import Console
 from distil.errors import InputError
 from distil.rollouts import Baselines, EvalResult, Fleet
 from distil.runconfig import load_config
@@ -247,3 +249,14 @@ def test_too_few_demonstrations_are_refused_before_anything_is_made(overrides: d
     with pytest.raises(InputError, match=r"data\.episodes=4, but the store has 3 demonstrations"):
         api.train("cartpole-bc", {**overrides, "expert": None, "data.episodes": 4})
     assert not Path("runs").exists()
+
+
+def test_progress_says_which_run_which_round_and_what(overrides: dict[str, Any]) -> None:
+    out = io.StringIO()
+    more = {"algorithm.rounds": 2, "algorithm.episodes_per_round": 1, "algorithm.check_episodes": 2}
+    api.train("cartpole-dagger", overrides | more, run="mine", progress=Console(out))
+    places = [line.partition(": ")[0] for line in out.getvalue().splitlines() if " update" in line or "evaluate policy" in line]
+    assert list(dict.fromkeys(places)) == ["mine, round 1 of 2", "mine, round 2 of 2", "mine, final evaluation"]
+    out.truncate(0)
+    api.train("cartpole-bc", overrides, run="other", progress=Console(out))
+    assert "other: update 10/10 in" in out.getvalue()  # there is one round

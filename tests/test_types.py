@@ -1,9 +1,10 @@
 import dataclasses
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 
-from distil.types import Batch, Episode, Progress, silent
+from distil.types import Batch, Episode, Progress, silent, within
 
 
 def episode(rewards: np.ndarray) -> Episode:
@@ -54,3 +55,18 @@ def test_silence_takes_what_progress_is_told(capsys: pytest.CaptureFixture[str])
     progress: Progress = silent
     progress("update", 1, 2, loss=0.5)
     assert capsys.readouterr() == ("", "")
+
+
+def test_places_reach_a_console_and_nothing_else() -> None:
+    entered: list[tuple[str, ...]] = []
+
+    class Listening:
+        def __call__(self, what: str, done: int, total: int, /, **figures: float) -> None: ...
+
+        def within(self, *places: str):
+            entered.append(places)
+            return nullcontext()
+
+    with within(Listening(), "a", "", "b"), within(silent, "c"):
+        pass
+    assert entered == [("a", "b")]
