@@ -4,7 +4,7 @@ runs/<name>-001/
   config.yaml      the resolved configuration: `distil train runs/<name>-001/config.yaml` repeats the run
   versions.json    Python, packages, git state
   journal.jsonl    one line for each thing that is done and durable
-  tracking.jsonl   what the run records for MLflow; tracking.sent.json: how much of it has been sent
+  outbox.jsonl     what the run records for MLflow; outbox.sent.json: how much of it has been sent
   checkpoints/     of the learner, inside a round
   rllib/           RLlib's newest checkpoint, where it trains
   policy/          the policy of the last reported round

@@ -192,7 +192,12 @@ def test_every_file_of_a_run_is_explained(tmp_path: Path) -> None:
         seen.update(str(p.relative_to(tmp_path)) for p in found)
 
     settings = {"algorithm.rounds": 3, "algorithm.overlap": 1, "learner.num_steps": 40, "learner.checkpoint_every": 20}
-    small = {"evaluation.episodes": 2, "evaluation.video": True, "rollouts.num_workers": 0, "tracking.enabled": False}
+    small = {
+        "evaluation.episodes": 2,
+        "evaluation.video": True,
+        "rollouts.num_workers": 0,
+        "tracking.uri": f"sqlite:///{tmp_path}/mlflow.db",
+    }
     distil.train("cartpole-dagger", settings | small, progress=look)
     look()
     temporary = re.compile(r"\.[\w.-]+\.(tmp|part)\b|/\.new-")

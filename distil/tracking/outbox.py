@@ -1,8 +1,8 @@
 """An outbox: the file in a run's folder that holds what the run records, and how much of it has been sent.
 
 RUN/
-  tracking.jsonl      one JSON object a line, in the order in which it was recorded; only ever appended to
-  tracking.sent.json  where it is sent to, the run's id there, and how many bytes have been sent
+  outbox.jsonl       one JSON object a line, in the order in which it was recorded; only ever appended to
+  outbox.sent.json   where it is sent to, the run's id there, and how many bytes have been sent
 
 A line is one `write` and no fsync: a kill loses nothing, and a line costs some microseconds. A kill may leave a last line
 without its end; nobody reads it, and the next writer removes it.
@@ -23,7 +23,7 @@ from typing import Any
 from distil.durable import write_all
 from distil.errors import RunError
 
-FILE, SENT = "tracking.jsonl", "tracking.sent.json"
+FILE, SENT = "outbox.jsonl", "outbox.sent.json"
 Record = dict[str, Any]
 
 _PIECE_BYTES = 1 << 20

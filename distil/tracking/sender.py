@@ -22,6 +22,10 @@ _EVERY_S = 1.0
 _RETRY_S, _RETRY_MAX_S = 1.0, 15.0
 _ANSWER_S, _LAST_ANSWER_S = 2.0, 0.3  # to connect: during the run, and in the main thread at its start and its end
 _STALL_S, _END_S = 5.0, 30.0  # at the end of the run: without any progress, and in total
+_FILE_STALL_S, _FILE_END_S = (
+    60.0,
+    120.0,
+)  # the same for a database on this machine, whose other users are processes like this one
 
 
 class Sender:
@@ -61,9 +65,10 @@ class Sender:
         """Send what is left, for a short time while there is progress; say what is left then."""
         assert self._thread is not None, "it was started"
         self._closing, self._moved_at = True, time.monotonic()
-        ends = self._moved_at + _END_S
+        stall_s, end_s = (_FILE_STALL_S, _FILE_END_S) if self._server.is_file else (_STALL_S, _END_S)
+        ends = self._moved_at + end_s
         self._wake.set()
-        while self._thread.is_alive() and time.monotonic() < min(ends, self._moved_at + _STALL_S):
+        while self._thread.is_alive() and time.monotonic() < min(ends, self._moved_at + stall_s):
             self._thread.join(0.05)
         self._news = [text for text in self._news if text != self._told()]  # the next line says so, too
         self.tell()

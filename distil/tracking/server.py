@@ -49,6 +49,11 @@ class Server:
         return redact_address(f"{scheme}{mark}{rest.replace(str(database), str(database.absolute()), 1)}")
 
     @property
+    def is_file(self) -> bool:
+        """Whether it is a database file on this machine."""
+        return sqlite_file(self.uri) is not None
+
+    @property
     def client(self) -> Any:
         """MLflow's client."""
         if self._client is None:

@@ -55,9 +55,9 @@ def test_a_torn_last_line_is_not_read_and_the_next_writer_removes_it(tmp_path: P
 def test_a_damaged_line_is_told_and_a_damaged_cursor_is_none(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path)
     outbox.path.write_text('{"kind": "metrics", "at": 1, "number": 0}\nnonsense\n')
-    with pytest.raises(RunError, match=r"tracking\.jsonl: the line at byte 42 is damaged"):
+    with pytest.raises(RunError, match=r"outbox\.jsonl: the line at byte 42 is damaged"):
         numbers(outbox)
-    (tmp_path / "tracking.sent.json").write_text('{"offset": ')
+    (tmp_path / "outbox.sent.json").write_text('{"offset": ')
     assert outbox.cursor() == Cursor()
 
 
@@ -104,7 +104,7 @@ def test_a_full_disk_is_one_line_and_the_next_record_is_whole(tmp_path: Path, mo
 def test_outer_outboxes_come_first(tmp_path: Path) -> None:
     for name in ("trials/b", "trials/a", "", "deep/er/c"):
         (tmp_path / name).mkdir(parents=True, exist_ok=True)
-        (tmp_path / name / "tracking.jsonl").touch()
+        (tmp_path / name / "outbox.jsonl").touch()
     names = [str(outbox.folder.relative_to(tmp_path)) for outbox in outboxes(tmp_path)]
     assert names == [".", "trials/a", "trials/b", "deep/er/c"]
     assert [outbox.folder for outbox in outboxes(tmp_path, depth=2)] == [tmp_path / name for name in names[:3]]

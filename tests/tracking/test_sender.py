@@ -75,7 +75,7 @@ def test_a_slow_server_delays_the_end_of_a_run_for_a_short_time_only(
 ) -> None:
     import threading
 
-    monkeypatch.setattr("distil.tracking.sender._STALL_S", 0.1)
+    monkeypatch.setattr("distil.tracking.sender._FILE_STALL_S", 0.1)
     answer, told = threading.Event(), list[str]()
     real = MlflowClient.create_run
 

@@ -29,7 +29,7 @@ def test_a_server_that_does_not_answer_and_folders_without_runs_are_told(tmp_pat
     with pytest.raises(InputError, match="none: no run there has records"):
         sync([tmp_path / "none"])
     record(tmp_path / "a", f"http://127.0.0.1:{free_port()}", "x").finish()
-    with pytest.raises(RunError, match=r"refused; the records stay in .*tracking\.jsonl: repeat distil sync later"):
+    with pytest.raises(RunError, match=r"refused; the records stay in .*outbox\.jsonl: repeat distil sync later"):
         sync([tmp_path / "a"])
     assert Outbox(tmp_path / "a").left() == 2
 
