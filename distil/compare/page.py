@@ -28,7 +28,8 @@ _MAX_SCATTERS = 6
 class Film:
     """A video for the page."""
 
-    title: str  # "DAgger: worst of 50 episodes"
+    group: str  # whose it is: "expert", or a method's name
+    title: str  # "worst"
     caption: str
     mp4: bytes
 
@@ -202,18 +203,25 @@ def _float(text: str | None) -> float | None:
 
 
 def _films(films: Sequence[Film], budget: int) -> str:
-    shown, left_out = [], 0
-    for film in films:
-        data = base64.b64encode(film.mp4).decode()
-        if (budget := budget - len(data)) < 0:
-            left_out += 1
-            continue
-        tag = f'<video controls muted loop playsinline preload="metadata" src="data:video/mp4;base64,{data}"></video>'
-        shown.append(f"<figure>{tag}<b>{escape(film.title)}</b><figcaption>{escape(film.caption)}</figcaption></figure>")
+    """Return the videos that fit, one row for each group."""
     if not films:
         return ""
-    note = f'<p class="dim">{left_out} videos are left out: the page would be larger than 2 MB.</p>' if left_out else ""
-    return f'<h2>Episodes</h2><div class="films">{"".join(shown)}</div>{note}'
+    groups: dict[str, list[str]] = {}
+    left_out = 0
+    for film in films:
+        data = base64.b64encode(film.mp4).decode()
+        if len(data) > budget:
+            left_out += 1
+            continue
+        budget -= len(data)
+        tag = f'<video controls muted loop playsinline preload="metadata" src="data:video/mp4;base64,{data}"></video>'
+        text = f"<b>{escape(film.title)}</b><figcaption>{escape(film.caption)}</figcaption>"
+        groups.setdefault(film.group, []).append(f"<figure>{tag}{text}</figure>")
+    body = "".join(
+        f'<div><h3>{escape(name)}</h3><div class="films">{"".join(found)}</div></div>' for name, found in groups.items()
+    )
+    note = f'<p class="dim">Videos left out, because the page would be larger than 2 MB: {left_out}.</p>' if left_out else ""
+    return f'<h2>Episodes</h2><div class="figures">{body}</div>{note}'
 
 
 def _unfinished(found: Comparison) -> str:

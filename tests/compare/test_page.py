@@ -58,7 +58,7 @@ def test_the_page_has_all_parts() -> None:
 
 
 def test_it_requests_nothing_and_runs_no_script() -> None:
-    tags = parsed(render(comparison(), [Film(title="a", caption="b", mp4=b"x")]))
+    tags = parsed(render(comparison(), [Film(group="x", title="a", caption="b", mp4=b"x")]))
     addresses = [
         value for name, value in tags.attributes if name.rpartition(".")[2] in ("src", "href", "srcset", "action", "data")
     ]
@@ -84,11 +84,11 @@ def test_names_cannot_break_out() -> None:
 
 
 def test_videos_beyond_the_limit_are_left_out_and_it_says_so() -> None:
-    films = [Film(title=f"film {i}", caption="", mp4=bytes(700_000)) for i in range(3)]
+    films = [Film(group="x", title=f"film {i}", caption="", mp4=bytes(700_000)) for i in range(3)]
     text = render(comparison(), films)
     assert len(text) <= MAX_BYTES
     assert text.count("<video") == 2
-    assert "1 videos are left out" in text
+    assert "larger than 2 MB: 1." in text
 
 
 def test_a_sweeps_search_has_a_figure_for_each_number() -> None:
