@@ -20,6 +20,7 @@ from distil.tracking import PARENT_TAG
 
 _PAGE = 1000  # MLflow's client returns at most as many at once, and does not say when it leaves some out
 _STATES: Mapping[str, State] = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "failed"}  # all others: running
+_STEPS = "budget/gradient_steps"
 _CURVE = ("tune/return_mean", "tune/normalised")
 
 
@@ -65,14 +66,14 @@ def _record(client: Any, run: Any, digests: StoreDigests) -> RunRecord:
     folder = tags.get("run_dir")
     state = _STATES.get(run.info.status, "running")
     if folder and RunDir(Path(folder)).is_run:
-        record = read_run(Path(folder), role_of(Path(folder)), digests)
+        record = replace(read_run(Path(folder), role_of(Path(folder)), digests), mlflow_id=run.info.run_id)
         return replace(record, state="failed") if record.state == "unfinished" and state == "failed" else record
     datasets = [item.dataset for item in run.inputs.dataset_inputs] if run.inputs else []
     return RunRecord(
         name=run.info.run_name or run.info.run_id,
         config=nested(run.data.params),
         state=state,
-        reason="" if state == "finished" else f"MLflow says {run.info.status.lower()}",
+        reason="" if state == "finished" else f"MLflow: {run.info.status.lower()}",
         points=_points(client, run),
         commit=tags.get("mlflow.source.git.commit", "")[:12],
         version=tags.get("distil_version", ""),
@@ -87,11 +88,14 @@ def _points(client: Any, run: Any) -> list[Point]:
     points = [point for point in points_of(latest) if point.held_out]
     if _CURVE[0] not in latest:
         return points
-    rounds: dict[int, dict[str, float]] = {}
+    at: dict[int, dict[str, float]] = {}  # a step is the run's number of gradient steps (in distil 0.1: a round)
     for key in (*_CURVE, *(f"budget/{name}" for name in BUDGETS)):
         for metric in client.get_metric_history(run.info.run_id, key) if key in latest else ():
-            rounds.setdefault(metric.step, {})[key] = metric.value
-    return [point for _, metrics in sorted(rounds.items()) for point in points_of(metrics)] + points
+            at.setdefault(metric.step, {})[key] = metric.value
+    if any(metrics.get(_STEPS) == step for step, metrics in at.items()):
+        for step, metrics in at.items():
+            metrics.setdefault(_STEPS, step)  # of a score inside an update
+    return [point for _, metrics in sorted(at.items()) for point in points_of(metrics)] + points
 
 
 @contextmanager

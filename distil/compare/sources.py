@@ -32,7 +32,7 @@ def read_all(names: Sequence[str], uri: str) -> list[RunRecord]:
         else:
             records = read_experiment(uri, name, digests)
         for record in records:
-            found.setdefault(record.mlflow_id or str(record.path), record)
+            found.setdefault(record.mlflow_id if record.path is None else str(record.path.resolve()), record)
     records = list(found.values())
     _require_one_environment(records)
     return records

@@ -47,7 +47,18 @@ def test_runs_are_read_from_their_folders_or_from_mlflow(tmp_path: Path, uri: st
     assert (first.path, first.final.score) == (folder, 111.0)
     assert (second.path, second.seed, second.environment) == (None, 2, "CartPole-v1")
     assert [(p.score, p.budget["expert_labels"]) for p in second.points] == [(50.0, 100), (60.0, 200), (70.0, 4000)]
-    assert (third.state, third.reason) == ("failed", "MLflow says failed")
+    assert (third.state, third.reason) == ("failed", "MLflow: failed")
+
+
+def test_scores_inside_an_update_are_at_their_gradient_steps(uri: str) -> None:
+    run_id = add(uri, 0, [])
+    client = connect(uri)
+    for step in (100, 200):
+        client.log_metric(run_id, "tune/return_mean", float(step), step=step)
+    for key, value in metrics(70.0, gradient_steps=200).items():
+        client.log_metric(run_id, key, value, step=200)
+    (found,) = read_experiment(uri, "exp", StoreDigests())
+    assert [(p.score, p.budget["gradient_steps"]) for p in found.points] == [(100.0, 100), (200.0, 200), (70.0, 200)]
 
 
 def test_more_runs_than_a_page_are_all_read(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:

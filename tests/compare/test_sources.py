@@ -13,8 +13,8 @@ from distil.errors import InputError
 
 def test_a_run_that_two_names_stand_for_counts_once(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / f"a-00{seed}", config(seed=seed), [metrics(1.0)], run_id=f"id{seed}") for seed in (1, 2)]
-    found = read_all([str(runs[0]), str(tmp_path), str(runs[0])], "")
-    assert [record.path for record in found] == runs
+    found = read_all([str(runs[0]), ".", str(tmp_path)], "")  # the tests' working folder is tmp_path
+    assert [record.path for record in found] == [runs[0], Path("a-002")]
 
 
 def test_runs_of_other_environments_are_refused_in_one_line(tmp_path: Path) -> None:
