@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from distil.compare.curves import AXES
 from distil.compare.folders import StoreDigests, read_run, role_of
-from distil.compare.record import BUDGETS, Point, RunRecord, State, nested, points_of
+from distil.compare.record import Point, RunRecord, State, nested, points_of
 from distil.config import nearest
 from distil.errors import InputError
 from distil.mlflowdb import connect, sqlite_file
@@ -21,7 +22,7 @@ from distil.tracking import PARENT_TAG
 _PAGE = 1000  # MLflow's client returns at most as many at once, and does not say when it leaves some out
 _STATES: Mapping[str, State] = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "failed"}  # all others: running
 _STEPS = "budget/gradient_steps"
-_CURVE = ("tune/return_mean", "tune/normalised")
+_CURVE = "tune/return_mean"
 
 
 def read_experiment(uri: str, name: str, digests: StoreDigests) -> list[RunRecord]:
@@ -83,19 +84,21 @@ def _record(client: Any, run: Any, digests: StoreDigests) -> RunRecord:
 
 
 def _points(client: Any, run: Any) -> list[Point]:
-    """Return the scores of a run; the earlier ones are asked for only where there is a learning curve."""
+    """Return the scores of a run. Earlier ones are those of its learning curve, with the budgets that are axes of curves."""
     latest = run.data.metrics
-    points = [point for point in points_of(latest) if point.held_out]
-    if _CURVE[0] not in latest:
-        return points
+    if _CURVE not in latest:
+        return points_of(latest)
     at: dict[int, dict[str, float]] = {}  # a step is the run's number of gradient steps (in distil 0.1: a round)
-    for key in (*_CURVE, *(f"budget/{name}" for name in BUDGETS)):
+    for key in (_CURVE, *(f"budget/{name}" for name in AXES)):
         for metric in client.get_metric_history(run.info.run_id, key) if key in latest else ():
             at.setdefault(metric.step, {})[key] = metric.value
     if any(metrics.get(_STEPS) == step for step, metrics in at.items()):
         for step, metrics in at.items():
             metrics.setdefault(_STEPS, step)  # of a score inside an update
-    return [point for _, metrics in sorted(at.items()) for point in points_of(metrics)] + points
+    earlier = [point for _, metrics in sorted(at.items()) for point in points_of(metrics)]
+    last = {name: value for name, value in latest.items() if not name.startswith("budget/")}
+    tuned = [replace(point, budget=earlier[-1].budget) for point in points_of(last) if not point.held_out]
+    return [*earlier[:-1], *tuned, *(point for point in points_of(latest) if point.held_out)]
 
 
 @contextmanager
