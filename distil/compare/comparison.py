@@ -83,7 +83,7 @@ def compare(records: Sequence[RunRecord]) -> Comparison:
         methods=methods,
         pairs=_pairs(methods),
         trials=group(trials, held_out=False),
-        unfinished=[record for record in records if record.state != "finished"],
+        unfinished=[record for record in records if record.state not in ("finished", "stopped")],
         unscored=[record for record in rest if record.state == "finished" and record.role != "trial"],
         notes=(),
     )

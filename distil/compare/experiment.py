@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from distil.compare.curves import AXES
-from distil.compare.folders import StoreDigests, read_run, role_of
+from distil.compare.folders import Reader
 from distil.compare.record import Point, RunRecord, State, nested, points_of
 from distil.config import nearest
 from distil.errors import InputError
@@ -25,7 +25,7 @@ _STEPS = "budget/gradient_steps"
 _CURVE = "tune/return_mean"
 
 
-def read_experiment(uri: str, name: str, digests: StoreDigests) -> list[RunRecord]:
+def read_experiment(uri: str, name: str, reader: Reader) -> list[RunRecord]:
     """Return the records of all runs of an experiment, oldest first; runs that only group others are left out.
 
     Raises:
@@ -42,7 +42,7 @@ def read_experiment(uri: str, name: str, digests: StoreDigests) -> list[RunRecor
             raise InputError(f"{name}: no such folder, and no such experiment in MLflow{_known(client, name)}")
         runs = list(_pages(client, experiment.experiment_id))
         parents = {run.data.tags.get(PARENT_TAG) for run in runs}
-        found = [_record(client, run, digests) for run in runs if run.info.run_id not in parents]
+        found = [_record(client, run, reader) for run in runs if run.info.run_id not in parents]
     if not found:
         raise InputError(f"{name}: the experiment has no runs")
     return found
@@ -62,12 +62,12 @@ def _pages(client: Any, experiment_id: str) -> Iterator[Any]:
             return
 
 
-def _record(client: Any, run: Any, digests: StoreDigests) -> RunRecord:
+def _record(client: Any, run: Any, reader: Reader) -> RunRecord:
     tags = run.data.tags
     folder = tags.get("run_dir")
     state = _STATES.get(run.info.status, "running")
     if folder and RunDir(Path(folder)).is_run:
-        record = replace(read_run(Path(folder), role_of(Path(folder)), digests), mlflow_id=run.info.run_id)
+        record = replace(reader.run(Path(folder)), mlflow_id=run.info.run_id)
         return replace(record, state="failed") if record.state == "unfinished" and state == "failed" else record
     datasets = [item.dataset for item in run.inputs.dataset_inputs] if run.inputs else []
     return RunRecord(

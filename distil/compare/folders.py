@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import yaml
 
 from distil.compare.record import Point, Role, RunRecord, State, points_of
 from distil.errors import InputError, RunError
-from distil.journal import Entry
+from distil.journal import Entry, Journal
 from distil.rundir import RunDir
 from distil.store import Store
 
@@ -46,7 +48,45 @@ class StoreDigests:
             return ""
 
 
-def find_runs(path: Path) -> list[tuple[Path, Role]]:
+class Reader:
+    """Reads folders of runs. What runs share, stores and sweeps, is read once."""
+
+    def __init__(self) -> None:
+        self._digests = StoreDigests()
+        self._sweeps: dict[Path, dict[str, Entry]] = {}
+
+    def read(self, path: Path) -> list[RunRecord]:
+        """Return the records of the runs that a path names: see `find_runs`. A trial without a folder is among a sweep's."""
+        records = [self.run(folder) for folder in find_runs(path)]
+        known = {record.name for record in records}
+        ended = self._ended(path) if (path / SWEEP).is_file() else {}
+        return records + [
+            RunRecord(name=name, state="failed", reason=str(line.get("fault", "")), role="trial", trial=name)
+            for name, line in ended.items()
+            if line["how"] == "failed" and name not in known
+        ]
+
+    def run(self, path: Path) -> RunRecord:
+        """Return the record of the run in a folder. A damaged one is "unreadable", with the reason."""
+        role = role_of(path)
+        record = read_run(path, role, self._digests)
+        if role == "run":
+            return record
+        line = self._ended(path.parent.parent).get(path.name, {})
+        if record.state != "finished" and line.get("how") in ("stopped", "failed"):
+            record = replace(record, state=line["how"], reason=str(line.get("fault", "")))
+        return replace(record, trial=re.sub(r"-seed-\d+$", "", path.name))
+
+    def _ended(self, sweep: Path) -> dict[str, Entry]:
+        """Return how the trials of a sweep ended, by their names."""
+        if sweep not in self._sweeps:
+            file = sweep / "sweep.jsonl"
+            lines = Journal(file).entries("ended") if file.is_file() else []
+            self._sweeps[sweep] = {str(line["trial"]): line for line in lines}
+        return self._sweeps[sweep]
+
+
+def find_runs(path: Path) -> list[Path]:
     """Return the folders of runs that a path names: the run, the runs of a sweep, or the runs in a folder.
 
     Raises:
@@ -55,11 +95,9 @@ def find_runs(path: Path) -> list[tuple[Path, Role]]:
     if path.name == "config.yaml":
         path = path.parent
     if RunDir(path).is_run:
-        return [(path, role_of(path))]
-    if (path / SWEEP).is_file():
-        found = [(below, role) for name, role in _ROLES.items() for below in _runs_in(path / name)]
-    else:
-        found = [(below, "run") for below in _runs_in(path)]
+        return [path]
+    folders = [path / name for name in _ROLES] if (path / SWEEP).is_file() else [path]
+    found = [run for folder in folders for run in _runs_in(folder)]
     if not found:
         raise InputError(f"{path}: no run there (a run's folder has config.yaml and versions.json)")
     return found
@@ -75,7 +113,7 @@ def role_of(path: Path) -> Role:
 
 
 def read_run(path: Path, role: Role, digests: StoreDigests) -> RunRecord:
-    """Return the record of the run in a folder. A damaged one is "unreadable", with the reason."""
+    """Return what a run's own folder says."""
     try:
         config = yaml.load((path / "config.yaml").read_text(encoding="utf-8"), _Loader)
         versions = json.loads((path / "versions.json").read_text(encoding="utf-8"))

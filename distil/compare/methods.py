@@ -117,7 +117,12 @@ def says_where(key: str) -> bool:
 
 
 def _key(record: RunRecord) -> str:
-    """Return a text that is equal for the runs of one method. With an expert, a store's path is only a place."""
+    """Return a text that is equal for the runs of one method. With an expert, a store's path is only a place.
+
+    A sweep holds a budget equal, so that confirmations of one trial may differ in other keys than the seed.
+    """
+    if record.role == "confirmation" and record.path is not None:
+        return str(record.path.parent.resolve() / record.trial)
     skipped = {"data.path"} if record.config.get("expert") else set()
     config = {key: value for key, value in flat(record.config).items() if not says_where(key) and key not in skipped}
     return repr(sorted(config.items()))
@@ -157,7 +162,7 @@ def _method(name: str, runs: Sequence[RunRecord], config: Mapping[str, str], hel
 
 def _names(groups: Sequence[Sequence[RunRecord]], configs: Sequence[Mapping[str, str]]) -> list[str]:
     """Return the name that the runs of a group share, where this tells the groups apart; else algorithm and parameters."""
-    given = [{_stem(str(run.config.get("name") or run.name)) for run in runs} for runs in groups]
+    given = [{run.trial or _stem(str(run.config.get("name") or run.name)) for run in runs} for runs in groups]
     names = [next(iter(stems)) if len(stems) == 1 else "" for stems in given]
     if all(names) and len(set(names)) == len(names):
         return names

@@ -184,14 +184,14 @@ def _search(found: Comparison) -> str:
                 f"<figure><b>{escape(key)}</b>{scatter([x for x, _ in pairs], [y for _, y in pairs], key, {})}</figure>"
             )
     rows = [
-        [escape(t.name), number(t.mean), "" if t.normalised is None else f"{t.normalised:.3f}"]
+        [escape(t.name), number(t.mean), "" if t.normalised is None else f"{t.normalised:.3f}", t.runs[0].state]
         + [escape(t.config.get(key, "\N{EN DASH}")) for key in keys]
         for t in found.trials[:_MAX_ROWS]
     ]
     note = "Their scores are of the tuning episodes and one seed. They chose what was confirmed, so the best ones are too high."
     return (
         f'<h2>Search</h2><p class="dim">Trials: {len(found.trials)}. {note}</p><div class="figures">{"".join(figures)}</div>'
-        f"<details><summary>All trials</summary>{_table(['trial', 'return', 'normalised', *keys], rows)}</details>"
+        f"<details><summary>All trials</summary>{_table(['trial', 'return', 'normalised', 'state', *keys], rows)}</details>"
     )
 
 

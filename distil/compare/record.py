@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from distil.store.schema import environment
 
-State = Literal["finished", "running", "failed", "unfinished", "unreadable"]
+State = Literal["finished", "stopped", "running", "failed", "unfinished", "unreadable"]  # stopped: by a sweep, on purpose
 Role = Literal["run", "trial", "confirmation"]
 
 BUDGETS: Mapping[str, str] = {  # key of `budget/*` -> how tables call it
@@ -54,6 +54,7 @@ class RunRecord:
     state: State = "finished"
     reason: str = ""  # why it is not finished, or how far it came
     role: Role = "run"
+    trial: str = ""  # of a sweep: whose configuration the run has
     points: Sequence[Point] = ()  # in their order
     commit: str = ""  # of the code in the folder where it was started
     version: str = ""  # of distil

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distil.compare.experiment import read_experiment
-from distil.compare.folders import StoreDigests, find_runs, read_run
+from distil.compare.folders import Reader
 from distil.compare.record import RunRecord
 from distil.errors import InputError
 
@@ -21,18 +21,18 @@ def read_all(names: Sequence[str], uri: str) -> list[RunRecord]:
     Raises:
         InputError: a name is neither, or the runs are of different environments.
     """
-    digests = StoreDigests()
+    reader = Reader()
     found: dict[str, RunRecord] = {}
     for name in names:
         path = Path(name)
         if path.exists():
-            records = [read_run(folder, role, digests) for folder, role in find_runs(path)]
+            records = reader.read(path)
         elif len(path.parts) > 1:
             raise InputError(f"{name}: no such folder")
         else:
-            records = read_experiment(uri, name, digests)
+            records = read_experiment(uri, name, reader)
         for record in records:
-            found.setdefault(record.mlflow_id if record.path is None else str(record.path.resolve()), record)
+            found.setdefault(record.mlflow_id or record.name if record.path is None else str(record.path.resolve()), record)
     records = list(found.values())
     _require_one_environment(records)
     return records

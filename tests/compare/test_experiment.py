@@ -9,7 +9,7 @@ from comparebed import config, metrics, write_run
 
 from distil.compare import experiment
 from distil.compare.experiment import read_experiment
-from distil.compare.folders import StoreDigests
+from distil.compare.folders import Reader
 from distil.errors import InputError
 from distil.mlflowdb import connect
 from distil.tracking import PARENT_TAG, flatten
@@ -43,7 +43,7 @@ def test_runs_are_read_from_their_folders_or_from_mlflow(tmp_path: Path, uri: st
     reports = [metrics(50.0, "tune", expert_labels=100), metrics(60.0, "tune", expert_labels=200), metrics(70.0)]
     add(uri, 2, reports, run_dir=str(tmp_path / "gone"))
     add(uri, 3, [], status="FAILED")
-    first, second, third = read_experiment(uri, "exp", StoreDigests())
+    first, second, third = read_experiment(uri, "exp", Reader())
     assert (first.path, first.final.score) == (folder, 111.0)
     assert (second.path, second.seed, second.environment) == (None, 2, "CartPole-v1")
     assert [(p.score, p.budget["expert_labels"]) for p in second.points] == [(50.0, 100), (60.0, 200), (70.0, 4000)]
@@ -57,7 +57,7 @@ def test_scores_inside_an_update_are_at_their_gradient_steps(uri: str) -> None:
         client.log_metric(run_id, "tune/return_mean", float(step), step=step)
     for key, value in metrics(70.0, gradient_steps=200).items():
         client.log_metric(run_id, key, value, step=200)
-    (found,) = read_experiment(uri, "exp", StoreDigests())
+    (found,) = read_experiment(uri, "exp", Reader())
     assert [(p.score, p.budget["gradient_steps"]) for p in found.points] == [(100.0, 100), (200.0, 200), (70.0, 200)]
 
 
@@ -65,18 +65,18 @@ def test_more_runs_than_a_page_are_all_read(uri: str, monkeypatch: pytest.Monkey
     monkeypatch.setattr(experiment, "_PAGE", 2)
     for seed in range(5):
         add(uri, seed, [{"eval/return_mean": 1.0}])
-    assert [found.seed for found in read_experiment(uri, "exp", StoreDigests())] == [0, 1, 2, 3, 4]
+    assert [found.seed for found in read_experiment(uri, "exp", Reader())] == [0, 1, 2, 3, 4]
 
 
 def test_an_unknown_experiment_is_named_with_the_nearest_one(tmp_path: Path, uri: str) -> None:
     with pytest.raises(InputError, match=r"exp: no such folder, and no MLflow database .*mlflow\.db"):
-        read_experiment(uri, "exp", StoreDigests())
+        read_experiment(uri, "exp", Reader())
     assert not (tmp_path / "mlflow.db").exists()  # asking makes none
     add(uri, 0, [], name="pendulum-sweep")
     with pytest.raises(InputError, match=r"pendulum-swep: .*; did you mean pendulum-sweep\?"):
-        read_experiment(uri, "pendulum-swep", StoreDigests())
+        read_experiment(uri, "pendulum-swep", Reader())
     with pytest.raises(InputError, match="there are pendulum-sweep"):
-        read_experiment(uri, "xyz", StoreDigests())
+        read_experiment(uri, "xyz", Reader())
     connect(uri).create_experiment("empty")
     with pytest.raises(InputError, match="empty: the experiment has no runs"):
-        read_experiment(uri, "empty", StoreDigests())
+        read_experiment(uri, "empty", Reader())

@@ -10,15 +10,16 @@ import pytest
 from comparebed import config, metrics, write_run
 from gymnasium import spaces
 
-from distil.compare.folders import StoreDigests, find_runs, read_run, role_of
+from distil.compare.folders import Reader, find_runs
 from distil.errors import InputError
+from distil.journal import Journal
 from distil.rundir import RunDir
 from distil.spaces import action_spec, observation_spec
 from distil.store import Store, StoreSpec
 
 
 def read(path: Path):
-    return read_run(path, role_of(path), StoreDigests())
+    return Reader().run(path)
 
 
 def test_a_finished_run_is_read_whole(tmp_path: Path) -> None:
@@ -73,12 +74,30 @@ def test_running_unfinished_and_damaged_runs_say_so(tmp_path: Path) -> None:
 def test_a_path_names_a_run_a_folder_of_runs_or_a_sweep(tmp_path: Path) -> None:
     sweep = tmp_path / "runs" / "sweep"
     trial = write_run(sweep / "trials" / "t1", config(), [metrics(1.0, "tune")])
-    confirmed = write_run(sweep / "confirm" / "t1-5", config(seed=5), [metrics(1.0)])
+    confirmed = write_run(sweep / "confirm" / "t1-seed-5", config(seed=5), [metrics(1.0)])
     (sweep / "sweep.yaml").write_text("{}")
     run = write_run(tmp_path / "runs" / "a-001", config(), [metrics(1.0)])
-    assert find_runs(sweep) == [(trial, "trial"), (confirmed, "confirmation")]
-    assert find_runs(confirmed) == [(confirmed, "confirmation")]
-    assert find_runs(run / "config.yaml") == [(run, "run")]
-    assert find_runs(tmp_path / "runs") == [(run, "run")]
+    assert find_runs(sweep) == [trial, confirmed]
+    assert [(found.role, found.trial) for found in Reader().read(sweep)] == [("trial", "t1"), ("confirmation", "t1")]
+    assert find_runs(confirmed) == [confirmed]
+    assert find_runs(run / "config.yaml") == find_runs(tmp_path / "runs") == [run]
+    assert (read(run).role, read(run).trial) == ("run", "")
     with pytest.raises(InputError, match="no run there"):
         find_runs(tmp_path)
+
+
+def test_a_sweeps_journal_says_which_trials_were_stopped_or_failed(tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep"
+    for name in ("a-1", "a-2", "a-3"):
+        write_run(sweep / "trials" / name, config(), [metrics(1.0, "tune")], finished=name == "a-3")
+    (sweep / "sweep.yaml").write_text("{}")
+    journal = Journal(sweep / "sweep.jsonl")
+    for name, how, facts in (
+        ("a-1", "stopped", {}),
+        ("a-2", "failed", {"fault": "x"}),
+        ("a-3", "done", {}),
+        ("a-4", "failed", {}),
+    ):
+        journal.append("ended", trial=name, how=how, **facts)
+    found = [(record.name, record.state, record.reason) for record in Reader().read(sweep)]
+    assert found == [("a-1", "stopped", ""), ("a-2", "failed", "x"), ("a-3", "finished", ""), ("a-4", "failed", "")]

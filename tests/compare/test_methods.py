@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-from comparebed import record
+from pathlib import Path
 
+import pytest
+from comparebed import config, metrics, record, write_run
+
+from distil.compare.folders import Reader
 from distil.compare.methods import differing, group
 
 
@@ -58,3 +61,15 @@ def test_one_run_has_the_interval_over_its_episodes_and_runs_without_a_score_are
     assert method.interval == (95.0, 105.0)
     (method,) = group([record("a", 0, 100.0), record("a", 1, None, tuned=(3.0,))], held_out=False)
     assert method.scores == [3.0]
+
+
+def test_confirmations_of_a_trial_are_one_method_whatever_their_budget_needs(tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep"
+    for trial, score in (("bc-01", 5.0), ("bc-02", 7.0)):
+        for seed in (1, 2):
+            settings = config("sweep", seed, learner__num_steps=100 * seed)  # granted for the labels of that seed
+            write_run(sweep / "confirm" / f"{trial}-seed-{seed}", settings, [metrics(score + seed)])
+    (sweep / "sweep.yaml").write_text("{}")
+    methods = group(Reader().read(sweep), held_out=True)
+    assert [(method.name, method.scores) for method in methods] == [("bc-02", [8.0, 9.0]), ("bc-01", [6.0, 7.0])]
+    assert "learner.num_steps" not in methods[0].config
