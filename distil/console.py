@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -119,10 +119,10 @@ class Console:
 
     def _show_bar(self, work: _Work, what: str, total: int, figures: Mapping[str, float]) -> None:
         if self._bars is None:
-            self._bars = _bars(self._stream)
+            self._bars = _bars(self._stream, lambda: ", ".join(self._places))
             self._bars.start()
         if work.task is None:
-            work.task = self._bars.add_task(self._name(what), total=total, figures="")
+            work.task = self._bars.add_task(what, total=total, figures="")
         self._bars.update(work.task, completed=work.done, total=total, figures=_figures(figures))
 
     def _write(self, text: str) -> None:
@@ -133,8 +133,10 @@ class Console:
             self._stream.flush()
 
 
-def _bars(stream: TextIO) -> Progress:
+def _bars(stream: TextIO, place: Callable[[], str]) -> Progress:
+    """Return a bar for each task, below a line that says where the work belongs."""
     from rich.console import Console as RichConsole
+    from rich.console import RenderableType
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
     from rich.table import Column
     from rich.text import Text
@@ -145,9 +147,14 @@ def _bars(stream: TextIO) -> Progress:
         def render(self, task: Task) -> Text:
             return Text(_times(task.elapsed or 0.0, task.time_remaining), no_wrap=True)
 
-    shortened = Column(ratio=1, no_wrap=True, overflow="ellipsis")  # takes what the others leave of the line
+    class Placed(Progress):
+        def get_renderables(self) -> Iterable[RenderableType]:
+            if text := place():
+                yield Text(text, no_wrap=True, overflow="ellipsis")
+            yield from super().get_renderables()
+
     columns: tuple[Any, ...] = (
-        TextColumn("{task.description:<10}", style="bold", table_column=shortened),
+        TextColumn("{task.description:<10}", style="bold"),
         BarColumn(bar_width=16),
         MofNCompleteColumn(),
         Times(),
@@ -155,7 +162,7 @@ def _bars(stream: TextIO) -> Progress:
             "{task.fields[figures]}", style="cyan", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")
         ),
     )
-    return Progress(*columns, console=RichConsole(file=stream, force_terminal=True), transient=True, expand=True)
+    return Placed(*columns, console=RichConsole(file=stream, force_terminal=True), transient=True)
 
 
 def _times(elapsed_s: float, remaining_s: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -45,8 +46,12 @@ def summary(found: Comparison) -> str:
         parts.append(table(rows, title, numeric=("return", "norm.")))
     lines = [f"{run.state}: {run.name}{f' ({run.reason})' if run.reason else ''}" for run in found.unfinished]
     lines += [f"no score: {run.name}" for run in found.unscored]
-    rest = ["\n".join(lines) + "\n"] if (lines := [*lines, *found.notes]) else []
-    return "\n".join([*parts, *rest, verdict(found)])
+    rest = ["\n".join(lines) + "\n"] if (lines := [*map(_filled, (*lines, *found.notes))]) else []
+    return "\n".join([*parts, *rest, _filled(verdict(found))])
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(text, 80, break_long_words=False, break_on_hyphens=False)
 
 
 def _spent(methods: Sequence[Method]) -> list[Row]:
