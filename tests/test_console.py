@@ -125,7 +125,7 @@ def test_a_bar_with_a_long_place_fits_its_line(monkeypatch: pytest.MonkeyPatch) 
     lines = [line.strip() for line in re.split(r"[\r\n]+", shown)]
     assert max(map(len, lines[:-1])) <= 80
     above = [lines[i - 1] for i, line in enumerate(lines) if re.fullmatch(r"update +[━╸╺]+ +10/200 .* elapsed.*", line)]
-    assert set(above) == {"a-run-with-a-long-name-001, round 3 of 5"}
+    assert above[0] == "a-run-with-a-long-name-001, round 3 of 5"  # until the block is left
 
 
 def test_closing_during_work_restores_the_cursor() -> None:
