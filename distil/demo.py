@@ -71,7 +71,8 @@ class DemoResult:
             f"plot   {self.plot}\nvideo  {self.video}\n" + (f"model  {self.model}\n" if self.model else "") + "\n"
             f"{self.wall_s:.0f} seconds. Next:\n"
             + "".join(f"  {command}\n" for command in self.commands)
-            + "  distil ui    compare the runs in MLflow\n"
+            + f"  distil compare {self.best.parent}    a verdict, and a page with all runs\n"
+            + "  distil ui    the runs in MLflow\n"
         )
 
 

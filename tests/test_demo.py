@@ -115,5 +115,14 @@ def test_a_result_is_told_as_text_and_as_json() -> None:
     data = json.loads(json.dumps(result.to_json()))
     assert data["scores"][0]["runs"] == [0.9, 1.1]
     assert (data["video"], data["commands"]) == ("out/video", ["distil train x"])
-    for words in ("Pendulum", "BC, 2 episodes", "out/plot", "out/video", "12 seconds", "distil train x", "distil ui"):
+    for words in (
+        "Pendulum",
+        "BC, 2 episodes",
+        "out/plot",
+        "out/video",
+        "12 seconds",
+        "distil train x",
+        "distil compare out ",
+        "distil ui",
+    ):
         assert words in result.text()

@@ -127,6 +127,11 @@ def _notes(found: Comparison) -> list[str]:
     repeated = sum(len(method.repeated) for method in found.methods)
     if repeated:
         notes.append(f"{repeated} runs repeat the configuration and seed of a newer one, and are left out.")
+    lost = [run for run in (*found.unfinished, *found.unscored) if run.role != "trial"]
+    if lost:
+        notes.append(
+            f"Runs without a result: {len(lost)}, listed below. Means are over the others, and too high if bad runs fail."
+        )
     episodes = {method.config.get("evaluation.episodes") for method in found.methods}
     if len(episodes) > 1:
         notes.append("The numbers of held-out episodes differ: a score over fewer episodes is less certain than it looks.")

@@ -226,7 +226,10 @@ def _films(films: Sequence[Film], budget: int) -> str:
 
 def _unfinished(found: Comparison) -> str:
     rows = [[escape(run.name), run.state, escape(run.reason)] for run in found.unfinished[:_MAX_ROWS]]
-    rows += [[escape(run.name), "no score", "finished without an evaluation"] for run in found.unscored[:_MAX_ROWS]]
+    rows += [
+        [escape(run.name), "no score", "finished without an evaluation, or its return is not finite"]
+        for run in found.unscored[:_MAX_ROWS]
+    ]
     return f"<h2>Runs without a result</h2>{_table(['run', 'state', 'reason'], rows, left=True)}" if rows else ""
 
 

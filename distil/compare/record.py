@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,7 +102,8 @@ def points_of(metrics: Mapping[str, float]) -> list[Point]:
     budget = {name: metrics[f"budget/{name}"] for name in BUDGETS if f"budget/{name}" in metrics}
     out = []
     for prefix in ("tune", "eval"):
-        if (score := metrics.get(f"{prefix}/return_mean")) is None:
+        score = metrics.get(f"{prefix}/return_mean")
+        if score is None or not math.isfinite(score):  # of a diverged policy: no number to compare
             continue
         names = {
             "low": "return_ci_low",

@@ -64,6 +64,7 @@ def test_runs_without_a_result_are_listed() -> None:
     assert [run.name for run in found.unfinished] == ["c-0"]
     assert not compare([record("a", 0, 5.0), replace(record("c", 0, None), state="stopped")]).unfinished  # on purpose
     assert [run.name for run in found.unscored] == ["b-0"]
+    assert "Runs without a result: 2" in " ".join(found.notes)
     with pytest.raises(InputError, match="none of the 1 runs has a score"):
         compare([failed])
 

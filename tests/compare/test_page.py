@@ -8,10 +8,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from comparebed import record
+from comparebed import config, record
 
 from distil.compare.comparison import compare
 from distil.compare.page import MAX_BYTES, Film, render, write
+from distil.compare.record import Point, RunRecord
 from distil.errors import InputError
 
 
@@ -67,6 +68,19 @@ def test_it_requests_nothing_and_runs_no_script() -> None:
     assert "<script" not in text
     assert not re.search(r"https?://|url\(|@import", text)
     assert "default-src 'none'" in text
+
+
+def test_a_single_run_without_references_and_a_tie_of_equal_scores() -> None:
+    point = Point(held_out=True, score=5.0, budget={"expert_labels": 7.0})
+    alone = RunRecord(name="a", config=config(env=None), points=[point])
+    text = render(compare([alone]))
+    parsed(text)
+    assert "there is no other method to compare it with" in text
+    equal = [record(name, seed, 500.0, data__episodes=i + 1) for i, name in enumerate("ab") for seed in range(5)]
+    text = render(compare(equal))
+    parsed(text)
+    assert "nan" not in text
+    assert "tied with" in text
 
 
 def test_a_hundred_runs_stay_far_below_the_limit() -> None:

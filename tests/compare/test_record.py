@@ -14,6 +14,7 @@ def test_points_are_the_scores_of_a_report_with_what_was_spent() -> None:
     assert (tuned.score, final.score, final.expert) == (300.0, 310.0, 500.0)
     assert final.budget["cpu_s"] == 7.0
     assert points_of({"train/loss": 1.0}) == []
+    assert points_of(metrics(float("nan"))) == points_of(metrics(float("-inf"))) == []
 
 
 def test_a_record_names_environment_algorithm_and_command(tmp_path) -> None:
