@@ -34,7 +34,6 @@ import numpy as np
 import numpy.typing as npt
 from common import in_processes, machine, slopes, tracked, write_result
 from compounding_envs import Cliff, Lane, expert_steps
-from rich.console import Console
 from scipy.special import stdtrit
 
 import distil
@@ -235,7 +234,7 @@ def summarise(measured: Mapping[Case, dict[str, Any]], env: str, algorithm: str)
     }, fitted
 
 
-def show(console: Console, results: Mapping[str, Any]) -> None:
+def show(results: Mapping[str, Any]) -> None:
     """Print the tables."""
     rows: list[dict[str, str | float | None]] = [
         {
@@ -251,7 +250,7 @@ def show(console: Console, results: Mapping[str, Any]) -> None:
         for algorithm, name in ALGORITHMS.items()
         for point in found[algorithm]["points"]
     ]
-    console.print(table(rows, "Cost of an episode of T steps; the expert's is 0"))
+    print(table(rows, "Cost of an episode of T steps; the expert's is 0", width=128))
     exponents: list[dict[str, str | float | None]] = [
         {
             "environment": env,
@@ -263,12 +262,12 @@ def show(console: Console, results: Mapping[str, Any]) -> None:
         for env, found in results.items()
         for algorithm, name in ALGORITHMS.items()
     ]
-    console.print(table(exponents, "cost ~ T^exponent"))
+    print(table(exponents, "cost ~ T^exponent", width=128))
     for env, found in results.items():
         worst = max(found["expert_cost"].values())
-        console.print(f"{env}: the expert's cost, the highest of {EXPERT_EPISODES} episodes' means at each T: {worst:.3g}")
+        print(f"{env}: the expert's cost, the highest of {EXPERT_EPISODES} episodes' means at each T: {worst:.3g}")
         low, high = found["difference_ci"]
-        console.print(f"{env}: BC's exponent is above DAgger's by {found['difference']:.2f} ({low:.2f} to {high:.2f})")
+        print(f"{env}: BC's exponent is above DAgger's by {found['difference']:.2f} ({low:.2f} to {high:.2f})")
 
 
 def plot(results: Mapping[str, Any], path: Path, seeds: int) -> Path:
@@ -348,15 +347,14 @@ def main() -> None:
         for algorithm in ALGORITHMS
         for seed in seeds
     ]
-    console = Console(width=128)
     results = compare(in_processes(measure, cases, args.jobs), horizons)
     image = plot(results, args.out.with_suffix(".png"), len(seeds))
     track(results, size, image, args.tracking_uri)
-    show(console, results)
+    show(results)
     wall = time.perf_counter() - started
     settings = {"seeds": seeds, **vars(size), "dagger_rounds": ROUNDS, "resamples": RESAMPLES, "confidence": CONFIDENCE}
     write_result(args.out, {"machine": machine(), "settings": settings, "results": results, "wall_s": round(wall, 1)})
-    console.print(f"{wall:.0f} seconds; {args.out} and {image.name} written")
+    print(f"{wall:.0f} seconds; {args.out} and {image.name} written")
     sys.exit(0 if all(found["difference_ci"][0] > 0 for found in results.values()) else 1)
 
 

@@ -44,7 +44,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from common import in_processes, interval, machine, slopes, tracked, write_result
-from rich.console import Console
 
 import distil
 from distil import api
@@ -229,7 +228,7 @@ def compare(searched: Mapping[Case, Found]) -> dict[str, Any]:
     return results
 
 
-def show(console: Console, results: Mapping[str, Any], largest: int) -> None:
+def show(results: Mapping[str, Any], largest: int) -> None:
     """Print the tables."""
     rows: list[dict[str, str | float | None]] = [
         {
@@ -244,7 +243,7 @@ def show(console: Console, results: Mapping[str, Any], largest: int) -> None:
         for axis, found in results.items()
         for bc, dagger in zip(found["bc"]["points"], found["dagger"]["points"], strict=True)
     ]
-    console.print(table(rows, f"Labels for a score of {TARGET:g}: median and range of the seeds"))
+    print(table(rows, f"Labels for a score of {TARGET:g}: median and range of the seeds", width=128))
     exponents: list[dict[str, str | float | None]] = [
         {
             "knob": TITLES[axis],
@@ -256,10 +255,10 @@ def show(console: Console, results: Mapping[str, Any], largest: int) -> None:
         for axis, found in results.items()
         for algorithm, name in ALGORITHMS.items()
     ]
-    console.print(table(exponents))
+    print(table(exponents, width=128))
     for axis, found in results.items():
         low, high = found["difference_ci"]
-        console.print(f"{TITLES[axis]}: BC's power less DAgger's {found['difference']:.2f} ({low:.2f} to {high:.2f})")
+        print(f"{TITLES[axis]}: BC's power less DAgger's {found['difference']:.2f} ({low:.2f} to {high:.2f})")
 
 
 def _shown(value: float | None, largest: int | None) -> str:
@@ -343,16 +342,15 @@ def main() -> None:
     axes = {axis: values[:: len(values) - 1] if args.quick else values for axis, values in AXES.items()}
     points = dict.fromkeys(replace(Point(), **{axis: value}) for axis, values in axes.items() for value in values)
     cases = [Case(point=p, algorithm=a, seed=s, size=size) for p in points for a in ALGORITHMS for s in seeds]
-    console = Console(width=128)
     results = compare(in_processes(search, cases, args.jobs))
     settings = {"seeds": seeds, **vars(size), "target": TARGET, "dagger_rounds": ROUNDS, "base": vars(Point())}
     image = plot(results, args.out.with_suffix(".png"), size, len(seeds))
     track(results, settings, image, args.tracking_uri)
-    show(console, results, size.budgets[-1])
+    show(results, size.budgets[-1])
     wall, used = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     took = {"wall_s": round(wall, 1), "cpu_s": round(used.ru_utime + used.ru_stime + time.process_time(), 1)}
     write_result(args.out, {"machine": machine(), "settings": settings, "results": results} | took)
-    console.print(f"{wall:.0f} seconds; {args.out} and {image.name} written")
+    print(f"{wall:.0f} seconds; {args.out} and {image.name} written")
 
 
 if __name__ == "__main__":
