@@ -181,11 +181,19 @@ def _names(groups: Sequence[Sequence[RunRecord]], configs: Sequence[Mapping[str,
 
 def _stem(name: str) -> str:
     """Return a run's name without the number of its seed."""
-    return re.sub(r"[-_.]?(seed|s)[-_.=]?\d+$", "", name) or name
+    return re.sub(r"[-_.](seed|s)[-_.=]?\d+$", "", name) or name
 
 
 def _settings(config: Mapping[str, str], others: Sequence[Mapping[str, str]]) -> list[str]:
     keys = sorted({key for other in others for key in other})
     keys = [key for key in keys if len({other.get(key) for other in others}) > 1]
-    out = [_SHORTEN.get(key, key.rpartition(".")[2] + " {}").format(config.get(key, "none")) for key in keys]
+    out = [_SHORTEN.get(key, key.rpartition(".")[2] + " {}").format(_short(config.get(key, "none"))) for key in keys]
     return out if len(out) <= _MAX_NAMED else [*out[: _MAX_NAMED - 1], f"and {len(out) - _MAX_NAMED + 1} more"]
+
+
+def _short(text: str) -> str:
+    """Return a number with three digits; other texts as they are."""
+    try:
+        return text if text.isdecimal() else f"{float(text):.3g}"
+    except ValueError:
+        return text

@@ -15,7 +15,7 @@ from distil.errors import InputError, RunError
 
 @pytest.mark.parametrize(
     "command",
-    ["", "train", "store", "store view", "experts evaluate", "recipes", "ui", "demo", "collect", "evaluate"],
+    ["", "train", "store", "store view", "experts evaluate", "recipes", "ui", "demo", "collect", "evaluate", "compare"],
 )
 def test_every_command_has_help(command: str) -> None:
     result = CliRunner().invoke(cli, [*command.split(), "--help"])

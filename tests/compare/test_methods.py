@@ -27,13 +27,15 @@ def test_methods_are_sorted_by_mean_and_take_the_names_of_their_runs() -> None:
     for run in runs:
         run.config["name"] = f"{run.config['name']}-{run.seed}"
     assert [method.name for method in group(runs, held_out=True)] == ["dagger", "bc"]
+    versions = [record("pens2", 0, 1.0), record("pens3", 0, 2.0, data__episodes=3)]  # no number of a seed
+    assert [method.name for method in group(versions, held_out=True)] == ["pens3", "pens2"]
 
 
 def test_methods_of_one_name_are_called_by_what_differs() -> None:
-    runs = [record("a", 0, 1.0 + n, data__episodes=n, learner__learning_rate=rate) for n, rate in ((5, 0.1), (9, 0.2))]
+    runs = [record("a", 0, 1.0 + n, data__episodes=n, learner__learning_rate=rate) for n, rate in ((5, 0.1), (9, 0.0123456))]
     runs.append(record("a", 0, 0.5, algorithm__kind="dagger"))
     methods = group(runs, held_out=True)
-    assert [m.name for m in methods] == ["BC, 9 demos, learning_rate 0.2", "BC, 5 demos, learning_rate 0.1", "DAgger"]
+    assert [m.name for m in methods] == ["BC, 9 demos, learning_rate 0.0123", "BC, 5 demos, learning_rate 0.1", "DAgger"]
     assert differing(methods) == ["algorithm.kind", "data.episodes", "learner.learning_rate"]
 
 
