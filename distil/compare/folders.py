@@ -150,7 +150,8 @@ def _points(entries: list[Entry]) -> list[Point]:
             metrics = entry["report"]["metrics"]
             data = {key: value for key, value in metrics.items() if key.startswith("budget/") and not key.endswith("_s")}
             for line in watched:
-                out += points_of(data | line["metrics"] | {"budget/gradient_steps": before + line["step"]})
+                own = {f"budget/{name}": value for name, value in line.get("spent", {}).items()}
+                out += points_of(data | line["metrics"] | {"budget/gradient_steps": before + line["step"]} | own)
             # the report repeats the last one
             out += [point for point in points_of(metrics) if point.held_out or not watched]
             watched, before = [], metrics.get("budget/gradient_steps", before)

@@ -95,7 +95,8 @@ def _methods(found: Comparison, levels: Mapping[str, float]) -> str:
         picture = f'<td class="strip">{strip(method, index, scale, levels)}</td>'
         rows.append(f"<tr><td>{_swatch(index)}{escape(method.name)}</td>{picture}{labelled}</tr>")
     caption = (
-        "A dot is a run (one seed), the line the mean, the bar its 95 % interval. Budgets: mean of a run, without evaluation."
+        "A dot is a run (one seed), the line the mean, the bar its 95 % interval. Budgets: mean of a run; only the seconds "
+        "include its evaluation."
     )
     return (
         f'<h2>Methods</h2><div class="scroll"><table class="methods"><thead><tr>{head}</tr></thead>'

@@ -37,7 +37,11 @@ def summary(found: Comparison) -> str:
         )
     parts = [
         table(scores, f"{found.environment or 'no environment'}: return on the {where}", numeric=tuple(scores[0])[1:]),
-        table(spent := _spent(found.methods), "Mean budget of a run, without evaluation", numeric=tuple(spent[0])[1:]),
+        table(
+            spent := _spent(found.methods),
+            "Mean budget of a run; only the seconds include its evaluation",
+            numeric=tuple(spent[0])[1:],
+        ),
     ]
     if found.trials:
         few = found.trials[:5]

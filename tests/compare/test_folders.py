@@ -55,6 +55,16 @@ def test_scores_inside_an_update_are_points_against_its_gradient_steps(tmp_path:
     assert found == [(50.0, 100, 4000), (60.0, 200, 4000), (70.0, 300, 4000)]
 
 
+def test_a_score_inside_an_update_may_say_what_was_spent(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "a-001", config(), [], finished=False)
+    spent = {"gradient_steps": 700, "wall_s": 3.5}
+    RunDir(folder).append("watched", round=0, step=100, num_steps=5, metrics=metrics_of_score(50.0), spent=spent)
+    report = metrics(80.0) | metrics_of_score(50.0)
+    RunDir(folder).append("reported", round=0, report={"metrics": report, "snapshot": 1})
+    point = read(folder).points[0]
+    assert (point.budget["gradient_steps"], point.budget["wall_s"], point.budget["expert_labels"]) == (700, 3.5, 4000)
+
+
 def metrics_of_score(score: float) -> dict[str, float]:
     return {name: value for name, value in metrics(score, "tune").items() if not name.startswith("budget/")}
 
