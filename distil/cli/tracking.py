@@ -15,6 +15,12 @@ from distil.errors import InputError, RunError
 
 _START_S, _STOP_S = 60, 10.0  # for a server to answer; to end
 _QUIET = ("--uvicorn-opts", "--log-level error")
+_SERVER = {
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # seven processes that poll, for what compares no runs
+    "PYTHONWARNINGS": "ignore",
+}
 
 
 @click.command()
@@ -74,15 +80,7 @@ def ui(port: int, uri: str | None, opens: bool) -> None:
     if opens and links and _has_display():
         _open_when_ready(port, next(iter(links.values())))
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port), *_QUIET]
-    code = _serve(
-        command,
-        {
-            "MLFLOW_BACKEND_STORE_URI": uri,
-            "MLFLOW_LOGGING_LEVEL": "ERROR",
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-            "PYTHONWARNINGS": "ignore",
-        },
-    )
+    code = _serve(command, {"MLFLOW_BACKEND_STORE_URI": uri} | _SERVER)
     if code:
         raise RunError(f"mlflow ui ended with code {code}; is port {port} free? try --port {port + 1}")
 
@@ -122,14 +120,22 @@ def _serve(command: list[str], env: dict[str, str]) -> int:
     """Run a server and its workers until it ends or Ctrl-C ends it; return its exit code. `env` keeps passwords out of `ps`."""
     import subprocess
 
+    import psutil
+
     with subprocess.Popen(command, env=os.environ | env, start_new_session=True, stdout=subprocess.DEVNULL) as server:
         try:
             return server.wait()
         except KeyboardInterrupt:
             return 0  # the announced way to stop it
         finally:
+            others = []  # some start sessions of their own
+            with suppress(psutil.NoSuchProcess):
+                others = psutil.Process(server.pid).children(recursive=True)
             for number in (signal.SIGTERM, signal.SIGKILL):
                 with suppress(ProcessLookupError):
                     os.killpg(server.pid, number)
+                for process in others:
+                    with suppress(psutil.NoSuchProcess):
+                        process.send_signal(number)
                 with suppress(subprocess.TimeoutExpired):
                     server.wait(_STOP_S)

@@ -3,10 +3,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+import time
+import urllib.request
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
+import psutil
 import pytest
+from trackingbed import free_port
 
 from distil.tracking import TrackingConfig
 
@@ -52,9 +56,10 @@ def test_a_server_that_cannot_start_is_one_line(options: list[str], words: str, 
 
 
 def test_a_stopped_server_leaves_no_worker(tmp_path: Path) -> None:
-    """SIGTERM or Ctrl-C to `distil ui` also ends the processes that its server started, those that ignore SIGTERM included."""
+    """SIGTERM or Ctrl-C to `distil ui` also ends the processes that its server started, whatever they do against it."""
     server = (
-        "import os, signal, sys, time; child = os.fork(); child or signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "import os, signal, sys, time; child = os.fork(); child or os.setsid()\n"
+        "child or signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "print(os.getpid(), child, file=sys.stderr, flush=True); time.sleep(600)"
     )
     code = (
@@ -69,3 +74,34 @@ def test_a_stopped_server_leaves_no_worker(tmp_path: Path) -> None:
         assert process.communicate()[0] == ""
         assert process.returncode == 0
     assert len(pids) == 2
+
+
+@pytest.mark.slow
+def test_the_real_server_shows_the_view_and_leaves_no_process(tmp_path: Path) -> None:
+    """MLflow's server starts seven job processes in sessions of their own unless it is told not to."""
+    TrackingConfig(uri=f"sqlite:///{tmp_path}/mlflow.db").check("mine")
+    port = free_port()
+    command = [sys.executable, "-m", "distil", "ui", "--no-open", "--port", str(port)]
+    quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, **quiet) as process, ExitStack() as ending:
+        ending.callback(process.kill)
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(f"MLflow on http://127.0.0.1:{port}")
+        link = f"http://127.0.0.1:{port}/#/experiments/1/runs?viewStateShareKey=distil"
+        assert process.stdout.readline().split() == ["mine", link]
+        deadline = time.monotonic() + 120
+        while not answers(port):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        started = psutil.Process(process.pid).children(recursive=True)
+        assert [each.cmdline() for each in started if any("huey" in word for word in each.cmdline())] == []
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    assert len(started) > 0
+    assert psutil.wait_procs(started, timeout=10)[1] == []
+
+
+def answers(port: int) -> bool:
+    with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
+        return bool(answer.status == 200)
+    return False
