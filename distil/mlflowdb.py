@@ -10,7 +10,9 @@ import hashlib
 import logging
 import os
 import re
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,7 +30,8 @@ def connect(uri: str) -> Any:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for results
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # distil's sender tries again itself, and for longer
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-    from mlflow.tracking import MlflowClient
+    with _own_sigint():
+        from mlflow.tracking import MlflowClient
 
     for name in ("alembic", "mlflow.store.db.utils"):  # they tell each of the 50 migrations of a new database
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -36,6 +39,15 @@ def connect(uri: str) -> Any:
     if database is not None and not database.exists() and database.parent.is_dir():
         _fill(database)
     return MlflowClient(tracking_uri=uri)
+
+
+@contextmanager
+def _own_sigint() -> Iterator[None]:
+    """Set Python's handler of SIGINT again: a library that MLflow imports makes Ctrl-C restart what waits, not interrupt it."""
+    handler = signal.getsignal(signal.SIGINT)
+    yield
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, handler)
 
 
 @contextmanager

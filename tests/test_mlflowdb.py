@@ -1,6 +1,7 @@
 """With the real MLflow, in processes of their own: it is imported once."""
 
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -83,3 +84,20 @@ def test_mlflow_stays_whole_for_the_users_own_code(tmp_path: Path) -> None:
 )
 def test_the_file_of_a_database(uri: str, path: str | None) -> None:
     assert sqlite_file(uri) == (Path(path) if path else None)
+
+
+def test_ctrl_c_interrupts_what_waits(tmp_path: Path) -> None:
+    """After MLflow's imports, Ctrl-C left a process waiting for its child."""
+    code = (
+        "import signal, subprocess; from distil.mlflowdb import connect; connect('sqlite:///x.db')\n"
+        "child = subprocess.Popen(['sleep', '600']); print('ready', flush=True)\n"
+        "try: child.wait()\nexcept KeyboardInterrupt: print('interrupted')\nfinally: child.kill()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        try:
+            assert process.communicate(timeout=60)[0] == "interrupted\n"
+        finally:
+            process.kill()

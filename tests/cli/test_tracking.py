@@ -95,7 +95,7 @@ def test_the_real_server_shows_the_view_and_leaves_no_process(tmp_path: Path) ->
             time.sleep(0.2)
         started = psutil.Process(process.pid).children(recursive=True)
         assert [each.cmdline() for each in started if any("huey" in word for word in each.cmdline())] == []
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
     assert len(started) > 0
     assert psutil.wait_procs(started, timeout=10)[1] == []
