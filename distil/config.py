@@ -14,6 +14,7 @@ import re
 import sys
 import typing
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -150,38 +151,58 @@ def _check_size(root: yaml.Node) -> None:
     size(root, 0)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shelf:
+    """Where files of one kind are: shipped ones by name, and those that a run's (or a sweep's) folder keeps."""
+
+    package: str  # with the shipped files
+    kept: str  # name of the file in a folder
+    what: str  # "recipe"
+    of: str  # whose folder: "run"
+    hint: str = ""  # where all names are listed
+
+    def names(self) -> list[str]:
+        """Return the names of the shipped ones."""
+        folder = resources.files(self.package)
+        return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
+
+    def load(self, source: str | Path) -> dict[str, Any]:
+        """Return the raw data of a shipped file (by name), a YAML file or a folder; `name` defaults to its name."""
+        path, what, names = Path(source), self.what, self.names()
+        choices = f"give a {self.of}'s folder, a {what} file or the name of a shipped {what}"
+        if (path / self.kept).is_file():
+            path /= self.kept
+        elif path.is_dir() and str(source) not in names:
+            raise InputError(f"{path or '.'}: the folder has no {self.kept}; {choices}")
+        if path.suffix in (".yaml", ".yml") or path.is_file():
+            if not path.is_file():
+                raise InputError(f"{path}: no such {what} file")
+            text, where, name = read_text(path), str(path), path.stem
+        elif str(source) in names:
+            name = str(source)
+            text, where = (resources.files(self.package) / f"{name}.yaml").read_text(), f"{what} {name}"
+        elif len(path.parts) > 1:
+            raise InputError(f"{path}: no such file or folder; {choices}")
+        else:
+            hint = self.hint or f"there are {', '.join(names)}"
+            raise InputError(f"{source}: no shipped {what} has that name{nearest(str(source), names)}; {hint}")
+        data = parse_yaml(text, where)
+        if not isinstance(data, dict):
+            raise InputError(f"{where}: a {what} must be a mapping of keys, got {type(data).__name__}")
+        return {"name": name} | data
+
+
+RECIPES = Shelf(package="distil.recipes", kept="config.yaml", what="recipe", of="run", hint="see `distil recipes list`")
+
+
 def recipe_names() -> list[str]:
     """Return the names of the shipped recipes."""
-    folder = resources.files("distil.recipes")
-    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
+    return RECIPES.names()
 
 
 def load_recipe(recipe: str | Path) -> dict[str, Any]:
     """Return the raw data of a shipped recipe (by name), a YAML file or a run's folder; `name` defaults to its name."""
-    path = Path(recipe)
-    if (path / "config.yaml").is_file():
-        path /= "config.yaml"
-    elif path.is_dir() and str(recipe) not in recipe_names():
-        raise InputError(
-            f"{path or '.'}: the folder has no config.yaml; give a run's folder, a recipe file or the name of a shipped recipe"
-        )
-    if path.suffix in (".yaml", ".yml") or path.is_file():
-        if not path.is_file():
-            raise InputError(f"{path}: no such recipe file")
-        text, where, name = read_text(path), str(path), path.stem
-    elif str(recipe) in recipe_names():
-        name = str(recipe)
-        text, where = (resources.files("distil.recipes") / f"{name}.yaml").read_text(), f"recipe {name}"
-    elif len(path.parts) > 1:
-        raise InputError(f"{path}: no such file or folder; give a run's folder, a recipe file or the name of a shipped recipe")
-    else:
-        raise InputError(
-            f"{recipe}: no shipped recipe has that name{nearest(str(recipe), recipe_names())}; see `distil recipes list`"
-        )
-    data = parse_yaml(text, where)
-    if not isinstance(data, dict):
-        raise InputError(f"{where}: a recipe must be a mapping of keys, got {type(data).__name__}")
-    return {"name": name} | data
+    return RECIPES.load(recipe)
 
 
 def read_text(path: Path) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from distil.learners import Learner, make_learner
 from distil.losscurve import LossCurve
-from distil.plans import Metrics
+from distil.plans import Metrics, Spent
 from distil.questions import Questions
 from distil.recorded import NOTE, Totals, about_experiment, parameters, result, run_tags
 from distil.redaction import redact
@@ -21,11 +22,23 @@ from distil.store import StoreSpec
 from distil.tracking import Status, Tracker
 from distil.types import Progress, say, silent
 
-Heard = Callable[[int, Metrics], None]  # of the run's gradient steps, and metrics `tune/*`
+Heard = Callable[[Spent, Metrics], None]  # what the run has spent, and metrics `tune/*`
 
 
-def unheard_score(num_steps: int, metrics: Metrics) -> None:
+def unheard_score(spent: Spent, metrics: Metrics) -> None:
     """Listen to no score."""
+
+
+class Clock:
+    """Seconds that a run has taken, those of its earlier processes included."""
+
+    def __init__(self, before: Spent) -> None:
+        self._wall_s = time.perf_counter() - before.wall_s
+        self._cpu_s = time.process_time() - before.cpu_s
+
+    def read(self, spent: Spent) -> Spent:
+        """Return `spent` with the seconds until now."""
+        return replace(spent, wall_s=time.perf_counter() - self._wall_s, cpu_s=time.process_time() - self._cpu_s)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +55,7 @@ class Parts:
     totals: Totals
     questions: Questions  # counts queries to experts that collect no episodes
     heard: Heard  # gets scores while an update learns
+    clock: Clock
 
 
 @contextmanager
@@ -49,7 +63,8 @@ def assemble(
     config: RunConfig, rundir: RunDir, session: Session, tracker: Tracker, heard: Heard = unheard_score
 ) -> Iterator[Parts]:
     """Open the data and the learner of the run in `rundir`; a resumed run continues from its newest checkpoint."""
-    losses = LossCurve(report.metrics for report in rundir.reports())
+    reports = rundir.reports()
+    losses, clock = LossCurve(report.metrics for report in reports), Clock(reports[-1].spent if reports else Spent())
 
     def progress(what: str, done: int, total: int, /, **figures: float) -> None:
         session.progress(what, done, total, **figures)
@@ -72,6 +87,7 @@ def assemble(
                 totals=Totals(report.metrics for report in rundir.reports()),
                 questions=Questions(rundir, session),
                 heard=heard,
+                clock=clock,
             )
 
 

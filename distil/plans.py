@@ -150,17 +150,19 @@ class Spent:
     expert_queries: int = 0  # steps that an expert was asked about, for any purpose
     gradient_steps: int = 0
     wall_s: float = 0.0
+    cpu_s: float = 0.0  # of the run's own process, all threads; Ray's workers and learners have theirs apart
 
     def metrics(self) -> dict[str, float]:
         """Return `budget/*`; zeros of what only some runs have are left out."""
-        some = ("given_", "agent_", "evaluation_")
+        some = ("given_", "agent_", "evaluation_", "cpu_s")
         return {f"budget/{name}": value for name, value in asdict(self).items() if value or not name.startswith(some)}
 
     @classmethod
     def of_metrics(cls, metrics: Metrics) -> Spent:
         """Return the totals in metrics that `metrics` returned; a missing one is 0."""
-        counts = {name: int(metrics.get(f"budget/{name}", 0)) for name in cls.__dataclass_fields__ if name != "wall_s"}
-        return cls(**counts, wall_s=metrics.get("budget/wall_s", 0.0))
+        seconds = {name: float(metrics.get(f"budget/{name}", 0)) for name in ("wall_s", "cpu_s")}
+        counts = {name: int(metrics.get(f"budget/{name}", 0)) for name in cls.__dataclass_fields__ if name not in seconds}
+        return cls(**counts, wall_s=seconds["wall_s"], cpu_s=seconds["cpu_s"])
 
 
 @dataclass(frozen=True, kw_only=True)

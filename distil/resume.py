@@ -83,13 +83,18 @@ def _changes(run: RunDir, config: RunConfig) -> list[str]:
         then = _settings(run)
     except InputError as error:
         return [f"its configuration cannot be read ({error})"]
-    now = flatten(public(config))
+    now = run_settings(config)
     changed = [key for key in sorted(then.keys() | now.keys()) if then.get(key) != now.get(key)]
     return [f"{key} ({then.get(key)} then, {now.get(key)} now)" for key in changed if not key.startswith(_MAY_CHANGE)]
 
 
+def run_settings(config: RunConfig) -> dict[str, str]:
+    """Return dotted key -> text of all settings of a run."""
+    return flatten(public(config))
+
+
 def _settings(run: RunDir) -> Mapping[str, str]:
-    return flatten(public(load_config(run.config)))
+    return run_settings(load_config(run.config))
 
 
 def _listed(runs: Sequence[RunDir]) -> str:

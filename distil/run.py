@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 
 from distil.algorithms.base import Algorithm
@@ -65,10 +65,9 @@ def rounds(
     algorithm: Algorithm = config.algorithm.build(config.budget(session.spec.max_episode_steps))
     with assemble(config, rundir, session, tracker, heard) as parts:
         last = next(reversed(rundir.reports()), None)
-        started = time.perf_counter() - (last.spent.wall_s if last else 0.0)
         while (todo := algorithm.next_round(last)) is not None:
             with within(session.progress, rundir.name, _place(todo, config)):
-                last = carry_out(todo, parts, started)
+                last = carry_out(todo, parts)
             rundir.append("reported", round=todo.index, report=last.to_json())
             _log(last, todo, parts)
             yield last
@@ -85,7 +84,7 @@ def _place(todo: Round, config: RunConfig) -> str:
     return ("" if num == 1 else f"round {todo.index + 1} of {num}") if todo.index < num else "final evaluation"
 
 
-def carry_out(todo: Round, parts: Parts, started: float) -> RoundReport:
+def carry_out(todo: Round, parts: Parts) -> RoundReport:
     """Check the expert, collect, update, evaluate: carry out one round and report it."""
     metrics = dict[str, float]()
     if todo.check is not None:
@@ -99,7 +98,7 @@ def carry_out(todo: Round, parts: Parts, started: float) -> RoundReport:
     if todo.compare and (distance := parts.data.distance(todo.index)) is not None:
         metrics["tune/wasserstein"] = distance
     watched = sum(line["num_steps"] for line in parts.rundir.journal("watched") if line["round"] == todo.index)
-    spent, kinds = _spent(parts, started, scored.num_steps + watched)
+    spent, kinds = _spent(parts, scored.num_steps + watched)
     return RoundReport(
         index=todo.index,
         snapshot=parts.data.version,
@@ -159,10 +158,11 @@ def _watch(todo: Round, plan: WatchPlan | None, parts: Parts, step: int, policy:
     known = next((line for line in lines if (line["round"], line["step"]) == (todo.index, step)), None)
     if known is None:
         metrics, _, num_steps = _measure(todo, plan.num_episodes, plan.baselines, Purpose.TUNE, policy, parts)
-        known = {"step": step, "metrics": metrics, "num_steps": num_steps}
+        spent = parts.clock.read(replace(parts.data.spent(), gradient_steps=parts.losses.num_steps + step))
+        known = {"step": step, "metrics": metrics, "num_steps": num_steps, "spent": asdict(spent)}
         parts.rundir.append("watched", round=todo.index, **known)
-        parts.tracker.log(metrics, step=parts.losses.num_steps + step)
-    parts.heard(parts.losses.num_steps + step, known["metrics"])
+        parts.tracker.log(metrics, step=spent.gradient_steps)
+    parts.heard(Spent(**known["spent"]), known["metrics"])
 
 
 def _watched(todo: Round, parts: Parts) -> Metrics:
@@ -225,11 +225,11 @@ def _confirm(todo: Round, plan: ConfirmPlan, parts: Parts) -> tuple[float | None
     return score_low(policy, expert, random, plan.confidence), int(policy.lengths.sum())
 
 
-def _spent(parts: Parts, started: float, num_evaluated: int) -> tuple[Spent, dict[str, float]]:
+def _spent(parts: Parts, num_evaluated: int) -> tuple[Spent, dict[str, float]]:
     """Return what the run has spent so far, with the steps of this round's evaluation, and what it has asked experts for."""
     spent = parts.data.spent()
     queries = {"collect": spent.expert_queries} | parts.questions.totals()
-    total, wall_s = sum(queries.values()), time.perf_counter() - started
+    total = sum(queries.values())
     before = next(reversed(parts.rundir.reports()), None)
     evaluated = num_evaluated + (before.spent.evaluation_steps if before is not None else 0)
     spent = replace(
@@ -237,9 +237,8 @@ def _spent(parts: Parts, started: float, num_evaluated: int) -> tuple[Spent, dic
         expert_queries=total,
         gradient_steps=parts.losses.num_steps,
         evaluation_steps=evaluated,
-        wall_s=wall_s,
     )
-    return spent, {f"expert/queries_{what}": float(num) for what, num in queries.items() if num}
+    return parts.clock.read(spent), {f"expert/queries_{what}": float(num) for what, num in queries.items() if num}
 
 
 def _log(report: RoundReport, todo: Round, parts: Parts) -> None:

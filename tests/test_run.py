@@ -401,7 +401,7 @@ def test_scores_while_an_update_learns_are_kept_and_never_measured_twice(tmp_pat
                     rundir,
                     session,
                     NullTracker(),
-                    lambda step, metrics: heard.append((step, metrics["tune/return_mean"])),
+                    lambda spent, metrics: heard.append((spent.gradient_steps, metrics["tune/return_mean"])),
                 )
             ) as reports,
         ):

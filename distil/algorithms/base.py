@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -76,6 +76,26 @@ class AlgorithmConfig(Config):
     def fraction(self, spent: Spent, budget: Budget) -> float:
         """Return how much of its own budget a run has spent, from 0 to 1: what sweeps compare unfinished runs at."""
         raise InputError("a sweep cannot tell how far a run of this algorithm is: define `fraction` in its configuration")
+
+    def scored(self, num_episodes: int, looks: int, budget: Budget) -> Mapping[str, Any]:
+        """Return the settings, by dotted key, with which a run is scored on tuning episodes as a sweep wants it.
+
+        Args:
+            num_episodes: of each score.
+            looks: about how many scores, evenly over the run's budget, and one at its end.
+            budget: what the run's configuration grants.
+        """
+        raise InputError("a sweep cannot have a run of this algorithm scored: define `scored` in its configuration")
+
+    def granted(self, labels: int | None, steps: int | None, lengths: Sequence[int]) -> Mapping[str, Any]:
+        """Return the settings, by dotted key, that hold a run to what all runs of a sweep get; none: no such limit suits it.
+
+        Args:
+            labels: steps that the expert labels.
+            steps: those of the demonstrations and the learner's own.
+            lengths: steps of the demonstrations, in their order.
+        """
+        return {}
 
     @abstractmethod
     def build(self, budget: Budget) -> Algorithm:

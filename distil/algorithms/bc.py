@@ -6,9 +6,12 @@ Its cost grows up to quadratically in the horizon, since an error leads to obser
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from distil.algorithms.base import AlgorithmConfig, Budget
@@ -43,6 +46,16 @@ class BCConfig(AlgorithmConfig):
     def fraction(self, spent: Spent, budget: Budget) -> float:
         """Return how much of its gradient steps a run has taken."""
         return spent.gradient_steps / budget.num_steps
+
+    def scored(self, num_episodes: int, looks: int, budget: Budget) -> Mapping[str, Any]:
+        """Return the settings of scores inside its update."""
+        return {"algorithm.tuning_episodes": num_episodes, "algorithm.tune_every": math.ceil(budget.num_steps / looks)}
+
+    def granted(self, labels: int | None, steps: int | None, lengths: Sequence[int]) -> Mapping[str, Any]:
+        """Return as many of the first demonstrations as the labels suffice for, one at least."""
+        if labels is None:
+            return {}
+        return {"data.episodes": max(1, int((np.cumsum(lengths) <= labels).sum()))}
 
     def build(self, budget: Budget) -> BehaviouralCloning:
         """Return the algorithm under `budget`."""

@@ -7,9 +7,9 @@ square (theorem 3.2). Round 0 is the expert's own demonstrations: beta_0 = 1, wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -127,6 +127,14 @@ class DaggerConfig(AlgorithmConfig):
     def fraction(self, spent: Spent, budget: Budget) -> float:
         """Return how much of the gradient steps of all its rounds a run has taken."""
         return spent.gradient_steps / (self.rounds * budget.num_steps)
+
+    def scored(self, num_episodes: int, looks: int, budget: Budget) -> Mapping[str, Any]:
+        """Return the settings of a score in each round."""
+        return {"algorithm.tuning_episodes": num_episodes}
+
+    def granted(self, labels: int | None, steps: int | None, lengths: Sequence[int]) -> Mapping[str, Any]:
+        """Return the limit of the labels, demonstrations included."""
+        return {} if labels is None else {"algorithm.stop.expert_labels": labels}
 
     def build(self, budget: Budget) -> Dagger:
         """Return the algorithm under `budget`; InputError if there is no expert, or not one episode fits the budget."""

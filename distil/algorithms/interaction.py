@@ -6,7 +6,7 @@ What all its algorithms share: the rounds. They differ in the reward and in the 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -131,6 +131,15 @@ class ByInteractionConfig(AlgorithmConfig):
         if self.num_acting:
             return min(1.0, spent.agent_steps / self.num_acting)
         return spent.gradient_steps / max(1, self.num_pretraining)
+
+    def scored(self, num_episodes: int, looks: int, budget: Budget) -> Mapping[str, Any]:
+        """Return the settings of scores every few rounds."""
+        num_rounds = max(1, self.num_acting / self.steps_per_round)
+        return {"algorithm.tuning_episodes": num_episodes, "algorithm.tune_every": max(1, round(num_rounds / looks))}
+
+    def granted(self, labels: int | None, steps: int | None, lengths: Sequence[int]) -> Mapping[str, Any]:
+        """Return the learner's share of the steps: what the demonstrations leave."""
+        return {} if steps is None else {"algorithm.steps": max(1, steps - sum(lengths))}
 
     def build(self, budget: Budget) -> Interaction:
         """Return the algorithm under `budget`."""

@@ -20,6 +20,7 @@ from distil.cli.label import label
 from distil.cli.results import result_text
 from distil.cli.store import store
 from distil.cli.store_admin import compact, diff, drop, gc, pins, recover, snapshots, tag
+from distil.cli.sweep import sweep
 from distil.cli.tracking import register, sync, ui
 from distil.errors import InputError, RunError
 from distil.redaction import redact
@@ -134,7 +135,7 @@ def evaluate(run: Path, episodes: int | None, video: bool, as_json: bool) -> Non
 
 for command in (label, snapshots, tag, pins, diff, drop, gc, compact, recover, store_import, store_export, store_formats):
     store.add_command(command)
-for found in (store, experts, recipes, compare, register, sync, ui):
+for found in (store, experts, recipes, compare, register, sweep, sync, ui):
     cli.add_command(found)
 
 

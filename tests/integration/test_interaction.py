@@ -43,9 +43,9 @@ def outcome(rundir: RunDir) -> dict[str, Any]:
     """What must be the same: the policy, the episodes, what was spent, and the metrics apart from times."""
     run = RunDir(rundir.path)
     last = run.reports()[-1]
-    timed = {name for name in last.metrics if name.startswith("time/") or name.endswith(("wall_s", "samples_per_s"))}
+    timed = {name for name in last.metrics if name.startswith("time/") or name.endswith(("wall_s", "cpu_s", "samples_per_s"))}
     store = Store.open(run.agent).snapshot()
-    spent = {name: value for name, value in vars(last.spent).items() if name != "wall_s"}
+    spent = {name: value for name, value in vars(last.spent).items() if name not in ("wall_s", "cpu_s")}
     return {
         "weights": {name: value.tobytes() for name, value in load_policy_ref(run.policy).arrays.items()},
         "episodes": sorted(zip(store.episodes.uid.tolist(), store.episodes.length.tolist(), strict=True)),

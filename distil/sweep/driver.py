@@ -1,0 +1,127 @@
+"""Trials on Ray Tune: it places them, runs several at a time, restarts one whose process dies, and asks which ones to stop.
+
+Nothing of Tune's own state is kept: what it would pickle goes to a temporary folder. What a sweep must remember is what
+`Crew.next`, `heard` and `ended` write down.
+
+Ray is imported when a sweep runs.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from abc import ABC, abstractmethod
+from typing import Any
+
+from distil.cluster import cluster_cores, ensure_ray
+from distil.errors import InputError, RunError
+from distil.sweep.trial import Look, Work, carry_out
+
+_ENVIRONMENT = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths stay what they are
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the sweep like any other command
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",  # a trial that is stopped closes its run before its process takes another
+    "TUNE_GLOBAL_CHECKPOINT_S": "100000",
+    "TUNE_RESULT_BUFFER_LENGTH": "1",  # decisions are made at once
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+
+
+class Crew(ABC):
+    """Who decides which trials run: called in this process, one call at a time."""
+
+    @abstractmethod
+    def next(self) -> Work | None:
+        """Return the next trial to start or to continue; None: there is none left."""
+
+    @abstractmethod
+    def heard(self, trial: str, look: Look) -> bool:
+        """Take a score; return whether the trial continues."""
+
+    @abstractmethod
+    def ended(self, trial: str, fault: str | None) -> None:
+        """Take the end of a trial that was not stopped by `heard`; `fault` says why it failed."""
+
+
+def run_trials(crew: Crew, *, num: int, concurrent: int, resources: list[dict[str, float]], retries: int) -> None:
+    """Run the trials that `crew` gives.
+
+    Args:
+        crew: decides.
+        num: at most so many trials.
+        concurrent: trials at a time.
+        resources: bundles of a trial: the first one is its own process, the others those of its workers and learners.
+        retries: how often a trial whose process died is started again.
+
+    Raises:
+        InputError: a trial needs more than any node has.
+        RunError: Ray Tune failed.
+    """
+    os.environ.update({key: value for key, value in _ENVIRONMENT.items() if key not in os.environ})
+    need = int(sum(bundle.get("CPU", 0) for bundle in resources))
+    ray = ensure_ray(None, max(1, concurrent * need))
+    _require_room(ray, resources)
+    from ray import tune
+
+    from distil.sweep import tuneparts
+
+    with tempfile.TemporaryDirectory(prefix="distil-tune-") as folder:
+        tuner = tune.Tuner(
+            tune.with_resources(_trial, tune.PlacementGroupFactory(resources)),
+            tune_config=tune.TuneConfig(
+                search_alg=tuneparts.Given(crew),
+                scheduler=tuneparts.Asked(crew),
+                num_samples=num,
+                max_concurrent_trials=concurrent,
+                reuse_actors=True,
+                trial_name_creator=str,
+            ),
+            run_config=tune.RunConfig(
+                name="trials",
+                storage_path=folder,
+                failure_config=tune.FailureConfig(max_failures=retries),
+                verbose=0,
+                callbacks=[tuneparts.Ended(crew)],
+            ),
+        )
+        try:
+            tuner.fit()
+        except (InputError, RunError, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            reason = lines[-1] if lines else type(error).__name__
+            raise RunError(f"Ray Tune failed: {reason}; --resume continues the sweep") from error
+
+
+def _require_room(ray: Any, resources: list[dict[str, float]]) -> None:
+    """Raise InputError if a bundle fits no node, or all of them exceed the cluster."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    for bundle in resources:
+        for name, amount in bundle.items():
+            largest = max((node.get(name, 0) for node in nodes), default=0)
+            if amount > largest:
+                raise InputError(
+                    f"a trial needs {amount:g} {name} on one node, and the largest has {largest:g}: lower rollouts.num_workers "
+                    "or learner.num_learners, or use a larger cluster"
+                )
+    total = sum(bundle.get("CPU", 0) for bundle in resources)
+    if total > cluster_cores(ray):
+        raise InputError(
+            f"a trial needs {total:g} CPUs (its own, and one for each worker and learner), and the cluster has "
+            f"{cluster_cores(ray)}: set rollouts.num_workers=0 and learner.num_learners=0, or use a larger cluster"
+        )
+
+
+def _trial(settings: dict[str, str]) -> None:
+    """Carry out one trial in a process of Tune; scores go through its `report`, which ends the thread of a stopped trial."""
+    from ray import tune
+
+    work = Work.from_json(settings["work"])
+    try:
+        carry_out(work, lambda look: tune.report({"trial": work.name, "look": look.to_json()}))
+    except (InputError, RunError) as error:
+        tune.report({"trial": work.name, "fault": str(error)})

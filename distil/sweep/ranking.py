@@ -1,0 +1,86 @@
+"""Which configuration of a sweep is best, and whether that is more than luck."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from distil.stats import mean_interval
+from distil.sweep.space import Values
+from distil.sweep.state import Trial
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirmed:
+    """A configuration that was trained again with fresh seeds."""
+
+    trial: str
+    family: str
+    values: Values
+    searched: float  # its score in the search
+    scores: Mapping[int, float]  # root seed -> score on the held-out episodes
+    runs: Sequence[str]  # folders
+    spent: Mapping[str, float]  # mean of each budget
+
+    @property
+    def mean(self) -> float:
+        """Mean over the seeds: what is ranked by."""
+        return float(np.mean(list(self.scores.values())))
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 % interval of the mean."""
+        return mean_interval(list(self.scores.values()))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON data."""
+        return {
+            **asdict(self),
+            "mean": self.mean,
+            "interval": self.interval,
+            "scores": {str(k): v for k, v in self.scores.items()},
+        }
+
+
+def best(trials: Sequence[Trial], num: int) -> list[Trial]:
+    """Return the trials of the search that came to their end with the best scores, best first; earlier ones win ties.
+
+    A single seed: the best of many equal ones looks much better than it is, so that these have to be confirmed. Each family's
+    best one is among them, so that families can be compared.
+    """
+    done = [trial for trial in trials if trial.of is None and trial.ended == "done" and trial.score is not None]
+    ranked = sorted(done, key=lambda trial: -(trial.score or 0.0))
+    firsts = list({trial.family: trial for trial in reversed(ranked)}.values())
+    chosen = sorted(firsts, key=lambda trial: -(trial.score or 0.0))[:num]
+    chosen += [trial for trial in ranked if trial not in chosen][: num - len(chosen)]
+    return sorted(chosen, key=lambda trial: -(trial.score or 0.0))
+
+
+def rank(confirmed: Sequence[Confirmed]) -> list[Confirmed]:
+    """Return the configurations by their confirmed mean, best first."""
+    return sorted(confirmed, key=lambda one: -one.mean)
+
+
+def verdict(ranked: Sequence[Confirmed]) -> str:
+    """Return in one sentence which configuration is best, and which ones may be as good.
+
+    Another one may be as good if the 95 % interval of the mean difference over their common seeds includes 0.
+    """
+    if not ranked:
+        return "No configuration was confirmed."
+    first, others = ranked[0], ranked[1:]
+    ties = [other.trial for other in others if _may_be_as_good(first, other)]
+    low, high = first.interval or (first.mean, first.mean)
+    text = f"{first.trial} is best: {first.mean:.3f} ({low:.3f} to {high:.3f}) over {len(first.scores)} seeds"
+    if not others:
+        return f"{text}."
+    return f"{text}; {', '.join(ties)} may be as good." if ties else f"{text}, above all others."
+
+
+def _may_be_as_good(first: Confirmed, other: Confirmed) -> bool:
+    common = sorted(first.scores.keys() & other.scores.keys())
+    interval = mean_interval([first.scores[seed] - other.scores[seed] for seed in common])
+    return interval is None or interval[0] <= 0

@@ -1,0 +1,149 @@
+"""A sweep's folder, and what its journal says about each trial.
+
+RUNS/NAME/
+  sweep.yaml     the resolved sweep: `distil sweep RUNS/NAME --resume` continues it
+  sweep.jsonl    one line for each thing that is decided and durable
+  demos/         the demonstrations that all trials share
+  baselines/     scores of the expert and the random policy
+  trials/        the runs of the search, `<family>-<number>`
+  confirm/       the runs of the best configurations with fresh seeds, `<trial>-seed-<seed>`
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from distil.config import to_yaml
+from distil.durable import discard_temporaries, make_folders, new_folder, replace_durably
+from distil.errors import InputError
+from distil.journal import Journal
+from distil.sweep.config import SweepConfig, load_sweep
+from distil.sweep.search import Tried
+from distil.sweep.space import Values
+from distil.sweep.stopping import Score
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One run of a sweep, as the journal knows it."""
+
+    name: str
+    family: str
+    values: Values
+    number: int = 0  # in its family
+    of: str | None = None  # a confirmation: the trial whose configuration it has
+    seed: int = 0
+    looks: Sequence[Mapping[str, Any]] = field(default_factory=tuple)  # the scores that were heard, in their order
+    ended: str | None = None  # "done", "stopped" (by the scheduler) or "failed"; None: it is not finished
+    fault: str = ""  # why it failed
+
+    @property
+    def score(self) -> float | None:
+        """Its last score on tuning episodes."""
+        return float(self.looks[-1]["score"]) if self.looks else None
+
+    @property
+    def folder(self) -> str:
+        """Its run's folder in the sweep's."""
+        return f"{'trials' if self.of is None else 'confirm'}/{self.name}"
+
+
+@dataclass(frozen=True)
+class SweepDir:
+    """The folder of one sweep."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, config: SweepConfig) -> SweepDir:
+        """Make the folder; InputError if it exists or cannot be made."""
+        try:
+            make_folders(config.folder.parent)
+            with new_folder(config.folder) as part:
+                replace_durably(part / "sweep.yaml", to_yaml(config).encode())
+                for name in ("trials", "confirm"):
+                    (part / name).mkdir()
+        except FileExistsError:
+            raise InputError(f"{config.folder}: exists already; continue it with --resume, or set name=...") from None
+        except OSError as error:
+            raise InputError(
+                f"runs={config.runs}: no folder can be made there ({error.strerror}); choose another one"
+            ) from None
+        return cls(config.folder)
+
+    @property
+    def config(self) -> SweepConfig:
+        """The resolved sweep."""
+        return load_sweep(self.path)
+
+    @property
+    def is_sweep(self) -> bool:
+        """Whether the folder is a sweep's."""
+        return (self.path / "sweep.yaml").is_file()
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the sweep: two drivers would start the same trials."""
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(f"{self.path}: another process is running this sweep; wait for it or stop it") from None
+            discard_temporaries(self.path)
+            vars(self).pop("journal", None)
+            yield
+
+    @cached_property
+    def journal(self) -> Journal:
+        """The lines `prepared`, `started`, `heard`, `ended`, `chosen`, in the order in which they became durable."""
+        return Journal(self.path / "sweep.jsonl")
+
+    def prepared(self) -> Mapping[str, Any] | None:
+        """Return what the first step found, once it is done."""
+        return next(iter(self.journal.entries("prepared")), None)
+
+    def trials(self) -> dict[str, Trial]:
+        """Return all trials that have started, confirmations included, by name, in the order of their start."""
+        found = dict[str, dict[str, Any]]()
+        for entry in self.journal.entries():
+            match entry["kind"]:
+                case "started":
+                    found[entry["trial"]] = {
+                        "name": entry["trial"],
+                        **{key: entry[key] for key in ("family", "values", "number", "of", "seed")},
+                        "looks": [],
+                    }
+                case "heard":
+                    found[entry["trial"]]["looks"].append(entry)
+                case "ended":
+                    found[entry["trial"]] |= {"ended": entry["how"], "fault": entry.get("fault", "")}
+        return {name: Trial(**facts) for name, facts in found.items()}
+
+    def scores(self) -> list[Score]:
+        """Return all scores of the search in the order in which they came."""
+        families = {name: trial.family for name, trial in self.trials().items() if trial.of is None}
+        return [
+            Score(trial=line["trial"], family=families[line["trial"]], fraction=line["fraction"], value=line["score"])
+            for line in self.journal.entries("heard")
+            if line["trial"] in families
+        ]
+
+    def tried(self, family: str) -> list[Tried]:
+        """Return the finished trials of a family that have a score, in the order of their numbers."""
+        ended = [trial for trial in self.trials().values() if trial.family == family and trial.ended and trial.of is None]
+        return [
+            Tried(values=trial.values, score=trial.score, labels=trial.looks[-1]["labels"])
+            for trial in sorted(ended, key=lambda trial: trial.number)
+            if trial.score is not None
+        ]
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Keep the result of the sweep, which is finished."""
+        replace_durably(self.path / "results.json", (json.dumps(dict(result), indent=2) + "\n").encode())

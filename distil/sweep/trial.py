@@ -1,0 +1,118 @@
+"""One run of a sweep, in whatever process it is: it tells every score, and can be stopped at each."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from distil import run as loop
+from distil.config import to_yaml, validate
+from distil.parts import tracked
+from distil.plans import Metrics, Spent
+from distil.runconfig import RunConfig
+from distil.rundir import RunDir
+from distil.session import Session
+from distil.validation import check_new_run
+
+_WAIT_S = 60.0  # for a process that was killed with its driver to give the run's folder free
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a process needs to carry out a trial. Plain data."""
+
+    name: str
+    folder: str  # of its run
+    config: Mapping[str, Any]  # of the run, as JSON data
+    metric: str
+    sign: float
+
+    def to_json(self) -> str:
+        """Return it as text."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Work:
+        """Return what `to_json` gave."""
+        return cls(**json.loads(text))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """A score of an unfinished or finished trial, and what it had spent."""
+
+    fraction: float  # of its own budget
+    score: float  # larger is better
+    labels: int
+    metrics: Metrics
+
+    def to_json(self) -> str:
+        """Return it as text: Tune would change the keys of a mapping."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Look:
+        """Return what `to_json` gave."""
+        return cls(**json.loads(text))
+
+
+Tell = Callable[[Look], None]
+
+
+def carry_out(work: Work, tell: Tell) -> None:
+    """Start the run, or continue it; `tell` gets each score, those of before a resume included, and may raise to stop it.
+
+    Raises:
+        InputError, RunError: as for `distil.api.train`.
+    """
+    config = validate(RunConfig, work.config)
+    budget, rundir = config.budget(), RunDir(Path(work.folder))
+    algorithm, told = config.algorithm, set[float]()
+
+    def look(spent: Spent, metrics: Metrics) -> None:
+        if work.metric not in metrics:
+            return
+        fraction = min(1.0, algorithm.fraction(spent, budget))
+        if fraction not in told:
+            told.add(fraction)
+            score = work.sign * metrics[work.metric]
+            tell(Look(fraction=fraction, score=score, labels=spent.expert_labels, metrics={**spent.metrics(), **metrics}))
+
+    with Session(config) as session:
+        if not rundir.is_run:
+            check_new_run(config, session.spec)
+            rundir = RunDir.create(rundir.path.parent, config.name, to_yaml(config), folder=rundir.name)
+        with _held(rundir), tracked(config, rundir) as tracker:
+            for spent, metrics in _history(rundir):
+                look(spent, metrics)
+            if rundir.is_finished:
+                return
+            with closing(loop.rounds(config, rundir, session, tracker, look)) as reports:
+                for report in reports:
+                    look(report.spent, report.metrics)
+
+
+@contextmanager
+def _held(rundir: RunDir) -> Iterator[None]:
+    """Hold the run; a process of an earlier sweep, which was killed, may still be about to end."""
+    until = time.monotonic() + _WAIT_S
+    while rundir.is_running() and time.monotonic() < until:
+        time.sleep(0.2)
+    with rundir.lock():
+        yield
+
+
+def _history(rundir: RunDir) -> Iterator[tuple[Spent, Metrics]]:
+    """Yield what the run has been scored on so far."""
+    reports = iter(rundir.reports())
+    for line in rundir.journal():
+        if line["kind"] == "watched":
+            yield Spent(**line["spent"]), line["metrics"]
+        elif line["kind"] == "reported":
+            report = next(reports)
+            yield report.spent, report.metrics

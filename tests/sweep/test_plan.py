@@ -1,0 +1,27 @@
+from pathlib import Path
+
+import pytest
+from sweepbed import sweep
+
+from distil.errors import InputError
+from distil.sweep.plan import plan_sweep
+
+
+def test_a_plan_says_what_would_happen_and_starts_nothing(tmp_path: Path) -> None:
+    plan = plan_sweep(sweep(runs=str(tmp_path / "runs"), budget={"labels": 120}, concurrent=2))
+    assert not (tmp_path / "runs").exists()
+    assert [(family.name, family.num_trials) for family in plan.families] == [("bc", 2), ("dagger", 2)]
+    assert plan.num_confirmations == 2
+    assert plan.families[1].held == {"algorithm.stop.expert_labels": 120}
+    assert plan.seconds > 0
+    text = plan.text()
+    assert "4 trials, 2 confirmations" in text
+    assert "algorithm.stop.expert_labels=120" in text
+    assert "learner.learning_rate" in text
+    assert max(map(len, text.splitlines())) <= 128
+    assert plan.to_json()["confirmations"] == 2
+
+
+def test_a_plan_refuses_what_a_sweep_would_refuse(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"unknown key learner\.momentum"):
+        plan_sweep(sweep(runs=str(tmp_path), families={"bc": {"search": {"learner.momentum": {"choice": [1]}}}}))

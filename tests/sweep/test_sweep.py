@@ -1,0 +1,124 @@
+"""Whole sweeps on Ray Tune: what they find, and what is left of them when they are killed or their trials fail."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sweepbed import sweep
+
+from distil.errors import InputError
+from distil.rundir import RunDir
+from distil.store import Store
+from distil.sweep.config import SweepConfig
+from distil.sweep.driver import Crew
+from distil.sweep.state import SweepDir
+from distil.sweep.stopping import Score, goes_on
+from distil.sweep.sweep import Stage, run_sweep
+from distil.sweep.trial import Look
+
+pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]  # Ray Tune's own
+
+ASHA = {"kind": "asha", "first": 0.5, "factor": 2.0}
+
+
+class Killed(BaseException):
+    """Stands for a SIGKILL of the driver: nothing of ours handles it."""
+
+
+def lines(config: SweepConfig, kind: str) -> list[dict[str, Any]]:
+    return SweepDir(config.folder).journal.entries(kind)
+
+
+def test_a_sweep_searches_confirms_and_ranks(ray_session: Any, tmp_path: Path) -> None:
+    """CORRECTNESS 25: trials are scored on tuning episodes, confirmations on held-out ones with fresh seeds."""
+    config = sweep(runs=str(tmp_path), budget={"labels": 110}, concurrent=2, scheduler=ASHA)
+    result = run_sweep(config)
+    searched = [trial for trial in result.trials if trial.of is None]
+    assert sorted(trial.name for trial in searched) == ["bc-000", "bc-001", "dagger-000", "dagger-001"]
+    assert all(trial.ended in ("done", "stopped") for trial in result.trials)
+    (best,) = result.confirmed
+    assert best.trial in {trial.name for trial in searched if trial.ended == "done"}
+    assert list(best.scores) == [1, 2]
+    assert best.spent["expert_labels"] <= 110
+    for seed, path in zip(best.scores, best.runs, strict=True):
+        run = RunDir(Path(path))
+        assert run.reports()[-1].metrics["eval/normalised"] == best.scores[seed]
+        assert json.loads((run.path / "results.json").read_text())
+    for trial in searched:
+        metrics = RunDir(config.folder / trial.folder).reports()
+        assert not any("eval/normalised" in report.metrics for report in metrics)
+    assert result.verdict.startswith(f"{best.trial} is best")
+    text = result.text()
+    assert best.trial in text
+    assert str(config.folder) in text
+    assert json.loads((config.folder / "results.json").read_text())["verdict"] == result.verdict
+    with pytest.raises(InputError, match="exists already; continue it with --resume"):
+        run_sweep(config)
+    again = run_sweep(config, resume=True)  # nothing is left to do
+    assert again.confirmed == result.confirmed
+    assert len(lines(config, "started")) == len(result.trials)
+
+
+@pytest.mark.parametrize("at", [1, 3, 5])
+def test_a_killed_sweep_continues_where_it_was(ray_session: Any, tmp_path: Path, monkeypatch: Any, at: int) -> None:
+    """CORRECTNESS 24 and 26: every trial is finished once, and decisions are those that the scores lead to."""
+    config, heard, num = sweep(runs=str(tmp_path), concurrent=1, scheduler=ASHA), Stage.heard, [0]
+
+    def dying(self: Stage, trial: str, look: Look) -> bool:
+        num[0] += 1
+        if num[0] == at:
+            raise Killed
+        return heard(self, trial, look)
+
+    monkeypatch.setattr(Stage, "heard", dying)
+    with pytest.raises(Killed):
+        run_sweep(config)
+    monkeypatch.setattr(Stage, "heard", heard)
+    result = run_sweep(config, resume=True)
+    undisturbed = run_sweep(sweep(runs=str(tmp_path / "undisturbed"), concurrent=1, scheduler=ASHA))
+    assert [(t.name, t.values, t.score, t.ended) for t in result.trials] == [
+        (t.name, t.values, t.score, t.ended) for t in undisturbed.trials
+    ]
+    ends = [line["trial"] for line in lines(config, "ended")]
+    assert sorted(ends) == sorted(trial.name for trial in result.trials)
+    assert [one.scores for one in result.confirmed] == [one.scores for one in undisturbed.confirmed]
+    seen = list[Score]()
+    for score in SweepDir(config.folder).scores():
+        line = next(x for x in lines(config, "heard") if (x["trial"], x["fraction"]) == (score.trial, score.fraction))
+        assert line["continues"] == goes_on(config, seen, score)
+        seen.append(score)
+    uids = Store.open(config.folder / "demos").snapshot().episodes.uid.tolist()
+    assert len(uids) == len(set(uids))
+
+
+def test_a_trial_that_fails_ends_no_other(ray_session: Any, tmp_path: Path) -> None:
+    search = {"learner.batch_size": {"choice": [16, 32]}}
+    bad = {"set": {"policy.encoder.kind": "import", "policy.encoder.target": "testbed:Absent"}, "search": search}
+    with pytest.raises(InputError, match=r"families\.bad"):
+        run_sweep(sweep(runs=str(tmp_path), families={"bc": {"search": search}, "bad": bad}))
+    config = sweep(
+        runs=str(tmp_path),
+        families={"bc": {"search": {"learner.learning_rate": {"grid": [1e-3, 1e30]}}}},
+        searcher={"kind": "grid"},
+    )
+    result = run_sweep(config)
+    found = {trial.values["learner.learning_rate"]: trial for trial in result.trials if trial.of is None}
+    assert found[1e-3].ended == "done"
+    assert found[1e30].ended == "failed"
+    assert "training diverged" in found[1e30].fault
+    assert [one.trial for one in result.confirmed] == [found[1e-3].name]
+    assert "1 failed" in result.text()
+
+
+def test_more_than_a_node_has_is_refused(ray_session: Any, tmp_path: Path) -> None:
+    config = sweep(runs=str(tmp_path), set={**sweep().set, "rollouts.num_workers": 500})
+    with pytest.raises(InputError, match="a trial needs 501 CPUs"):
+        run_sweep(config)
+
+
+def test_a_crew_must_decide() -> None:
+    with pytest.raises(TypeError, match="heard"):
+        type("Half", (Crew,), {"next": None, "ended": None})()

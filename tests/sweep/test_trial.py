@@ -1,0 +1,57 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sweepbed import sweep
+
+from distil.config import public
+from distil.rundir import RunDir
+from distil.sweep.families import families, trial_config
+from distil.sweep.trial import Look, Work, carry_out
+
+
+class Stopped(BaseException):
+    """What ends a trial's thread in Ray Tune."""
+
+
+def work(folder: Path, family: str, **more: Any) -> Work:
+    config = sweep(runs=str(folder))
+    base = next(found for found in families(config) if found.name == family).config
+    found = trial_config(config, base, {}, where="x", more={"learner.checkpoint_every": 5, **more})
+    (folder / "trials").mkdir(exist_ok=True)
+    return Work(name="t", folder=str(folder / "trials" / "t"), config=public(found), metric="tune/normalised", sign=1.0)
+
+
+@pytest.mark.parametrize(("family", "fractions"), [("bc", [0.5, 1.0]), ("dagger", [0.5, 1.0])])
+def test_every_score_is_told_with_the_fraction_of_the_trials_own_budget(tmp_path: Path, family: str, fractions: list) -> None:
+    looks = list[Look]()
+    carry_out(work(tmp_path, family), looks.append)
+    assert [look.fraction for look in looks] == fractions
+    assert all(look.labels > 0 and "budget/cpu_s" in look.metrics for look in looks)
+    assert RunDir(tmp_path / "trials" / "t").is_finished
+    again = list[Look]()
+    carry_out(work(tmp_path, family), again.append)  # a finished run tells what it reached, and does nothing else
+    assert [(look.fraction, look.score) for look in again] == [(look.fraction, look.score) for look in looks]
+
+
+@pytest.mark.parametrize("family", ["bc", "dagger"])
+def test_a_trial_that_is_stopped_can_be_continued_and_ends_with_the_same_scores(tmp_path: Path, family: str) -> None:
+    for name in ("whole", "parts"):
+        (tmp_path / name).mkdir()
+    whole, parts = list[Look](), list[Look]()
+    carry_out(work(tmp_path / "whole", family), whole.append)
+
+    def stop(look: Look) -> None:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        carry_out(work(tmp_path / "parts", family), stop)
+    carry_out(work(tmp_path / "parts", family), parts.append)
+    assert [(look.fraction, look.score) for look in parts] == [(look.fraction, look.score) for look in whole]
+
+
+def test_work_and_looks_survive_as_text() -> None:
+    one = Work(name="t", folder="f", config={"a/b": {"c": 1}}, metric="m", sign=-1.0)
+    assert Work.from_json(one.to_json()) == one
+    look = Look(fraction=0.1 + 0.2, score=1 / 3, labels=4, metrics={"tune/return_mean": 1e-17})
+    assert Look.from_json(look.to_json()) == look
