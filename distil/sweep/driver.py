@@ -87,6 +87,7 @@ def run_trials(crew: Crew, *, num: int, concurrent: int, resources: list[dict[st
                 callbacks=[tuneparts.Ended(crew)],
             ),
         )
+        before = _groups(ray)
         try:
             tuner.fit()
         except (InputError, RunError, KeyboardInterrupt):
@@ -95,6 +96,22 @@ def run_trials(crew: Crew, *, num: int, concurrent: int, resources: list[dict[st
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             reason = lines[-1] if lines else type(error).__name__
             raise RunError(f"Ray Tune failed: {reason}; --resume continues the sweep") from error
+        finally:
+            _end(ray, _groups(ray) - before)
+
+
+def _groups(ray: Any) -> set[str]:
+    """Return the ids of the placement groups that hold resources."""
+    return {key for key, group in ray.util.placement_group_table().items() if group["state"] != "REMOVED"}
+
+
+def _end(ray: Any, groups: set[str]) -> None:
+    """Remove placement groups, and end the processes in them: Tune leaves them where it is interrupted."""
+    from ray._raylet import PlacementGroupID
+    from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+    for group in groups:
+        remove_placement_group(PlacementGroup(PlacementGroupID.from_hex(group)))
 
 
 def _require_room(ray: Any, resources: list[dict[str, float]]) -> None:

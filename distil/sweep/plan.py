@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from distil.cluster import num_cores
-from distil.report import table, text
+from distil.report import table
 from distil.session import Session
 from distil.sweep.config import SweepConfig
-from distil.sweep.families import Family, families
+from distil.sweep.families import Family, families, metric_of
 from distil.sweep.prepare import check, needed_episodes
 from distil.sweep.search import check_searcher, num_trials
 from distil.types import Progress, silent
@@ -70,7 +70,7 @@ class Plan:
         num, minutes = sum(family.num_trials for family in self.families), max(1, round(self.seconds / 60))
         lines = ["", "What varies:", *(f"  {line}" for line in varied), ""]
         lines.append(f"{self.concurrent} at a time, about {minutes} minutes by rule of thumb; in {self.folder}")
-        return text(table(rows, f"{self.name}: {num} trials, {self.num_confirmations} confirmations")) + "\n".join(lines)
+        return table(rows, f"{self.name}: {num} trials, {self.num_confirmations} confirmations") + "\n".join(lines)
 
 
 def plan_sweep(sweep: SweepConfig, *, progress: Progress = silent) -> Plan:
@@ -83,6 +83,8 @@ def plan_sweep(sweep: SweepConfig, *, progress: Progress = silent) -> Plan:
     check_searcher(sweep)
     with Session(found[0].config, progress) as session:
         check(sweep, found, session)
+        if sweep.metric != "tune/success_rate":  # that is seen in an episode
+            metric_of(sweep, found, has_successes=False)
         longest = session.spec.max_episode_steps or 1000
     planned = [_planned(sweep, family, longest) for family in found]
     concurrent = num_cores() if sweep.concurrent == "auto" else int(sweep.concurrent)

@@ -16,7 +16,7 @@ import numpy as np
 
 from distil.cluster import num_cores
 from distil.config import public
-from distil.report import table, text
+from distil.report import table
 from distil.rundir import RunDir
 from distil.seeding import Purpose
 from distil.session import Session
@@ -30,6 +30,7 @@ from distil.sweep.space import Values
 from distil.sweep.state import SweepDir, Trial
 from distil.sweep.stopping import Score, goes_on
 from distil.sweep.trial import Look, Work
+from distil.tracking import grouped
 from distil.types import Progress, say, silent
 
 _EPISODES = 50
@@ -78,15 +79,16 @@ class SweepResult:
             }
             for one in self.confirmed
         ]
-        held_out = f"eval/{self.metric.removeprefix('tune/')}"
+        held_out, right = f"eval/{self.metric.removeprefix('tune/')}", ("mean", "95 % interval", "in the search")
+        ranking = table(rows, f"{held_out} on held-out episodes, fresh seeds", numeric=right) if rows else ""
         done = ", ".join(f"{num} {how}" for how, num in counts.items() if num)
-        values = [
+        lines = ["", self.verdict, ""]
+        lines += [
             f"  {one.trial}: {', '.join(f'{key}={_short(value)}' for key, value in one.values.items())}"
             for one in self.confirmed
         ]
-        return (text(table(rows, f"{held_out} on held-out episodes, fresh seeds")) if rows else "") + "\n".join(
-            ["", self.verdict, "", *values, "", f"{len(searched)} trials ({done}) in {self.wall_s:.0f} s: {self.folder}"]
-        )
+        lines += ["", f"{len(searched)} trials ({done}) in {self.wall_s:.0f} s: {self.folder}", f"distil compare {self.folder}"]
+        return ranking + "\n".join(lines)
 
 
 def _short(value: Any) -> str:
@@ -111,10 +113,16 @@ def run_sweep(sweep: SweepConfig, *, resume: bool = False, progress: Progress = 
     folder = SweepDir(sweep.folder)
     with Session(found[0].config, progress) as session:
         check(sweep, found, session)
+        metric = metric_of(sweep, found, has_successes=_reports_success(sweep, session))
         if not resume:
             folder = SweepDir.create(sweep)
-        with folder.lock():
-            stage = Stage(sweep, found, folder, session)
+        first, name = found[0].config, f"sweep: {sweep.name}"
+        about = {"families": list(sweep.families), "trials": {family.name: num_trials(sweep, family.space) for family in found}}
+        with (
+            folder.lock(),
+            grouped(first.tracking, first.name, folder.path, name, params=about, progress=progress) as group,
+        ):
+            stage = Stage(sweep, found, folder, session, metric, group.parent)
             stage.search()
             confirmed = stage.confirm()
             trials = list(folder.trials().values())
@@ -133,30 +141,25 @@ def run_sweep(sweep: SweepConfig, *, resume: bool = False, progress: Progress = 
 class Stage(Crew):
     """The steps of one sweep; while trials run, it decides which ones come next and which ones go on."""
 
-    def __init__(self, sweep: SweepConfig, found: Sequence[Family], folder: SweepDir, session: Session) -> None:
-        self._sweep, self._families, self._folder, self._session = (
-            sweep,
-            {family.name: family for family in found},
-            folder,
-            session,
-        )
-        self.metric = self._prepare(found)
+    def __init__(
+        self, sweep: SweepConfig, found: Sequence[Family], folder: SweepDir, session: Session, metric: Metric, parent: str
+    ) -> None:
+        self._sweep, self._folder, self._session, self._parent = sweep, folder, session, parent
+        self._families = {family.name: family for family in found}
+        self.metric = self._prepare(found, metric)
         self._queue: list[Trial] = []
-        self._stopped: set[str] = set()
+        self._given: Mapping[int, Mapping[str, Mapping[str, Any]]] = {}  # root seed -> family -> its share of the budget
         self._num_planned = 0
 
     # ---- prepare
 
-    def _prepare(self, found: Sequence[Family]) -> Metric:
-        """Collect the demonstrations of the search and measure the baselines, unless the journal has it."""
+    def _prepare(self, found: Sequence[Family], metric: Metric) -> Metric:
+        """Measure the baselines, unless the journal has them; return what trials are ranked by."""
         known = self._folder.prepared()
         if known is None:
-            random = self._session.score("random", self._sweep.tuning_episodes, Purpose.TUNE)
-            metric = metric_of(self._sweep, found, has_successes=random.successes is not None)
             returns = measure_baselines(self._sweep, found, self._session, self._num_held_out)
             self._folder.journal.append("prepared", metric=metric.name, returns=dict(returns))
-            known = self._folder.prepared()
-            assert known is not None
+            return metric
         return Metric.of(known["metric"])
 
     @property
@@ -268,7 +271,14 @@ class Stage(Crew):
             },
         )
         folder = str((self._folder.path / trial.folder).absolute())
-        return Work(name=trial.name, folder=folder, config=public(config), metric=self.metric.name, sign=self.metric.sign)
+        return Work(
+            name=trial.name,
+            folder=folder,
+            config=public(config),
+            metric=self.metric.name,
+            sign=self.metric.sign,
+            parent=self._parent,
+        )
 
     def _begun(self, trial: Trial) -> Trial:
         """Choose the values of a new trial, and write them down."""
@@ -316,6 +326,13 @@ class Stage(Crew):
     @property
     def _is_search(self) -> bool:
         return len(self._given) == 1 and self._sweep.seed in self._given
+
+
+def _reports_success(sweep: SweepConfig, session: Session) -> bool:
+    """Return whether an episode says if it was a success; it is only run where that matters."""
+    if sweep.metric != "tune/success_rate":
+        return False
+    return session.evaluate("random", 1, purpose=Purpose.TUNE).successes is not None
 
 
 def _held_out(sweep: SweepConfig, family: str) -> int:

@@ -31,6 +31,7 @@ class Work:
     config: Mapping[str, Any]  # of the run, as JSON data
     metric: str
     sign: float
+    parent: str  # in the tracker: whose process sends what this one records
 
     def to_json(self) -> str:
         """Return it as text."""
@@ -87,7 +88,7 @@ def carry_out(work: Work, tell: Tell) -> None:
         if not rundir.is_run:
             check_new_run(config, session.spec)
             rundir = RunDir.create(rundir.path.parent, config.name, to_yaml(config), folder=rundir.name)
-        with _held(rundir), tracked(config, rundir) as tracker:
+        with _held(rundir), tracked(config, rundir, parent=work.parent) as tracker:
             for spent, metrics in _history(rundir):
                 look(spent, metrics)
             if rundir.is_finished:

@@ -47,6 +47,7 @@ def works(folder: Path, num: int, **more: Any) -> list[Work]:
             config=public(trial_config(config, base, {}, where="x", more={"seed": number, **more})),
             metric="tune/normalised",
             sign=1.0,
+            parent="",
         )
         for number in range(num)
     ]

@@ -19,7 +19,9 @@ def work(folder: Path, family: str, **more: Any) -> Work:
     base = next(found for found in families(config) if found.name == family).config
     found = trial_config(config, base, {}, where="x", more={"learner.checkpoint_every": 5, **more})
     (folder / "trials").mkdir(exist_ok=True)
-    return Work(name="t", folder=str(folder / "trials" / "t"), config=public(found), metric="tune/normalised", sign=1.0)
+    return Work(
+        name="t", folder=str(folder / "trials" / "t"), config=public(found), metric="tune/normalised", sign=1.0, parent=""
+    )
 
 
 @pytest.mark.parametrize(("family", "fractions"), [("bc", [0.5, 1.0]), ("dagger", [0.5, 1.0])])
@@ -51,7 +53,7 @@ def test_a_trial_that_is_stopped_can_be_continued_and_ends_with_the_same_scores(
 
 
 def test_work_and_looks_survive_as_text() -> None:
-    one = Work(name="t", folder="f", config={"a/b": {"c": 1}}, metric="m", sign=-1.0)
+    one = Work(name="t", folder="f", config={"a/b": {"c": 1}}, metric="m", sign=-1.0, parent="")
     assert Work.from_json(one.to_json()) == one
     look = Look(fraction=0.1 + 0.2, score=1 / 3, labels=4, metrics={"tune/return_mean": 1e-17})
     assert Look.from_json(look.to_json()) == look

@@ -8,7 +8,7 @@ from distil.sweep.driver import Crew
 from distil.sweep.trial import Look, Work
 from distil.sweep.tuneparts import Asked, Ended, Given
 
-WORK = Work(name="bc-000", folder="f", config={}, metric="m", sign=1.0)
+WORK = Work(name="bc-000", folder="f", config={}, metric="m", sign=1.0, parent="")
 
 
 class Recorded(Crew):
