@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from abc import ABC, abstractmethod
 from typing import Any
 
 from distil.cluster import cluster_cores, ensure_ray
 from distil.errors import InputError, RunError
-from distil.sweep.trial import Look, Work, carry_out
+from distil.sweep.crew import Crew
+from distil.sweep.trial import Work, carry_out
 
 _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -28,22 +28,6 @@ _ENVIRONMENT = {
     "TUNE_RESULT_BUFFER_LENGTH": "1",  # decisions are made at once
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
-
-
-class Crew(ABC):
-    """Who decides which trials run: called in this process, one call at a time."""
-
-    @abstractmethod
-    def next(self) -> Work | None:
-        """Return the next trial to start or to continue; None: there is none left."""
-
-    @abstractmethod
-    def heard(self, trial: str, look: Look) -> bool:
-        """Take a score; return whether the trial continues."""
-
-    @abstractmethod
-    def ended(self, trial: str, fault: str | None) -> None:
-        """Take the end of a trial that was not stopped by `heard`; `fault` says why it failed."""
 
 
 def run_trials(crew: Crew, *, num: int, concurrent: int, resources: list[dict[str, float]], retries: int) -> None:

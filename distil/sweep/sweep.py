@@ -21,7 +21,8 @@ from distil.rundir import RunDir
 from distil.seeding import Purpose
 from distil.session import Session
 from distil.sweep.config import SweepConfig
-from distil.sweep.driver import Crew, run_trials
+from distil.sweep.crew import Crew
+from distil.sweep.driver import run_trials
 from distil.sweep.families import Family, Metric, families, metric_of, trial_config
 from distil.sweep.prepare import check, measure_baselines, share
 from distil.sweep.ranking import Confirmed, best, rank, verdict

@@ -8,7 +8,7 @@ from ray.tune import Callback
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from distil.sweep.driver import Crew
+from distil.sweep.crew import Crew
 from distil.sweep.trial import Look, Work
 
 

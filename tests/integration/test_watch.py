@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 
 from distil import run as loop
 from distil.config import to_yaml, validate
+from distil.plans import Metrics, Spent
 from distil.policies.checkpoint import load_policy_ref
 from distil.runconfig import RunConfig
 from distil.rundir import RunDir
@@ -58,6 +58,9 @@ def test_scores_while_an_update_learns_are_kept_and_never_measured_twice(tmp_pat
     rundir, heard, measured = start(settings), list[tuple[int, float]](), list[Purpose]()
     evaluate = Session.evaluate
 
+    def hear(spent: Spent, metrics: Metrics) -> None:
+        heard.append((spent.gradient_steps, metrics["tune/return_mean"]))
+
     def noted(self: Session, who: Any, *args: Any, **keys: Any) -> Any:
         if who == "policy":
             measured.append(args[2])
@@ -66,20 +69,8 @@ def test_scores_while_an_update_learns_are_kept_and_never_measured_twice(tmp_pat
         return evaluate(self, who, *args, **keys)
 
     def go() -> None:
-        with (
-            Session(settings) as session,
-            rundir.lock(),
-            closing(
-                loop.rounds(
-                    settings,
-                    rundir,
-                    session,
-                    NullTracker(),
-                    lambda spent, metrics: heard.append((spent.gradient_steps, metrics["tune/return_mean"])),
-                )
-            ) as reports,
-        ):
-            list(reports)
+        with Session(settings) as session, rundir.lock():
+            list(loop.rounds(settings, rundir, session, NullTracker(), hear))
 
     monkeypatch.setattr(Session, "evaluate", noted)
     with pytest.raises(KeyboardInterrupt):

@@ -23,6 +23,7 @@ SETTINGS = {
     "learning_rate": 3e-3,
     "augment": (ObservationNoiseConfig(std=0.2),),
 }
+WATCH = WatchPlan(every=30, num_episodes=1)
 
 
 def close(one, two) -> bool:
@@ -68,14 +69,12 @@ def check_nothing_to_train_on(bed, group) -> None:
 
 def test_two_ranks_take_the_steps_of_one_also_when_one_is_killed(bed, ray_session):
     """CORRECTNESS 28 and 11: same global batches, parameters equal to 1e-5; a killed rank changes nothing."""
-    first, second = UpdatePlan(num_steps=40, watch=WatchPlan(every=30, num_episodes=1)), UpdatePlan(num_steps=300, round=1)
-    shown = []
+    first, second = UpdatePlan(num_steps=40, watch=WATCH), UpdatePlan(num_steps=300, round=1)
     alone = bed.learner("alone", **SETTINGS)
     expected = alone.update(first, demos(bed.snapshot))
     after_first = alone.policy
     alone.update(second, demos(bed.snapshot.first(7)))
-
-    killed = []
+    killed, shown = [], {}
 
     def progress(what, done, total, /, **figures):
         if group.policy.version == 1 and not killed:
@@ -84,10 +83,9 @@ def test_two_ranks_take_the_steps_of_one_also_when_one_is_killed(bed, ray_sessio
 
     group = bed.learner("group", num_learners=2, progress=progress, **SETTINGS)
     try:
-        metrics = group.update(first, demos(bed.snapshot), lambda step, policy: shown.append((step, policy)))
+        metrics = group.update(first, demos(bed.snapshot), shown.__setitem__)
         assert close(group.policy, after_first)
-        assert [step for step, _ in shown] == [30, 40]
-        assert close(shown[-1][1], after_first)
+        assert list(shown) == [30, 40] and close(shown[40], after_first)  # noqa: PT018
         assert metrics.keys() == expected.keys()
         assert metrics["train/loss"] == pytest.approx(expected["train/loss"], rel=1e-4)
         assert metrics["train/validation_loss"] == pytest.approx(expected["train/validation_loss"], rel=1e-4)

@@ -11,7 +11,8 @@ from sweepbed import sweep
 
 from distil.config import public
 from distil.rundir import RunDir
-from distil.sweep.driver import Crew, run_trials
+from distil.sweep.crew import Crew
+from distil.sweep.driver import run_trials
 from distil.sweep.families import families, trial_config
 from distil.sweep.trial import Look, Work
 

@@ -13,7 +13,6 @@ from distil.errors import InputError
 from distil.rundir import RunDir
 from distil.store import Store
 from distil.sweep.config import SweepConfig
-from distil.sweep.driver import Crew
 from distil.sweep.state import SweepDir
 from distil.sweep.stopping import Score, goes_on
 from distil.sweep.sweep import Stage, run_sweep
@@ -117,8 +116,3 @@ def test_more_than_a_node_has_is_refused(ray_session: Any, tmp_path: Path) -> No
     config = sweep(runs=str(tmp_path), set={**sweep().set, "rollouts.num_workers": 500})
     with pytest.raises(InputError, match="a trial needs 501 CPUs"):
         run_sweep(config)
-
-
-def test_a_crew_must_decide() -> None:
-    with pytest.raises(TypeError, match="heard"):
-        type("Half", (Crew,), {"next": None, "ended": None})()

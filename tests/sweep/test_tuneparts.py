@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from distil.sweep.driver import Crew
+from distil.sweep.crew import Crew
 from distil.sweep.trial import Look, Work
 from distil.sweep.tuneparts import Asked, Ended, Given
 
