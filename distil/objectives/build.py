@@ -45,7 +45,7 @@ def build(
     step = _step(chosen, policy, optimiser, ranks, generator)
     reward: RewardModel
     if isinstance(judge, CoherentConfig):
-        reward = judge.build(policy)
+        reward = judge.build(policy, policy.encoder.features.size, num_action, generator)
     else:
         reward = judge.build(policy.encoder.features.size, num_action, generator)
     reward.discount = step.discount
@@ -57,8 +57,12 @@ def build(
             "the action space has no bounds, and there are no demonstrations to take a range from: give the environment "
             "bounded actions, such as by the wrapper gymnasium.wrappers.RescaleAction"
         )
-    rate = judge.rate if isinstance(judge, LearnedConfig | CoherentConfig) else 0.0
-    return Interaction(policy, step, Judge(policy, reward, rate, optimiser, ranks), optimiser, ranks, offline=offline)
+    rate = judge.rate if isinstance(judge, LearnedConfig) else 0.0
+    clone_rate = 0.0
+    if isinstance(judge, CoherentConfig):
+        rate, clone_rate = judge.refinement.rate, judge.rate
+    model = Judge(policy, reward, optimiser, ranks, rate=rate, clone_rate=clone_rate)
+    return Interaction(policy, step, model, optimiser, ranks, offline=offline)
 
 
 def _step(chosen: StepConfig, policy: Policy, optimiser: OptimiserConfig, ranks: Ranks, generator: torch.Generator) -> RLStep:
@@ -73,6 +77,11 @@ def _step(chosen: StepConfig, policy: Policy, optimiser: OptimiserConfig, ranks:
     if isinstance(chosen, PpoConfig):
         from distil.objectives.ppo import Ppo
 
+        if optimiser.ema_decay is not None:
+            raise InputError(
+                "learner.ema_decay: algorithm.step.kind=ppo learns from what its own policy did, which an average would not "
+                "have done: remove it, or use an off-policy step"
+            )
         _require(isinstance(policy.head, DensityHead), "ppo", "a head with a density: leave policy.head.kind at auto")
         return Ppo(chosen, policy, optimiser, ranks, generator)
     from distil.objectives.soft_q import SoftQ

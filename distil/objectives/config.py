@@ -78,7 +78,6 @@ class InteractionConfig(Config):
         "learner.validation_fraction": "leave it at 0: nothing is held out; tune/* scores the policy",
         "learner.patience": "remove it: nothing is held out; algorithm.stop ends a run",
         "learner.augment": "remove it",
-        "learner.ema_decay": "remove it: target networks are averages already",
         "learner.precision": "leave it at fp32",
         "learner.compile": "leave it at false",
     }

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from distil.objectives.base import DEMOS, ObjectiveState
+from distil.objectives.ema import Average
 from distil.objectives.judge import Judge, whole
 from distil.objectives.optimiser_config import OptimiserConfig, learning_rate
 from distil.objectives.prepared import PreparedSource
@@ -29,7 +30,7 @@ from distil.store.order import SampleSource
 from distil.store.windows import TransitionBatch, WindowOptions
 from distil.types import Batch
 
-_PARTS = ("policy", "rl", "reward", "adamw", "prepared")  # of a state; a checkpoint also has others' tensors
+_PARTS = ("policy", "ema", "rl", "reward", "adamw", "prepared")  # of a state; a checkpoint also has others' tensors
 
 
 class Interaction:
@@ -45,6 +46,7 @@ class Interaction:
         self._step = self._num_steps = self._num_fitted = 0
         self._prepared: dict[str, Tensor] = {}  # on-policy: what this update computed at its start
         self._is_cloning, self._is_offline = isinstance(judge.model, ClonedReward), offline
+        self._average = self._new_average()
 
     @property
     def needs(self) -> Mapping[str, WindowOptions]:
@@ -66,6 +68,7 @@ class Interaction:
             return notes
         is_first, self._num_fitted = not self._num_fitted, source.num_samples
         fitted = fit_policy(self.policy, source) if is_first else refit_policy(self.policy, source)
+        self._average = self._new_average()  # refitting rescales weights
         if self._is_cloning:
             cast("ClonedReward", self._judge.model).start_from(self.policy)
         return [*notes, *fitted]
@@ -113,6 +116,8 @@ class Interaction:
             everything = own if is_on_policy else joined(of[DEMOS], own)
         rewards = None if is_on_policy else self._judge.rewards(everything)
         figures |= self._rl.learn(everything, rewards, self.learning_rate, self._generator)
+        if self._average is not None:
+            self._average.update(dict(self.policy.named_parameters()))
         self._step += 1
         rewards_B = own.extras["reward"] if rewards is None else rewards.rewards_B[-len(own) :]
         return {**figures, "reward": rewards_B.mean()}
@@ -123,7 +128,7 @@ class Interaction:
         self._step += 1
         if self._step == self._num_steps:
             cast("ClonedReward", self._judge.model).hand_over(self.policy)
-            self._is_cloning = False
+            self._is_cloning, self._average = False, self._new_average()
         return figures
 
     def validate(self, policy: Policy, batch: Batch, generator: torch.Generator) -> Tensor:
@@ -135,19 +140,29 @@ class Interaction:
         return {"learning_rate": self.learning_rate}
 
     def evaluation_policy(self) -> Policy:
-        """Return a copy of the policy, in evaluation mode."""
+        """Return a copy of the policy, in evaluation mode, with averaged weights if these are asked for."""
         import copy
 
-        return copy.deepcopy(self.policy).eval()
+        out = copy.deepcopy(self.policy).eval()
+        if self._average is not None:
+            out.load_state_dict({**out.state_dict(), **self._average.tensors})
+        return out
+
+    def _new_average(self) -> Average | None:
+        decay = self._config.ema_decay
+        return Average(dict(self.policy.named_parameters()), decay) if decay is not None else None
 
     def restore_policy(self, tensors: Mapping[str, Tensor]) -> None:
         """Set the weights of an earlier `evaluation_policy`."""
         self.policy.load_state_dict(dict(tensors))
+        self._average = self._new_average()
 
     def state_dict(self) -> ObjectiveState:
         """Return weights, statistics, targets, the temperature, the reward model, all moments and counters."""
         counters = {"step": self._step, "num_steps": self._num_steps, "num_fitted": self._num_fitted}
         counters["is_pretraining"] = self._is_cloning
+        if self._average is not None:
+            counters["ema_updates"] = self._average.num_updates
         return ObjectiveState(tensors=self._tensors(), counters=counters)
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -157,8 +172,9 @@ class Interaction:
             "reward": self._judge.model.state_dict(),
             **{f"adamw.{name}": tensors for name, tensors in self._rl.optimisers().items()},
         }
-        if self._judge.trained is not None:
-            parts["adamw.reward"] = self._judge.trained.tensors()
+        parts |= {f"adamw.{name}": trained.tensors() for name, trained in self._judge.trained.items()}
+        if self._average is not None:
+            parts["ema"] = self._average.tensors
         if self._step < self._num_steps:
             parts["prepared"] = self._prepared
         return {f"{part}.{name}": value for part, tensors in parts.items() for name, value in tensors.items()}
@@ -180,8 +196,10 @@ class Interaction:
         self._rl.networks.load_state_dict(of("rl"))
         self._judge.model.load_state_dict(of("reward"))
         self._rl.load_optimisers({name: of(f"adamw.{name}") for name in self._rl.optimisers()})
-        if self._judge.trained is not None:
-            self._judge.trained.load(of("adamw.reward"))
+        for name, trained in self._judge.trained.items():
+            trained.load(of(f"adamw.{name}"))
+        if self._average is not None:
+            self._average.load(of("ema"), int(state.counters["ema_updates"]))
         self._prepared = of("prepared")
         self._step, self._num_steps = int(state.counters["step"]), int(state.counters["num_steps"])
         self._num_fitted, self._is_cloning = int(state.counters["num_fitted"]), bool(state.counters["is_pretraining"])

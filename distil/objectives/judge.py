@@ -32,17 +32,32 @@ class Judge:
     Args:
         policy: whose features the model reads; on its device already.
         model: owned; moved to the policy's device.
-        rate: learning rate of the model, times that of the policy; used only where something about it is learned.
         optimiser: weight decay and clipping.
         ranks: the group.
+        rate: learning rate of what is learned beside the policy, times that of the policy.
+        clone_rate: that of a clone.
     """
 
-    def __init__(self, policy: Policy, model: RewardModel, rate: float, optimiser: OptimiserConfig, ranks: Ranks) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        model: RewardModel,
+        optimiser: OptimiserConfig,
+        ranks: Ranks,
+        *,
+        rate: float,
+        clone_rate: float = 0.0,
+    ) -> None:
         self.model: RewardModel = model.to(ranks.device)
-        self._policy, self._rate, self._ranks = policy, rate, ranks
+        self._policy, self._rate, self._clone_rate, self._ranks = policy, rate, clone_rate, ranks
         weights = {name: value for name, value in model.named_parameters() if value.requires_grad}
-        is_trained = isinstance(model, LearnedReward | ClonedReward)
-        self.trained = Trained(weights, optimiser, ranks) if is_trained else None
+        of_clone = {name: value for name, value in weights.items() if name.startswith("clone.")}
+        self.trained = dict[str, Trained]()
+        if isinstance(model, ClonedReward):
+            self.trained["clone"] = Trained(of_clone, optimiser, ranks)
+        if isinstance(model, LearnedReward):
+            learned = {name: value for name, value in weights.items() if name not in of_clone}
+            self.trained["reward"] = Trained(learned, optimiser, ranks)
 
     @torch.no_grad()
     def rewards(self, transitions: Transitions) -> Rewards:
@@ -71,19 +86,15 @@ class Judge:
             return {}
         shown, own = (self._of_all_ranks(self._steps(batch)) for batch in (expert, agent))
         loss, figures = self.model.loss(shown, own, generator)
-        self._minimise(loss, learning_rate)
+        self.trained["reward"].minimise(loss, self._rate * learning_rate)
         return {"reward_loss": loss.detach(), **figures}
 
     def clone(self, expert: Transitions, learning_rate: float, generator: torch.Generator) -> Mapping[str, Tensor]:
         """Take a step of the clone that the model consists of, and return figures to report."""
         assert isinstance(self.model, ClonedReward)
         loss, figures = self.model.clone_loss(self._of_all_ranks(self._steps(expert)), generator)
-        self._minimise(loss, learning_rate)
+        self.trained["clone"].minimise(loss, self._clone_rate * learning_rate)
         return {"pretraining_loss": loss.detach(), **figures}
-
-    def _minimise(self, loss: Tensor, learning_rate: float) -> None:
-        assert self.trained is not None
-        self.trained.minimise(loss, self._rate * learning_rate)
 
     def _steps(self, transitions: Transitions) -> Steps:
         """Return transitions as the model sees them: standardised features and one-hot choices, if it reads them."""

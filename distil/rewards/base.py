@@ -102,6 +102,8 @@ class EpisodeReward(RewardModel):
 class ClonedReward(RewardModel):
     """A reward from a clone, which learns from demonstrations before the learner acts; the policy starts as this clone."""
 
+    clone: Policy
+
     @abstractmethod
     def start_from(self, policy: Policy) -> None:
         """Take over the weights and statistics of the policy before it has learned anything."""

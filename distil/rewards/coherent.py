@@ -6,6 +6,9 @@ and nothing is unlearned. Far from the demonstrations, the clone has to be as un
 The paper uses a stationary network. Here, the clone's deviation is trained to be the prior's at observations that are disturbed
 by noise; its mean isn't.
 
+A refinement is learned beside it from what the learner does (the paper's section 4, its equation 10): with few demonstrations,
+what the clone doesn't know is where the learner goes.
+
 Legend: B batch, A action dimension.
 """
 
@@ -19,13 +22,14 @@ from torch import Tensor
 
 from distil.heads.gaussian import GaussianHead
 from distil.policies.policy import Policy
-from distil.rewards.base import ClonedReward, Rewards, Steps
+from distil.rewards.base import ClonedReward, LearnedReward, Rewards, Steps
+from distil.rewards.maxent import MaxEntReward
 
 _REACH = 2.0  # tanh(2) = 0.96: actions beyond it are alike
 _ERROR = 0.1  # an error of this size costs half a nat
 
 
-class CoherentReward(ClonedReward):
+class CoherentReward(ClonedReward, LearnedReward):
     """The mean over action dimensions of log q - log p, q the clone, p a prior of the same mean and deviation `prior`.
 
     That is log(prior / std) - (u - mean)^2 (1 / std^2 - 1 / prior^2) / 2 with u = arctanh(a): positive for the clone's action
@@ -36,11 +40,13 @@ class CoherentReward(ClonedReward):
         prior: deviation of the prior, before the squashing.
         lowest: smaller rewards count as this one.
         noise: how far demonstrations are disturbed at most, in standard deviations of each element.
+        refinement: learned by maximum likelihood, and added.
     """
 
-    def __init__(self, clone: Policy, *, prior: float, lowest: float, noise: float) -> None:
+    def __init__(self, clone: Policy, refinement: MaxEntReward, *, prior: float, lowest: float, noise: float) -> None:
         super().__init__()
         assert isinstance(clone.head, GaussianHead)
+        self.refinement = refinement
         self.clone, self._head = clone, [clone.head]  # in a list: not a second time among the modules
         self._log_prior, self._lowest, self._noise = math.log(prior), lowest, noise
 
@@ -54,12 +60,17 @@ class CoherentReward(ClonedReward):
 
     @torch.no_grad()
     def forward(self, steps: Steps) -> Rewards:
-        """Return the rewards; the absorbing state's is 0."""
+        """Return the rewards; the absorbing state's is that of the refinement."""
+        more = self.refinement(steps)
         mean_BA, log_std_BA = self._moments(steps.observations)
         precision_BA = (-2 * log_std_BA).exp() - math.exp(-2 * self._log_prior)
         errors_BA = _squares(steps.actions_BA, mean_BA)
         rewards_B = (self._log_prior - log_std_BA - 0.5 * errors_BA * precision_BA).mean(-1).clamp(min=self._lowest)
-        return Rewards(rewards_B=rewards_B, absorbing_B=torch.zeros_like(rewards_B))
+        return Rewards(rewards_B=rewards_B + more.rewards_B, absorbing_B=more.absorbing_B)
+
+    def loss(self, expert: Steps, agent: Steps, generator: torch.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Return the loss of the refinement."""
+        return self.refinement.loss(expert, agent, generator)
 
     def clone_loss(self, expert: Steps, generator: torch.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return the clone's loss, and its parts to report.

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from distil.policies.policy import Policy
     from distil.rewards.base import RewardModel
+    from distil.rewards.maxent import MaxEntReward
     from distil.rewards.network import StepNetwork
 
 Width = Annotated[int, Field(ge=1)]
@@ -117,7 +118,7 @@ class MaxEntConfig(LearnedConfig):
     kind: Literal["maxent"] = "maxent"
     square: float = Field(default=0.1, ge=0)  # weight of the mean square of the reward
 
-    def build(self, num_features: int, num_action: int, generator: torch.Generator) -> RewardModel:
+    def build(self, num_features: int, num_action: int, generator: torch.Generator) -> MaxEntReward:
         """Return the model with start weights from `generator`."""
         from distil.rewards.maxent import MaxEntReward
 
@@ -147,14 +148,16 @@ class CoherentConfig(Config):
     prior: float = Field(default=1.0, gt=0)  # the clone's deviation where it knows nothing, before the squashing
     lowest: float = -2.0  # smaller rewards count as this one
     noise: float = Field(default=2.0, ge=0)  # disturbs demonstrations by up to N standard deviations: there it knows nothing
+    refinement: MaxEntConfig = MaxEntConfig(rate=0.1, square=0.2)  # learned from what the learner does, and added
 
-    def build(self, policy: Policy) -> RewardModel:
+    def build(self, policy: Policy, num_features: int, num_action: int, generator: torch.Generator) -> RewardModel:
         """Return the model, with a copy of the policy as its clone."""
         from copy import deepcopy
 
         from distil.rewards.coherent import CoherentReward
 
-        return CoherentReward(deepcopy(policy), prior=self.prior, lowest=self.lowest, noise=self.noise)
+        refinement = self.refinement.build(num_features, num_action, generator)
+        return CoherentReward(deepcopy(policy), refinement, prior=self.prior, lowest=self.lowest, noise=self.noise)
 
 
 RewardConfig = Annotated[

@@ -12,6 +12,7 @@ from interactionbed import policy_for, transitions_batch
 from torch import Tensor, nn
 
 from distil.config import validate
+from distil.errors import InputError
 from distil.learners.config import LearnerConfig
 from distil.objectives.config import InteractionConfig
 from distil.objectives.interaction import Interaction
@@ -33,9 +34,10 @@ PARTS: dict[str, Any] = {
 SETTINGS = LearnerConfig(learning_rate=1e-2, weight_decay=0.0, grad_clip=None, schedule="constant", warmup_steps=0)
 
 
-def make(name: str, seed: int = 0) -> Interaction:
+def make(name: str, seed: int = 0, **settings: Any) -> Interaction:
     action, parts = PARTS[name]
-    objective = validate(InteractionConfig, parts).build(policy_for(action), SETTINGS, ALONE, seed=seed)
+    changed = SETTINGS.model_copy(update=settings)
+    objective = validate(InteractionConfig, parts).build(policy_for(action), changed, ALONE, seed=seed)
     assert isinstance(objective, Interaction)
     objective.begin(100)
     objective.reseed(seed)
@@ -84,7 +86,7 @@ def recorded(name: str) -> tuple[Interaction, Recorded]:
     judge = validate(InteractionConfig, parts).reward
     num_action = 2
     reward = judge.build(policy.encoder.features.size, num_action, torch.Generator().manual_seed(0))
-    model = Judge(policy, reward, getattr(judge, "rate", 0.0), SETTINGS, ALONE)
+    model = Judge(policy, reward, SETTINGS, ALONE, rate=getattr(judge, "rate", 0.0))
     objective = Interaction(policy, step, model, SETTINGS, ALONE)
     objective.begin(100)
     objective.reseed(0)
@@ -170,9 +172,10 @@ def test_the_normaliser_is_of_the_demonstrations_and_frozen() -> None:
 
 @pytest.mark.parametrize("name", PARTS)
 @pytest.mark.parametrize("at", [1, 3])
-def test_a_state_continues_bit_for_bit(name: str, at: int) -> None:
-    """CORRECTNESS 11: targets, temperature, reward model and all moments are in it."""
-    undisturbed = make(name)
+@pytest.mark.parametrize("decay", [None, 0.9])
+def test_a_state_continues_bit_for_bit(name: str, at: int, decay: float | None) -> None:
+    """CORRECTNESS 11: targets, temperature, reward model, averages and all moments are in it."""
+    undisturbed = make(name, ema_decay=decay)
     for seed in range(5):
         undisturbed.step(batches(name, seed))
         if seed == at:
@@ -180,7 +183,7 @@ def test_a_state_continues_bit_for_bit(name: str, at: int) -> None:
             kept = copy.deepcopy(dict(state.tensors))
             counters = dict(state.counters)
             undisturbed.reseed(7)
-    resumed = make(name, seed=1)  # other start weights of everything
+    resumed = make(name, seed=1, ema_decay=decay)  # other start weights of everything
     resumed.load_state_dict(type(state)(tensors=kept, counters=counters))
     resumed.reseed(7)
     for seed in range(at + 1, 5):
@@ -206,3 +209,23 @@ def test_the_policy_to_evaluate_is_a_copy() -> None:
     assert not all(torch.equal(value, changed[name]) for name, value in kept.items())
     objective.restore_policy(kept)
     assert all(torch.equal(value, objective.policy.state_dict()[name]) for name, value in kept.items())
+
+
+def test_averaged_weights_are_evaluated_and_act_while_the_last_ones_learn() -> None:
+    objective, plain = make("dac", ema_decay=0.9), make("dac")
+    for seed in range(20):
+        objective.step(batches("dac", seed))
+        plain.step(batches("dac", seed))
+    last, found = objective.policy.state_dict(), objective.evaluation_policy().state_dict()
+    assert all(torch.equal(value, plain.policy.state_dict()[name]) for name, value in last.items())
+    moved = [name for name, value in last.items() if not torch.equal(value, found[name])]
+    assert moved
+    assert not any("mean" in name.split(".")[-1] for name in moved)  # statistics are as they are
+    objective.restore_policy(found)
+    assert all(torch.equal(value, objective.evaluation_policy().state_dict()[name]) for name, value in found.items())
+
+
+def test_on_policy_steps_have_no_average() -> None:
+    parts = {"step": {"kind": "ppo"}, "reward": {"kind": "discriminator"}}
+    with pytest.raises(InputError, match=r"learner\.ema_decay: algorithm\.step\.kind=ppo"):
+        validate(InteractionConfig, parts).build(policy_for(BOX), SETTINGS.model_copy(update={"ema_decay": 0.9}), ALONE, seed=0)

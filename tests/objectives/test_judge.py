@@ -42,7 +42,7 @@ def transitions(policy: Policy, actions: Any) -> Transitions:
 def seen(action: spaces.Space[Any], actions: Any, **keys: bool) -> tuple[Policy, Transitions, Steps]:
     policy, model = policy_for(action), Seen(**keys)
     batch = transitions(policy, actions)
-    Judge(policy, model, 0.0, SETTINGS, ALONE).rewards(batch)
+    Judge(policy, model, SETTINGS, ALONE, rate=0.0).rewards(batch)
     return policy, batch, model.steps[0]
 
 
@@ -73,17 +73,36 @@ def test_only_a_model_that_learns_has_an_optimiser_and_improves(kind: str) -> No
     parts = {"step": {"kind": "sac"}, "reward": {"kind": kind}}
     config, policy = validate(InteractionConfig, parts).reward, policy_for(BOX)
     model = config.build(policy.encoder.features.size, 2, torch.Generator().manual_seed(0))  # type: ignore[call-arg,arg-type]
-    judge = Judge(policy, model, 0.5, SETTINGS, ALONE)
+    judge = Judge(policy, model, SETTINGS, ALONE, rate=0.5)
     before = {name: value.clone() for name, value in model.named_parameters()}
     shown, own = transitions(policy, [[0.1, 0.2], [0.3, 0.1]]), transitions(policy, [[-0.5, 0.2], [0.1, 0.0]])
     figures = judge.improve(shown, own, 1e-2, torch.Generator().manual_seed(0))
     learns = kind == "discriminator"
-    assert (judge.trained is not None, "reward_loss" in figures) == (learns, learns)
+    assert (list(judge.trained), "reward_loss" in figures) == (["reward"] if learns else [], learns)
     moved = [float((value - before[name]).detach().abs().max()) for name, value in model.named_parameters()]
     assert all(0 < size <= 0.5 * 1e-2 * 1.01 for size in moved)  # the first step of Adam: at most the learning rate
 
 
 def test_sources_stay_as_they_are_unless_the_model_gives_rewards_of_episodes() -> None:
-    judge = Judge(policy_for(BOX), Seen(), 0.0, SETTINGS, ALONE)
+    judge = Judge(policy_for(BOX), Seen(), SETTINGS, ALONE, rate=0.0)
     sources: dict[str, Any] = {AGENT: object()}
     assert judge.prepare(sources) is sources
+
+
+def test_a_clone_and_what_is_learned_beside_it_have_optimisers_of_their_own() -> None:
+    """The clone learns before the learner acts, the refinement afterwards; neither moves the other."""
+    policy = policy_for(BOX)
+    config = validate(InteractionConfig, {"step": {"kind": "sac"}, "reward": {"kind": "coherent"}}).reward
+    model = config.build(policy, policy.encoder.features.size, 2, torch.Generator().manual_seed(0))  # type: ignore[call-arg,arg-type]
+    judge, generator = Judge(policy, model, SETTINGS, ALONE, rate=0.5, clone_rate=0.1), torch.Generator().manual_seed(0)
+    expert, own = transitions(policy, [[0.1, 0.2], [0.3, 0.1]]), transitions(policy, [[-0.5, 0.2], [0.1, 0.0]])
+
+    def moved(before: dict[str, torch.Tensor]) -> set[str]:
+        return {name.split(".")[0] for name, value in model.named_parameters() if not torch.equal(value, before[name])}
+
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    judge.clone(expert, 1e-2, generator)
+    assert moved(before) == {"clone"}
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    judge.improve(expert, own, 1e-2, generator)
+    assert moved(before) == {"refinement"}

@@ -100,7 +100,7 @@ class Stored(SampleSource):
 def objective(seed: int = 0) -> Interaction:
     of, config = policy(seed=seed), PpoConfig(hidden=(8,))
     step = Ppo(config, of, PLAIN, ALONE, torch.Generator().manual_seed(seed))
-    judge = Judge(of, EnvironmentReward(), 0.0, PLAIN, ALONE)
+    judge = Judge(of, EnvironmentReward(), PLAIN, ALONE, rate=0.0)
     return Interaction(of, step, judge, PLAIN.model_copy(update={"learning_rate": RATE}), ALONE)
 
 

@@ -16,6 +16,12 @@ from distil.spaces import action_spec, observation_spec
 PRIOR = 1.0
 
 
+def build(config: CoherentConfig, of: Policy) -> CoherentReward:
+    made = config.build(of, 3, 2, torch.Generator().manual_seed(0))
+    assert isinstance(made, CoherentReward)
+    return made
+
+
 def policy(seed: int = 0) -> Policy:
     config = PolicyConfig(encoder=MlpConfig(hidden=(32,)), head=GaussianConfig(min_log_std=-2.0))
     made = Policy(
@@ -49,9 +55,8 @@ def shown(of: Policy, num: int = 64, seed: int = 0) -> Steps:
 @pytest.fixture(scope="module")
 def model() -> CoherentReward:
     start = policy()
-    made = CoherentConfig(prior=PRIOR, noise=4.0).build(start)
-    assert isinstance(made, CoherentReward)
-    optimiser, generator = torch.optim.Adam(made.parameters(), 1e-2), torch.Generator().manual_seed(0)
+    made = build(CoherentConfig(prior=PRIOR, noise=4.0), start)
+    optimiser, generator = torch.optim.Adam(made.clone.parameters(), 1e-2), torch.Generator().manual_seed(0)
     for seed in range(400):
         loss, _ = made.clone_loss(shown(start, seed=seed), generator)
         optimiser.zero_grad()
@@ -77,26 +82,44 @@ def test_off_the_demonstrations_no_action_pays(model: CoherentReward) -> None:
 def test_it_is_the_log_ratio_of_the_clone_and_a_prior_of_its_mean() -> None:
     """The Jacobians of the squashing cancel."""
     start = policy(3)
-    made = CoherentConfig(prior=0.7, lowest=-50).build(start)
+    made = build(CoherentConfig(prior=0.7, lowest=-50), start)
     seen = shown(start)
     mean, log_std = start.head.moments(start.encoder(seen.observations))
     u = seen.actions_BA.atanh()
     q = torch.distributions.Normal(mean[:, 0], log_std[:, 0].exp()).log_prob(u)
     p = torch.distributions.Normal(mean[:, 0], 0.7).log_prob(u)
-    torch.testing.assert_close(made(seen).rewards_B, (q - p).mean(-1), rtol=1e-4, atol=1e-4)
+    learned = made.refinement(seen).rewards_B
+    torch.testing.assert_close(made(seen).rewards_B - learned, (q - p).mean(-1), rtol=1e-4, atol=1e-4)
 
 
-def test_rewards_are_bounded_below_and_the_absorbing_state_has_none(model: CoherentReward) -> None:
+def test_the_refinement_is_lowered_where_the_learner_is_and_the_clone_stays() -> None:
+    start = policy(3)
+    made, generator = build(CoherentConfig(), start), torch.Generator().manual_seed(0)
+    expert, own = shown(start), steps(start, torch.full((64, 3), 2.0), torch.zeros(64, 2))
+    before = {name: value.clone() for name, value in made.clone.state_dict().items()}
+    optimiser = torch.optim.Adam(made.refinement.parameters(), 1e-2)
+    for _ in range(100):
+        loss, figures = made.loss(expert, own, generator)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert float(figures["reward_gap"]) > 1
+    assert float((made.refinement(expert).rewards_B.mean() - made.refinement(own).rewards_B.mean()).detach()) > 1
+    assert all(torch.equal(value, before[name]) for name, value in made.clone.state_dict().items())
+
+
+def test_what_the_clone_says_is_bounded_below_and_the_absorbing_state_is_the_refinements(model: CoherentReward) -> None:
     seen = shown(policy())
-    rewards = model(replace(seen, actions_BA=torch.full_like(seen.actions_BA, -0.99)))
-    assert float(rewards.rewards_B.min()) == -2.0
-    assert not rewards.absorbing_B.any()
+    other = replace(seen, actions_BA=torch.full_like(seen.actions_BA, -0.99))
+    rewards, learned = model(other), model.refinement(other)
+    assert float((rewards.rewards_B - learned.rewards_B).detach().min()) == pytest.approx(-2.0, abs=1e-5)
+    assert torch.equal(rewards.absorbing_B, learned.absorbing_B)
 
 
 def test_the_policy_becomes_the_clone(model: CoherentReward) -> None:
     started = policy(5)
     model.hand_over(started)
     assert all(map(torch.equal, started.state_dict().values(), model.clone.state_dict().values()))
-    copy = CoherentConfig().build(policy(6))
+    copy = build(CoherentConfig(), policy(6))
     copy.start_from(started)
     assert all(map(torch.equal, started.state_dict().values(), copy.clone.state_dict().values()))
