@@ -174,7 +174,7 @@ def _told(error: BaseException) -> tuple[str, int] | None:
         case RunError() | OSError():
             return str(error), 1
         case KeyboardInterrupt() | click.Abort():
-            return "interrupted; committed data is kept; rerun the command to continue (train: with --resume)", 130
+            return "interrupted; committed data is kept; rerun the command to continue (train, sweep: with --resume)", 130
         case SystemExit():
             return f"ended by sys.exit({error.code}) in the code of the environment or the expert; remove that call", 1
     return None

@@ -145,4 +145,7 @@ def load_sweep(source: str | Path, overrides: dict[str, Any] | None = None) -> S
     Raises:
         InputError: it names every unknown key and every wrong value.
     """
-    return validate(SweepConfig, apply_overrides(SWEEPS.load(source), overrides or {}, SweepConfig), where=str(source))
+    raw, path = SWEEPS.load(source), Path(source)
+    if (path / SWEEPS.kept).is_file():  # it may have been moved
+        raw |= {"name": path.absolute().name, "runs": str(path.parent)}
+    return validate(SweepConfig, apply_overrides(raw, overrides or {}, SweepConfig), where=str(source))

@@ -20,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from distil.config import to_yaml
+from distil.config import public, to_yaml
 from distil.durable import discard_temporaries, make_folders, new_folder, replace_durably
 from distil.errors import InputError
 from distil.journal import Journal
@@ -28,6 +28,9 @@ from distil.sweep.config import SweepConfig, load_sweep
 from distil.sweep.search import Tried
 from distil.sweep.space import Values
 from distil.sweep.stopping import Score
+from distil.tracking import flatten
+
+_MAY_CHANGE = ("concurrent", "retries", "runs")  # they say where and how it runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +56,11 @@ class Trial:
     def folder(self) -> str:
         """Its run's folder in the sweep's."""
         return f"{'trials' if self.of is None else 'confirm'}/{self.name}"
+
+
+def _settings(config: SweepConfig) -> dict[str, str]:
+    """Return what decides a sweep's results, by dotted key."""
+    return {key: value for key, value in flatten(public(config)).items() if key not in _MAY_CHANGE}
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,14 @@ class SweepDir:
     def is_sweep(self) -> bool:
         """Whether the folder is a sweep's."""
         return (self.path / "sweep.yaml").is_file()
+
+    def require_same(self, sweep: SweepConfig) -> None:
+        """Raise InputError if the folder is that of a sweep with other settings."""
+        then, now = (_settings(config) for config in (self.config, sweep))
+        changed = [key for key in sorted(then.keys() | now.keys()) if then.get(key) != now.get(key)]
+        if changed:
+            shown = ", ".join(f"{key} ({then.get(key)} then, {now.get(key)} now)" for key in changed[:3])
+            raise InputError(f"{self.path}: cannot resume with other settings: {shown}; set them back, or choose another name")
 
     @contextmanager
     def lock(self) -> Iterator[None]:

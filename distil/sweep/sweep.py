@@ -101,7 +101,7 @@ def run_sweep(sweep: SweepConfig, *, resume: bool = False, progress: Progress = 
 
     Args:
         sweep: the configuration; with `resume`, that of the folder.
-        resume: continue the sweep in its folder.
+        resume: continue the sweep in its folder; it is started if there is none.
         progress: told of trials as they end, and shown notes.
 
     Raises:
@@ -115,8 +115,9 @@ def run_sweep(sweep: SweepConfig, *, resume: bool = False, progress: Progress = 
     with Session(found[0].config, progress) as session:
         check(sweep, found, session)
         metric = metric_of(sweep, found, has_successes=_reports_success(sweep, session))
-        if not resume:
+        if not (resume and folder.is_sweep):
             folder = SweepDir.create(sweep)
+        folder.require_same(sweep)
         first, name = found[0].config, f"sweep: {sweep.name}"
         about = {"families": list(sweep.families), "trials": {family.name: num_trials(sweep, family.space) for family in found}}
         with (

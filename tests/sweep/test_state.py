@@ -58,3 +58,17 @@ def test_two_drivers_are_one_too_many(tmp_path: Path) -> None:
     state = folder(tmp_path)
     with state.lock(), pytest.raises(InputError, match="another process is running this sweep"), SweepDir(state.path).lock():
         pass
+
+
+def test_a_sweep_is_continued_with_its_own_settings(tmp_path: Path) -> None:
+    state = folder(tmp_path)
+    state.require_same(sweep(runs=str(tmp_path), concurrent=7, retries=0))
+    with pytest.raises(InputError, match=r"cannot resume with other settings: looks \(2 then, 3 now\)"):
+        state.require_same(sweep(runs=str(tmp_path), looks=3))
+
+
+def test_a_folder_that_was_moved_is_that_sweep(tmp_path: Path) -> None:
+    state = folder(tmp_path / "before")
+    state.path.rename(tmp_path / "after")
+    found = SweepDir(tmp_path / "after")
+    assert (found.config.name, found.config.folder) == ("after", tmp_path / "after")
