@@ -260,7 +260,6 @@ def test_one_paid_expert_of_several_is_enough() -> None:
         ("learner", {"num_steps": 9000}, r"learner\.num_steps=9000 has no effect .*=dac: set algorithm\.steps, which counts"),
         ("learner", {"validation_fraction": 0.1}, r"learner\.validation_fraction=0\.1 has no effect .*: leave it at 0"),
         ("learner", {"augment": [{"kind": "noise", "std": 0.1}]}, r"learner\.augment=.* has no effect .*: remove it"),
-        ("learner", {"ema_decay": 0.99}, r"learner\.ema_decay=0\.99 has no effect .*: remove it: target networks"),
         ("learner", {"precision": "bf16"}, r"learner\.precision=bf16 has no effect"),
         ("learner", {"compile": True}, r"learner\.compile=True has no effect"),
         ("policy", {"obs_horizon": 2}, r"policy\.obs_horizon=2 has no effect .*: leave it at 1: transitions have one obs"),

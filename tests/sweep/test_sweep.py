@@ -116,3 +116,13 @@ def test_more_than_a_node_has_is_refused(ray_session: Any, tmp_path: Path) -> No
     config = sweep(runs=str(tmp_path), set={**sweep().set, "rollouts.num_workers": 500})
     with pytest.raises(InputError, match="a trial needs 501 CPUs"):
         run_sweep(config)
+
+
+def test_trials_may_have_workers_of_their_own(ray_session: Any, tmp_path: Path) -> None:
+    """Their actors are placed in the trial's own placement group."""
+    keys = {"families": {"bc": {}}, "searcher": {"kind": "random", "trials": 1}, "confirm": {"best": 0}}
+    config = sweep(runs=str(tmp_path), set={**sweep().set, "rollouts.num_workers": 1}, concurrent=1, **keys)
+    (trial,) = run_sweep(config).trials
+    assert trial.ended == "done"
+    alone = run_sweep(sweep(runs=str(tmp_path / "alone"), concurrent=1, **keys)).trials[0]
+    assert [look["score"] for look in trial.looks] == [look["score"] for look in alone.looks]
