@@ -33,6 +33,11 @@ class Metric:
     name: str
     sign: float  # times the metric is larger for better trials
 
+    @property
+    def held_out(self) -> str:
+        """Its name on the held-out episodes."""
+        return self.name.replace("tune/", "eval/")
+
     @staticmethod
     def of(name: str) -> Metric:
         """Return the metric of that name."""

@@ -13,9 +13,10 @@ from distil.errors import InputError
 from distil.rundir import RunDir
 from distil.store import Store
 from distil.sweep.config import SweepConfig
+from distil.sweep.stage import Stage
 from distil.sweep.state import SweepDir
 from distil.sweep.stopping import Score, goes_on
-from distil.sweep.sweep import Stage, run_sweep
+from distil.sweep.sweep import run_sweep
 from distil.sweep.trial import Look
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]  # Ray Tune's own
