@@ -8,8 +8,11 @@ Ray is imported when a sweep runs.
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from distil.cluster import cluster_cores, ensure_ray
@@ -73,7 +76,8 @@ def run_trials(crew: Crew, *, num: int, concurrent: int, resources: list[dict[st
         )
         before = _groups(ray)
         try:
-            tuner.fit()
+            with _quiet():
+                tuner.fit()
         except (InputError, RunError, KeyboardInterrupt):
             raise
         except Exception as error:
@@ -82,6 +86,18 @@ def run_trials(crew: Crew, *, num: int, concurrent: int, resources: list[dict[st
             raise RunError(f"Ray Tune failed: {reason}; --resume continues the sweep") from error
         finally:
             _end(ray, _groups(ray) - before)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Drop what Tune logs, such as that it kept no files of trials; its errors arrive as exceptions."""
+    logger = logging.getLogger("ray.tune")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _groups(ray: Any) -> set[str]:
