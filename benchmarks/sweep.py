@@ -7,8 +7,8 @@ time of 16 cloning trials one after another over that of two at a time. whole: t
 ranking, and the winner's policies on 200 fresh episodes. kills: a small sweep whose driver gets ten SIGKILLs at random moments,
 compared with an undisturbed one: which trials ended and how, each trial's steps, and what the store holds.
 
-CPU-seconds are those of the whole machine, since Ray's processes are nobody's children: nothing else may run. Linux only. Writes
-benchmarks/results/sweep.json.
+CPU-seconds are those of the whole machine, since Ray's processes are nobody's children: nothing else may run. Linux only.
+Writes benchmarks/results/sweep.json.
 """
 
 from __future__ import annotations
