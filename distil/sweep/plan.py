@@ -69,7 +69,7 @@ class Plan:
         varied = [f"{family.name}: {', '.join(family.varies)}" for family in self.families]
         num, minutes = sum(family.num_trials for family in self.families), max(1, round(self.seconds / 60))
         lines = ["", "What varies:", *(f"  {line}" for line in varied), ""]
-        lines.append(f"{self.concurrent} at a time, about {minutes} minutes by rule of thumb; in {self.folder}")
+        lines.append(f"{self.concurrent} at a time, about {minutes} min by rule of thumb; in {self.folder}")
         return table(rows, f"{self.name}: {num} trials, {self.num_confirmations} confirmations") + "\n".join(lines)
 
 

@@ -136,7 +136,12 @@ class Stage(Crew):
         self._tell()
         concurrent = num_cores() if self._sweep.concurrent == "auto" else int(self._sweep.concurrent)
         bundles = [{"CPU": 1.0}] * (1 + max(_num_actors(family.config) for family in self._families.values()))
-        run_trials(self, num=len(left), concurrent=min(concurrent, len(left)), resources=bundles, retries=self._sweep.retries)
+        concurrent = min(concurrent, len(left))
+        say(
+            self._session.progress,
+            f"{len(left)} runs on Ray Tune, {concurrent} at a time; Ray takes up to half a minute to start",
+        )
+        run_trials(self, num=len(left), concurrent=concurrent, resources=bundles, retries=self._sweep.retries)
 
     def next(self) -> Work | None:
         """Return the next trial; see `Crew`. One whose values contradict each other has failed."""
