@@ -139,7 +139,7 @@ class Stage(Crew):
         concurrent = min(concurrent, len(left))
         say(
             self._session.progress,
-            f"{len(left)} runs on Ray Tune, {concurrent} at a time; Ray takes up to half a minute to start",
+            f"{len(left)} runs, {concurrent} at a time: starting Ray Tune, up to half a minute",
         )
         run_trials(self, num=len(left), concurrent=concurrent, resources=bundles, retries=self._sweep.retries)
 
