@@ -53,7 +53,7 @@ def weights(rundir: RunDir) -> dict[str, np.ndarray]:
 
 
 def test_scores_while_an_update_learns_are_kept_and_never_measured_twice(tmp_path: Path, monkeypatch: Any) -> None:
-    """CORRECTNESS 25: on tuning episodes, counted apart, and the run learns what it would have learned without."""
+    """On tuning episodes, counted apart, and the run learns what it would have learned without."""
     plain, settings = train(config(tmp_path / "plain")), config(tmp_path / "tuned", tuning_episodes=2, tune_every=4)
     rundir, heard, measured = start(settings), list[tuple[int, float]](), list[Purpose]()
     evaluate = Session.evaluate

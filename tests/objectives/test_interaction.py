@@ -212,6 +212,7 @@ def test_the_policy_to_evaluate_is_a_copy() -> None:
 
 
 def test_averaged_weights_are_evaluated_and_act_while_the_last_ones_learn() -> None:
+    """CORRECTNESS 26."""
     objective, plain = make("dac", ema_decay=0.9), make("dac")
     for seed in range(20):
         objective.step(batches("dac", seed))

@@ -47,7 +47,7 @@ def test_families_take_turns_and_values_are_written_down_first(tmp_path: Path) -
 
 
 def test_a_score_counts_once_and_a_decision_stays(tmp_path: Path, monkeypatch: Any) -> None:
-    """CORRECTNESS 24: also if the driver is killed between the decision and its effect."""
+    """CORRECTNESS 11: also if the driver is killed between the decision and its effect."""
     with opened(tmp_path, scheduler=ASHA) as stage:
         for _ in range(3):
             stage.next()

@@ -33,7 +33,7 @@ def lines(config: SweepConfig, kind: str) -> list[dict[str, Any]]:
 
 
 def test_a_sweep_searches_confirms_and_ranks(ray_session: Any, tmp_path: Path) -> None:
-    """CORRECTNESS 25: trials are scored on tuning episodes, confirmations on held-out ones with fresh seeds."""
+    """Trials are scored on tuning episodes, confirmations on held-out ones with fresh seeds."""
     config = sweep(runs=str(tmp_path), budget={"labels": 110}, concurrent=2, scheduler=ASHA)
     result = run_sweep(config)
     searched = [trial for trial in result.trials if trial.of is None]
@@ -64,7 +64,7 @@ def test_a_sweep_searches_confirms_and_ranks(ray_session: Any, tmp_path: Path) -
 
 @pytest.mark.parametrize("at", [1, 4])
 def test_a_killed_sweep_continues_where_it_was(ray_session: Any, tmp_path: Path, monkeypatch: Any, at: int) -> None:
-    """CORRECTNESS 24 and 26: every trial is finished once, and decisions are those that the scores lead to."""
+    """CORRECTNESS 11: every trial is finished once, and decisions are those that the scores lead to."""
     keys = {"concurrent": 1, "scheduler": ASHA, "confirm": {"best": 0}}
     config, heard, num = sweep(runs=str(tmp_path), **keys), Stage.heard, [0]
 
