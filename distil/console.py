@@ -59,6 +59,7 @@ class Console:
         self._clock = clock
         self._works: dict[str, _Work] = {}
         self._places: list[str] = []  # of all work, the outermost first
+        self._shown = ""  # above the bars
         self._bars: Progress | None = None
 
     def __enter__(self) -> Self:
@@ -96,6 +97,10 @@ class Console:
         finally:
             del self._places[num:]
 
+    def show(self, text: str) -> None:
+        """On a terminal, keep a text above the bars, such as a table that changes; an empty one removes it."""
+        self._shown = text.rstrip("\n")
+
     def say(self, text: str) -> None:
         """Write one line of plain text, above the bars if there are any."""
         if not self._quiet:
@@ -119,7 +124,7 @@ class Console:
 
     def _show_bar(self, work: _Work, what: str, total: int, figures: Mapping[str, float]) -> None:
         if self._bars is None:
-            self._bars = _bars(self._stream, lambda: ", ".join(self._places))
+            self._bars = _bars(self._stream, lambda: "\n".join(filter(None, [self._shown, ", ".join(self._places)])))
             self._bars.start()
         if work.task is None:
             work.task = self._bars.add_task(what, total=total, figures="")
@@ -134,7 +139,7 @@ class Console:
 
 
 def _bars(stream: TextIO, place: Callable[[], str]) -> Progress:
-    """Return a bar for each task, below a line that says where the work belongs."""
+    """Return a bar for each task, below what `place` says of them all."""
     from rich.console import Console as RichConsole
     from rich.console import RenderableType
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn

@@ -103,6 +103,12 @@ def within(progress: Progress, *places: str) -> Iterator[None]:
         yield
 
 
+def show(progress: Progress, text: str) -> None:
+    """Have `progress` keep a text in sight while it changes, such as a table: a console has a method `show`."""
+    if (keep := getattr(progress, "show", None)) is not None:
+        keep(text)
+
+
 def silent(what: str, done: int, total: int, /, **figures: float) -> None:
     """Report nothing: the `Progress` of library calls."""
 

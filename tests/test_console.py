@@ -8,7 +8,7 @@ import re
 import pytest
 
 from distil.console import Console, duration, number
-from distil.types import Progress, silent, within
+from distil.types import Progress, show, silent, within
 
 
 class Clock:
@@ -155,3 +155,19 @@ def test_numbers_are_short(value: float, text: str) -> None:
 )
 def test_durations_are_readable(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_a_text_is_kept_in_sight_above_the_bars_of_a_terminal_only() -> None:
+    for out, is_terminal in ((Terminal(), True), (io.StringIO(), False)):
+        with Console(out) as console:
+            show(console, "trial  score\na      0.5\n")
+            console("search", 1, 4)
+            assert ("a      0.5" in out.getvalue()) == is_terminal
+            show(console, "")
+            if console._bars is not None:
+                console._bars.refresh()
+                out.seek(0)
+                out.truncate()
+                console._bars.refresh()
+            assert "a      0.5" not in out.getvalue()
+    show(silent, "nothing happens")

@@ -10,6 +10,7 @@ import numpy as np
 from distil.cluster import num_cores
 from distil.config import public
 from distil.errors import InputError
+from distil.report import table
 from distil.runconfig import RunConfig, load_config
 from distil.rundir import RunDir
 from distil.session import Session
@@ -24,9 +25,10 @@ from distil.sweep.space import Values
 from distil.sweep.state import SweepDir, Trial
 from distil.sweep.stopping import Score, goes_on
 from distil.sweep.trial import Look, Work
-from distil.types import say
+from distil.types import say, show
 
 _EPISODES = 50
+_SHOWN = 5  # trials that have ended, in the live table
 
 
 class Stage(Crew):
@@ -188,6 +190,7 @@ class Stage(Crew):
         continues = known.of is not None or goes_on(self._sweep, self._folder.scores(), now)
         line = {"fraction": look.fraction, "score": look.score, "labels": look.labels, "metrics": dict(look.metrics)}
         self._folder.journal.append("heard", trial=trial, **line, continues=continues)
+        self._tell()
         return self._follow(trial, continues=continues)
 
     def _follow(self, trial: str, *, continues: bool) -> bool:
@@ -213,7 +216,22 @@ class Stage(Crew):
         done = [trial for trial in trials if trial.ended is not None]
         scores = [trial.score for trial in done if trial.score is not None]
         figures = {"best": self.metric.sign * max(scores)} if scores else {}
+        show(self._session.progress, self._table(trials) if len(done) < self._num_planned else "")
         self._session.progress("search" if self._is_search else "confirm", len(done), self._num_planned, **figures)
+
+    def _table(self, trials: Sequence[Trial]) -> str:
+        """Return the trials that run, and the best ones that have ended."""
+        running = [trial for trial in trials if trial.ended is None]
+        ended = [trial for trial in trials if trial.ended is not None and trial.score is not None]
+        best_first = sorted(ended, key=lambda trial: -(trial.score or 0.0))[:_SHOWN]
+        return table(
+            [self._row(trial) for trial in (*running, *best_first)], f"{self._sweep.name}: running, and the best so far"
+        )
+
+    def _row(self, trial: Trial) -> dict[str, str | float | None]:
+        score = None if trial.score is None else round(self.metric.sign * trial.score, 3)
+        reached = f"{trial.looks[-1]['fraction']:.0%}" if trial.looks else "0%"
+        return {"trial": trial.name, "state": trial.ended or reached, self.metric.name: score}
 
     @property
     def _is_search(self) -> bool:

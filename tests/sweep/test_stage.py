@@ -15,16 +15,29 @@ from distil.sweep.families import Metric, families
 from distil.sweep.stage import Stage
 from distil.sweep.state import SweepDir
 from distil.sweep.trial import Look
+from distil.types import silent
 
 ASHA = {"kind": "asha", "first": 0.5, "factor": 2.0}
 
 
+class Screen:
+    """A progress that keeps what it is to show."""
+
+    def __init__(self) -> None:
+        self.shown = list[str]()
+
+    def __call__(self, what: str, done: int, total: int, /, **figures: float) -> None: ...
+
+    def show(self, text: str) -> None:
+        self.shown.append(text)
+
+
 @contextmanager
-def opened(folder: Path, **keys: Any) -> Iterator[Stage]:
+def opened(folder: Path, progress: Any = silent, **keys: Any) -> Iterator[Stage]:
     config = sweep(runs=str(folder), **keys)
     state = SweepDir(config.folder) if config.folder.exists() else SweepDir.create(config)
     found = families(config)
-    with Session(found[0].config) as session, state.lock():
+    with Session(found[0].config, progress) as session, state.lock():
         stage = Stage(config, found, state, session, Metric.of("tune/normalised"), "")
         seed = config.seed
         stage._queue = [stage._searched(family, number) for family, number in stage._numbers()]
@@ -93,3 +106,19 @@ def test_confirmations_have_the_values_of_their_trial_and_held_out_episodes(tmp_
     assert (work.config["seed"], work.config["evaluation"]["episodes"]) == (1, 3)
     assert work.config["learner"]["batch_size"] == trial.values["learner.batch_size"]
     assert work.folder.endswith("confirm/bc-000-seed-1")
+
+
+def test_running_trials_and_the_best_so_far_are_in_sight(tmp_path: Path) -> None:
+    screen = Screen()
+    with opened(tmp_path, screen) as stage:
+        for _ in range(4):
+            stage.next()
+        stage.heard("bc-000", look(0.5, 0.75))
+        assert "bc-000" in screen.shown[-1]
+        assert "50%" in screen.shown[-1]
+        assert "0.75" in screen.shown[-1]
+        for name in ("bc-000", "dagger-000", "bc-001"):
+            stage.ended(name, None)
+        assert screen.shown[-1].index("dagger-001") < screen.shown[-1].index("bc-000")
+        stage.ended("dagger-001", "it broke")
+        assert screen.shown[-1] == ""
