@@ -59,6 +59,14 @@ def best(trials: Sequence[Trial], num: int) -> list[Trial]:
     return sorted(chosen, key=lambda trial: -(trial.score or 0.0))
 
 
+def searched(trials: Sequence[Trial]) -> str:
+    """Return in one sentence what a search without confirmations found."""
+    found = best(trials, 1)
+    if not found:
+        return "No trial came to its end."
+    return f"{found[0].name} has the best score of the search, with one seed; nothing was confirmed."
+
+
 def rank(confirmed: Sequence[Confirmed]) -> list[Confirmed]:
     """Return the configurations by their confirmed mean, best first."""
     return sorted(confirmed, key=lambda one: -one.mean)

@@ -18,7 +18,7 @@ from distil.session import Session
 from distil.sweep.config import SweepConfig
 from distil.sweep.families import Metric, families, metric_of
 from distil.sweep.prepare import check
-from distil.sweep.ranking import Confirmed, verdict
+from distil.sweep.ranking import Confirmed, searched, verdict
 from distil.sweep.search import check_searcher, num_trials
 from distil.sweep.stage import Stage
 from distil.sweep.state import SweepDir, Trial
@@ -124,7 +124,7 @@ def run_sweep(sweep: SweepConfig, *, resume: bool = False, progress: Progress = 
                 metric=stage.metric.name,
                 trials=trials,
                 confirmed=confirmed,
-                verdict=verdict(confirmed),
+                verdict=verdict(confirmed) if confirmed else searched(trials),
                 wall_s=time.perf_counter() - started,
             )
             folder.finish(result.to_json())

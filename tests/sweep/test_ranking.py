@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from distil.sweep.ranking import Confirmed, best, rank, verdict
+from distil.sweep.ranking import Confirmed, best, rank, searched, verdict
 from distil.sweep.state import Trial
 
 
@@ -53,3 +53,8 @@ def test_means_and_intervals_are_over_seeds() -> None:
     assert one.to_json()["scores"] == {"0": 0.5, "1": 0.7}
     assert one.interval is not None
     assert one.interval[0] < 0.5
+
+
+def test_a_search_without_confirmations_says_so() -> None:
+    assert searched([trial("bc-0", 0.5), trial("bc-1", 0.7)]).startswith("bc-1 has the best score of the search, with one seed")
+    assert searched([trial("bc-0", None, "failed")]) == "No trial came to its end."
