@@ -174,12 +174,7 @@ class RunDir:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the run, and read its journal as it is now: two processes that train would lose each other's steps."""
-        with (self.path / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(f"{self.path}: another process is running this run; wait for it or stop it") from None
-            discard_temporaries(self.path)
+        with held(self.path, "run"):
             vars(self).pop("_journal", None)
             yield
 
@@ -213,6 +208,18 @@ class RunDir:
     def find(self, kind: str, round_index: int) -> dict[str, Any] | None:
         """Return the last journal line of that kind and round, or None."""
         return self._journal.find(kind, round_index)
+
+
+@contextmanager
+def held(folder: Path, what: str) -> Iterator[None]:
+    """Hold the folder of a run or a sweep, and remove what a killed process left there; InputError if another one holds it."""
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{folder}: another process is running this {what}; wait for it or stop it") from None
+        discard_temporaries(folder)
+        yield
 
 
 def _number(path: Path, name: str) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from distil.store.schema import environment
+from distil.tracking import flatten
 
 State = Literal["finished", "stopped", "running", "failed", "unfinished", "unreadable"]  # stopped: by a sweep, on purpose
 Role = Literal["run", "trial", "confirmation"]
@@ -117,16 +118,9 @@ def points_of(metrics: Mapping[str, float]) -> list[Point]:
     return out
 
 
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def flat(config: Mapping[str, Any]) -> dict[str, str]:
     """Return dotted key -> text of a configuration, without nulls and empty groups."""
-    out: dict[str, str] = {}
-    for key, value in config.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            out |= flat(value, f"{name}.")
-        elif value is not None and value != []:
-            out[name] = value if isinstance(value, str) else json.dumps(value, default=str)
-    return out
+    return {key: text for key, text in flatten(config).items() if text not in ("null", "[]")}
 
 
 def nested(params: Mapping[str, str]) -> dict[str, Any]:

@@ -33,7 +33,15 @@ _ENVIRONMENT = {
 }
 
 
-def run_trials(crew: Crew, *, num: int, concurrent: int, resources: list[dict[str, float]], retries: int) -> None:
+def run_trials(
+    crew: Crew,
+    *,
+    num: int,
+    concurrent: int,
+    resources: list[dict[str, float]],
+    retries: int,
+    address: str | None = None,
+) -> None:
     """Run the trials that `crew` gives.
 
     Args:
@@ -42,6 +50,7 @@ def run_trials(crew: Crew, *, num: int, concurrent: int, resources: list[dict[st
         concurrent: trials at a time.
         resources: bundles of a trial: the first one is its own process, the others those of its workers and learners.
         retries: how often a trial whose process died is started again.
+        address: of a Ray cluster; None: RAY_ADDRESS, or a session of its own.
 
     Raises:
         InputError: a trial needs more than any node has.
@@ -49,7 +58,7 @@ def run_trials(crew: Crew, *, num: int, concurrent: int, resources: list[dict[st
     """
     os.environ.update({key: value for key, value in _ENVIRONMENT.items() if key not in os.environ})
     need = int(sum(bundle.get("CPU", 0) for bundle in resources))
-    ray = ensure_ray(None, max(1, concurrent * need))
+    ray = ensure_ray(address, max(1, concurrent * need))
     _require_room(ray, resources)
     from ray import tune
 
@@ -74,18 +83,23 @@ def run_trials(crew: Crew, *, num: int, concurrent: int, resources: list[dict[st
                 callbacks=[tuneparts.Ended(crew)],
             ),
         )
-        before = _groups(ray)
-        try:
-            with _quiet():
-                tuner.fit()
-        except (InputError, RunError, KeyboardInterrupt):
-            raise
-        except Exception as error:
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            reason = lines[-1] if lines else type(error).__name__
-            raise RunError(f"Ray Tune failed: {reason}; --resume continues the sweep") from error
-        finally:
-            _end(ray, _groups(ray) - before)
+        _fit(ray, tuner)
+
+
+def _fit(ray: Any, tuner: Any) -> None:
+    """Run Tune to its end, and leave none of its processes behind; RunError if it failed."""
+    before = _groups(ray)
+    try:
+        with _quiet():
+            tuner.fit()
+    except (InputError, RunError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = lines[-1] if lines else type(error).__name__
+        raise RunError(f"Ray Tune failed: {reason}; --resume continues the sweep") from error
+    finally:
+        _end(ray, _groups(ray) - before)
 
 
 @contextmanager

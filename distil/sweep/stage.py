@@ -143,7 +143,15 @@ class Stage(Crew):
             self._session.progress,
             f"{len(left)} runs, {concurrent} at a time: starting Ray Tune, up to half a minute",
         )
-        run_trials(self, num=len(left), concurrent=concurrent, resources=bundles, retries=self._sweep.retries)
+        address = next(iter(self._families.values())).config.rollouts.address
+        run_trials(
+            self,
+            num=len(left),
+            concurrent=concurrent,
+            resources=bundles,
+            retries=self._sweep.retries,
+            address=address,
+        )
 
     def next(self) -> Work | None:
         """Return the next trial; see `Crew`. One whose values contradict each other has failed."""

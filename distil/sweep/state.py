@@ -11,7 +11,6 @@ RUNS/NAME/
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from distil.config import public, to_yaml
-from distil.durable import discard_temporaries, make_folders, new_folder, replace_durably
+from distil.durable import make_folders, new_folder, replace_durably
 from distil.errors import InputError
 from distil.journal import Journal
+from distil.rundir import held
 from distil.sweep.config import SweepConfig, load_sweep
 from distil.sweep.search import Tried
 from distil.sweep.space import Values
@@ -107,12 +107,7 @@ class SweepDir:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the sweep: two drivers would start the same trials."""
-        with (self.path / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(f"{self.path}: another process is running this sweep; wait for it or stop it") from None
-            discard_temporaries(self.path)
+        with held(self.path, "sweep"):
             vars(self).pop("journal", None)
             yield
 

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from sweepbed import sweep
 
+from distil.errors import RunError
 from distil.session import Session
 from distil.sweep.families import Metric, families
 from distil.sweep.stage import Stage
 from distil.sweep.state import SweepDir
+from distil.sweep.sweep import run_sweep
 from distil.sweep.trial import Look
 from distil.types import silent
 
@@ -122,3 +124,9 @@ def test_running_trials_and_the_best_so_far_are_in_sight(tmp_path: Path) -> None
         assert screen.shown[-1].index("dagger-001") < screen.shown[-1].index("bc-000")
         stage.ended("dagger-001", "it broke")
         assert screen.shown[-1] == ""
+
+
+def test_trials_run_on_the_cluster_of_the_recipe(tmp_path: Path) -> None:
+    config = sweep(runs=str(tmp_path), set={**sweep().set, "rollouts.address": "127.0.0.1:1"})
+    with pytest.raises(RunError, match=r"127\.0\.0\.1:1"):
+        run_sweep(config)
