@@ -20,6 +20,7 @@ Metrics = Mapping[str, float]
 Who = Literal["expert", "policy", "random"]
 Unit = Literal["episode", "step"]
 Source = Literal["demos", "agent"]
+Choice = Literal["distance", "return"]  # of a policy: by its states, which should be near the demonstrations', or its return
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +118,16 @@ class Round:
     collect: CollectPlan | None = None
     update: UpdatePlan | None = None
     evaluate: EvaluatePlan | None = None
-    compare: bool = False  # measure how far the agent's newest episodes are from the demonstrations: `tune/wasserstein`
+    compare: bool = (
+        False  # how far are its tuning episodes (else the agent's newest) from the demonstrations? `tune/wasserstein`
+    )
+    choose: Choice | None = None  # keep its policy if none before was better by that; the run ends with the policy kept last
     ahead: tuple[CollectPlan, ...] = ()  # of the next rounds, to be collected by this round's policy while it learns
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the policy is scored on the held-out episodes."""
+        return self.evaluate is not None and self.evaluate.held_out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +187,8 @@ class RoundReport:
     score: float | None = None  # on the tuning episodes, 0: a random policy, 1: the expert; None: not measured
     score_low: float | None = None  # lower bound of the score, by `EvaluatePlan.confirm`; None: there was no second look
     num_looks: int = 0  # second looks so far
+    quality: float | None = None  # of the policy, by `Round.choose`: the larger the better; None: not measured
+    chosen: int | None = None  # the round whose policy the run would end with, by the same; None: this round's
     episode_length: float | None = None  # mean number of steps of the agent's episodes; None: it collected none
     metrics: Metrics = field(default_factory=dict)
 

@@ -10,9 +10,10 @@ What the run's journal reports is durable: a run that was killed continues from 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Generator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 
@@ -28,8 +29,11 @@ from distil.rundata import describe
 from distil.rundir import RunDir
 from distil.seeding import Purpose, episode_seeds
 from distil.session import Session
+from distil.store import Store
 from distil.tracking import Tracker
-from distil.types import within
+from distil.types import say, within
+
+DISTANCE = "tune/wasserstein"
 
 
 def train(config: RunConfig, rundir: RunDir, session: Session, parent: str | None = None) -> None:
@@ -95,20 +99,23 @@ def carry_out(todo: Round, parts: Parts) -> RoundReport:
         metrics |= _update(todo, todo.update, parts)
     scored = _evaluate(todo, todo.evaluate, parts) if todo.evaluate is not None else _Scored()
     metrics |= scored.metrics
-    if todo.compare and (distance := parts.data.distance(todo.index)) is not None:
-        metrics["tune/wasserstein"] = distance
+    if todo.compare and todo.evaluate is None and (distance := parts.data.distance(todo.index)) is not None:
+        metrics[DISTANCE] = distance
+    quality, chosen = _choose(todo, metrics, parts)
     watched = sum(line["num_steps"] for line in parts.rundir.journal("watched") if line["round"] == todo.index)
     spent, kinds = _spent(parts, scored.num_steps + watched)
     return RoundReport(
         index=todo.index,
         snapshot=parts.data.version,
-        policy_version=parts.learner.policy.version,
+        policy_version=_ending(parts).version if todo.is_final else parts.learner.policy.version,
         spent=spent,
         ahead=ahead,
-        is_final=todo.evaluate is not None and todo.evaluate.held_out,
+        is_final=todo.is_final,
         score=scored.score,
         score_low=scored.low,
         num_looks=scored.num_looks,
+        quality=quality,
+        chosen=chosen,
         episode_length=parts.data.episode_length(todo.index),
         metrics=metrics | kinds | spent.metrics() | ({"collect/ahead": ahead} if ahead else {}),
     )
@@ -185,7 +192,11 @@ class _Scored:
 def _evaluate(todo: Round, plan: EvaluatePlan, parts: Parts) -> _Scored:
     """Score the policy; on tuning episodes, take a second look at a score that reaches the plan's target."""
     purpose, num = Purpose.EVALUATE if plan.held_out else Purpose.TUNE, plan.num_episodes
-    metrics, score, num_steps = _measure(todo, num, plan.baselines, purpose, parts.learner.policy, parts)
+    policy = _ending(parts) if plan.held_out else parts.learner.policy
+    with parts.data.looking() if todo.compare else nullcontext() as store:
+        metrics, score, num_steps = _measure(todo, num, plan.baselines, purpose, policy, parts, store)
+        if store is not None and (distance := parts.data.distance(todo.index, store.snapshot())) is not None:
+            metrics[DISTANCE] = distance
     if plan.held_out or score is None:
         return _Scored(metrics=metrics, num_steps=num_steps)
     if plan.confirm is None:
@@ -199,14 +210,20 @@ def _evaluate(todo: Round, plan: EvaluatePlan, parts: Parts) -> _Scored:
 
 
 def _measure(
-    todo: Round, num: int, with_baselines: bool, purpose: Purpose, policy: PolicyRef, parts: Parts
+    todo: Round,
+    num: int,
+    with_baselines: bool,
+    purpose: Purpose,
+    policy: PolicyRef,
+    parts: Parts,
+    into: Store | None = None,
 ) -> tuple[dict[str, float], float | None, int]:
     """Return a policy's metrics on a purpose's episodes, its normalised score (None without baselines), and its steps."""
     session, prefix = parts.session, "tune" if purpose is Purpose.TUNE else "eval"
     with parts.questions.counted(prefix, todo.index):
         baselines = session.baselines(num, purpose) if with_baselines else None
     started = time.perf_counter()
-    result = session.evaluate("policy", num, policy, purpose, act=parts.config.evaluation.act)
+    result = session.evaluate("policy", num, policy, purpose, act=parts.config.evaluation.act, into=into)
     metrics = {**result.metrics(baselines, prefix), "time/evaluate_s": time.perf_counter() - started}
     num_steps = int(result.lengths.sum())
     if baselines is None:
@@ -223,6 +240,29 @@ def _confirm(todo: Round, plan: ConfirmPlan, parts: Parts) -> tuple[float | None
         random = session.score("random", num, Purpose.TUNE)
     policy = session.evaluate("policy", num, parts.learner.policy, Purpose.TUNE, act=parts.config.evaluation.act)
     return score_low(policy, expert, random, plan.confidence), int(policy.lengths.sum())
+
+
+def _choose(todo: Round, metrics: Metrics, parts: Parts) -> tuple[float | None, int | None]:
+    """Keep the round's policy if it is the best so far; return how good it is, and the round of the best one.
+
+    A round that is repeated after a kill keeps the same policy again.
+    """
+    reports = parts.rundir.reports()
+    chosen = reports[-1].chosen if reports else None
+    by, sign = (DISTANCE, -1) if todo.choose == "distance" else ("tune/return_mean", 1)
+    if todo.choose is None or by not in metrics:
+        return None, chosen
+    quality = sign * metrics[by]
+    if quality > max((report.quality for report in reports if report.quality is not None), default=-math.inf):
+        save_policy(parts.learner.policy, parts.rundir.chosen)
+        chosen = todo.index
+    return quality, chosen
+
+
+def _ending(parts: Parts) -> PolicyRef:
+    """Return the policy that the run ends with: the last one, unless another was chosen."""
+    chosen = parts.rundir.chosen
+    return load_policy_ref(chosen, trust=parts.config.policy.targets) if chosen.is_dir() else parts.learner.policy
 
 
 def _spent(parts: Parts, num_evaluated: int) -> tuple[Spent, dict[str, float]]:
@@ -249,9 +289,14 @@ def _log(report: RoundReport, todo: Round, parts: Parts) -> None:
 
 
 def _keep_results(parts: Parts) -> None:
-    """Copy configuration, policy, loss curve and video to the tracker."""
-    rundir, tracker = parts.rundir, parts.tracker
+    """Let the run's policy be the one that it ends with; copy configuration, policy, loss curve and video to the tracker."""
+    rundir, tracker, policy = parts.rundir, parts.tracker, _ending(parts)
     tracker.artifact(rundir.path / "config.yaml")
+    if rundir.chosen.is_dir():
+        save_policy(policy, rundir.policy)
+        chosen = rundir.reports()[-1].chosen
+        assert chosen is not None
+        say(parts.session.progress, f"the run ends with the best policy that it scored, that of round {chosen + 1}")
     if rundir.policy.is_dir():  # an algorithm may end without an update
         tracker.artifact(rundir.policy, "policy")
     plot = parts.losses.plot(rundir.path / "loss.png", rundir.name)
@@ -259,6 +304,4 @@ def _keep_results(parts: Parts) -> None:
         tracker.artifact(plot)
     if parts.config.evaluation.video and parts.config.env is not None:
         seed = episode_seeds(Purpose.EVALUATE, 1)[0]
-        tracker.artifact(
-            record_video(parts.config.env, parts.learner.policy, seed, rundir.path / "video.mp4", name=rundir.name)
-        )
+        tracker.artifact(record_video(parts.config.env, policy, seed, rundir.path / "video.mp4", name=rundir.name))

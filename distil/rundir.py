@@ -7,7 +7,8 @@ runs/<name>-001/
   outbox.jsonl     what the run records for MLflow; outbox.sent.json: how much of it has been sent
   checkpoints/     of the learner, inside a round
   rllib/           RLlib's newest checkpoint, where it trains
-  policy/          the policy of the last reported round
+  policy/          the policy of the last reported round; in the end, the one that the run ends with
+  chosen/          the best policy so far, where the run ends with that one
   policies/        earlier policies, which act in rounds that are collected ahead
   agent/           a store of the run's own policies' newest episodes, for algorithms that train on them
   results.json     the last report's metrics, once the run is finished
@@ -160,6 +161,16 @@ class RunDir:
     def agent(self) -> Path:
         """The folder of the store of what the run's own policies do."""
         return self.path / "agent"
+
+    @property
+    def look(self) -> Path:
+        """The folder of the store of one evaluation's episodes, while their states are compared."""
+        return self.path / "look"
+
+    @property
+    def chosen(self) -> Path:
+        """The folder of the best policy so far, where the run ends with that one."""
+        return self.path / "chosen"
 
     @property
     def checkpoints(self) -> Path:

@@ -90,6 +90,7 @@ class Session:
         purpose: Purpose = Purpose.EVALUATE,
         expert: str = "",
         act: ActMode = "point",
+        into: Store | None = None,
     ) -> EvalResult:
         """Run the first `num_episodes` episodes of a purpose and return the outcome.
 
@@ -100,6 +101,7 @@ class Session:
             purpose: which of the disjoint sets of seeds.
             expert: the name of one of several experts; the first unless given.
             act: the policy's default actions, or samples that depend on an episode's seed alone.
+            into: a store that gets the episodes; None: they are not kept.
 
         Raises:
             InputError: the policy is for other spaces, or there is no environment.
@@ -109,7 +111,9 @@ class Session:
             require_spaces(policy, self.spec.observation, self.spec.action, self.spec.name)
         seeds = episode_seeds(purpose, num_episodes)
         what = f"evaluate {expert or who}"
-        result = evaluate(self.fleet, who, seeds, policy=policy, expert=expert, act=act, progress=self.progress, what=what)
+        result = evaluate(
+            self.fleet, who, seeds, policy=policy, expert=expert, act=act, progress=self.progress, what=what, into=into
+        )
         if who == "expert":
             num = int(result.lengths.sum())
             self.num_queries += num

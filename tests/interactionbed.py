@@ -30,19 +30,20 @@ OBSERVATION = spaces.Box(-np.inf, np.inf, (3,), np.float32)
 ALGORITHMS = ("sqil", "iq", "dac", "ml_irl", "csil", "pwil", "gail", "airl", "rl")
 DISCRETE, BOX = {"id": "CartPole-v1", "max_episode_steps": 40}, {"id": "Pendulum-v1", "max_episode_steps": 20}
 SMALL = {"hidden": [8]}
+CHOOSES = {"tuning_episodes": 2, "tune_every": 1}
 STEPS = {  # algorithm -> environment, and what makes it small
-    "sqil": (DISCRETE, {}),
+    "sqil": (DISCRETE, CHOOSES),
     "iq": (DISCRETE, {"step": {"kind": "soft_q", "loss": "ls_iq"}}),
     "dac": (BOX, {"step": {"kind": "sac", **SMALL}, "reward": {"kind": "discriminator", "dropout": 0.2, **SMALL}}),
     "ml_irl": (
         BOX,
         {"step": {"kind": "sac", "num_critics": 3, **SMALL}, "reward": {"kind": "maxent", "spectral_norm": True, **SMALL}},
     ),
-    "csil": (BOX, {"step": {"kind": "sac", **SMALL}, "random_steps": 0, "pretraining_steps": 20}),
+    "csil": (BOX, {"step": {"kind": "sac", **SMALL}, "random_steps": 0, "pretraining_steps": 20, **CHOOSES}),
     "pwil": (BOX, {"step": {"kind": "sac", **SMALL}}),
     "gail": (DISCRETE, {"step": {"kind": "ppo", "epochs": 2, **SMALL}, "reward": {"kind": "discriminator", **SMALL}}),
     "airl": (BOX, {"step": {"kind": "ppo", "epochs": 2, "entropy": 0.01, **SMALL}, "reward": {"kind": "airl", **SMALL}}),
-    "rl": (DISCRETE, {"step": {"kind": "ppo", "epochs": 2, **SMALL}}),
+    "rl": (DISCRETE, {"step": {"kind": "ppo", "epochs": 2, **SMALL}, **CHOOSES}),
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -17,7 +17,7 @@ from distil.algorithms.stop import PeekConfig
 from distil.errors import InputError
 from distil.objectives.config import InteractionConfig
 from distil.objectives.rl_config import PpoConfig, StepConfig
-from distil.plans import DEMOS, CollectPlan, EvaluatePlan, Round, RoundReport, Spent, StreamPlan, UpdatePlan
+from distil.plans import DEMOS, Choice, CollectPlan, EvaluatePlan, Round, RoundReport, Spent, StreamPlan, UpdatePlan
 from distil.rewards.config import RewardConfig
 from distil.store.index import EpisodeIndex
 
@@ -51,6 +51,10 @@ class ByInteractionConfig(AlgorithmConfig):
     keep_steps: int | None = Field(default=None, ge=1)  # learn from the newest N steps; null: from all
     tuning_episodes: int = Field(default=10, ge=0)  # score the policy on N episodes (`tune/*`), not the held-out ones
     tune_every: int = Field(default=5, ge=1)  # rounds from one such score to the next
+    select: Literal["best", "last"] = "best"
+    """Which policy the run ends with, of those that were scored: that whose states on the tuning episodes were the nearest
+    to the demonstrations' (`tune/wasserstein`, which no reward enters), or the last one. Reinforcement learning goes by the
+    return of these episodes. Without any, and with `stop.normalised`, it is the last one."""
     stop: PeekConfig = PeekConfig()
 
     @property
@@ -175,13 +179,15 @@ class Interaction:
             return self._evaluation(index)
         num = min(config.steps_per_round, config.num_acting - acted)
         due = self._updates(num, acted, last.spent.gradient_steps - self.config.num_pretraining)
+        tuning = self._tuning(index, last.num_looks, is_last=acted + num >= config.num_acting)
         is_random = acted < config.random_steps and config.parts[0].kind != "ppo"
         return Round(
             index=index,
             collect=self._collection(index, num, last.episode_length or _FIRST_LENGTH, is_random=is_random),
             update=UpdatePlan(num_steps=max(1, due), round=index, streams=self._streams()),
-            evaluate=self._tuning(index, last.num_looks, is_last=acted + num >= config.num_acting),
-            compare=self.config._imitates and index % self.config.tune_every == 0,
+            evaluate=tuning,
+            compare=config._imitates and (tuning is not None or index % config.tune_every == 0),
+            choose=self._choice(tuning),
         )
 
     def _collection(self, index: int, num: int, length: float, *, is_random: bool) -> CollectPlan:
@@ -210,12 +216,21 @@ class Interaction:
             updates = 0 if config.parts[0].kind == "ppo" else self._updates(first, 0, 0)
             collect = self._collection(0, first, _FIRST_LENGTH, is_random=True)
             return Round(index=0, collect=collect, update=UpdatePlan(num_steps=updates, streams=self._streams()))
+        tuning = self._tuning(0, 0) if config.num_pretraining else None
         return Round(
             index=0,
             collect=CollectPlan(num_episodes=num) if num else None,
             update=UpdatePlan(num_steps=config.num_pretraining, streams={DEMOS: StreamPlan()}),
-            evaluate=self._tuning(0, 0) if config.num_pretraining else None,
+            evaluate=tuning,
+            compare=tuning is not None,
+            choose=self._choice(tuning),
         )
+
+    def _choice(self, tuning: EvaluatePlan | None) -> Choice | None:
+        """Return by what the policy of a round may be the one that the run ends with; None: it may not."""
+        if tuning is None or self.config.select == "last" or self.config.stop.normalised is not None:
+            return None
+        return "distance" if self.config._imitates else "return"
 
     def _tuning(self, index: int, num_looks: int, *, is_last: bool = False) -> EvaluatePlan | None:
         """Return the score of every few rounds; the last one has it, too, unless a score on held-out episodes follows."""

@@ -14,8 +14,9 @@ from distil.policies.spec import PolicyRef
 from distil.rollouts.agents import AgentSpec
 from distil.rollouts.fleet import Fleet
 from distil.rollouts.loop import EpisodeItem
-from distil.rollouts.work import Assignment
+from distil.rollouts.work import Assignment, Target
 from distil.stats import mean_interval, ratio_low
+from distil.store.store import Store
 from distil.types import Array, Progress, silent
 
 
@@ -132,6 +133,7 @@ def evaluate(
     act: ActMode = "point",
     progress: Progress = silent,
     what: str = "evaluate",
+    into: Store | None = None,
 ) -> EvalResult:
     """Run one episode a seed and return the outcome. The same seeds give the same returns with any number of workers.
 
@@ -144,14 +146,19 @@ def evaluate(
         act: the policy's default actions, or samples that depend on an episode's seed alone.
         progress: called as episodes end.
         what: the name of the work for `progress`.
+        into: a store that gets the episodes, without infos; None: they are not kept.
 
     Raises:
         RunError: an environment or expert failed, or workers kept dying.
         InputError: the agent does not fit the environment.
     """
     items = [EpisodeItem(index=i, uid=str(seed), seed=seed) for i, seed in enumerate(seeds)]
-    assignment = Assignment(agent=AgentSpec(who=who, act=act), expert=expert)
+    shard_bytes = fleet.config.shard_bytes
+    target = None if into is None else Target(path=str(into.path.resolve()), spec=into.spec, shard_bytes=shard_bytes)
+    assignment = Assignment(agent=AgentSpec(who=who, act=act), expert=expert, target=target)
     outcome = fleet.run(assignment, items, policy, progress=progress, what=what)
+    if into is not None:
+        into.commit([sealed.entry for sealed in outcome.sealed.values()])
     stats = [outcome.stats[i] for i in range(len(items))]
     successes = [s.success for s in stats]
     known = len(stats) > 0 and any(s is not None for s in successes)

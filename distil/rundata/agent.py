@@ -8,8 +8,10 @@ What a round removes was last read by an update whose report is durable, so a re
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 
 from distil.errors import InputError, RunError
 from distil.learners.data import TrainingData
@@ -94,6 +96,16 @@ class AgentEpisodes:
         """Return the mean number of steps of the episodes of a round; None: it collected none."""
         line = self._rundir.find("agent", round_index)
         return line["env_steps"] / line["num_episodes"] if line is not None else None
+
+    @contextmanager
+    def looking(self) -> Iterator[Store]:
+        """A store for the episodes of one evaluation, which is removed afterwards; so is one that a killed process left."""
+        path = self._rundir.look
+        shutil.rmtree(path, ignore_errors=True)
+        try:
+            yield Store.create(path, replace(self._spec, infos=()))
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
 
     def release(self) -> None:
         """Release the versions that the run has pinned."""

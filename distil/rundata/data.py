@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import fields, replace
 
 from distil.errors import InputError
@@ -83,11 +84,22 @@ class RunData:
         """Return the mean number of steps of the episodes of its own policies that a round collected; None: there are none."""
         return None if self._agent is None else self._agent.mean_length(round_index)
 
-    def distance(self, round_index: int) -> float | None:
-        """Return how far the states of the agent's newest episodes are from the demonstrations', see `state_distance`."""
-        assert self._agent is not None  # rounds that collect need an environment
-        own = self._agent.training(StreamPlan(source="agent", num_rounds=1), round_index)
-        return state_distance(own.parts, self._demos.training(StreamPlan(), round_index).parts)
+    def looking(self) -> AbstractContextManager[Store]:
+        """A store for the episodes of one evaluation, which is removed afterwards."""
+        assert self._agent is not None  # rounds that evaluate need an environment
+        return self._agent.looking()
+
+    def distance(self, round_index: int, own: Snapshot | None = None) -> float | None:
+        """Return how far the states of episodes are from the demonstrations', see `state_distance`.
+
+        Args:
+            round_index: of the round.
+            own: the episodes; None: the agent's newest ones.
+        """
+        assert self._agent is not None
+        newest = StreamPlan(source="agent", num_rounds=1)
+        parts = [own] if own is not None else self._agent.training(newest, round_index).parts
+        return state_distance(parts, self._demos.training(StreamPlan(), round_index).parts)
 
     def release(self) -> None:
         """Release the versions that the run has pinned: it is finished."""

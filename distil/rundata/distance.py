@@ -1,7 +1,10 @@
 """How far the states of a run's own episodes are from those of its demonstrations: a measure that no reward enters.
 
-It tells when to stop, or which settings to prefer, where the true return may not be looked at (Hussenot et al., 2021,
-arXiv:2105.12034, section 5).
+It tells when to stop, or which settings or policies to prefer, where the true return may not be looked at (Hussenot et al.,
+2021, arXiv:2105.12034, section 5).
+
+An episode that ends its task early has states like the expert's, and is over all the same: until the longest episode's end, it
+counts as in the absorbing state, which is far from all others.
 
 Legend: R rows, F features, D directions.
 """
@@ -17,6 +20,7 @@ from distil.store import Snapshot
 from distil.types import Array
 
 _DIRECTIONS, _MOST_ROWS, _MOST_EPISODES = 32, 2000, 100
+_MARK = 5.0  # the absorbing state is so many standard deviations from the others
 _CONSTANT = 1e-6  # a feature that varies less, relative to its magnitude, is only centred
 
 
@@ -36,21 +40,41 @@ def state_distance(own: Sequence[Snapshot], demonstrations: Sequence[Snapshot]) 
 
     if all(leaf.is_image for leaf in demonstrations[0].spec.observation.leaves):
         return None
+    own, demonstrations = ([_few(part) for part in parts] for parts in (own, demonstrations))
     own_RF, shown_RF = (np.concatenate([_features(part) for part in parts]) for parts in (own, demonstrations))
     mean, std = shown_RF.mean(0), shown_RF.std(0)
     std = np.where(std <= _CONSTANT * abs(shown_RF).max(0), 1.0, std)
-    own_RF, shown_RF = ((_thinned(rows_RF) - mean) / std for rows_RF in (own_RF, shown_RF))
+    horizon = max(int(part.episodes.length.max()) for part in (*own, *demonstrations))
+    sets = [
+        _with_absorbing((_thinned(rows_RF) - mean) / std, len(rows_RF), _num_after(parts, horizon))
+        for rows_RF, parts in ((own_RF, own), (shown_RF, demonstrations))
+    ]
+    (own_RF, own_weights_R), (shown_RF, shown_weights_R) = sets
     directions_FD = np.random.default_rng(0).normal(size=(shown_RF.shape[1], _DIRECTIONS))
     directions_FD /= np.linalg.norm(directions_FD, axis=0)
     pairs = zip((own_RF @ directions_FD).T, (shown_RF @ directions_FD).T, strict=True)
-    return float(np.mean([wasserstein_distance(one, other) for one, other in pairs]))
+    return float(np.mean([wasserstein_distance(one, other, own_weights_R, shown_weights_R) for one, other in pairs]))
+
+
+def _few(snapshot: Snapshot) -> Snapshot:
+    return snapshot.first(_MOST_EPISODES) if snapshot.num_episodes > _MOST_EPISODES else snapshot
+
+
+def _num_after(parts: Sequence[Snapshot], horizon: int) -> int:
+    """Return the steps from the ends of tasks to the horizon."""
+    return sum(int((horizon - part.episodes.length[part.episodes.terminated == 1]).sum()) for part in parts)
+
+
+def _with_absorbing(rows_RF: Array, num: int, num_after: int) -> tuple[Array, Array]:
+    """Return rows with a mark of 0 and the absorbing state as one more, and their weights: they stand for `num` rows."""
+    out = np.zeros((len(rows_RF) + 1, rows_RF.shape[1] + 1))
+    out[:-1, :-1], out[-1, -1] = rows_RF, _MARK
+    return out, np.append(np.full(len(rows_RF), num / len(rows_RF)), num_after)
 
 
 def _features(snapshot: Snapshot) -> Array:
-    """Return all observations of the first episodes as one vector each, [R, F]; choices are one-hot."""
+    """Return all observations as one vector each, [R, F]; choices are one-hot."""
     parts = [part for part in layout(snapshot.spec.observation.leaves) if not part.leaf.is_image]
-    if snapshot.num_episodes > _MOST_EPISODES:
-        snapshot = snapshot.first(_MOST_EPISODES)
     columns = snapshot.columns([part.leaf.name for part in parts])
     found = [np.empty((int((snapshot.episodes.length + 1).sum()), 0))]
     for part in parts:

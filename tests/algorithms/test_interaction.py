@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from distil.algorithms.base import Budget
+from distil.algorithms.csil import CsilConfig
 from distil.algorithms.dac import DacConfig
 from distil.algorithms.gail import GailConfig
 from distil.algorithms.iq import IqConfig
@@ -172,6 +173,27 @@ def test_states_are_compared_without_looking_at_the_return(tuning_episodes: int)
     rounds = [config.build(BUDGET).next_round(report(i, agent_steps=1000 * i)) for i in range(6)]
     assert [todo.compare for todo in rounds] == [False, False, True, False, False, True]
     assert not RlConfig().build(BUDGET).next_round(report(2)).compare
+
+
+def choices(config: Any) -> set[str | None]:
+    return {todo.choose for todo in carried_out(config)}
+
+
+def test_the_run_ends_with_the_best_of_the_policies_that_were_scored() -> None:
+    """Imitation goes by its states, reinforcement learning by the return. A score that ends the run is the last policy's."""
+    small = {"steps": 500, "steps_per_round": 100, "tune_every": 2}
+    for config in (SqilConfig(**small), GailConfig(**small)):
+        rounds = carried_out(config)
+        assert [todo.choose for todo in rounds if todo.evaluate and not todo.evaluate.held_out] == ["distance"] * 2
+        assert [todo.compare for todo in rounds] == [todo.choose == "distance" for todo in rounds]
+        assert rounds[-1].is_final
+        assert rounds[-1].choose is None
+    assert choices(RlConfig(**small)) == {None, "return"}
+    clone = carried_out(CsilConfig(**small, pretraining_steps=10))[0]
+    assert (clone.choose, clone.compare) == ("distance", True), "the clone is one of them"
+    assert choices(SqilConfig(**small, select="last")) == {None}
+    assert choices(SqilConfig(**small, tuning_episodes=0)) == {None}
+    assert choices(SqilConfig(**small, stop=PeekConfig(**TARGET, peek=True))) == {None}
 
 
 @pytest.mark.parametrize(("step", "updates"), [("ppo", 0), ("sac", 500)])

@@ -16,7 +16,9 @@ from interactionbed import ALGORITHMS, config
 
 from distil import run as loop
 from distil.config import to_yaml
+from distil.parts import tracked
 from distil.policies.checkpoint import load_policy_ref
+from distil.policies.spec import PolicyRef
 from distil.runconfig import RunConfig
 from distil.rundir import RunDir
 from distil.session import Session
@@ -39,6 +41,11 @@ def train(settings: RunConfig, folder: str) -> RunDir:
     return rundir
 
 
+def weights(policy: PolicyRef) -> dict[str, bytes]:
+    """A policy's arrays, to be compared exactly."""
+    return {name: value.tobytes() for name, value in policy.arrays.items()}
+
+
 def outcome(rundir: RunDir) -> dict[str, Any]:
     """What must be the same: the policy, the episodes, what was spent, and the metrics apart from times."""
     run = RunDir(rundir.path)
@@ -47,7 +54,7 @@ def outcome(rundir: RunDir) -> dict[str, Any]:
     store = Store.open(run.agent).snapshot()
     spent = {name: value for name, value in vars(last.spent).items() if name not in ("wall_s", "cpu_s")}
     return {
-        "weights": {name: value.tobytes() for name, value in load_policy_ref(run.policy).arrays.items()},
+        "weights": weights(load_policy_ref(run.policy)),
         "episodes": sorted(zip(store.episodes.uid.tolist(), store.episodes.length.tolist(), strict=True)),
         "rounds": [line["round"] for line in run.journal("agent")],
         "spent": spent,
@@ -147,6 +154,33 @@ def test_states_are_compared_without_an_evaluation(tmp_path: Path, kind: str) ->
     results = json.loads((Path(settings.runs) / "a" / "results.json").read_text())
     assert results["tune/wasserstein"] == found[-1]
     assert reports[-1].spent.evaluation_steps == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "by"), [("sqil", "tune/wasserstein"), ("csil", "tune/wasserstein"), ("rl", "tune/return_mean")]
+)
+def test_a_run_ends_with_the_best_policy_that_was_scored(tmp_path: Path, kind: str, by: str) -> None:
+    """Not with the last one. The held-out score is that policy's, and the episodes that were compared are gone."""
+    settings = config(tmp_path, kind, algorithm={"steps": 600}, evaluation={"episodes": 5})
+    rundir, policies = RunDir.create(Path(settings.runs), kind, to_yaml(settings), folder="a"), dict[int, Any]()
+    with Session(settings) as session:
+        check_new_run(settings, session.spec)
+        with rundir.lock(), tracked(settings, rundir) as tracker:
+            for report in loop.rounds(settings, rundir, session, tracker):
+                policies[report.index] = load_policy_ref(rundir.policy)
+        looks = {report.index: report.metrics[by] for report in rundir.reports() if by in report.metrics}
+        best = (max if kind == "rl" else min)(looks, key=lambda index: looks[index])
+        last = rundir.reports()[-1]
+        assert len(looks) >= 8
+        assert best < max(looks), "a choice that can be told from the last one"
+        assert last.chosen == best
+        held_out = session.evaluate("policy", 5, policies[best])
+    assert last.metrics["eval/return_mean"] == held_out.mean
+    assert last.policy_version == policies[best].version
+    assert weights(load_policy_ref(rundir.policy)) == weights(policies[best])
+    assert not rundir.look.exists()
+    newest = train(config(tmp_path, kind, algorithm={"steps": 600, "select": "last"}, evaluation={"episodes": 5}), "b")
+    assert weights(load_policy_ref(newest.policy)) == weights(policies[max(policies)])
 
 
 @pytest.mark.ray
