@@ -156,3 +156,20 @@ def unpaired_difference(ours: Array | Sequence[float], theirs: Array | Sequence[
     mean = float(np.mean(ours) - np.mean(theirs))
     half = float(stdtrit(freedom, 0.975)) * math.sqrt(sum(parts))
     return Difference(mean=mean, low=mean - half, high=mean + half)
+
+
+def pareto_front(scores: Sequence[float], costs: Sequence[float]) -> list[int]:
+    """Return the indices of the points that no other one beats in both, the cheapest first.
+
+    A point is beaten by one with at least its score at most its cost, unless the two are equal.
+
+    Args:
+        scores: [N], larger is better.
+        costs: [N], smaller is better.
+    """
+    found: list[int] = []
+    for index in sorted(range(len(scores)), key=lambda index: (costs[index], -scores[index])):
+        point = scores[index], costs[index]
+        if not found or point[0] > scores[found[-1]] or point == (scores[found[-1]], costs[found[-1]]):
+            found.append(index)
+    return found

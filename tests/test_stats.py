@@ -13,6 +13,7 @@ from distil.stats import (
     iqm,
     mean_interval,
     paired_difference,
+    pareto_front,
     ratio_low,
     unpaired_difference,
 )
@@ -116,3 +117,10 @@ def test_differences_without_spread() -> None:
     assert paired_difference([500.0] * 5, [500.0] * 5).permutation_p == 1.0
     same = unpaired_difference([500.0] * 5, [500.0] * 3)
     assert (same.low, same.high) == (0.0, 0.0)
+
+
+def test_the_pareto_front_has_what_no_other_beats_in_both() -> None:
+    scores, costs = [10.0, 5.0, 9.0, 10.0, 20.0, 4.0], [100.0, 50.0, 200.0, 300.0, 400.0, 50.0]
+    assert pareto_front(scores, costs) == [1, 0, 4]
+    assert pareto_front([1.0, 1.0, 0.5], [10.0, 10.0, 10.0]) == [0, 1]  # equal ones do not beat each other
+    assert pareto_front([], []) == []

@@ -9,7 +9,7 @@ import numpy as np
 from distil.compare.methods import Method
 from distil.compare.record import RunRecord
 from distil.report import Curve
-from distil.stats import mean_interval
+from distil.stats import mean_interval, pareto_front
 
 _MAX_POINTS = 60
 AXES = {"expert_labels": "labels", "env_steps": "environment steps", "gradient_steps": "gradient steps", "wall_s": "seconds"}
@@ -49,11 +49,5 @@ def _line(run: RunRecord, key: str) -> tuple[Sequence[float], Sequence[float]] |
 
 def front(methods: Sequence[Method], key: str) -> list[Method]:
     """Return the methods that no other one beats in both score and budget (the Pareto front), the cheapest first."""
-    known = [(method.budget(key), method) for method in methods]
-    out: list[Method] = []
-    for _, method in sorted(
-        ((cost, method) for cost, method in known if cost is not None), key=lambda pair: (pair[0], -pair[1].mean)
-    ):
-        if not out or method.mean > out[-1].mean:
-            out.append(method)
-    return out
+    known = [(method, cost) for method in methods if (cost := method.budget(key)) is not None]
+    return [known[index][0] for index in pareto_front([method.mean for method, _ in known], [cost for _, cost in known])]

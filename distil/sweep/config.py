@@ -42,7 +42,9 @@ class TpeConfig(Config):
     kind: Literal["tpe"] = "tpe"
     trials: int = Field(default=8, ge=1)  # of each family
     random: int = Field(default=4, ge=1)  # of these, the first ones are random draws
-    labels: bool = False  # also minimise what the expert had to label: trials approach the Pareto front of score and labels
+    labels: bool = (
+        False  # also minimise what the expert had to label: the Pareto front of score and labels is searched, and confirmed
+    )
 
 
 class NoSchedulerConfig(Config):
@@ -110,6 +112,11 @@ class SweepConfig(Config):
         if value != "auto" and int(value) < 1:
             raise ValueError("should be at least 1, or auto")
         return value
+
+    @property
+    def by_labels(self) -> bool:
+        """Whether labels are a second objective, beside the score."""
+        return isinstance(self.searcher, TpeConfig) and self.searcher.labels
 
     @property
     def folder(self) -> Path:

@@ -65,10 +65,9 @@ def _study(sweep: SweepConfig, family: str, number: int) -> Study:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    assert isinstance(sweep.searcher, TpeConfig)
     seed = integer(sweep.seed, "sweep", family, number) % 2**32
     sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=0)
-    if sweep.searcher.labels:
+    if sweep.by_labels:
         return optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
     return optuna.create_study(direction="maximize", sampler=sampler)
 
@@ -77,11 +76,10 @@ def _known(sweep: SweepConfig, space: Space, tried: Tried) -> Any:
     """Return a finished trial as Optuna has it."""
     import optuna
 
-    assert isinstance(sweep.searcher, TpeConfig)
     fixed = optuna.trial.FixedTrial({key: _index(space, key, value) for key, value in tried.values.items()})
     for key in sorted(space):
         space[key].suggest(fixed, key)
-    values = [tried.score, tried.labels] if sweep.searcher.labels else [tried.score]
+    values = [tried.score, tried.labels] if sweep.by_labels else [tried.score]
     return optuna.trial.create_trial(params=fixed.params, distributions=fixed.distributions, values=values)
 
 

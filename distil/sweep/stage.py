@@ -89,7 +89,7 @@ class Stage(Crew):
 
     def confirm(self) -> list[Confirmed]:
         """Train the best configurations again with fresh seeds; return them, best first."""
-        chosen = best(list(self._folder.trials().values()), self._sweep.confirm.best)
+        chosen = self._chosen()
         seeds = [self._sweep.seed + 1 + index for index in range(self._sweep.confirm.seeds)]
         granted = {seed: self._granted(seed) for seed in seeds} if chosen else {}
         wanted = [
@@ -99,6 +99,10 @@ class Stage(Crew):
         ]
         self._run(wanted, granted)
         return rank([found for trial in chosen if (found := self._confirmed(trial, seeds)) is not None])
+
+    def _chosen(self) -> list[Trial]:
+        """Return the trials whose configurations are confirmed."""
+        return best(list(self._folder.trials().values()), self._sweep.confirm.best, by_labels=self._sweep.by_labels)
 
     def _confirmed(self, trial: Trial, seeds: Sequence[int]) -> Confirmed | None:
         """Return a configuration's scores on the held-out episodes; None if no run came to its end."""

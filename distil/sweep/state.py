@@ -53,6 +53,11 @@ class Trial:
         return float(self.looks[-1]["score"]) if self.looks else None
 
     @property
+    def labels(self) -> float:
+        """How many steps the expert had labelled at its last score."""
+        return float(self.looks[-1]["labels"])
+
+    @property
     def folder(self) -> str:
         """Its run's folder in the sweep's."""
         return f"{'trials' if self.of is None else 'confirm'}/{self.name}"
@@ -150,7 +155,7 @@ class SweepDir:
         """Return the finished trials of a family that have a score, in the order of their numbers."""
         ended = [trial for trial in self.trials().values() if trial.family == family and trial.ended and trial.of is None]
         return [
-            Tried(values=trial.values, score=trial.score, labels=trial.looks[-1]["labels"])
+            Tried(values=trial.values, score=trial.score, labels=trial.labels)
             for trial in sorted(ended, key=lambda trial: trial.number)
             if trial.score is not None
         ]

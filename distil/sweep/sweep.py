@@ -18,7 +18,7 @@ from distil.session import Session
 from distil.sweep.config import SweepConfig
 from distil.sweep.families import Metric, families, metric_of
 from distil.sweep.prepare import check
-from distil.sweep.ranking import Confirmed, searched, verdict
+from distil.sweep.ranking import Confirmed, front, front_text, searched, verdict
 from distil.sweep.search import check_searcher, num_trials
 from distil.sweep.stage import Stage
 from distil.sweep.state import SweepDir, Trial
@@ -36,6 +36,7 @@ class SweepResult:
     metric: str
     trials: Sequence[Trial]
     confirmed: Sequence[Confirmed]  # best first
+    front: Sequence[Confirmed]  # the Pareto front of score and labels; empty if labels are no objective
     verdict: str
     wall_s: float
 
@@ -50,6 +51,7 @@ class SweepResult:
             "sweep": str(self.folder),
             "metric": self.metric,
             "verdict": self.verdict,
+            "front": [one.trial for one in self.front],
             "confirmed": [one.to_json() for one in self.confirmed],
             "trials": trials,
             "wall_s": self.wall_s,
@@ -59,28 +61,29 @@ class SweepResult:
         """Return the ranking as a table, with the verdict and where everything is."""
         searched = [trial for trial in self.trials if trial.of is None]
         counts = {how: sum(trial.ended == how for trial in searched) for how in ("done", "stopped", "failed")}
-        rows: list[dict[str, str | float | None]] = [
-            {
-                "configuration": one.trial,
-                "mean": f"{one.mean:.3f}",
-                "95 % interval": "" if one.interval is None else f"{one.interval[0]:.3f} to {one.interval[1]:.3f}",
-                "seeds": len(one.scores),
-                "labels": round(one.spent.get("expert_labels", 0)),
-                "own steps": round(one.spent.get("agent_steps", 0)) or None,
-                "in the search": f"{one.searched:.3f}",
-            }
-            for one in self.confirmed
-        ]
+        rows = [self._row(one) for one in self.confirmed]
         right = ("mean", "95 % interval", "in the search")
         ranking = table(rows, f"{Metric.of(self.metric).held_out} of fresh seeds", numeric=right) if rows else ""
         done = ", ".join(f"{num} {how}" for how, num in counts.items() if num)
-        lines = ["", self.verdict, ""]
+        lines = ["", self.verdict, *([front_text(self.front)] if self.front else []), ""]
         lines += [
             f"  {one.trial}: {', '.join(f'{key}={_short(value)}' for key, value in one.values.items())}"
             for one in self.confirmed
         ]
         lines += ["", f"{len(searched)} trials ({done}) in {self.wall_s:.0f} s: {self.folder}", f"distil compare {self.folder}"]
         return ranking + "\n".join(lines)
+
+    def _row(self, one: Confirmed) -> dict[str, str | float | None]:
+        row: dict[str, str | float | None] = {
+            "configuration": one.trial,
+            "mean": f"{one.mean:.3f}",
+            "95 % interval": "" if one.interval is None else f"{one.interval[0]:.3f} to {one.interval[1]:.3f}",
+            "seeds": len(one.scores),
+            "labels": round(one.labels),
+            "own steps": round(one.spent.get("agent_steps", 0)) or None,
+            "in the search": f"{one.searched:.3f}",
+        }
+        return row | ({"front": "yes" if one in self.front else None} if self.front else {})
 
 
 def _short(value: Any) -> str:
@@ -124,6 +127,7 @@ def run_sweep(sweep: SweepConfig, *, resume: bool = False, progress: Progress = 
                 metric=stage.metric.name,
                 trials=trials,
                 confirmed=confirmed,
+                front=front(confirmed) if sweep.by_labels else (),
                 verdict=verdict(confirmed) if confirmed else searched(trials),
                 wall_s=time.perf_counter() - started,
             )

@@ -110,6 +110,19 @@ def test_confirmations_have_the_values_of_their_trial_and_held_out_episodes(tmp_
     assert work.folder.endswith("confirm/bc-000-seed-1")
 
 
+@pytest.mark.parametrize(("labels", "expected"), [(False, ["bc-000", "bc-001"]), (True, ["bc-000", "bc-003"])])
+def test_the_front_is_confirmed_if_labels_are_an_objective(tmp_path: Path, labels: bool, expected: list[str]) -> None:
+    points = [(0.9, 900), (0.8, 950), (0.5, 500), (0.4, 100)]
+    keys = {"searcher": {"kind": "tpe", "trials": 4, "random": 4, "labels": labels}, "confirm": {"best": 2}}
+    with opened(tmp_path, families={"bc": {}}, **keys) as stage:
+        for score, paid in points:
+            work = stage.next()
+            assert work is not None
+            stage.heard(work.name, Look(fraction=1.0, score=score, labels=paid, metrics={}))
+            stage.ended(work.name, None)
+        assert [trial.name for trial in stage._chosen()] == expected
+
+
 def test_running_trials_and_the_best_so_far_are_in_sight(tmp_path: Path) -> None:
     screen = Screen()
     with opened(tmp_path, screen) as stage:

@@ -13,10 +13,11 @@ from distil.errors import InputError
 from distil.rundir import RunDir
 from distil.store import Store
 from distil.sweep.config import SweepConfig
+from distil.sweep.ranking import Confirmed, front
 from distil.sweep.stage import Stage
 from distil.sweep.state import SweepDir
 from distil.sweep.stopping import Score, goes_on
-from distil.sweep.sweep import run_sweep
+from distil.sweep.sweep import SweepResult, run_sweep
 from distil.sweep.trial import Look
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]  # Ray Tune's own
@@ -60,6 +61,22 @@ def test_a_sweep_searches_confirms_and_ranks(ray_session: Any, tmp_path: Path) -
     again = run_sweep(config, resume=True)  # nothing is left to do
     assert again.confirmed == result.confirmed
     assert len(lines(config, "started")) == len(result.trials)
+
+
+def test_the_table_marks_the_pareto_front(tmp_path: Path) -> None:
+    many, few = (
+        Confirmed(trial=name, family="bc", values={}, searched=0.5, scores={1: score}, runs=(), spent={"expert_labels": paid})
+        for name, score, paid in (("many", 0.9, 1200.0), ("few", 0.6, 600.0))
+    )
+    facts = {"folder": tmp_path, "metric": "tune/normalised", "trials": (), "verdict": "", "wall_s": 1.0}
+    result = SweepResult(**facts, confirmed=(many, few), front=front([many]))
+    found = {line.split()[0]: line.split()[-1] for line in result.text().splitlines() if line.split()}
+    assert (found["many"], found["few"]) == ("yes", "\N{EN DASH}")
+    assert "Pareto front of score and labels: many (0.900 with 1,200 labels)." in result.text()
+    assert result.to_json()["front"] == ["many"]
+    one_objective = SweepResult(**facts, confirmed=(many, few), front=())
+    assert "Pareto" not in one_objective.text()
+    assert "front" not in one_objective.text()
 
 
 @pytest.mark.parametrize("at", [1, 4])
