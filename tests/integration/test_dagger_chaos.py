@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -21,12 +20,6 @@ import pytest
 from testbed import Unreliable
 
 import distil
-from distil import parts
-from distil import run as loop
-from distil.config import to_yaml, validate
-from distil.runconfig import RunConfig
-from distil.rundir import RunDir
-from distil.session import Session
 from distil.store import Store
 
 pytestmark = [
@@ -189,45 +182,3 @@ def test_thirty_kills_change_nothing(undisturbed, cluster, tmp_path):
     stored, lost = int(data.episodes.num_labelled.sum()), chaos.done["driver"] + chaos.done["node"] + chaos.done["expert"]
     paid = Unreliable(tmp_path / "notes").paid()
     assert paid <= stored + lost * MAX_BATCH  # an answer on its way from an expert that dies is lost, and no other one
-
-
-SHORT = SETTINGS | {
-    "algorithm": {"kind": "dagger", "rounds": 3, "episodes_per_round": 4, "check_episodes": 0, "tuning_episodes": 0},
-    "learner": {"num_steps": 2000, "batch_size": 32, "checkpoint_every": 100},
-}
-
-
-def train_in(folder, **changes):
-    """Run SHORT in a folder, with changes; return run and store."""
-    config = validate(RunConfig, SHORT | {"data": {"episodes": 6, "path": str(folder / "data")}, "runs": str(folder)} | changes)
-    rundir = RunDir.create(folder, config.name, to_yaml(config))
-    with Session(config) as session:
-        loop.train(config, rundir, session)
-    return distil.open_run(rundir.path), Store.open(folder / "data").snapshot()
-
-
-def test_a_learner_that_is_killed_inside_a_round_changes_nothing(ray_session, tmp_path, monkeypatch):
-    """CORRECTNESS 11: one rank on Ray Train, killed in its second update, is the learner in this process."""
-    monkeypatch.setenv("EXPERT_NOTES", str(tmp_path / "notes"))
-    calm, wanted = train_in(tmp_path / "calm")
-    made, killed = [], []
-    original = parts.make_learner
-    monkeypatch.setattr(parts, "make_learner", lambda *args, **keys: made.append(original(*args, **keys)) or made[-1])
-
-    def assassin():
-        folder, until = tmp_path / "storm" / "chaos-001" / "checkpoints", time.monotonic() + DEADLINE_S
-        while not any("-done" not in path.name for path in folder.glob("round-000001-*.safetensors")):
-            if time.monotonic() > until:
-                return
-            time.sleep(0.001)  # polls a real process
-        killed.append(made[0].rank_pids()[0])
-        os.kill(killed[0], signal.SIGKILL)
-
-    thread = threading.Thread(target=assassin, daemon=True)
-    thread.start()
-    run, data = train_in(tmp_path / "storm", learner=SHORT["learner"] | {"num_learners": 1})
-    thread.join()
-    assert killed
-    assert data.digest == wanted.digest
-    for name, values in calm.policy().ref.arrays.items():
-        np.testing.assert_array_equal(values, run.policy().ref.arrays[name], err_msg=name)
