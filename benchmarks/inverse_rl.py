@@ -8,8 +8,9 @@
 Each run is a process of its own, `distil train RECIPE`, one at a time and with one thread; its CPU-seconds are those of the
 whole process, evaluation included. A seed changes demonstrations, start weights and the learner's episodes. The curve is the
 score on the tuning episodes that the recipe asks for while it learns; the last score is that of 50 held-out episodes, which are
-the same for all runs. 0 is a random policy, 1 the expert. The rows of cloning train on the same demonstrations, with the
-settings of the environment's own recipe of cloning.
+the same for all runs. 0 is a random policy, 1 the expert. A run ends with that policy whose states were nearest to the
+demonstrations' on the tuning episodes; their steps are counted apart ("of tuning"), and "last look" has the last policy's
+scores on them. The rows of cloning train on the same demonstrations, with the settings of the environment's own recipe of cloning.
 
 --peers runs imitation's GAIL, AIRL and SQIL (1.0.1) on CartPole, in an environment of their own below FOLDER, with the same
 demonstrations and held-out episodes, the settings of its documentation, and no limit on the length of episodes other than
@@ -42,6 +43,7 @@ from distil.plans import RoundReport
 from distil.stats import mean_interval
 
 RESULTS = Path(__file__).parent / "results" / "inverse_rl.json"
+HELD_OUT = 50  # episodes
 EXPERTS = {"hopper": "trpo-Hopper-v3/Hopper-v3.zip", "halfcheetah": "tqc-HalfCheetah-v3/HalfCheetah-v3.zip"}
 CLONES = {"cartpole": "cartpole-bc", "pendulum": "pendulum-scripted-bc", "hopper": "hopper-bc", "halfcheetah": "halfcheetah-bc"}
 USUAL = (
@@ -68,7 +70,12 @@ def run(recipe: str, overrides: Mapping[str, str], keep: Path | None = None) -> 
             command = [sys.executable, "-m", "distil", "train", f"{folder}/runs/it", "--resume"]
         else:
             words = [f"{key}={value}" for key, value in overrides.items()]
-            words += [f"runs={folder}/runs", f"data.path={folder}/data", "tracking.enabled=false", "evaluation.episodes=50"]
+            words += [
+                f"runs={folder}/runs",
+                f"data.path={folder}/data",
+                "tracking.enabled=false",
+                f"evaluation.episodes={HELD_OUT}",
+            ]
             command = [sys.executable, "-m", "distil", "train", recipe, *words, "--run", "it"]
         cpu_s = spent_in(command, Path(folder, "cpu_s"))
         return summary(open_run(Path(folder, "runs", "it")).reports) | {"cpu_s": round(cpu_s, 1)}
@@ -101,12 +108,15 @@ def summary(reports: Sequence[RoundReport]) -> dict[str, Any]:
         for report in reports
         if "tune/normalised" in report.metrics
     ]
-    last, spent = reports[-1].metrics, reports[-1].spent
+    last, spent, chosen = reports[-1].metrics, reports[-1].spent, reports[-1].chosen
+    held_out_steps = round(last["eval/episode_length"] * HELD_OUT)
     return {
         "score": round(last["eval/normalised"], 4),
         "return": last["eval/return_mean"],
         "demonstrations": spent.demonstrations,
         "env_steps": spent.agent_steps,
+        "chosen_at": (reports[-1] if chosen is None else reports[chosen]).spent.agent_steps,
+        "tuning_steps": spent.evaluation_steps - held_out_steps,
         "gradient_steps": spent.gradient_steps,
         "curve": curve,
     }
@@ -165,15 +175,19 @@ def commit() -> str:
 
 def table(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     """Return the table of all rows: over the seeds, means, the 95 % interval, each seed's score."""
-    lines = ["| run | demonstrations | steps | score (95 % interval) | seeds | CPU-s |", "|---|---|---|---|---|---|"]
+    heads = "run", "demonstrations", "steps", "of tuning", "score (95 % interval)", "seeds", "last look", "CPU-s"
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name, by_seed in results.items():
         runs = [by_seed[seed] for seed in sorted(by_seed, key=int)]
         scores = [run["score"] for run in runs]
         found = mean_interval(scores)
         spread = f" ({found[0]:.2f} to {found[1]:.2f})" if found else ""
         steps, cpu_s = (float(np.mean([run[key] for run in runs])) for key in ("env_steps", "cpu_s"))
-        cells = [name, str(runs[0]["demonstrations"]), f"{steps:,.0f}", f"{np.mean(scores):.2f}{spread}"]
-        lines.append(f"| {' | '.join([*cells, ', '.join(f'{score:.2f}' for score in scores), f'{cpu_s:.0f}'])} |")
+        tuning = float(np.mean([run.get("tuning_steps", 0) for run in runs]))
+        newest = [run["curve"][-1][1] for run in runs if run.get("curve")]
+        cells = [name, str(runs[0]["demonstrations"]), f"{steps:,.0f}", f"{tuning:,.0f}", f"{np.mean(scores):.2f}{spread}"]
+        cells += [", ".join(f"{score:.2f}" for score in found) for found in (scores, newest)]
+        lines.append(f"| {' | '.join([*cells, f'{cpu_s:.0f}'])} |")
     return "\n".join(lines)
 
 

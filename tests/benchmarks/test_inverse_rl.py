@@ -12,25 +12,27 @@ import inverse_rl
 from distil.plans import RoundReport, Spent
 
 
-def _report(index: int, steps: int, **metrics: float) -> RoundReport:
-    spent = Spent(demonstrations=5, agent_steps=steps, gradient_steps=steps // 2)
+def _report(index: int, steps: int, looked: int = 0, chosen: int | None = None, **metrics: float) -> RoundReport:
+    spent = Spent(demonstrations=5, agent_steps=steps, gradient_steps=steps // 2, evaluation_steps=looked)
     named = {name.replace("_", "/", 1): value for name, value in metrics.items()}
-    return RoundReport(index=index, snapshot=1, policy_version=index, spent=spent, metrics=named)
+    return RoundReport(index=index, snapshot=1, policy_version=index, spent=spent, chosen=chosen, metrics=named)
 
 
 def test_a_run_s_curve_is_of_tuning_episodes_and_its_score_of_held_out_ones() -> None:
     reports = [
         _report(0, 0),
-        _report(1, 1000, tune_normalised=0.25),
-        _report(2, 2100),
-        _report(3, 3000, tune_normalised=0.5),
-        _report(4, 3000, eval_normalised=0.75, eval_return_mean=400.0),
+        _report(1, 1000, 2000, tune_normalised=0.25),
+        _report(2, 2100, 2000, 1),
+        _report(3, 3000, 4000, 1, tune_normalised=0.5),
+        _report(4, 3000, 14_000, 1, eval_normalised=0.75, eval_return_mean=400.0, eval_episode_length=200.0),
     ]
     assert inverse_rl.summary(reports) == {
         "score": 0.75,
         "return": 400.0,
         "demonstrations": 5,
         "env_steps": 3000,
+        "chosen_at": 1000,
+        "tuning_steps": 4000,
         "gradient_steps": 1500,
         "curve": [[1000, 0.25], [3000, 0.5]],
     }
@@ -43,10 +45,18 @@ def test_cloning_has_as_many_demonstrations() -> None:
 
 def test_the_table_shows_the_spread_over_the_seeds() -> None:
     runs = {
-        str(seed): {"score": 0.9 + seed / 100, "demonstrations": 5, "env_steps": 20_000, "cpu_s": 30.0} for seed in (1, 0, 2)
+        str(seed): {
+            "score": 0.9 + seed / 100,
+            "demonstrations": 5,
+            "env_steps": 20_000,
+            "cpu_s": 30.0,
+            "tuning_steps": 400,
+            "curve": [[9, 0.8]],
+        }
+        for seed in (1, 0, 2)
     }
     row = inverse_rl.table({"cartpole-sqil": runs}).splitlines()[-1]
-    assert row == "| cartpole-sqil | 5 | 20,000 | 0.91 (0.89 to 0.93) | 0.90, 0.91, 0.92 | 30 |"
+    assert row == "| cartpole-sqil | 5 | 20,000 | 400 | 0.91 (0.89 to 0.93) | 0.90, 0.91, 0.92 | 0.80, 0.80, 0.80 | 30 |"
 
 
 def test_results_are_added_to_those_of_the_file(tmp_path: Path) -> None:
