@@ -10,7 +10,7 @@ whole process, evaluation included. A seed changes demonstrations, start weights
 score on the tuning episodes that the recipe asks for while it learns; the last score is that of 50 held-out episodes, which are
 the same for all runs. 0 is a random policy, 1 the expert. A run ends with that policy whose states were nearest to the
 demonstrations' on the tuning episodes; their steps are counted apart ("of tuning"), and "last look" has the last policy's
-scores on them. The rows of cloning train on the same demonstrations, with the settings of the environment's own recipe of cloning.
+scores on them. The rows of cloning train on the same demonstrations, with the settings of the environment's own recipe of it.
 
 --peers runs imitation's GAIL, AIRL and SQIL (1.0.1) on CartPole, in an environment of their own below FOLDER, with the same
 demonstrations and held-out episodes, the settings of its documentation, and no limit on the length of episodes other than
