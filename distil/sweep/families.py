@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from distil.config import apply_overrides, nearest, validate
+from distil.config import apply_overrides, nearest, public, validate
 from distil.errors import InputError
 from distil.resume import run_settings
 from distil.runconfig import RunConfig, load_config
 from distil.sweep.config import FamilyConfig, SweepConfig
 from distil.sweep.space import Space, Values
+from distil.tracking import flatten
 
 METRICS = ("tune/normalised", "tune/return_mean", "tune/return_iqm", "tune/success_rate", "tune/wasserstein")
 _SMALLER_IS_BETTER = ("tune/wasserstein",)
@@ -65,6 +66,7 @@ def families(sweep: SweepConfig) -> list[Family]:
 
 def _family(sweep: SweepConfig, name: str, own: FamilyConfig) -> Family:
     config = _base(sweep, name, own)
+    _require_no_passwords(config, f"families.{name}")
     if config.env is None:
         raise InputError(f"families.{name}: a sweep scores policies, and there is no environment: set env.id")
     if config.algorithm.needs.backend == "rllib":
@@ -80,7 +82,8 @@ def _family(sweep: SweepConfig, name: str, own: FamilyConfig) -> Family:
         if not any(setting == key or setting.startswith(f"{key}.") or key.startswith(f"{setting}.") for setting in known):
             raise InputError(f"families.{name}.search: unknown key {key}{nearest(key, known)}")
         for value in distribution.ends:
-            trial_config(sweep, config, {key: value}, where=f"families.{name}.search.{key}={value}")
+            where = f"families.{name}.search.{key}={value}"
+            _require_no_passwords(trial_config(sweep, config, {key: value}, where=where), f"families.{name}.search")
     return Family(name=name, config=config, space=space)
 
 
@@ -104,6 +107,20 @@ def _base(sweep: SweepConfig, name: str, own: FamilyConfig) -> RunConfig:
         return load_config(own.recipe or sweep.recipe, overrides)
     except InputError as error:
         raise InputError(f"families.{name}: {error}") from None
+
+
+def _require_no_passwords(config: RunConfig, where: str) -> None:
+    """Raise InputError if a trial would need a password: its settings are written down for the process that runs it.
+
+    That of MLflow is no trial's business: the sweep's own process sends what they record.
+    """
+    whole, written = flatten(config.model_dump(mode="json")), flatten(public(config))
+    for key, value in written.items():
+        if value != whole[key] and key != "tracking.uri":
+            raise InputError(
+                f"{where}: {key}={value}: passwords are never written, and the settings of trials are: have it read from an "
+                "environment variable instead"
+            )
 
 
 def trial_config(

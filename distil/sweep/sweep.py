@@ -109,10 +109,11 @@ def run_sweep(sweep: SweepConfig, *, resume: bool = False, progress: Progress = 
     with Session(found[0].config, progress) as session:
         check(sweep, found, session)
         metric = metric_of(sweep, found, has_successes=_reports_success(sweep, session))
+        first, name = found[0].config, f"sweep: {sweep.name}"
+        first.tracking.check(first.name)
         if not (resume and folder.is_sweep):
             folder = SweepDir.create(sweep)
         folder.require_same(sweep)
-        first, name = found[0].config, f"sweep: {sweep.name}"
         about = {"families": list(sweep.families), "trials": {family.name: num_trials(sweep, family.space) for family in found}}
         with (
             folder.lock(),

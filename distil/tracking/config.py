@@ -31,13 +31,14 @@ class TrackingConfig(Config):
         Args:
             experiment: the name to use unless the configuration has one.
             folder: of the run; it gets the outbox.
-            sends: send to MLflow while the run is recorded; otherwise another process has to, or `distil sync`.
+            sends: send to MLflow while the run is recorded; otherwise another process has to, or `distil sync`. To record needs
+                no password.
             note: shown in one line that MLflow does not answer, and what is left to send at the end.
 
         Raises:
-            InputError: the password was taken out when a run saved this configuration.
+            InputError: it sends, and the password was taken out when a run saved this configuration.
         """
-        address = self.address()
+        address = self.address(whole=sends)
         if address is None:
             return NullTracker()
         server = Server(address)
@@ -55,8 +56,11 @@ class TrackingConfig(Config):
         if address is not None:
             Server(address).check(self.experiment or experiment)
 
-    def address(self) -> str | None:
+    def address(self, *, whole: bool = True) -> str | None:
         """Return MLflow's tracking URI; None: nothing is recorded.
+
+        Args:
+            whole: with its password.
 
         Raises:
             InputError: the password was taken out when a run saved this configuration.
@@ -67,6 +71,8 @@ class TrackingConfig(Config):
         if self.uri is not None and not is_redacted(self.uri):
             return self.uri
         if self.uri is not None and not given:
+            if not whole:
+                return self.uri
             raise InputError(
                 f"tracking.uri={self.uri}: passwords are not saved: give the whole address as tracking.uri or in the "
                 f"environment variable MLFLOW_TRACKING_URI; {OFF}"

@@ -52,6 +52,18 @@ def test_families_of_different_environments_or_experts_are_refused() -> None:
         families(sweep(families={"a": {}, "b": {"set": {"expert.paid": True}}}))
 
 
+@pytest.mark.parametrize("part", ["set", "search"])
+def test_trials_that_would_need_a_password_are_refused(part: str) -> None:
+    address = "http://me:hunter22@host/x"
+    value = {"set": address, "search": {"choice": ["", address]}}[part]
+    with pytest.raises(
+        InputError, match=r"families\.bc.*: env\.kwargs\.url=http://me:\*\*\*@host/x: passwords are never written"
+    ):
+        families(sweep(families={"bc": {"set": {"env.kwargs.url": ""}} | {part: {"env.kwargs.url": value}}}))
+    tracked = {**sweep().set, "tracking.enabled": True, "tracking.uri": "postgresql://me:hunter22@db/x"}
+    assert families(sweep(set=tracked))[0].config.tracking.uri == tracked["tracking.uri"]
+
+
 def test_a_sweep_needs_an_environment() -> None:
     keys = {"set": {"env": None, "expert": None, "evaluation.episodes": 0, "tracking.enabled": False}}
     with pytest.raises(InputError, match=r"no environment: set env\.id"):

@@ -79,6 +79,13 @@ def test_the_table_marks_the_pareto_front(tmp_path: Path) -> None:
     assert "front" not in one_objective.text()
 
 
+def test_an_mlflow_that_cannot_be_used_is_told_before_the_folder_is_made(tmp_path: Path) -> None:
+    tracking = {**sweep().set, "tracking.enabled": True, "tracking.uri": "nonsense://x"}
+    with pytest.raises(InputError, match="nonsense"):
+        run_sweep(sweep(runs=str(tmp_path), set=tracking))
+    assert not any(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("at", [1, 4])
 def test_a_killed_sweep_continues_where_it_was(ray_session: Any, tmp_path: Path, monkeypatch: Any, at: int) -> None:
     """CORRECTNESS 11: every trial is finished once, and decisions are those that the scores lead to."""

@@ -8,6 +8,7 @@ from distil.config import public
 from distil.rundir import RunDir
 from distil.sweep.families import families, trial_config
 from distil.sweep.trial import Look, Work, carry_out
+from distil.tracking.outbox import Outbox
 
 
 class Stopped(BaseException):
@@ -50,6 +51,17 @@ def test_a_trial_that_is_stopped_can_be_continued_and_ends_with_the_same_scores(
         carry_out(work(tmp_path / "parts", family), stop)
     carry_out(work(tmp_path / "parts", family), parts.append)
     assert [(look.fraction, look.score) for look in parts] == [(look.fraction, look.score) for look in whole]
+
+
+def test_the_password_of_mlflow_stays_with_the_sweeps_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    tracking = {"tracking.enabled": True, "tracking.uri": "postgresql://me:hunter22@db/x"}
+    one = work(tmp_path, "bc", **tracking)
+    assert "hunter22" not in one.to_json()
+    carry_out(one, list[Look]().append)
+    kinds = [record["kind"] for record, _ in Outbox(Path(one.folder)).read(0)]
+    assert (kinds[0], kinds[-1]) == ("start", "end")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"hunter22" in path.read_bytes()]
 
 
 def test_work_and_looks_survive_as_text() -> None:

@@ -8,6 +8,7 @@ from trackingbed import rows
 from distil.config import validate
 from distil.errors import InputError
 from distil.tracking import NullTracker, TrackingConfig
+from distil.tracking.outbox import Outbox
 
 
 def test_the_address_is_that_of_the_configuration_then_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,6 +22,19 @@ def test_the_address_is_that_of_the_configuration_then_of_the_environment(monkey
     assert whole.address() == whole.uri
     assert TrackingConfig().address() == redacted.address() == "postgresql://me:other@db/x"
     assert TrackingConfig(enabled=False, uri=redacted.uri).address() is None
+
+
+def test_to_record_for_another_process_to_send_needs_no_password(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    redacted = TrackingConfig(uri="postgresql://me:***@db/x")
+    tracker = redacted.build("x", tmp_path, sends=False)
+    tracker.start("a", {})
+    tracker.finish()
+    first = Outbox(tmp_path).first()
+    assert first is not None
+    assert first["to"] == redacted.uri
+    with pytest.raises(InputError, match="passwords are not saved"):
+        redacted.build("x", tmp_path)
 
 
 def test_disabled_tracking_checks_and_records_nothing(tmp_path: Path) -> None:
