@@ -73,6 +73,14 @@ def cluster_cores(ray: Any) -> int:
     return int(ray.cluster_resources().get("CPU", 0))
 
 
+def usable_cores(ray: Any) -> int:
+    """Return how many cores the Ray session has for work: a cluster's CPUs; in a session of our own, those of this process.
+
+    A session of our own may have more logical CPUs than cores.
+    """
+    return num_cores() if ray.get_runtime_context().gcs_address in _own else cluster_cores(ray)
+
+
 def asked_cluster(address: str | None) -> str | None:
     """Return the address of the cluster that the user asked for: the given one, or RAY_ADDRESS; None: no cluster."""
     return address or os.environ.get("RAY_ADDRESS") or None

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from distil.cluster import Request, asked_cluster, ensure_ray, num_cores, why_died
+from distil.cluster import Request, asked_cluster, ensure_ray, num_cores, usable_cores, why_died
 from distil.errors import RunError
 
 ALONE = """
@@ -132,6 +132,14 @@ def test_the_cores_are_those_of_the_affinity_and_of_the_containers_limit(monkeyp
     for limit, cores in (("max 100000", 8), ("250000 100000", 2), ("50000 100000", 1), ("1600000 100000", 8), ("", 8)):
         monkeypatch.setattr(Path, "read_text", lambda path, limit=limit: limit)
         assert num_cores() == cores
+
+
+@pytest.mark.ray
+def test_the_cores_for_work_are_the_clusters_unless_the_session_is_our_own(ray_session: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("distil.cluster._own", set())
+    assert usable_cores(ray_session) == 8
+    monkeypatch.setattr("distil.cluster._own", {ray_session.get_runtime_context().gcs_address})
+    assert usable_cores(ray_session) == num_cores()
 
 
 def test_a_cluster_is_asked_for_by_its_address_alone(monkeypatch: pytest.MonkeyPatch) -> None:

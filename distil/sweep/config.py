@@ -102,7 +102,9 @@ class SweepConfig(Config):
     tuning_episodes: int = Field(default=20, ge=2)  # that a trial is scored on
     looks: int = Field(default=4, ge=1)  # scores of a trial, evenly over its budget, the last one at its end
     seed: int = Field(default=0, ge=0)  # of the search and of its trials; confirmations have the following ones
-    concurrent: int | Literal["auto"] = "auto"  # trials at a time; auto: as many as there are cores
+    concurrent: int | Literal["auto"] = (
+        "auto"  # trials at a time; auto: as many as the cores hold, the cluster's if there is one
+    )
     retries: int = Field(default=2, ge=0)  # of a trial whose process dies
     runs: str = "runs"  # the sweep's folder is RUNS/NAME
 

@@ -13,9 +13,9 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
-from distil.cluster import cluster_cores, ensure_ray
+from distil.cluster import cluster_cores, ensure_ray, usable_cores
 from distil.errors import InputError, RunError
 from distil.sweep.crew import Crew
 from distil.sweep.trial import Work, carry_out
@@ -37,7 +37,7 @@ def run_trials(
     crew: Crew,
     *,
     num: int,
-    concurrent: int,
+    concurrent: int | Literal["auto"],
     resources: list[dict[str, float]],
     retries: int,
     address: str | None = None,
@@ -47,7 +47,7 @@ def run_trials(
     Args:
         crew: decides.
         num: at most so many trials.
-        concurrent: trials at a time.
+        concurrent: trials at a time; auto: as many as the cores hold, those of the cluster if there is one.
         resources: bundles of a trial: the first one is its own process, the others those of its workers and learners.
         retries: how often a trial whose process died is started again.
         address: of a Ray cluster; None: RAY_ADDRESS, or a session of its own.
@@ -58,7 +58,7 @@ def run_trials(
     """
     os.environ.update({key: value for key, value in _ENVIRONMENT.items() if key not in os.environ})
     need = int(sum(bundle.get("CPU", 0) for bundle in resources))
-    ray = ensure_ray(address, max(1, concurrent * need))
+    ray = ensure_ray(address, need if concurrent == "auto" else concurrent * need)
     _require_room(ray, resources)
     from ray import tune
 
@@ -71,7 +71,7 @@ def run_trials(
                 search_alg=tuneparts.Given(crew),
                 scheduler=tuneparts.Asked(crew),
                 num_samples=num,
-                max_concurrent_trials=concurrent,
+                max_concurrent_trials=min(num, at_a_time(concurrent, need, usable_cores(ray))),
                 reuse_actors=True,
                 trial_name_creator=str,
             ),
@@ -84,6 +84,11 @@ def run_trials(
             ),
         )
         _fit(ray, tuner)
+
+
+def at_a_time(concurrent: int | Literal["auto"], need: int, cores: int) -> int:
+    """Return how many trials run at a time that need that many cores each; auto: as many as there is room for."""
+    return max(1, cores // need) if concurrent == "auto" else concurrent
 
 
 def _fit(ray: Any, tuner: Any) -> None:

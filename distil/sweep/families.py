@@ -109,6 +109,16 @@ def _base(sweep: SweepConfig, name: str, own: FamilyConfig) -> RunConfig:
         raise InputError(f"families.{name}: {error}") from None
 
 
+def trial_cpus(found: Sequence[Family]) -> int:
+    """Return how many CPUs a trial needs: for its own process, and for each of its workers and learners."""
+    return 1 + max(_num_actors(family.config) for family in found)
+
+
+def _num_actors(config: RunConfig) -> int:
+    workers = config.rollouts.num_workers
+    return (0 if workers == "auto" else int(workers)) + config.learner.num_learners
+
+
 def _require_no_passwords(config: RunConfig, where: str) -> None:
     """Raise InputError if a trial would need a password: its settings are written down for the process that runs it.
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from distil.cluster import num_cores
+from distil.cluster import asked_cluster, num_cores
 from distil.report import table
 from distil.session import Session
 from distil.sweep.config import SweepConfig
-from distil.sweep.families import Family, families, metric_of
+from distil.sweep.driver import at_a_time
+from distil.sweep.families import Family, families, metric_of, trial_cpus
 from distil.sweep.prepare import check, needed_episodes
 from distil.sweep.search import check_searcher, num_trials
 from distil.types import Progress, silent
@@ -40,8 +41,8 @@ class Plan:
     folder: str
     families: Sequence[PlannedFamily]
     num_confirmations: int
-    concurrent: int
-    seconds: float  # of the whole, estimated
+    concurrent: int | None  # None: as many as the cluster has room for, which is not asked yet
+    seconds: float  # of the whole, estimated; on a cluster, one trial at a time
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON data."""
@@ -69,7 +70,9 @@ class Plan:
         varied = [f"{family.name}: {', '.join(family.varies)}" for family in self.families]
         num, minutes = sum(family.num_trials for family in self.families), max(1, round(self.seconds / 60))
         lines = ["", "What varies:", *(f"  {line}" for line in varied), ""]
-        lines.append(f"{self.concurrent} at a time, about {minutes} min by rule of thumb; in {self.folder}")
+        how = "as many at a time as the cluster has room for" if self.concurrent is None else f"{self.concurrent} at a time"
+        time = f"about {minutes} min by rule of thumb{' one after another' if self.concurrent is None else ''}"
+        lines.append(f"{how}, {time}; in {self.folder}")
         return table(rows, f"{self.name}: {num} trials, {self.num_confirmations} confirmations") + "\n".join(lines)
 
 
@@ -87,10 +90,10 @@ def plan_sweep(sweep: SweepConfig, *, progress: Progress = silent) -> Plan:
             metric_of(sweep, found, has_successes=False)
         longest = session.spec.max_episode_steps or 1000
     planned = [_planned(sweep, family, longest) for family in found]
-    concurrent = num_cores() if sweep.concurrent == "auto" else int(sweep.concurrent)
+    concurrent = _at_a_time(sweep, found)
     num_confirmed = min(sweep.confirm.best, sum(family.num_trials for family in planned)) * sweep.confirm.seeds
     mean = sum(family.seconds * family.num_trials for family in planned) / sum(family.num_trials for family in planned)
-    total = (sum(family.seconds * family.num_trials for family in planned) + num_confirmed * mean) / concurrent
+    total = (sum(family.seconds * family.num_trials for family in planned) + num_confirmed * mean) / (concurrent or 1)
     return Plan(
         name=sweep.name,
         folder=str(sweep.folder),
@@ -99,6 +102,13 @@ def plan_sweep(sweep: SweepConfig, *, progress: Progress = silent) -> Plan:
         concurrent=concurrent,
         seconds=total,
     )
+
+
+def _at_a_time(sweep: SweepConfig, found: Sequence[Family]) -> int | None:
+    """Return how many trials run at a time; None: it depends on a cluster."""
+    if sweep.concurrent == "auto" and asked_cluster(found[0].config.rollouts.address) is not None:
+        return None
+    return at_a_time(sweep.concurrent, trial_cpus(found), num_cores())
 
 
 def _planned(sweep: SweepConfig, family: Family, longest: int) -> PlannedFamily:

@@ -7,17 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from distil.cluster import num_cores
 from distil.config import public
 from distil.errors import InputError
 from distil.report import table
-from distil.runconfig import RunConfig, load_config
+from distil.runconfig import load_config
 from distil.rundir import RunDir
 from distil.session import Session
 from distil.sweep.config import SweepConfig
 from distil.sweep.crew import Crew
 from distil.sweep.driver import run_trials
-from distil.sweep.families import Family, Metric, trial_config
+from distil.sweep.families import Family, Metric, trial_config, trial_cpus
 from distil.sweep.prepare import measure_baselines, share
 from distil.sweep.ranking import Confirmed, best, rank
 from distil.sweep.search import num_trials, propose
@@ -140,21 +139,15 @@ class Stage(Crew):
         if not left:
             return
         self._tell()
-        concurrent = num_cores() if self._sweep.concurrent == "auto" else int(self._sweep.concurrent)
-        bundles = [{"CPU": 1.0}] * (1 + max(_num_actors(family.config) for family in self._families.values()))
-        concurrent = min(concurrent, len(left))
-        say(
-            self._session.progress,
-            f"{len(left)} runs, {concurrent} at a time: starting Ray Tune, up to half a minute",
-        )
-        address = next(iter(self._families.values())).config.rollouts.address
+        say(self._session.progress, f"{len(left)} runs: starting Ray Tune, up to half a minute")
+        found = list(self._families.values())
         run_trials(
             self,
             num=len(left),
-            concurrent=concurrent,
-            resources=bundles,
+            concurrent=self._sweep.concurrent,
+            resources=[{"CPU": 1.0}] * trial_cpus(found),
             retries=self._sweep.retries,
-            address=address,
+            address=found[0].config.rollouts.address,
         )
 
     def next(self) -> Work | None:
@@ -248,12 +241,6 @@ class Stage(Crew):
     @property
     def _is_search(self) -> bool:
         return len(self._given) == 1 and self._sweep.seed in self._given
-
-
-def _num_actors(config: RunConfig) -> int:
-    """Return how many actors a run starts beside its own process."""
-    workers = config.rollouts.num_workers
-    return (0 if workers == "auto" else int(workers)) + config.learner.num_learners
 
 
 def _held_out(sweep: SweepConfig, family: str) -> int:

@@ -12,7 +12,7 @@ from sweepbed import sweep
 from distil.config import public
 from distil.rundir import RunDir
 from distil.sweep.crew import Crew
-from distil.sweep.driver import run_trials
+from distil.sweep.driver import at_a_time, run_trials
 from distil.sweep.families import families, trial_config
 from distil.sweep.trial import Look, Work
 
@@ -63,6 +63,12 @@ def test_trials_run_in_processes_that_are_used_again_and_relative_paths_stay(ray
     assert finished == [True, False, True]
     assert Path.cwd() == before
     assert not (tmp_path / "trials" / "t1" / ".lock").exists() or not RunDir(tmp_path / "trials" / "t1").is_running()
+
+
+def test_as_many_trials_run_as_the_cores_hold() -> None:
+    """`auto`, with trials of one, of three and of more CPUs than there are."""
+    assert [at_a_time("auto", need, cores=8) for need in (1, 3, 9)] == [8, 2, 1]
+    assert at_a_time(5, 1, cores=2) == 5
 
 
 def test_a_process_that_dies_is_replaced_and_its_trial_continues(ray_session: Any, tmp_path: Path) -> None:

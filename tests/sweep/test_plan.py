@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from sweepbed import sweep
 
+from distil.cluster import num_cores
 from distil.errors import InputError
 from distil.sweep.plan import plan_sweep
 
@@ -20,6 +21,16 @@ def test_a_plan_says_what_would_happen_and_starts_nothing(tmp_path: Path) -> Non
     assert "learner.learning_rate" in text
     assert max(map(len, text.splitlines())) <= 128
     assert plan.to_json()["confirmations"] == 2
+
+
+def test_a_plan_for_a_cluster_does_not_count_this_machines_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    address = {"set": {**sweep().set, "rollouts.address": "10.0.0.1:6379"}}
+    plan = plan_sweep(sweep(runs=str(tmp_path), **address))
+    assert plan.concurrent is None
+    assert "as many at a time as the cluster has room for" in plan.text()
+    assert plan_sweep(sweep(runs=str(tmp_path), concurrent=3, **address)).concurrent == 3
+    assert plan_sweep(sweep(runs=str(tmp_path))).concurrent == num_cores()
 
 
 def test_a_plan_refuses_what_a_sweep_would_refuse(tmp_path: Path) -> None:
