@@ -7,10 +7,9 @@ import json
 import shlex
 import sys
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from distil.config import public
 from distil.plans import Metrics, RoundReport
@@ -18,6 +17,7 @@ from distil.redaction import redact
 from distil.runconfig import RunConfig
 from distil.rundir import RunDir
 from distil.store.schema import environment
+from distil.tracking import flatten
 
 NOTE = "mlflow.note.content"  # the tag that MLflow shows as a run's description
 
@@ -56,17 +56,10 @@ def _rank(key: str) -> int:
     return next((place for place, prefix in enumerate(_FIRST) if key.startswith(prefix)), len(_FIRST))
 
 
-def parameters(config: RunConfig) -> dict[str, Any]:
-    """Return what distinguishes runs, as dotted key -> value; the rest is in config.yaml."""
-    found = _dotted(public(config))
-    return {key: value for key, value in found.items() if value is not None and not f"{key}.".startswith(_PLACES)}
-
-
-def _dotted(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for key, value in data.items():
-        out |= _dotted(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {f"{prefix}{key}": value}
-    return out
+def parameters(config: RunConfig) -> dict[str, str]:
+    """Return what distinguishes runs, as dotted key -> text; the rest is in config.yaml."""
+    found = flatten(public(config))
+    return {key: text for key, text in found.items() if text != "null" and not f"{key}.".startswith(_PLACES)}
 
 
 def run_tags(config: RunConfig, rundir: RunDir) -> dict[str, str]:

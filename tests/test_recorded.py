@@ -12,9 +12,9 @@ from distil.rundir import RunDir
 def test_parameters_are_those_that_distinguish_runs(tmp_path: Path) -> None:
     config = own(tmp_path)
     found = parameters(config)
-    assert found["learner.num_steps"] == config.learner.num_steps
+    assert found["learner.num_steps"] == str(config.learner.num_steps)
     assert found["algorithm.kind"] == "bc"
-    assert None not in found.values()
+    assert "null" not in found.values()
     assert [key for key in found if re.match(r"rollouts|tracking|runs|learner\.read", key)] == []
 
 
