@@ -15,7 +15,7 @@ import re
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -25,12 +25,14 @@ import numpy as np
 
 from distil import api
 from distil.cluster import asked_cluster, num_cores
+from distil.durable import make_folders
 from distil.errors import InputError, RunError
 from distil.processes import work_in_processes
 from distil.registry import register
 from distil.report import Score, plot_scores, score_table
 from distil.rollouts.video import check_video, record_video
 from distil.runconfig import RunConfig, load_config
+from distil.rundir import locked
 from distil.seeding import Purpose, episode_seeds
 from distil.session import Session
 from distil.stats import mean_interval
@@ -224,13 +226,17 @@ def _dagger(num_episodes: int, num_steps: int) -> dict[str, Any]:
     }
 
 
-def _parent(
-    config: RunConfig, session: Session, out: Path, cases: Mapping[str, Sequence[_Case]]
-) -> AbstractContextManager[Group]:
-    """Open the run that all runs of the demo belong to in MLflow."""
+@contextmanager
+def _parent(config: RunConfig, session: Session, out: Path, cases: Mapping[str, Sequence[_Case]]) -> Iterator[Group]:
+    """Hold the demo's folder, and open the run that all runs of the demo belong to in MLflow."""
     rows = {case.name: len(case.seeds) for row in cases.values() for case in row}
     name = f"demo: {session.spec.name}"
-    return grouped(config.tracking, config.name, out, name, params={"runs": rows}, progress=session.progress)
+    make_folders(out)
+    with (
+        locked(out, "demo"),
+        grouped(config.tracking, config.name, out, name, params={"runs": rows}, progress=session.progress) as group,
+    ):
+        yield group
 
 
 def _train(

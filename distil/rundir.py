@@ -42,6 +42,7 @@ from distil.store.files import os_fault
 
 _PACKAGES = ("distil", "ray", "torch", "gymnasium", "pyarrow", "numpy", "mlflow", "mujoco", "metaworld", "box2d")
 
+LOCK = ".lock"  # held by the process of a run, a sweep or a demo
 BASELINES, LABELS = "baselines", "labels"  # folders that runs share: scores of experts, and labels of served ones
 _FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -192,7 +193,7 @@ class RunDir:
     def is_running(self) -> bool:
         """Return whether a process holds the run."""
         try:
-            with (self.path / ".lock").open("r") as file:
+            with (self.path / LOCK).open("r") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
@@ -224,12 +225,19 @@ class RunDir:
 @contextmanager
 def held(folder: Path, what: str) -> Iterator[None]:
     """Hold the folder of a run or a sweep, and remove what a killed process left there; InputError if another one holds it."""
-    with (folder / ".lock").open("w") as file:
+    with locked(folder, what):
+        discard_temporaries(folder)
+        yield
+
+
+@contextmanager
+def locked(folder: Path, what: str) -> Iterator[None]:
+    """Hold the folder of a run, a sweep or a demo; InputError if another process holds it."""
+    with (folder / LOCK).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(f"{folder}: another process is running this {what}; wait for it or stop it") from None
-        discard_temporaries(folder)
         yield
 
 

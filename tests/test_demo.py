@@ -11,6 +11,7 @@ from distil.config import parse_override
 from distil.demo import DemoResult, run_demo
 from distil.errors import InputError
 from distil.report import Score
+from distil.rundir import locked
 from distil.stats import mean_interval
 from distil.store import Store
 
@@ -106,6 +107,12 @@ def test_an_override_of_no_key_is_refused_before_anything_is_written(tmp_path: P
     with pytest.raises(InputError, match=r"learner\.num_step"):
         run_demo(tmp_path / "demo", overrides={"learner.num_step": 4})
     assert not (tmp_path / "demo").exists()
+
+
+def test_a_second_demo_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    with locked(tmp_path, "demo"), pytest.raises(InputError, match="another process is running this demo"):
+        small_demo(tmp_path)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_result_is_told_as_text_and_as_json() -> None:

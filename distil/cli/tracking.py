@@ -30,12 +30,17 @@ _SERVER = {
 def sync(runs: tuple[Path, ...], uri: str | None, as_json: bool) -> None:
     """Send to MLflow what runs have recorded while it did not answer.
 
-    RUNS is the folder of a run or one that holds runs at any depth; default: runs. Sending twice changes nothing.
+    RUNS is the folder of a run or one that holds runs at any depth; default: runs. Sending twice changes nothing. Runs that
+    were killed are shown as such until --resume continues them.
     """
+    from distil.abandoned import end_abandoned
     from distil.tracking.sync import sync as send
 
+    folders = runs or (Path("runs"),)
     with console(as_json) as progress:
-        done = send(runs or [Path("runs")], uri=uri, progress=progress)
+        for folder in folders:
+            end_abandoned(folder)
+        done = send(folders, uri=uri, progress=progress)
     result = {"runs": done.num_runs, "records": done.num_records, "to": list(done.to)}
     show(as_json, result, lambda: f"{done.num_records} records of {done.num_runs} runs sent to MLflow at {', '.join(done.to)}")
 

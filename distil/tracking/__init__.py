@@ -3,7 +3,7 @@
 from distil.tracking.base import DatasetInfo, NullTracker, Status, Tracker, flatten
 from distil.tracking.config import DEFAULT_URI, TrackingConfig
 from distil.tracking.group import Group, grouped
-from distil.tracking.outbox import outboxes
+from distil.tracking.outbox import Outbox, outboxes
 from distil.tracking.recorder import Recorder
 from distil.tracking.server import PARENT_TAG
 
@@ -13,6 +13,7 @@ __all__ = [
     "DatasetInfo",
     "Group",
     "NullTracker",
+    "Outbox",
     "Recorder",
     "Status",
     "Tracker",

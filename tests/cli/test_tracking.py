@@ -12,6 +12,7 @@ import psutil
 import pytest
 from trackingbed import free_port
 
+from distil.rundir import RunDir
 from distil.tracking import TrackingConfig
 
 
@@ -31,6 +32,16 @@ def test_sync_sends_the_runs_of_this_folder(tmp_path: Path, monkeypatch: pytest.
     assert distil(tmp_path, "sync", "runs").stdout.startswith("0 records of 1 runs sent")
     with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
         assert database.execute("SELECT name, status FROM runs").fetchall() == [("a-001", "FINISHED")]
+
+
+def test_sync_says_that_a_run_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = RunDir.create(tmp_path / "runs", "a", "name: a\n")
+    with run.lock():
+        TrackingConfig().build("x", run.path, sends=False).start("a-001", {"seed": 0})
+    assert distil(tmp_path, "sync").stdout.startswith("2 records of 1 runs sent")
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        assert database.execute("SELECT name, status FROM runs").fetchall() == [("a-001", "KILLED")]
 
 
 def test_nothing_to_sync_is_one_line(tmp_path: Path) -> None:
