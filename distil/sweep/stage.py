@@ -193,8 +193,8 @@ class Stage(Crew):
             return self._follow(trial, continues=bool(before["continues"]))
         now = Score(trial=trial, family=known.family, fraction=look.fraction, value=look.score)
         continues = known.of is not None or goes_on(self._sweep, self._folder.scores(), now)
-        line = {"fraction": look.fraction, "score": look.score, "labels": look.labels, "metrics": dict(look.metrics)}
-        self._folder.journal.append("heard", trial=trial, **line, continues=continues)
+        line = {"fraction": look.fraction, "score": look.score, "labels": look.labels, "kept": look.kept}
+        self._folder.journal.append("heard", trial=trial, **line, metrics=dict(look.metrics), continues=continues)
         self._tell()
         return self._follow(trial, continues=continues)
 

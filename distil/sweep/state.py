@@ -49,8 +49,8 @@ class Trial:
 
     @property
     def score(self) -> float | None:
-        """Its last score on tuning episodes."""
-        return float(self.looks[-1]["score"]) if self.looks else None
+        """The score on tuning episodes of the policy that it has ended with, or would end with now."""
+        return next((float(look["score"]) for look in reversed(self.looks) if look["kept"]), None)
 
     @property
     def labels(self) -> float:

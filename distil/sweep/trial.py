@@ -13,7 +13,7 @@ from typing import Any
 from distil import run as loop
 from distil.config import to_yaml, validate
 from distil.parts import tracked
-from distil.plans import Metrics, Spent
+from distil.plans import Metrics, RoundReport, Spent
 from distil.runconfig import RunConfig
 from distil.rundir import RunDir
 from distil.session import Session
@@ -51,6 +51,7 @@ class Look:
     score: float  # larger is better
     labels: int
     metrics: Metrics
+    kept: bool = True  # the run would end with this policy
 
     def to_json(self) -> str:
         """Return it as text: Tune would change the keys of a mapping."""
@@ -75,27 +76,28 @@ def carry_out(work: Work, tell: Tell) -> None:
     budget, rundir = config.budget(), RunDir(Path(work.folder))
     algorithm, told = config.algorithm, set[float]()
 
-    def look(spent: Spent, metrics: Metrics) -> None:
+    def look(spent: Spent, metrics: Metrics, *, kept: bool = True) -> None:
         if work.metric not in metrics:
             return
         fraction = min(1.0, algorithm.fraction(spent, budget))
         if fraction not in told:
             told.add(fraction)
             score = work.sign * metrics[work.metric]
-            tell(Look(fraction=fraction, score=score, labels=spent.expert_labels, metrics={**spent.metrics(), **metrics}))
+            facts = {**spent.metrics(), **metrics}
+            tell(Look(fraction=fraction, score=score, labels=spent.expert_labels, metrics=facts, kept=kept))
 
     with Session(config) as session:
         if not rundir.is_run:
             check_new_run(config, session.spec)
             rundir = RunDir.create(rundir.path.parent, config.name, to_yaml(config), folder=rundir.name)
         with _held(rundir), tracked(config, rundir, parent=work.parent) as tracker:
-            for spent, metrics in _history(rundir):
-                look(spent, metrics)
+            for spent, metrics, kept in _history(rundir):
+                look(spent, metrics, kept=kept)
             if rundir.is_finished:
                 return
             with closing(loop.rounds(config, rundir, session, tracker, look)) as reports:
                 for report in reports:
-                    look(report.spent, report.metrics)
+                    look(report.spent, report.metrics, kept=_is_kept(report))
 
 
 @contextmanager
@@ -108,12 +110,16 @@ def _held(rundir: RunDir) -> Iterator[None]:
         yield
 
 
-def _history(rundir: RunDir) -> Iterator[tuple[Spent, Metrics]]:
-    """Yield what the run has been scored on so far."""
+def _is_kept(report: RoundReport) -> bool:
+    return report.chosen in (None, report.index)
+
+
+def _history(rundir: RunDir) -> Iterator[tuple[Spent, Metrics, bool]]:
+    """Yield what the run has been scored on so far, and whether it would end with that policy."""
     reports = iter(rundir.reports())
     for line in rundir.journal():
         if line["kind"] == "watched":
-            yield Spent(**line["spent"]), line["metrics"]
+            yield Spent(**line["spent"]), line["metrics"], True
         elif line["kind"] == "reported":
             report = next(reports)
-            yield report.spent, report.metrics
+            yield report.spent, report.metrics, _is_kept(report)

@@ -6,7 +6,7 @@ from sweepbed import sweep
 from distil.errors import InputError
 from distil.sweep.state import SweepDir
 
-LOOK = {"labels": 100, "metrics": {}, "continues": True}
+LOOK = {"labels": 100, "metrics": {}, "continues": True, "kept": True}
 
 
 def folder(path: Path) -> SweepDir:
@@ -31,17 +31,18 @@ def test_the_journal_says_what_each_trial_reached(tmp_path: Path) -> None:
         begin(state, name, number)
     state.journal.append("heard", trial="bc-001", fraction=0.5, score=0.3, **LOOK)
     state.journal.append("heard", trial="bc-000", fraction=0.5, score=0.9, **LOOK)
+    state.journal.append("heard", trial="bc-000", fraction=1.0, score=0.2, **LOOK | {"kept": False})
     state.journal.append("ended", trial="bc-001", how="stopped")
     state.journal.append("ended", trial="bc-002", how="failed", fault="it broke")
     again = SweepDir(state.path)
     found = again.trials()
     assert [(trial.name, trial.score, trial.ended) for trial in found.values()] == [
-        ("bc-000", 0.9, None),
+        ("bc-000", 0.9, None),  # it would end with the earlier policy
         ("bc-001", 0.3, "stopped"),
         ("bc-002", None, "failed"),
     ]
     assert found["bc-002"].fault == "it broke"
-    assert [(score.trial, score.value) for score in again.scores()] == [("bc-001", 0.3), ("bc-000", 0.9)]
+    assert [(score.trial, score.value) for score in again.scores()] == [("bc-001", 0.3), ("bc-000", 0.9), ("bc-000", 0.2)]
     assert [tried.score for tried in again.tried("bc")] == [0.3]
 
 

@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 from sweepbed import sweep
 
-from distil.config import public
+from distil.config import public, validate
+from distil.runconfig import RunConfig
 from distil.rundir import RunDir
 from distil.sweep.families import families, trial_config
 from distil.sweep.trial import Look, Work, carry_out
@@ -62,6 +63,23 @@ def test_the_password_of_mlflow_stays_with_the_sweeps_process(tmp_path: Path, mo
     kinds = [record["kind"] for record, _ in Outbox(Path(one.folder)).read(0)]
     assert (kinds[0], kinds[-1]) == ("start", "end")
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"hunter22" in path.read_bytes()]
+
+
+def test_a_look_says_whether_the_run_would_end_with_its_policy(tmp_path: Path) -> None:
+    sqil = {"kind": "sqil", "steps": 120, "steps_per_round": 40, "random_steps": 0, "tuning_episodes": 2, "tune_every": 1}
+    more = {"data": {"path": str(tmp_path / "demos"), "episodes": 2}, "learner": {"batch_size": 8}, "runs": str(tmp_path)}
+    base = families(sweep())[0].config.model_dump(mode="json", exclude_unset=True)
+    config = validate(RunConfig, base | more | {"algorithm": sqil})
+    looks = list[Look]()
+    carry_out(
+        Work(name="t", folder=str(tmp_path / "t"), config=public(config), metric="tune/wasserstein", sign=-1.0, parent=""),
+        looks.append,
+    )
+    assert len(looks) >= 2
+    assert [look.kept for look in looks] == [
+        all(look.score > other.score for other in looks[:i]) for i, look in enumerate(looks)
+    ]
+    assert not all(look.kept for look in looks), "a case that tells them apart"
 
 
 def test_work_and_looks_survive_as_text() -> None:
