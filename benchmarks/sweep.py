@@ -4,8 +4,9 @@
 
 overhead: the CPU-seconds of the same trials on Ray Tune, one at a time, over those of a loop in one process. speed: the wall
 time of 16 cloning trials one after another over that of two at a time. whole: the shipped sweep of Pendulum, its time, its
-ranking, and the winner's policies on 200 fresh episodes. kills: a small sweep whose driver gets ten SIGKILLs at random moments,
-compared with an undisturbed one: which trials ended and how, each trial's steps, and what the store holds.
+ranking, and the winner's policies on 200 fresh episodes. kills: a small sweep whose driver gets ten SIGKILLs, the first one as
+soon as a trial is past its last rung, the others at random moments, compared with an undisturbed one: which trials ended and
+how, each trial's steps, and what the store holds.
 
 CPU-seconds are those of the whole machine, since Ray's processes are nobody's children: nothing else may run. Linux only.
 Writes benchmarks/results/sweep.json.
@@ -134,7 +135,7 @@ def whole() -> dict[str, Any]:
 
 
 def kills() -> dict[str, Any]:
-    """Kill a sweep's driver at random moments, and compare the end with that of an undisturbed sweep."""
+    """Kill a sweep's driver past a trial's last rung and at random moments; compare the end with that of an undisturbed one."""
     keys = {"searcher.trials": 4, "confirm.best": 0, "budget.steps": 5000, "concurrent": 1, "set": {"tracking.enabled": False}}
     rng, folders = random.Random(0), [tempfile.mkdtemp(), tempfile.mkdtemp()]
     undisturbed_s, _ = child(SWEEP, Path(folders[0]), **keys)
@@ -144,8 +145,10 @@ def kills() -> dict[str, Any]:
         resume = ["--resume"] if attempt else []
         with subprocess.Popen([*command, *resume], cwd=folders[1], **quiet) as driver:
             try:
+                if num == 0:
+                    wait_for_last_rung(driver, Path(folders[1]) / "runs" / "pendulum")
                 wait = None if num == NUM_KILLS else rng.uniform(10, 10 + undisturbed_s / 3)
-                driver.wait(wait)
+                driver.wait(wait if num else 0)
                 if driver.returncode == 0:
                     break
                 raise SystemExit(f"the sweep failed with code {driver.returncode}")
@@ -153,6 +156,20 @@ def kills() -> dict[str, Any]:
                 driver.send_signal(signal.SIGKILL)
                 num += 1
     return {"kills": num, "undisturbed_s": undisturbed_s} | compare(*(Path(folder) / "runs" / "pendulum" for folder in folders))
+
+
+def wait_for_last_rung(driver: subprocess.Popen[bytes], folder: Path) -> None:
+    """Wait until a trial is past its last rung and before its end, or the driver has ended."""
+    from distil.sweep.state import SweepDir
+    from distil.sweep.stopping import rungs
+
+    while driver.poll() is None:
+        state = SweepDir(folder)  # its journal is read once
+        trials = state.trials().values() if state.is_sweep else ()
+        reached = [trial.looks[-1]["fraction"] for trial in trials if trial.ended is None and trial.looks]
+        if reached and max(rungs(state.config.scheduler)) <= max(reached) < 1:
+            return
+        time.sleep(0.02)
 
 
 def compare(undisturbed: Path, killed: Path) -> dict[str, Any]:

@@ -12,11 +12,11 @@ from sweepbed import sweep
 from distil.errors import InputError
 from distil.rundir import RunDir
 from distil.store import Store
-from distil.sweep.config import SweepConfig
+from distil.sweep.config import AshaConfig, SweepConfig
 from distil.sweep.ranking import Confirmed, front
 from distil.sweep.stage import Stage
 from distil.sweep.state import SweepDir
-from distil.sweep.stopping import Score, goes_on
+from distil.sweep.stopping import Score, goes_on, rungs
 from distil.sweep.sweep import SweepResult, run_sweep
 from distil.sweep.trial import Look
 
@@ -86,15 +86,25 @@ def test_an_mlflow_that_cannot_be_used_is_told_before_the_folder_is_made(tmp_pat
     assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("at", [1, 4])
-def test_a_killed_sweep_continues_where_it_was(ray_session: Any, tmp_path: Path, monkeypatch: Any, at: int) -> None:
+WHOLE: dict[str, Any] = {"concurrent": 1, "scheduler": ASHA, "confirm": {"best": 0}, "looks": 4}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(ray_session: Any, tmp_path_factory: pytest.TempPathFactory) -> SweepResult:
+    return run_sweep(sweep(runs=str(tmp_path_factory.mktemp("undisturbed")), **WHOLE))
+
+
+@pytest.mark.parametrize("moment", ["first score", "fourth score", "past the last rung"])
+def test_a_killed_sweep_continues_where_it_was(
+    ray_session: Any, undisturbed: SweepResult, tmp_path: Path, monkeypatch: Any, moment: str
+) -> None:
     """CORRECTNESS 11: every trial is finished once, and decisions are those that the scores lead to."""
-    keys = {"concurrent": 1, "scheduler": ASHA, "confirm": {"best": 0}}
-    config, heard, num = sweep(runs=str(tmp_path), **keys), Stage.heard, [0]
+    config, heard, told = sweep(runs=str(tmp_path), **WHOLE), Stage.heard, list[float]()
 
     def dying(self: Stage, trial: str, look: Look) -> bool:
-        num[0] += 1
-        if num[0] == at:
+        told.append(look.fraction)
+        is_past = max(rungs(AshaConfig(**ASHA))) < look.fraction < 1  # no score decides on the trial any more
+        if {"first score": len(told) == 1, "fourth score": len(told) == 4, "past the last rung": is_past}[moment]:
             raise Killed
         return heard(self, trial, look)
 
@@ -103,7 +113,6 @@ def test_a_killed_sweep_continues_where_it_was(ray_session: Any, tmp_path: Path,
         run_sweep(config)
     monkeypatch.setattr(Stage, "heard", heard)
     result = run_sweep(config, resume=True)
-    undisturbed = run_sweep(sweep(runs=str(tmp_path / "undisturbed"), **keys))
     assert [(t.name, t.values, t.score, t.ended) for t in result.trials] == [
         (t.name, t.values, t.score, t.ended) for t in undisturbed.trials
     ]
