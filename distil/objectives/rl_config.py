@@ -31,6 +31,7 @@ class SacConfig(Config):
     regulariser: float = Field(default=0.5, gt=0)  # iq, ls_iq: c, which keeps rewards near +-1/c
     hidden: tuple[Width, ...] = (256, 256)  # of each critic
     num_critics: int = Field(default=2, ge=1)
+    layer_norm: bool = False  # in the critics: limits what they say of actions that nobody took (Ball et al., 2023)
     combine: Literal["min", "mean", "pairs"] = "min"  # how several critics are read; pairs: each pair by its minimum
     optimism: float = Field(default=0.0, ge=0)  # pairs: the policy seeks their mean plus N of their standard deviations
     max_bonus: float = Field(default=1.0, gt=0)  # pairs: limit of that deviation

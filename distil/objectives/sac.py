@@ -53,7 +53,8 @@ class Sac(RLStep):
         self._num_parts = 1  # of the batch, see `Transitions`
         self.discount = config.discount
         num_action = math.prod(policy.action.leaf.shape)
-        critics = Critics(policy.encoder.features.size + num_action, config.hidden, config.num_critics, generator)
+        num_in = policy.encoder.features.size + num_action
+        critics = Critics(num_in, config.hidden, config.num_critics, generator, standardised=config.layer_norm)
         self.networks: _Networks = _Networks(critics, config.temperature).to(ranks.device)
         self._target_entropy = -float(num_action) if config.target_entropy is None else config.target_entropy
         actor = {name: value for name, value in policy.named_parameters() if value.requires_grad}

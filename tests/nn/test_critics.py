@@ -6,16 +6,19 @@ from torch.func import functional_call
 from distil.nn.critics import Critics
 
 
-def test_each_network_is_a_perceptron_of_its_own() -> None:
-    critics = Critics(3, (5, 4), 2, torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("standardised", [False, True])
+def test_each_network_is_a_perceptron_of_its_own(standardised: bool) -> None:
+    critics = Critics(3, (5, 4), 2, torch.Generator().manual_seed(0), standardised=standardised)
     x_BD = torch.randn(7, 3)
     for index in range(2):
         layers: list[nn.Module] = []
         for weight, bias in zip(critics.weights, critics.biases, strict=True):
             layer = nn.Linear(*weight.shape[1:])
             layer.weight.data, layer.bias.data = weight[index].T, bias[index, 0]
-            layers += [layer, nn.ReLU()]
-        torch.testing.assert_close(critics(x_BD)[index], nn.Sequential(*layers[:-1])(x_BD)[:, 0])
+            norm = nn.LayerNorm(layer.out_features, elementwise_affine=False)
+            layers += [layer, *([norm] if standardised else []), nn.ReLU()]
+        layers = layers[: -2 if standardised else -1]
+        torch.testing.assert_close(critics(x_BD)[index], nn.Sequential(*layers)(x_BD)[:, 0])
     assert not torch.equal(*critics(x_BD))
 
 
