@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields, replace
 
 from distil.errors import InputError
@@ -13,7 +13,7 @@ from distil.policies.spec import PolicyRef
 from distil.runconfig import RunConfig
 from distil.rundata.agent import AgentEpisodes
 from distil.rundata.demos import Demos, Mixture, NoDemos, OwnStore
-from distil.rundata.distance import state_distance
+from distil.rundata.distance import has_states, state_distance
 from distil.rundata.pinning import pin
 from distil.rundir import RunDir
 from distil.session import Session
@@ -84,10 +84,10 @@ class RunData:
         """Return the mean number of steps of the episodes of its own policies that a round collected; None: there are none."""
         return None if self._agent is None else self._agent.mean_length(round_index)
 
-    def looking(self) -> AbstractContextManager[Store]:
-        """A store for the episodes of one evaluation, which is removed afterwards."""
+    def looking(self) -> AbstractContextManager[Store | None]:
+        """A store for the episodes of one evaluation, which is removed afterwards; None if nothing in them is compared."""
         assert self._agent is not None  # rounds that evaluate need an environment
-        return self._agent.looking()
+        return self._agent.looking() if has_states(self._demos.spec) else nullcontext()
 
     def distance(self, round_index: int, own: Snapshot | None = None) -> float | None:
         """Return how far the states of episodes are from the demonstrations', see `state_distance`.

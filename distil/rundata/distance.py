@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from distil.policies.layout import layout
-from distil.store import Snapshot
+from distil.store import Snapshot, StoreSpec
 from distil.types import Array
 
 _DIRECTIONS, _MOST_ROWS, _MOST_EPISODES = 32, 2000, 100
@@ -38,7 +38,7 @@ def state_distance(own: Sequence[Snapshot], demonstrations: Sequence[Snapshot]) 
     """
     from scipy.stats import wasserstein_distance  # takes 0.5 s
 
-    if all(leaf.is_image for leaf in demonstrations[0].spec.observation.leaves):
+    if not has_states(demonstrations[0].spec):
         return None
     own, demonstrations = ([_few(part) for part in parts] for parts in (own, demonstrations))
     own_RF, shown_RF = (np.concatenate([_features(part) for part in parts]) for parts in (own, demonstrations))
@@ -54,6 +54,11 @@ def state_distance(own: Sequence[Snapshot], demonstrations: Sequence[Snapshot]) 
     directions_FD /= np.linalg.norm(directions_FD, axis=0)
     pairs = zip((own_RF @ directions_FD).T, (shown_RF @ directions_FD).T, strict=True)
     return float(np.mean([wasserstein_distance(one, other, own_weights_R, shown_weights_R) for one, other in pairs]))
+
+
+def has_states(spec: StoreSpec) -> bool:
+    """Return whether anything but images is observed."""
+    return not all(leaf.is_image for leaf in spec.observation.leaves)
 
 
 def _few(snapshot: Snapshot) -> Snapshot:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from distil.rundata.distance import state_distance
+from distil.rundata.distance import has_states, state_distance
 from distil.spaces import action_spec, observation_spec, stack
 from distil.store import Snapshot, Store, StoreSpec
 from distil.types import Episode
@@ -88,6 +88,7 @@ def test_choices_count_images_do_not_and_a_constant_does_no_harm(tmp_path: Path)
     image = spaces.Box(0, 255, (4, 4, 3), np.uint8)
     dark = stored(tmp_path / "dark", image, [[np.zeros((4, 4, 3), np.uint8)] * 3])
     assert state_distance([dark], [dark]) is None
+    assert (has_states(shown.spec), has_states(dark.spec)) == (True, False)
 
 
 def test_an_episode_that_ends_the_task_early_is_in_another_state_for_the_rest(tmp_path: Path) -> None:
