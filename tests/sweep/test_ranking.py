@@ -7,7 +7,7 @@ from distil.sweep.state import Trial
 
 
 def trial(name: str, score: float | None, ended: str | None = "done", **keys: Any) -> Trial:
-    looks = [] if score is None else [{"score": score, "labels": keys.pop("labels", 0)}]
+    looks = [] if score is None else [{"score": score, "labels": keys.pop("labels", 0), "kept": True}]
     return Trial(name=name, family=name.split("-")[0], values={}, looks=looks, ended=ended, **keys)
 
 
