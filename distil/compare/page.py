@@ -166,10 +166,15 @@ def _parameters(title: str, methods: Sequence[Method]) -> str:
         return ""
     head = ["method", *keys]
     rows = [
-        [_swatch(index) + escape(method.name), *(escape(method.config.get(key, "\N{EN DASH}")) for key in keys)]
+        [_swatch(index) + escape(method.name), *(escape(_rounded(method.config.get(key, "\N{EN DASH}"))) for key in keys)]
         for index, method in enumerate(methods[:_MAX_ROWS])
     ]
     return f"<h2>{title}</h2>{_table(head, rows)}"
+
+
+def _rounded(text: str) -> str:
+    """Return a fraction with six digits; the commands have all of them."""
+    return f"{value:.6g}" if "." in text and (value := _float(text)) is not None else text
 
 
 def _search(found: Comparison) -> str:

@@ -126,13 +126,20 @@ class SweepConfig(Config):
         return Path(self.runs) / self.name
 
     def space(self, family: str, algorithm: str) -> dict[str, Distribution]:
-        """Return what varies in a family, whose algorithm has that kind; ValueError if nothing does, or without an end."""
-        own = self.families[family].search
+        """Return what varies in a family, whose algorithm has that kind; ValueError if nothing does, or without an end.
+
+        What a family sets does not vary in it unless its own `search` says so; what the sweep sets is not taken from the space
+        that ships.
+        """
+        own, its = self.families[family].search, self.families[family].set
         if own == "default":
             if algorithm not in DEFAULTS:
                 raise ValueError(f"families.{family}.search=default: no space ships for algorithm.kind={algorithm}: give keys")
-            own = {key: validate(Distribution, value) for key, value in DEFAULTS[algorithm].items()}
-        found = {**self.search, **own}
+            shipped = DEFAULTS[algorithm].items()
+            own = {key: validate(Distribution, value) for key, value in shipped if key not in {**self.set, **its}}
+        found = {**{key: value for key, value in self.search.items() if key not in its}, **own}
+        if not found:
+            raise ValueError("nothing varies: give keys under search")
         if isinstance(self.searcher, GridConfig):
             grid_size(found)
         return found

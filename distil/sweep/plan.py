@@ -8,10 +8,11 @@ from typing import Any
 
 from distil.cluster import asked_cluster, num_cores
 from distil.report import table
+from distil.runconfig import RunConfig
 from distil.session import Session
 from distil.sweep.config import SweepConfig
 from distil.sweep.driver import at_a_time
-from distil.sweep.families import Family, families, metric_of, trial_cpus
+from distil.sweep.families import Family, families, metric_of, trial_config, trial_cpus
 from distil.sweep.prepare import check, needed_episodes
 from distil.sweep.search import check_searcher, num_trials
 from distil.types import Progress, silent
@@ -115,19 +116,20 @@ def _planned(sweep: SweepConfig, family: Family, longest: int) -> PlannedFamily:
     """Return a family's share, as if each demonstration took as long as it may."""
     config = family.config
     lengths = [longest] * (needed_episodes(config) or 0)
+    held = config.algorithm.granted(sweep.budget.labels, sweep.budget.steps, lengths)
     return PlannedFamily(
         name=family.name,
         algorithm=config.algorithm.kind,
         num_trials=num_trials(sweep, family.space),
         varies=list(family.space),
-        held=config.algorithm.granted(sweep.budget.labels, sweep.budget.steps, lengths),
-        seconds=_seconds(sweep, family, longest),
+        held=held,
+        seconds=_seconds(sweep, trial_config(sweep, config, {}, where=f"families.{family.name}", more=held), longest),
     )
 
 
-def _seconds(sweep: SweepConfig, family: Family, longest: int) -> float:
+def _seconds(sweep: SweepConfig, config: RunConfig, longest: int) -> float:
     """Return about how long a trial takes on one core: orders of magnitude of small policies, a start included."""
-    config, looks = family.config, sweep.looks * sweep.tuning_episodes * longest
+    looks = sweep.looks * sweep.tuning_episodes * longest
     acted = getattr(config.algorithm, "num_acting", 0)
     updates = (
         acted * getattr(config.algorithm, "updates_per_step", 1.0)

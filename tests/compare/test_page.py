@@ -83,6 +83,13 @@ def test_a_single_run_without_references_and_a_tie_of_equal_scores() -> None:
     assert "tied with" in text
 
 
+def test_parameters_have_six_digits() -> None:
+    runs = [record(f"m{seed}", seed, 5.0, learner__learning_rate=0.00833909532534776 + seed) for seed in range(2)]
+    text = render(compare(runs))
+    assert "0.0083391<" in text
+    assert "0.008339095" not in text
+
+
 def test_a_hundred_runs_stay_far_below_the_limit() -> None:
     assert len(render(comparison(20, 5))) < MAX_BYTES / 5
     assert len(render(comparison(100, 1))) < MAX_BYTES / 2

@@ -44,6 +44,19 @@ def test_what_is_wrong_is_one_line(keys: dict, words: str) -> None:
         sweep(**keys)
 
 
+def test_what_is_set_does_not_vary() -> None:
+    rate, size = "learner.learning_rate", "learner.batch_size"
+    found = sweep(
+        set={"learner.weight_decay": 0.0},
+        search={rate: {"grid": [1e-3, 1e-2]}, "policy.encoder.hidden": {"choice": [[8], [16]]}},
+        families={"a": {"set": {size: 64}}, "b": {"set": {rate: 1e-3}, "search": {size: {"choice": [32, 64]}}}},
+    )
+    assert set(found.space("a", "bc")) == {rate, "policy.encoder.hidden"}
+    assert set(found.space("b", "bc")) == {size, "policy.encoder.hidden"}
+    with pytest.raises(ValueError, match="nothing varies"):
+        sweep(families={"a": {"search": {}}}).space("a", "bc")
+
+
 def test_a_space_for_an_algorithm_of_ones_own_must_be_given() -> None:
     with pytest.raises(ValueError, match=r"no space ships for algorithm\.kind=import"):
         sweep().space("bc", "import")

@@ -33,6 +33,12 @@ def test_a_plan_for_a_cluster_does_not_count_this_machines_cores(tmp_path: Path,
     assert plan_sweep(sweep(runs=str(tmp_path))).concurrent == num_cores()
 
 
+def test_the_time_of_a_trial_is_that_of_its_budget(tmp_path: Path) -> None:
+    sqil = {"families": {"sqil": {"recipe": "cartpole-sqil"}}, "set": {"tracking.enabled": False}}
+    times = [plan_sweep(sweep(runs=str(tmp_path), budget={"steps": num}, **sqil)).seconds for num in (20_000, 40_000)]
+    assert times[1] > times[0] + 2 * 20_000 / 200  # two trials, with an update a step
+
+
 def test_a_plan_refuses_what_a_sweep_would_refuse(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"unknown key learner\.momentum"):
         plan_sweep(sweep(runs=str(tmp_path), families={"bc": {"search": {"learner.momentum": {"choice": [1]}}}}))
