@@ -74,6 +74,7 @@ class DemoResult:
             f"{self.wall_s:.0f} seconds. Next:\n"
             + "".join(f"  {command}\n" for command in self.commands)
             + f"  distil compare {self.best.parent}    a verdict, and a page with all runs\n"
+            + "  distil sweep pendulum    a search over three families, the best confirmed\n"
             + "  distil ui    the runs in MLflow\n"
         )
 

@@ -120,6 +120,9 @@ def tracked(config: RunConfig, rundir: RunDir, progress: Progress = silent, *, p
     except Exception as error:
         note = redact(f"Failed: {' '.join(str(error).split())}")
         raise
+    except BaseException:  # Ray Tune ends the thread of a trial that the sweep stops
+        status, note = "KILLED", "Stopped before its end."
+        raise
     finally:
         tracker.finish(status, {NOTE: note} if note else {}, about)
 

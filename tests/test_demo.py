@@ -130,6 +130,7 @@ def test_a_result_is_told_as_text_and_as_json() -> None:
         "12 seconds",
         "distil train x",
         "distil compare out ",
+        "distil sweep pendulum",
         "distil ui",
     ):
         assert words in result.text()

@@ -13,7 +13,9 @@ from distil.session import Session
 from distil.tracking import NullTracker
 
 
-@pytest.mark.parametrize(("error", "status"), [(InputError("no GPU"), "FAILED"), (KeyboardInterrupt(), "KILLED")])
+@pytest.mark.parametrize(
+    ("error", "status"), [(InputError("no GPU"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (SystemExit(), "KILLED")]
+)
 def test_what_ends_a_run_before_its_first_round_is_its_status(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, status: str
 ) -> None:

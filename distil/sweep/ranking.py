@@ -36,6 +36,11 @@ class Confirmed:
         return mean_interval(list(self.scores.values()))
 
     @property
+    def best_run(self) -> str:
+        """The folder of its run with the highest score."""
+        return max(zip(self.scores.values(), self.runs, strict=True))[1]
+
+    @property
     def labels(self) -> float:
         """Mean number of steps that the expert labelled."""
         return self.spent.get("expert_labels", 0.0)

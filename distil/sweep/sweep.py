@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distil.recorded import NOTE
 from distil.report import table
 from distil.seeding import Purpose
 from distil.session import Session
@@ -24,8 +25,6 @@ from distil.sweep.stage import Stage
 from distil.sweep.state import SweepDir, Trial
 from distil.tracking import grouped
 from distil.types import Progress, silent
-
-_EPISODES = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +69,10 @@ class SweepResult:
             f"  {one.trial}: {', '.join(f'{key}={_short(value)}' for key, value in one.values.items())}"
             for one in self.confirmed
         ]
-        lines += ["", f"{len(searched)} trials ({done}) in {self.wall_s:.0f} s: {self.folder}", f"distil compare {self.folder}"]
+        lines += ["", f"{len(searched)} trials ({done}) in {self.wall_s:.0f} s: {self.folder}. Next:"]
+        lines.append(f"  distil compare {self.folder}    a verdict, and a page with all runs")
+        if self.confirmed:
+            lines.append(f"  distil register {self.confirmed[0].best_run}    the best policy, in MLflow's model registry")
         return ranking + "\n".join(lines)
 
     def _row(self, one: Confirmed) -> dict[str, str | float | None]:
@@ -133,6 +135,7 @@ def run_sweep(sweep: SweepConfig, *, resume: bool = False, progress: Progress = 
                 wall_s=time.perf_counter() - started,
             )
             folder.finish(result.to_json())
+            group.tags[NOTE] = result.verdict
     return result
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ class Group:
 
     parent: str  # its unique id, for `distil.train(..., parent=)` and `parts.tracked`
     tracker: Tracker  # of the parent itself
+    tags: dict[str, str] = field(default_factory=dict)  # that the parent gets at its end
 
 
 @contextmanager
@@ -69,11 +70,12 @@ def grouped(
         sender = Sender(server, lambda: outboxes(folder, _DEPTH), partial(say, progress))
         tracker = Recorder(folder, server.name, config.experiment or experiment, sender, is_parent=True)
     status: Status = "FAILED"
+    ends: dict[str, str] = {}
     try:
-        yield Group(parent=tracker.start(name, params or {}, tags), tracker=tracker)
+        yield Group(parent=tracker.start(name, params or {}, tags), tracker=tracker, tags=ends)
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"
         raise
     finally:
-        tracker.finish(status)
+        tracker.finish(status, ends)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -85,6 +86,7 @@ def test_means_and_intervals_are_over_seeds() -> None:
     one = confirmed("a", 0.5, 0.7)
     assert one.mean == pytest.approx(0.6)
     assert one.to_json()["scores"] == {"0": 0.5, "1": 0.7}
+    assert replace(one, runs=("x", "y")).best_run == "y"
     assert one.interval is not None
     assert one.interval[0] < 0.5
 

@@ -65,11 +65,14 @@ def test_a_sweep_searches_confirms_and_ranks(ray_session: Any, tmp_path: Path) -
 
 def test_the_table_marks_the_pareto_front(tmp_path: Path) -> None:
     many, few = (
-        Confirmed(trial=name, family="bc", values={}, searched=0.5, scores={1: score}, runs=(), spent={"expert_labels": paid})
+        Confirmed(
+            trial=name, family="bc", values={}, searched=0.5, scores={1: score}, runs=(name,), spent={"expert_labels": paid}
+        )
         for name, score, paid in (("many", 0.9, 1200.0), ("few", 0.6, 600.0))
     )
     facts = {"folder": tmp_path, "metric": "tune/normalised", "trials": (), "verdict": "", "wall_s": 1.0}
     result = SweepResult(**facts, confirmed=(many, few), front=front([many]))
+    assert "distil register many " in result.text()
     found = {line.split()[0]: line.split()[-1] for line in result.text().splitlines() if line.split()}
     assert (found["many"], found["few"]) == ("yes", "\N{EN DASH}")
     assert "Pareto front of score and labels: many (0.900 with 1,200 labels)." in result.text()

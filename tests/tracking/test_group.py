@@ -22,10 +22,13 @@ def test_members_only_record_and_the_parent_sends_them_below_itself(tmp_path: Pa
         for name in ("a", "b"):
             member(tmp_path / "mine/trials" / name, config, group.parent)
         group.tracker.log({"trials/finished": 2}, 0)
+        group.tags["mlflow.note.content"] = "a is best."
     query = "SELECT r.name, p.name, r.status FROM runs r LEFT JOIN tags t ON t.run_uuid = r.run_uuid AND t.key = ? "
     query += "LEFT JOIN runs p ON p.run_uuid = t.value ORDER BY r.name"
     found = rows(database, query, "mlflow.parentRunId")
     assert found == [("a", "mine", "FINISHED"), ("b", "mine", "FINISHED"), ("mine", None, "FINISHED")]
+    note = "SELECT r.name, t.value FROM tags t JOIN runs r USING (run_uuid) WHERE t.key = ?"
+    assert rows(database, note, "mlflow.note.content") == [("mine", "a is best.")]
     with pytest.raises(KeyboardInterrupt), grouped(config, "sweep", tmp_path / "mine", "mine"):
         raise KeyboardInterrupt
     assert rows(database, "SELECT status FROM runs WHERE name = 'mine'") == [("KILLED",)]
