@@ -20,7 +20,7 @@ from distil.store import Snapshot, StoreSpec
 from distil.types import Array
 
 _DIRECTIONS, _MOST_ROWS, _MOST_EPISODES = 32, 2000, 100
-_MARK = 5.0  # the absorbing state is so many standard deviations from the others
+_FAR = 5.0  # standard deviations: a state of which an element is farther off, or the absorbing state, is just elsewhere
 _CONSTANT = 1e-6  # a feature that varies less, relative to its magnitude, is only centred
 
 
@@ -46,7 +46,7 @@ def state_distance(own: Sequence[Snapshot], demonstrations: Sequence[Snapshot]) 
     std = np.where(std <= _CONSTANT * abs(shown_RF).max(0), 1.0, std)
     horizon = max(int(part.episodes.length.max()) for part in (*own, *demonstrations))
     sets = [
-        _with_absorbing((_thinned(rows_RF) - mean) / std, len(rows_RF), _num_after(parts, horizon))
+        _with_absorbing(((_thinned(rows_RF) - mean) / std).clip(-_FAR, _FAR), len(rows_RF), _num_after(parts, horizon))
         for rows_RF, parts in ((own_RF, own), (shown_RF, demonstrations))
     ]
     (own_RF, own_weights_R), (shown_RF, shown_weights_R) = sets
@@ -73,7 +73,7 @@ def _num_after(parts: Sequence[Snapshot], horizon: int) -> int:
 def _with_absorbing(rows_RF: Array, num: int, num_after: int) -> tuple[Array, Array]:
     """Return rows with a mark of 0 and the absorbing state as one more, and their weights: they stand for `num` rows."""
     out = np.zeros((len(rows_RF) + 1, rows_RF.shape[1] + 1))
-    out[:-1, :-1], out[-1, -1] = rows_RF, _MARK
+    out[:-1, :-1], out[-1, -1] = rows_RF, _FAR
     return out, np.append(np.full(len(rows_RF), num / len(rows_RF)), num_after)
 
 

@@ -104,3 +104,16 @@ def test_an_episode_that_ends_the_task_early_is_in_another_state_for_the_rest(tm
     assert none is not None
     assert none < 0.02 < 0.3 < rare < early
     assert state_distance([falls], [falls]) == 0.0, "where demonstrations end like that, it is right"
+
+
+def test_how_far_off_a_lost_episode_gets_does_not_matter(tmp_path: Path) -> None:
+    """An angle that keeps turning must not outweigh all other episodes."""
+    seen = list(np.random.default_rng(0).normal(size=(400, 3)))
+    shown = stored(tmp_path / "shown", NUMBERS, [seen])
+    lost, loster, twice = (
+        stored(tmp_path / f"{far}-{num}", NUMBERS, [seen] * (4 - num) + [[row + far for row in seen]] * num)
+        for far, num in ((30, 1), (30_000, 1), (30, 2))
+    )
+    found = [state_distance([own], [shown]) for own in (lost, loster, twice)]
+    assert found[1] == pytest.approx(found[0])
+    assert found[2] == pytest.approx(2 * found[0], rel=0.2)  # type: ignore[operator]
