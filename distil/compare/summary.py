@@ -31,7 +31,7 @@ def summary(found: Comparison) -> str:
                 "seeds": len(method.points),
                 "return": number(method.mean),
                 "95 % interval": None if method.interval is None else " to ".join(map(number, method.interval)),
-                "norm.": None if method.normalised is None else f"{method.normalised:.3f}",
+                "norm.": normalised(method),
                 "P(best >)": "best" if method is found.best else percent(chance) + tie,
             }
         )
@@ -46,12 +46,17 @@ def summary(found: Comparison) -> str:
     if found.trials:
         few = found.trials[:5]
         title = f"Search: best {len(few)} of {len(found.trials)} trials, by their tuning episodes"
-        rows: list[Row] = [{"trial": t.name, "return": number(t.mean), "norm.": t.normalised} for t in few]
+        rows: list[Row] = [{"trial": t.name, "return": number(t.mean), "norm.": normalised(t)} for t in few]
         parts.append(table(rows, title, numeric=("return", "norm.")))
     lines = [f"{run.state}: {run.name}{f' ({run.reason})' if run.reason else ''}" for run in found.unfinished]
     lines += [f"no score: {run.name}" for run in found.unscored]
     rest = ["\n".join(lines) + "\n"] if (lines := [*map(_filled, (*lines, *found.notes))]) else []
     return "\n".join([*parts, *rest, _filled(verdict(found))])
+
+
+def normalised(method: Method) -> str | None:
+    """Return the normalised score as text."""
+    return None if method.normalised is None else f"{method.normalised:.3f}"
 
 
 def _filled(text: str) -> str:

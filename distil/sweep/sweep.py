@@ -61,6 +61,8 @@ class SweepResult:
         searched = [trial for trial in self.trials if trial.of is None]
         counts = {how: sum(trial.ended == how for trial in searched) for how in ("done", "stopped", "failed")}
         rows = [self._row(one) for one in self.confirmed]
+        if not any(row["own steps"] for row in rows):
+            rows = [{key: value for key, value in row.items() if key != "own steps"} for row in rows]
         right = ("mean", "95 % interval", "in the search")
         ranking = table(rows, f"{Metric.of(self.metric).held_out} of fresh seeds", numeric=right) if rows else ""
         done = ", ".join(f"{num} {how}" for how, num in counts.items() if num)

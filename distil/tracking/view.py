@@ -19,6 +19,7 @@ _COLUMNS = (
     "metrics.`eval/return_ci_low`",
     "metrics.`eval/return_ci_high`",
     "metrics.`eval/normalised`",
+    "metrics.`tune/normalised`",  # of a sweep's trials, which have no other score
     "metrics.`budget/expert_labels`",
     "metrics.`budget/env_steps`",
     "tags.`seed`",

@@ -30,6 +30,7 @@ def test_the_text_has_scores_budgets_and_verdict_in_80_columns() -> None:
     assert ["bc", "20", "4,000", "4,000", "1,000", "10"] in [line.split() for line in tables.splitlines()]
     assert "failed: bc-7 (it broke)" in text
     assert "Search: best 1 of 1 trials" in text
+    assert ["dagger", "9", "-0.023"] in [line.split() for line in tables.splitlines()]
     assert " ".join(text.split()).endswith(verdict(found()))
 
 

@@ -76,6 +76,8 @@ def test_the_table_marks_the_pareto_front(tmp_path: Path) -> None:
     found = {line.split()[0]: line.split()[-1] for line in result.text().splitlines() if line.split()}
     assert (found["many"], found["few"]) == ("yes", "\N{EN DASH}")
     assert "Pareto front of score and labels: many (0.900 with 1,200 labels)." in result.text()
+    assert result.text().count("configuration") == 1  # it is not divided
+    assert "own steps" not in result.text()
     assert result.to_json()["front"] == ["many"]
     one_objective = SweepResult(**facts, confirmed=(many, few), front=())
     assert "Pareto" not in one_objective.text()

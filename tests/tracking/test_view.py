@@ -9,6 +9,7 @@ def test_the_view_shows_scores_first_and_fits_into_a_tag() -> None:
     assert len(shared_view()) < 5000
     assert (view["orderByKey"], view["orderByAsc"]) == ("metrics.`eval/return_mean`", False)
     assert view["selectedColumns"][:2] == ["tags.`algorithm`", "metrics.`eval/return_mean`"]
+    assert "metrics.`tune/normalised`" in view["selectedColumns"]
     sections = {section["uuid"] for section in view["compareRunSections"]}
     assert {chart["metricSectionId"] for chart in view["compareRunCharts"]} <= sections
     first = view["compareRunCharts"][0]
