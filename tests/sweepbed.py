@@ -32,5 +32,6 @@ def sweep(**keys: Any) -> SweepConfig:
         "confirm": {"best": 1, "seeds": 2, "episodes": 3},
         "tuning_episodes": 2,
         "looks": 2,
+        "concurrent": 2,
     }
     return validate(SweepConfig, base | keys)

@@ -26,11 +26,11 @@ def test_a_plan_says_what_would_happen_and_starts_nothing(tmp_path: Path) -> Non
 def test_a_plan_for_a_cluster_does_not_count_this_machines_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     address = {"set": {**sweep().set, "rollouts.address": "10.0.0.1:6379"}}
-    plan = plan_sweep(sweep(runs=str(tmp_path), **address))
+    plan = plan_sweep(sweep(runs=str(tmp_path), concurrent="auto", **address))
     assert plan.concurrent is None
     assert "as many at a time as the cluster has room for" in plan.text()
     assert plan_sweep(sweep(runs=str(tmp_path), concurrent=3, **address)).concurrent == 3
-    assert plan_sweep(sweep(runs=str(tmp_path))).concurrent == num_cores()
+    assert plan_sweep(sweep(runs=str(tmp_path), concurrent="auto")).concurrent == num_cores()
 
 
 def test_the_time_of_a_trial_is_that_of_its_budget(tmp_path: Path) -> None:
