@@ -15,8 +15,8 @@ from distil.rewards.config import CoherentConfig, RewardConfig
 class CsilConfig(ByInteractionConfig):
     """The policy starts as a clone, and is rewarded for acting as the clone does where the clone is sure.
 
-    Critics that have only started to learn would lead the policy away from the clone at once. So they learn alone at first, and
-    the policy stays anchored to the demonstrations. A low temperature: entropy is highest where the clone knows nothing.
+    Critics that have only started to learn would lead the policy away from the clone at once. So they learn alone at first,
+    they are normalised, pairs of them are read by their minimum, and the policy stays anchored to the demonstrations.
     """
 
     policy_defaults: ClassVar[Mapping[str, Any]] = {"head": {"kind": "gaussian", "min_log_std": -3.0}}
@@ -24,7 +24,7 @@ class CsilConfig(ByInteractionConfig):
     kind: Literal["csil"] = "csil"
     random_steps: int = Field(default=0, ge=0)
     pretraining_steps: int = Field(default=8000, ge=1)  # gradient steps of the clone
-    step: SacConfig = SacConfig(temperature=0.01, automatic=False, actor_from=3000, anchor=1.0, discount=0.97, target_rate=0.02)
+    step: SacConfig = SacConfig(num_critics=4, combine="pairs", layer_norm=True, temperature=0.05, actor_from=5000, anchor=10.0)
     reward: CoherentConfig = CoherentConfig()
 
     @property
