@@ -42,9 +42,7 @@ class TpeConfig(Config):
     kind: Literal["tpe"] = "tpe"
     trials: int = Field(default=8, ge=1)  # of each family
     random: int = Field(default=4, ge=1)  # of these, the first ones are random draws
-    labels: bool = (
-        False  # also minimise what the expert had to label: the Pareto front of score and labels is searched, and confirmed
-    )
+    labels: bool = False  # also minimise what the expert labels: search, and confirm, the Pareto front of both
 
 
 class NoSchedulerConfig(Config):
@@ -102,9 +100,7 @@ class SweepConfig(Config):
     tuning_episodes: int = Field(default=20, ge=2)  # that a trial is scored on
     looks: int = Field(default=4, ge=1)  # scores of a trial, evenly over its budget, the last one at its end
     seed: int = Field(default=0, ge=0)  # of the search and of its trials; confirmations have the following ones
-    concurrent: int | Literal["auto"] = (
-        "auto"  # trials at a time; auto: as many as the cores hold, the cluster's if there is one
-    )
+    concurrent: int | Literal["auto"] = "auto"  # trials at a time; auto: as many as the cores (of the cluster, if any) hold
     retries: int = Field(default=2, ge=0)  # of a trial whose process dies
     runs: str = "runs"  # the sweep's folder is RUNS/NAME
 
