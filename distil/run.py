@@ -245,7 +245,7 @@ def _confirm(todo: Round, plan: ConfirmPlan, parts: Parts) -> tuple[float | None
 def _choose(todo: Round, metrics: Metrics, parts: Parts) -> tuple[float | None, int | None]:
     """Keep the round's policy if it is the best so far; return how good it is, and the round of the best one.
 
-    A round that is repeated after a kill keeps the same policy again.
+    The best one before it stays until a later round's: this one only counts once its report is durable.
     """
     reports = parts.rundir.reports()
     chosen = reports[-1].chosen if reports else None
@@ -254,15 +254,19 @@ def _choose(todo: Round, metrics: Metrics, parts: Parts) -> tuple[float | None, 
         return None, chosen
     quality = sign * metrics[by]
     if quality > max((report.quality for report in reports if report.quality is not None), default=-math.inf):
-        save_policy(parts.learner.policy, parts.rundir.chosen)
+        if chosen is not None:
+            parts.rundir.forget_policies(before=chosen)
+        save_policy(parts.learner.policy, parts.rundir.policy_after(todo.index))
         chosen = todo.index
     return quality, chosen
 
 
 def _ending(parts: Parts) -> PolicyRef:
     """Return the policy that the run ends with: the last one, unless another was chosen."""
-    chosen = parts.rundir.chosen
-    return load_policy_ref(chosen, trust=parts.config.policy.targets) if chosen.is_dir() else parts.learner.policy
+    last = next(reversed(parts.rundir.reports()), None)
+    if last is None or last.chosen is None:
+        return parts.learner.policy
+    return load_policy_ref(parts.rundir.policy_after(last.chosen), trust=parts.config.policy.targets)
 
 
 def _spent(parts: Parts, num_evaluated: int) -> tuple[Spent, dict[str, float]]:
@@ -292,10 +296,9 @@ def _keep_results(parts: Parts) -> None:
     """Let the run's policy be the one that it ends with; copy configuration, policy, loss curve and video to the tracker."""
     rundir, tracker, policy = parts.rundir, parts.tracker, _ending(parts)
     tracker.artifact(rundir.path / "config.yaml")
-    if rundir.chosen.is_dir():
+    chosen = next((report.chosen for report in reversed(rundir.reports())), None)
+    if chosen is not None:
         save_policy(policy, rundir.policy)
-        chosen = rundir.reports()[-1].chosen
-        assert chosen is not None
         say(parts.session.progress, f"the run ends with the best policy that it scored, that of round {chosen + 1}")
     if rundir.policy.is_dir():  # an algorithm may end without an update
         tracker.artifact(rundir.policy, "policy")

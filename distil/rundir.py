@@ -8,8 +8,7 @@ runs/<name>-001/
   checkpoints/     of the learner, inside a round
   rllib/           RLlib's newest checkpoint, where it trains
   policy/          the policy of the last reported round; in the end, the one that the run ends with
-  chosen/          the best policy so far, where the run ends with that one
-  policies/        earlier policies, which act in rounds that are collected ahead
+  policies/        earlier policies: those that act in rounds that are collected ahead, or the best one so far
   agent/           a store of the run's own policies' newest episodes, for algorithms that train on them
   results.json     the last report's metrics, once the run is finished
 """
@@ -149,11 +148,11 @@ class RunDir:
         return self.path / "policy"
 
     def policy_after(self, round_index: int) -> Path:
-        """The folder of the policy that a round ended with, kept where rounds are collected ahead."""
+        """The folder of the policy that a round ended with: kept to collect ahead, or if it is the best so far."""
         return self.path / "policies" / f"{round_index:04d}"
 
     def forget_policies(self, before: int) -> None:
-        """Remove the kept policies of rounds before `before`: nothing is played with them any more."""
+        """Remove the kept policies of rounds before `before`: nothing needs them any more."""
         for folder in (self.path / "policies").iterdir():
             if int(folder.name) < before:
                 shutil.rmtree(folder)
@@ -167,11 +166,6 @@ class RunDir:
     def look(self) -> Path:
         """The folder of the store of one evaluation's episodes, while their states are compared."""
         return self.path / "look"
-
-    @property
-    def chosen(self) -> Path:
-        """The folder of the best policy so far, where the run ends with that one."""
-        return self.path / "chosen"
 
     @property
     def checkpoints(self) -> Path:

@@ -35,9 +35,7 @@ class SacConfig(Config):
     combine: Literal["min", "mean", "pairs"] = "min"  # how several critics are read; pairs: each pair by its minimum
     optimism: float = Field(default=0.0, ge=0)  # pairs: the policy seeks their mean plus N of their standard deviations
     max_bonus: float = Field(default=1.0, gt=0)  # pairs: limit of that deviation
-    anchor: float = Field(
-        default=0.0, ge=0
-    )  # weight of the policy's distance from demonstrations, next to values of mean size 1
+    anchor: float = Field(default=0.0, ge=0)  # weight of the policy's distance from demonstrations; values have mean size 1
     actor_rate: float = Field(default=1.0, gt=0)  # learning rate of the policy, times that of the critics
     actor_from: int = Field(default=0, ge=0)  # the policy stays as it started for N steps, while the critics learn its values
     discount: float = Field(default=0.99, ge=0, lt=1)

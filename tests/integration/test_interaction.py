@@ -180,6 +180,8 @@ def test_a_run_ends_with_the_best_policy_that_was_scored(tmp_path: Path, kind: s
     assert last.policy_version == policies[best].version
     assert weights(load_policy_ref(rundir.policy)) == weights(policies[best])
     assert not rundir.look.exists()
+    assert best in {int(path.name) for path in (rundir.path / "policies").iterdir()}
+    assert len(list((rundir.path / "policies").iterdir())) <= 2, "policies that were worse are gone"
     newest = train(config(tmp_path, kind, algorithm={"steps": 600, "select": "last"}, **keys), "b")
     assert weights(load_policy_ref(newest.policy)) == weights(policies[max(policies)])
 
