@@ -127,6 +127,7 @@ def collect_with_report(
     if num_episodes is None:
         raise InputError(f"{recipe}: nothing to collect: set expert.kind and data.episodes, and no data.mixture")
     with Session(config, progress) as session:
+        session.require_shared(config)
         store = session.store(config)
         _, plan = missing(store, CollectPlan(num_episodes=num_episodes), config.data.select)
         return store, session.collector(config, store).collect(plan)
@@ -185,6 +186,7 @@ def train(
     if session is not None:
         session.check(config)
     with nullcontext(session) if session is not None else Session(config, progress) as shared:
+        shared.require_shared(config)
         if rundir is None:
             (rllib.check if by_rllib else check_new_run)(config, shared.spec)
             if parent is None:

@@ -7,8 +7,8 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ _REACH_S = 10.0
 START_TIMEOUT_S = 120.0  # for actors to be placed, unless `rollouts.start_timeout_s` says otherwise
 OBJECT_STORE_BYTES = 256 * 2**20  # weights and plans pass through it, never data
 
+_NODE_GROUP = "ray.io/node-group"
 _MAX_REASON = 400  # characters
 _own: set[str] = set()  # addresses of sessions that this process started: no autoscaler adds nodes to them
 
@@ -31,10 +32,28 @@ class Request:
     num: int  # smallest number of actors that must run at the same time
     each: Mapping[str, float]  # Ray resource -> amount
     fix: str  # what the user can do when the cluster is too small
+    labels: Mapping[str, str] = field(default_factory=dict)  # of a node that may hold one
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of `ray.remote` that place an actor."""
+        named = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}
+        options: dict[str, Any] = {named[name]: amount for name, amount in self.each.items() if name in named}
+        if others := {name: amount for name, amount in self.each.items() if name not in named}:
+            options["resources"] = others
+        return options | ({"label_selector": dict(self.labels)} if self.labels else {})
+
+    def room(self, ray: Any) -> int:
+        """Return how many such actors the nodes can hold when nothing else runs."""
+        wanted = {name: amount for name, amount in self.each.items() if amount > 0}
+        nodes = [node["Resources"] for node in _nodes(ray, self.labels)]
+        return sum(
+            min((int(node.get(name, 0) / amount + 1e-9) for name, amount in wanted.items()), default=10**9) for node in nodes
+        )
 
     def require_possible(self, ray: Any) -> None:
-        """Raise InputError if the cluster can never fit the actors: our own session is too small and gets no more nodes."""
-        if ray.get_runtime_context().gcs_address in _own and _room(ray, self.each) < self.num:
+        """Raise InputError if the cluster can't fit the actors and nothing adds nodes: it is too small, or has other labels."""
+        if not _grows(ray) and self.room(ray) < self.num:
             raise InputError(f"{self.what}: {self._needed(ray)}: {self.fix}")
 
     def not_placed(self, ray: Any, waited_s: float) -> RunError:
@@ -42,19 +61,46 @@ class Request:
         return RunError(f"{self.what}: not started in {waited_s:.0f} s; {self._needed(ray)}: wait for it, or {self.fix}")
 
     def _needed(self, ray: Any) -> str:
+        each = " and ".join(f"{amount:g} {name}" for name, amount in self.each.items())
+        if self.labels:
+            labels = ", ".join(f"{key}={value}" for key, value in self.labels.items())
+            nodes = _nodes(ray, self.labels)
+            total = [sum(node["Resources"].get(name, 0) for node in nodes) for name in self.each]
+            has = ", ".join(f"{amount:g} {name}" for name, amount in zip(self.each, total, strict=True))
+            known = sorted({f"{key}={value}" for node in _nodes(ray) for key, value in own_labels(node).items()})
+            found = (
+                f"has {has} on {len(nodes)} of them"
+                if nodes
+                else f"has no such node, its labels are: {', '.join(known) or 'none'}"
+            )
+            return f"at least {self.num} needed with {each} each on nodes labelled {labels}; the Ray cluster {found}"
         total, free = ray.cluster_resources(), ray.available_resources()
         has = ", ".join(f"{total.get(name, 0):g} {name} ({free.get(name, 0):g} free)" for name in self.each)
-        each = " and ".join(f"{amount:g} {name}" for name, amount in self.each.items())
         return f"at least {self.num} needed with {each} each; the Ray cluster has {has}"
 
 
-def _room(ray: Any, each: Mapping[str, float]) -> int:
-    """Return how many such actors the nodes can hold when nothing else runs."""
-    nodes: Sequence[Mapping[str, float]] = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    wanted = {name: amount for name, amount in each.items() if amount > 0}
-    return sum(
-        min((int(node.get(name, 0) / amount + 1e-9) for name, amount in wanted.items()), default=10**9) for node in nodes
-    )
+def own_labels(node: Mapping[str, Any]) -> dict[str, str]:
+    """Return the labels that a node was given; Ray adds some of its own."""
+    return {key: value for key, value in node["Labels"].items() if key != "ray.io/node-id"}
+
+
+def matches(labels: Mapping[str, str], of_node: Mapping[str, str]) -> bool:
+    """Return whether a node has the labels, as Ray decides: each is a value, `!value`, `in(a, b)` or `!in(a, b)`."""
+    for key, text in labels.items():
+        inner = text.removeprefix("!")
+        values = [one.strip() for one in inner[3:-1].split(",")] if inner.startswith("in(") else [inner]
+        if (of_node.get(key) in values) == text.startswith("!"):
+            return False
+    return True
+
+
+def _nodes(ray: Any, labels: Mapping[str, str] | None = None) -> list[Mapping[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"] and matches(labels or {}, node["Labels"])]
+
+
+def _grows(ray: Any) -> bool:
+    """Return whether something may add nodes: those that an autoscaler has started are labelled with their group."""
+    return any(_NODE_GROUP in node["Labels"] for node in _nodes(ray))
 
 
 def num_cores() -> int:
@@ -68,22 +114,29 @@ def num_cores() -> int:
         return num
 
 
-def cluster_cores(ray: Any) -> int:
-    """Return how many CPUs the nodes of the Ray session have."""
-    return int(ray.cluster_resources().get("CPU", 0))
+def cluster_cores(ray: Any, labels: Mapping[str, str] | None = None) -> int:
+    """Return how many CPUs the nodes of the Ray session have; of those with the labels, if there are any."""
+    return int(sum(node["Resources"].get("CPU", 0) for node in _nodes(ray, labels)))
 
 
-def usable_cores(ray: Any) -> int:
-    """Return how many cores the Ray session has for work: a cluster's CPUs; in a session of our own, those of this process.
+def usable_cores(ray: Any, labels: Mapping[str, str] | None = None) -> int:
+    """Return how many cores there are for work: the CPUs of a cluster's nodes with the labels; in our own session, ours.
 
     A session of our own may have more logical CPUs than cores.
     """
-    return num_cores() if ray.get_runtime_context().gcs_address in _own else cluster_cores(ray)
+    return num_cores() if ray.get_runtime_context().gcs_address in _own else cluster_cores(ray, labels)
 
 
 def asked_cluster(address: str | None) -> str | None:
     """Return the address of the cluster that the user asked for: the given one, or RAY_ADDRESS; None: no cluster."""
     return address or os.environ.get("RAY_ADDRESS") or None
+
+
+def beside_driver(ray: Any) -> Any:
+    """Return the scheduling strategy of actors that belong to this process: they run on its node, and see its files."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 def why_died(error: Exception) -> str:

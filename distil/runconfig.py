@@ -118,6 +118,11 @@ class RunConfig(Config):
     tracking: TrackingConfig = TrackingConfig()
     runs: str = "runs"  # folder of the runs' folders, and of the scores and labels that they share
 
+    @property
+    def uses_ray(self) -> bool:
+        """Whether a run uses the Ray cluster that it is given."""
+        return self.rollouts.num_workers != 0 or self.rollouts.service is not None or self.learner.num_learners > 0
+
     @classmethod
     def completed(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return raw `data` with the defaults that depend on other parts: no expert, no collection; no env, no evaluation."""

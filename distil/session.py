@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from distil.cluster import ensure_ray
+from distil.cluster import asked_cluster, ensure_ray
 from distil.content import Content, changed
 from distil.envs import EnvSpec, reset_infos
 from distil.errors import InputError, RunError
+from distil.nodes import Shared, check_nodes
 from distil.plans import CheckPlan, Who
 from distil.policies.checkpoint import require_spaces
 from distil.policies.config import ActMode
@@ -23,8 +24,9 @@ from distil.rundir import BASELINES, LABELS
 from distil.seeding import Purpose, episode_seeds
 from distil.setting import Setting
 from distil.store import MixtureConfig, Snapshot, Store
+from distil.store.location import location
 from distil.store.schema import environment
-from distil.types import Progress, say, silent
+from distil.types import Progress, say, silent, unheard
 from distil.validation import adds_episodes, check_data, check_parts, store_spec
 
 
@@ -46,9 +48,12 @@ class Session:
         self.progress = progress
         self.setting = Setting.of(config)
         check_parts(config, self.spec)
-        if config.learner.num_learners:  # a Ray session started for the workers alone would have no room for the learners
-            say(progress, "learner: starting Ray")
-            ensure_ray(config.rollouts.address, config.rollouts.num_cpus + config.learner.num_learners)
+        on_cluster = config.uses_ray and asked_cluster(config.rollouts.address) is not None
+        if config.learner.num_learners or on_cluster:  # a session started for workers alone would have no room for learners
+            say(progress, "starting Ray")
+            ray = ensure_ray(config.rollouts.address, config.rollouts.num_cpus + config.learner.num_learners)
+            if on_cluster:
+                check_nodes(ray, labels=_labels(config), note=partial(say, progress))
         self._fleet = _fleet(config, self.setting)
         self._cache = BaselineCache(Path(config.runs) / BASELINES, progress)
         self._scores: dict[tuple[Who, int, Purpose, str], EvalResult] = {}
@@ -81,6 +86,22 @@ class Session:
         """
         self.setting.require_same(config)
         check_parts(config, self.spec)
+
+    def require_shared(self, config: RunConfig, *, elsewhere: bool = False) -> None:
+        """Check that the nodes of a cluster see the folders that a run's processes on them read and write, as this host does.
+
+        Args:
+            config: the run's.
+            elsewhere: the whole run may be on any node, as a trial of a sweep is.
+
+        Raises:
+            InputError: one does not; its host is named.
+            RunError: one does not answer.
+        """
+        shared = _shared(config, elsewhere) if elsewhere or config.uses_ray else []
+        if shared and asked_cluster(config.rollouts.address) is not None:
+            ray = ensure_ray(config.rollouts.address, config.rollouts.num_cpus)
+            check_nodes(ray, labels=_labels(config), shared=shared, note=unheard)
 
     def evaluate(
         self,
@@ -244,6 +265,29 @@ class Session:
     def __exit__(self, *error: object) -> None:
         if self._fleet is not None:
             self._fleet.close()
+
+
+def _labels(config: RunConfig) -> list[Mapping[str, str]]:
+    """Return the labels of the nodes that a run's actors may be on, for each group of them."""
+    service, learner = config.rollouts.service, config.learner
+    others = ([service.labels] if service is not None else []) + ([learner.labels] if learner.num_learners else [])
+    return [config.rollouts.labels, *others]
+
+
+def _shared(config: RunConfig, elsewhere: bool) -> list[Shared]:
+    """Return the folders that other processes than this one read or write, on any node."""
+    found, has_ranks = list[Shared](), config.learner.num_learners > 0 or elsewhere
+    parts = config.data.mixture.parts if config.data.mixture is not None else ()
+    stores = [("data.mixture", location(part.path)) for part in parts] if has_ranks else []
+    if config.data.mixture is None and (has_ranks or adds_episodes(config)):
+        stores.append(("data.path", config.store_path))
+    for key, path in stores:
+        if isinstance(path, Path):
+            mark = "store.json" if (path / "store.json").is_file() else None
+            found.append(Shared(key, path, mark))
+    if has_ranks or config.algorithm.needs.acts:
+        found.append(Shared("runs", Path(config.runs)))
+    return found
 
 
 def _fleet(config: RunConfig, setting: Setting) -> Fleet | None:

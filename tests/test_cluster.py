@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from distil.cluster import Request, asked_cluster, ensure_ray, num_cores, usable_cores, why_died
-from distil.errors import RunError
+from distil.cluster import Request, asked_cluster, ensure_ray, matches, num_cores, usable_cores, why_died
+from distil.errors import InputError, RunError
 
 ALONE = """
 import sys
@@ -107,14 +107,64 @@ def test_actors_that_never_fit_our_own_session_are_refused_immediately() -> None
     ]
 
 
-@pytest.mark.ray
-def test_in_another_cluster_actors_wait_for_new_nodes(ray_session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distil.cluster._own", set())
-    request = Request(what="things", num=1, each={"CPU": 99}, fix="want less")
-    request.require_possible(ray_session)
-    text = str(request.not_placed(ray_session, 7))
-    assert text.startswith("things: not started in 7 s; at least 1 needed with 99 CPU each; the Ray cluster has 8 CPU (")
+def cluster(*nodes: tuple[dict[str, float], dict[str, str]]) -> Any:
+    """Return what Ray says about a cluster with these resources and labels."""
+    found = [
+        {"Alive": True, "Resources": resources, "Labels": {"ray.io/node-id": "1", **labels}} for resources, labels in nodes
+    ]
+    total = {name: sum(node["Resources"].get(name, 0) for node in found) for name in ("CPU", "GPU")}
+    return SimpleNamespace(nodes=lambda: found, cluster_resources=lambda: total, available_resources=lambda: total)
+
+
+def request(num: int = 1, labels: dict[str, str] | None = None, **each: float) -> Request:
+    return Request(what="things", num=num, each=each, fix="want less", labels=labels or {})
+
+
+def test_actors_that_never_fit_a_cluster_are_refused_unless_something_adds_nodes() -> None:
+    nodes: Any = ({"CPU": 2}, {"role": "a"}), ({"CPU": 3}, {"role": "b"})
+    request(5, CPU=1).require_possible(cluster(*nodes))
+    with pytest.raises(InputError, match=r"things: at least 6 needed with 1 CPU each; the Ray cluster has 5 CPU .*: want less"):
+        request(6, CPU=1).require_possible(cluster(*nodes))
+    grows: Any = *nodes, ({"CPU": 0}, {"ray.io/node-group": "workers"})
+    request(6, CPU=1).require_possible(cluster(*grows))
+    text = str(request(6, CPU=1).not_placed(cluster(*grows), 7))
+    assert text.startswith("things: not started in 7 s; at least 6 needed with 1 CPU each; the Ray cluster has 5 CPU (")
     assert text.endswith(" free): wait for it, or want less")
+
+
+def test_labels_that_no_node_has_and_too_few_nodes_with_them_are_named() -> None:
+    ray = cluster(({"CPU": 2}, {"role": "a"}), ({"CPU": 3}, {"role": "b", "zone": "1"}))
+    request(3, {"role": "b"}, CPU=1).require_possible(ray)
+    with pytest.raises(InputError) as caught:
+        request(4, {"role": "b"}, CPU=1).require_possible(ray)
+    assert str(caught.value) == (
+        "things: at least 4 needed with 1 CPU each on nodes labelled role=b; the Ray cluster has 3 CPU on 1 of them: want less"
+    )
+    with pytest.raises(InputError) as caught:
+        request(1, {"role": "c"}, CPU=1).require_possible(ray)
+    assert str(caught.value) == (
+        "things: at least 1 needed with 1 CPU each on nodes labelled role=c; the Ray cluster has no such node, its labels are: "
+        "role=a, role=b, zone=1: want less"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("a", "a"), ("!a", "b-"), ("in(a, b)", "ab"), ("!in(a,b)", "-"), ("c", ""), ("!c", "ab-")]
+)
+def test_labels_match_as_ray_matches_them(text: str, found: str) -> None:
+    nodes = {"a": {"role": "a"}, "b": {"role": "b"}, "-": {}}
+    assert "".join(name for name, labels in nodes.items() if matches({"role": text}, labels)) == found
+
+
+def test_options_are_those_of_ray() -> None:
+    assert request(CPU=1).options == {"num_cpus": 1}
+    assert request(1, {"role": "a"}, CPU=0.5, GPU=1, memory=9, big=2).options == {
+        "num_cpus": 0.5,
+        "num_gpus": 1,
+        "memory": 9,
+        "resources": {"big": 2},
+        "label_selector": {"role": "a"},
+    }
 
 
 def test_the_reason_of_a_death_is_rays_record_of_the_process() -> None:

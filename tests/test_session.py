@@ -65,7 +65,7 @@ def test_ray_for_learners_is_said_before_it_starts(ray_session: ModuleType) -> N
     told = io.StringIO()
     config = validate(RunConfig, BASE | {"learner": {"num_learners": 1}})
     with Session(config, Console(told)):
-        assert told.getvalue() == "learner: starting Ray\n"
+        assert told.getvalue() == "starting Ray\n"
 
 
 SCRIPTED = {"expert": {"kind": "scripted"}}

@@ -8,11 +8,15 @@ from pydantic import Field, model_validator
 
 from distil.objectives.augment_config import AugmentConfig
 from distil.objectives.optimiser_config import OptimiserConfig
+from distil.placement import PlacementConfig
 from distil.store.reading import ReadConfig
 
 
-class LearnerConfig(OptimiserConfig):
-    """A learner's settings. Steps are gradient steps of one update; batch_size is that of all ranks together."""
+class LearnerConfig(OptimiserConfig, PlacementConfig):
+    """A learner's settings. Steps are gradient steps of one update; batch_size is that of all ranks together.
+
+    `labels` and `resources` are those of each rank on Ray Train.
+    """
 
     num_learners: int = Field(default=0, ge=0)  # number of ranks on Ray Train; 0: train in this process
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -12,13 +12,13 @@ import time
 import uuid
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import ray
 import ray.train
 import ray.train.torch
 
-from distil.cluster import START_TIMEOUT_S, Request
+from distil.cluster import START_TIMEOUT_S, Request, beside_driver
 from distil.errors import InputError, RunError
 from distil.learners.base import LearnerSetup, Watch, unwatched
 from distil.learners.data import Streams, TrainingData
@@ -68,24 +68,26 @@ class RayLearner:
         """
         self._progress, self._note, self._start_timeout_s = progress, note, start_timeout_s
         gpu = use_gpu(setup.config)
-        self._room = Request(
-            what="learners",
-            num=setup.config.num_learners,
-            each={"GPU": 1} if gpu else {"CPU": 1},
-            fix="lower learner.num_learners or rollouts.num_workers",
-        )
+        self._room = room(setup.config, "GPU" if gpu else "CPU")
         self._room.require_possible(ray)
         note(f"learner: starting Ray Train (learner.num_learners={setup.config.num_learners})")
         self._ref = Rank(setup).policy  # before anything starts: removes old checkpoints, or checks those to resume from
         self._index, self._idle = -1, True
-        self._mailbox: Any = ray.remote(num_cpus=0, max_concurrency=64)(Mailbox).remote()
+        self._mailbox: Any = ray.remote(num_cpus=0, max_concurrency=64, scheduling_strategy=beside_driver(ray))(
+            Mailbox
+        ).remote()
         self._fault: BaseException | None = None
         self._closed = False
         rank = _RankSetup(setup=replace(setup, resume=True), mailbox=self._mailbox, use_gpu=gpu)
         self._trainer = ray.train.torch.TorchTrainer(
             _rank_main,
             train_loop_config={"rank": rank},
-            scaling_config=ray.train.ScalingConfig(num_workers=setup.config.num_learners, use_gpu=gpu),
+            scaling_config=ray.train.ScalingConfig(
+                num_workers=setup.config.num_learners,
+                use_gpu=gpu,
+                resources_per_worker=dict(self._room.each),
+                label_selector=dict(setup.config.labels) or None,
+            ),
             torch_config=ray.train.torch.TorchConfig(backend="nccl" if gpu else "gloo"),
             run_config=ray.train.RunConfig(
                 name=f"group-{uuid.uuid4().hex[:8]}",
@@ -161,13 +163,21 @@ class RayLearner:
             raise self._room.not_placed(ray, waited_s)
 
 
+def room(config: LearnerConfig, device: Literal["CPU", "GPU"]) -> Request:
+    """Return what the ranks need from the cluster."""
+    fix = "lower learner.num_learners or rollouts.num_workers" + (", or change learner.labels" if config.labels else "")
+    each = {device: 1.0, **config.resources}
+    return Request(what="learners", num=config.num_learners, each=each, fix=fix, labels=config.labels)
+
+
 def use_gpu(config: LearnerConfig) -> bool:
     """Return whether each learner gets a GPU; InputError if `device` is cuda and the cluster has too few."""
     if config.device == "cpu":
         return False
-    available = bool(ray.cluster_resources().get("GPU", 0) >= config.num_learners)
+    available = room(config, "GPU").room(ray) >= config.num_learners
     if config.device == "cuda" and not available:
-        raise InputError(f"learner.device: the cluster has fewer than {config.num_learners} GPUs; set learner.device=cpu")
+        where = "the nodes of learner.labels have" if config.labels else "the cluster has"
+        raise InputError(f"learner.device: {where} fewer than {config.num_learners} GPUs; set learner.device=cpu")
     return available
 
 

@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeFloat, ValidationError, ValidatorFunction
 
 from distil.cluster import START_TIMEOUT_S, num_cores
 from distil.config import Config
+from distil.placement import PlacementConfig
 from distil.rollouts.service.config import ServiceConfig
 
 
@@ -33,8 +34,8 @@ class NoiseConfig(Config):
     ranges; a list has one for each dimension of the action."""
 
 
-class RolloutConfig(Config):
-    """`rollouts:` the fleet of workers."""
+class RolloutConfig(PlacementConfig):
+    """`rollouts:` the fleet of workers; `labels` and `resources` are those of each Ray actor."""
 
     num_workers: NumWorkers = "auto"
     """Ray actors, one core each; 0: in this process, without Ray.

@@ -123,7 +123,7 @@ class ActorPool(Generic[T]):
         self._room, self._advice, self._start_timeout_s = room, advice, start_timeout_s
         room.require_possible(self.ray)
         self._setup = send(self.ray, setup, f"{what} can't be sent to workers", room.fix)
-        self._class = self.ray.remote(num_cpus=room.each["CPU"], max_restarts=0)(actor)
+        self._class = self.ray.remote(**room.options, max_restarts=0)(actor)
         self._waiting: dict[Any, Member[T]] = {}  # reference of the call under way -> member
         self.members: list[Member[T]] = []
 

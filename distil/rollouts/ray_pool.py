@@ -16,7 +16,6 @@ from distil.rollouts.pool import ActorPool, Member, Work
 from distil.rollouts.work import MAX_WAVES, Assignment, Job, Setup, StoppedError, WorkReport
 from distil.rollouts.worker import Worker
 
-_ROOM = Request(what="rollout workers", num=1, each={"CPU": 1}, fix="set rollouts.num_workers=0")  # one is enough to start
 _GROUPS_PER_WORKER = 4  # enough to balance a slow worker
 _ADVICE = "if memory is short, lower rollouts.num_envs or rollouts.shard_bytes"
 Group = Sequence[EpisodeItem]
@@ -57,14 +56,14 @@ class RayPool:
     """
 
     def __init__(self, setup: Setup, config: RolloutConfig, *, limit: int | None, reserved: int = 0) -> None:
-        self.limit = limit
+        self.limit, self._labels = limit, config.labels
         self._num_envs = setup.num_envs
         self._reserved = reserved + (config.service.num_cpus_wanted if config.service is not None else 0)
         self._actors: ActorPool[Group] = ActorPool(
             RemoteWorker,
             setup,
             num=0,
-            room=_ROOM,
+            room=room(config),
             what="the expert",
             advice=_ADVICE,
             start_timeout_s=config.start_timeout_s,
@@ -80,7 +79,7 @@ class RayPool:
             if job.stopped():
                 raise StoppedError
 
-        limit = max(1, cluster_cores(self._actors.ray) - self._reserved) if self.limit is None else self.limit
+        limit = max(1, cluster_cores(self._actors.ray, self._labels) - self._reserved) if self.limit is None else self.limit
         parts = groups(job.items, limit, self._num_envs)
         self._actors.num = max(self._actors.num, min(limit, len(parts)))
         self._actors.run(_Episodes(job, self._send(job.policy)), parts, check)
@@ -126,6 +125,14 @@ class _Episodes(Work[Group]):
         self._job.outcome.take(report, recorded=self._recorded)
         self._num_known[member] += len(report.sealed)
         self._job.tell(report.stats)
+
+
+def room(config: RolloutConfig) -> Request:
+    """Return what the workers need from the cluster; one of them is enough to start."""
+    each, fix = {"CPU": 1.0, **config.resources}, "set rollouts.num_workers=0"
+    if config.labels or config.resources:
+        fix = f"change rollouts.{'labels' if config.labels else 'resources'}, or {fix}"
+    return Request(what="rollout workers", num=1, each=each, fix=fix, labels=config.labels)
 
 
 def groups(items: Group, num_workers: int, num_envs: int) -> list[Group]:

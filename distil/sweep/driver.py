@@ -11,11 +11,11 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from distil.cluster import cluster_cores, ensure_ray, usable_cores
+from distil.cluster import Request, cluster_cores, ensure_ray, usable_cores
 from distil.errors import InputError, RunError
 from distil.sweep.crew import Crew
 from distil.sweep.trial import Work, carry_out
@@ -41,6 +41,7 @@ def run_trials(
     resources: list[dict[str, float]],
     retries: int,
     address: str | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> None:
     """Run the trials that `crew` gives.
 
@@ -51,6 +52,7 @@ def run_trials(
         resources: bundles of a trial: the first one is its own process, the others those of its workers and learners.
         retries: how often a trial whose process died is started again.
         address: of a Ray cluster; None: RAY_ADDRESS, or a session of its own.
+        labels: of the nodes that may run trials.
 
     Raises:
         InputError: a trial needs more than any node has.
@@ -59,19 +61,21 @@ def run_trials(
     os.environ.update({key: value for key, value in _ENVIRONMENT.items() if key not in os.environ})
     need = int(sum(bundle.get("CPU", 0) for bundle in resources))
     ray = ensure_ray(address, need if concurrent == "auto" else concurrent * need)
-    _require_room(ray, resources)
+    _require_room(ray, resources, labels or {})
     from ray import tune
 
     from distil.sweep import tuneparts
 
     with tempfile.TemporaryDirectory(prefix="distil-tune-") as folder:
         tuner = tune.Tuner(
-            tune.with_resources(_trial, tune.PlacementGroupFactory(resources)),
+            tune.with_resources(
+                _trial, tune.PlacementGroupFactory(resources, bundle_label_selector=[dict(labels or {})] * len(resources))
+            ),
             tune_config=tune.TuneConfig(
                 search_alg=tuneparts.Given(crew),
                 scheduler=tuneparts.Asked(crew),
                 num_samples=num,
-                max_concurrent_trials=min(num, at_a_time(concurrent, need, usable_cores(ray))),
+                max_concurrent_trials=min(num, at_a_time(concurrent, need, usable_cores(ray, labels))),
                 reuse_actors=True,
                 trial_name_creator=str,
             ),
@@ -133,8 +137,9 @@ def _end(ray: Any, groups: set[str]) -> None:
         remove_placement_group(PlacementGroup(PlacementGroupID.from_hex(group)))
 
 
-def _require_room(ray: Any, resources: list[dict[str, float]]) -> None:
-    """Raise InputError if a bundle fits no node, or all of them exceed the cluster."""
+def _require_room(ray: Any, resources: list[dict[str, float]], labels: Mapping[str, str]) -> None:
+    """Raise InputError if a bundle fits no node with the labels, or all of them exceed the cluster."""
+    Request(what="trials", num=1, each=resources[0], fix="change rollouts.labels", labels=labels).require_possible(ray)
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     for bundle in resources:
         for name, amount in bundle.items():

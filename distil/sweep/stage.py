@@ -148,6 +148,7 @@ class Stage(Crew):
             resources=[{"CPU": 1.0}] * trial_cpus(found),
             retries=self._sweep.retries,
             address=found[0].config.rollouts.address,
+            labels=found[0].config.rollouts.labels,
         )
 
     def next(self) -> Work | None:

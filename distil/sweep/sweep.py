@@ -112,6 +112,8 @@ def run_sweep(sweep: SweepConfig, *, resume: bool = False, progress: Progress = 
     folder = SweepDir(sweep.folder)
     with Session(found[0].config, progress) as session:
         check(sweep, found, session)
+        for family in found:
+            session.require_shared(family.config, elsewhere=True)
         metric = metric_of(sweep, found, has_successes=_reports_success(sweep, session))
         first, name = found[0].config, f"sweep: {sweep.name}"
         first.tracking.check(first.name)

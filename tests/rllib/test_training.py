@@ -28,9 +28,11 @@ def words(folder, **changes):
 
 def num_runners():
     """Return how many of RLlib's actors are alive."""
+    import ray
     from ray.util.state import list_actors
 
-    return sum("EnvRunner" in actor.class_name for actor in list_actors(filters=[("state", "=", "ALIVE")]))
+    own = ray.get_runtime_context().gcs_address  # other sessions may run on this machine
+    return sum("EnvRunner" in actor.class_name for actor in list_actors(own, filters=[("state", "=", "ALIVE")]))
 
 
 def test_an_interrupted_run_continues_and_ends_in_a_policy(ray_session, tmp_path):

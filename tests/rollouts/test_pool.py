@@ -149,8 +149,11 @@ def test_ctrl_c_just_after_a_task_was_submitted_cancels_it(pools, tmp_path, inte
     assert work.saved == {1}
 
 
-def test_too_small_a_cluster_is_named(pools):
+def test_too_small_a_cluster_is_named(pools, monkeypatch):
     room = Request(what="counters", num=1, each={"CPU": 99}, fix="count with 0 workers")
+    with pytest.raises(InputError, match=r"counters: at least 1 needed with 99 CPU each; .*: count with 0 workers"):
+        pools(room=room)
+    monkeypatch.setattr("distil.cluster._grows", lambda ray: True)
     wanted = r"counters: not started in 0 s; at least 1 needed with 99 CPU each; .*: wait for it, or count with 0 workers"
     with pytest.raises(RunError, match=wanted):
         pools(room=room, start_timeout_s=0.1).run(Counting(), [1])

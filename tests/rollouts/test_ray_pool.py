@@ -1,7 +1,6 @@
 """With real Ray actors, which are killed."""
 
 import _thread
-import dataclasses
 import os
 import signal
 import threading
@@ -184,10 +183,21 @@ def test_workers_are_single_threaded_and_without_torch(fleets, ray_session):
 
 
 def test_too_small_a_cluster_is_named(fleets, monkeypatch):
-    monkeypatch.setattr(ray_pool, "_ROOM", dataclasses.replace(ray_pool._ROOM, each={"CPU": 99}))
-    fleet = fleets(1, config={"start_timeout_s": 0.1})
-    wanted = r"rollout workers: not started in 0 s; at least 1 needed with 99 CPU each; .* 8 CPU \(\d free\): .*num_workers=0"
-    with pytest.raises(RunError, match=wanted):
+    fleet = fleets(1, config={"start_timeout_s": 0.1, "resources": {"big": 2.0}})
+    wanted = r"at least 1 needed with 1 CPU and 2 big each; .* 8 CPU \(\d free\), 0 big \(0 free\): "
+    fix = r"change rollouts\.resources, or set rollouts\.num_workers=0$"
+    with pytest.raises(InputError, match=rf"^rollout workers: {wanted}{fix}"):
+        evaluate(fleet, "expert", [1])
+    monkeypatch.setattr("distil.cluster._grows", lambda ray: True)
+    with pytest.raises(RunError, match=rf"^rollout workers: not started in 0 s; {wanted}wait for it, or {fix}"):
+        evaluate(fleet, "expert", [1])
+
+
+def test_labels_that_no_node_has_are_named(fleets):
+    fleet = fleets(1, config={"labels": {"role": "rollouts"}})
+    with pytest.raises(
+        InputError, match=r"on nodes labelled role=rollouts; .* no such node.*: change rollouts\.labels, or set"
+    ):
         evaluate(fleet, "expert", [1])
 
 

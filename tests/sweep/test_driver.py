@@ -79,7 +79,8 @@ def test_a_process_that_dies_is_replaced_and_its_trial_continues(ray_session: An
             if not killed:
                 from ray.util.state import list_actors
 
-                alive = list_actors(filters=[("state", "=", "ALIVE")])
+                own = ray_session.get_runtime_context().gcs_address  # other sessions may run on this machine
+                alive = list_actors(own, filters=[("state", "=", "ALIVE")])
                 pids = [actor.pid for actor in alive if "ImplicitFunc" in actor.class_name]
                 killed.extend(pids)
                 for pid in pids:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from distil.cluster import START_TIMEOUT_S, Request, ensure_ray, why_died
+from distil.cluster import START_TIMEOUT_S, Request, beside_driver, ensure_ray, why_died
 from distil.errors import InputError, RunError
 from distil.experts.base import Expert, Stateless, label
 from distil.experts.team import Team
@@ -49,8 +49,8 @@ class _Lane:
 
         self._ray, self._expert, self._config, self._start_timeout_s = ray, expert, config, start_timeout_s
         self._lock, self._under_way = threading.Lock(), 0
-        options: dict[str, Any] = {"num_cpus": config.num_cpus, "num_gpus": config.num_gpus, "max_restarts": 0}
-        self._class = ray.remote(**options, max_concurrency=config.concurrency)(Replica)
+        options = {"num_cpus": 0, **room(config).options}
+        self._class = ray.remote(**options, max_restarts=0, max_concurrency=config.concurrency)(Replica)
         self._actor: Any = None
 
     def __call__(self, observations: Observations) -> Labels:
@@ -206,7 +206,13 @@ class Service:
         check_servable(team)
         ray = ensure_ray(address, num_cpus)
         room(config).require_possible(ray)
-        remote = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=_CONCURRENT_ASKERS)(DeskActor)
+        remote = ray.remote(
+            num_cpus=0,
+            max_restarts=-1,
+            max_task_retries=-1,
+            max_concurrency=_CONCURRENT_ASKERS,
+            scheduling_strategy=beside_driver(ray),
+        )(DeskActor)
         self._ray, self._desks, members = ray, dict[str, Any](), dict[str, Expert]()
         for name, expert in team.members.items():
             path = str(folder / name.replace("/", "_")) if folder is not None and config.keep else None
@@ -227,10 +233,13 @@ class Service:
 
 def room(config: ServiceConfig) -> Request:
     """Return what the actors of a served expert need from the cluster."""
-    each = {name: amount for name, amount in (("CPU", config.num_cpus), ("GPU", config.num_gpus)) if amount}
+    each = {name: amount for name, amount in (("CPU", config.num_cpus), ("GPU", config.num_gpus)) if amount} | dict(
+        config.resources
+    )
     keys = ("replicas", "num_gpus" if config.num_gpus else "num_cpus")
     fix = " or ".join(f"rollouts.service.{key}" for key in keys)
-    return Request(what="actors of a served expert", num=config.replicas, each=each, fix=f"lower {fix}")
+    fix = f"lower {fix}" + (" or change rollouts.service.labels" if config.labels else "")
+    return Request(what="actors of a served expert", num=config.replicas, each=each, fix=fix, labels=config.labels)
 
 
 def check_servable(team: Team) -> None:

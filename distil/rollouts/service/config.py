@@ -6,10 +6,10 @@ import math
 
 from pydantic import Field
 
-from distil.config import Config
+from distil.placement import PlacementConfig
 
 
-class ServiceConfig(Config):
+class ServiceConfig(PlacementConfig):
     """Experts in their own Ray actors; a desk collects the workers' questions into batches."""
 
     replicas: int = Field(default=1, ge=1)  # actors that hold the expert
