@@ -102,14 +102,20 @@ def _digest(path: Path) -> str:
 
 def _source(path: Path, folders: Sequence[Path] = ()) -> str:
     """Return the digest of a module's file and of the files that it imports from `folders`, its own unless given."""
-    todo, found = [path], dict[str, str]()
+    found = {name: _digest(file) for name, file in with_imported_files(path, folders or [path.parent]).items()}
+    return xxhash.xxh3_128_hexdigest(repr(sorted(found.items())).encode())
+
+
+def with_imported_files(path: Path, folders: Sequence[Path]) -> dict[str, Path]:
+    """Return a module's file and the files that it imports from `folders`, by their names relative to its own folder."""
+    todo, found = [path], dict[str, Path]()
     while todo:
         file = todo.pop()
         name = os.path.relpath(file, path.parent)
         if name not in found:
-            found[name] = _digest(file)
-            todo += _imported(file, folders or [path.parent]) if file.suffix == ".py" else []
-    return xxhash.xxh3_128_hexdigest(repr(sorted(found.items())).encode())
+            found[name] = file
+            todo += _imported(file, folders) if file.suffix == ".py" else []
+    return found
 
 
 def _imported(file: Path, folders: Sequence[Path]) -> Iterator[Path]:

@@ -86,8 +86,11 @@ def resolve(words: list[str]) -> tuple[click.Command, list[str]]:
     """Return the command and the words after its name."""
     command: click.Command = cli
     while isinstance(command, click.Group) and words:
-        assert words[0] in command.commands, f"no command {words[0]!r}"
-        command, words = command.commands[words[0]], words[1:]
+        group, options = command, {option for parameter in command.params for option in parameter.opts}
+        at = next((index for index, word in enumerate(words) if word in group.commands), 0)
+        assert words[at] in group.commands, f"no command {words[at]!r}"
+        assert {word for word in words[:at] if word.startswith("--")} <= {*options, "--"}, f"{group.name}: {words[:at]}"
+        command, words = group.commands[words[at]], words[at + 1 :]
     return command, words
 
 

@@ -20,6 +20,7 @@ from distil.cli.label import label
 from distil.cli.results import result_text
 from distil.cli.store import store
 from distil.cli.store_admin import compact, diff, drop, gc, pins, recover, snapshots, tag
+from distil.cli.submit import as_job, submit
 from distil.cli.sweep import sweep
 from distil.cli.tracking import register, sync, ui
 from distil.errors import InputError, RunError
@@ -135,19 +136,24 @@ def evaluate(run: Path, episodes: int | None, video: bool, as_json: bool) -> Non
 
 for command in (label, snapshots, tag, pins, diff, drop, gc, compact, recover, store_import, store_export, store_formats):
     store.add_command(command)
-for found in (store, experts, recipes, compare, register, sweep, sync, ui):
+for work in (train, sweep, collect, evaluate):
+    submit.add_command(as_job(work))
+for found in (store, experts, recipes, compare, register, submit, sweep, sync, ui):
     cli.add_command(found)
 
 
 def main() -> None:
-    """Run the command line. Bad input exits with 2, a failed run with 1, Ctrl-C and SIGTERM with 130, each with one line."""
+    """Run the command line. Bad input exits with 2, a failed run with 1, Ctrl-C and SIGTERM with 130, each with one line.
+
+    A job that is followed exits with its own code.
+    """
     # imports make half a million objects and no garbage: searching for it takes a third of their time
     garbage.set_threshold(50_000, 50, 10)
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
-    _stop_on_sigterm()
+    _stop_on_signals()
     try:
-        cli.main(arguments, prog_name="distil", standalone_mode=False)
+        code = cli.main(arguments, prog_name="distil", standalone_mode=False)
     except BaseException as error:
         if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
             raise  # the reader of the output is gone
@@ -162,6 +168,8 @@ def main() -> None:
         sys.exit(code)
     finally:
         garbage.freeze()  # the interpreter ends without a last search for garbage, which takes a second
+    if code:  # of a job
+        sys.exit(code)
 
 
 def _told(error: BaseException) -> tuple[str, int] | None:
@@ -180,8 +188,13 @@ def _told(error: BaseException) -> tuple[str, int] | None:
     return None
 
 
-def _stop_on_sigterm() -> None:
-    """Handle SIGTERM like Ctrl-C: seal the run and exit. Forked helper processes exit immediately."""
+def _stop_on_signals() -> None:
+    """Handle SIGTERM like Ctrl-C: seal the run and exit. Forked helper processes exit immediately.
+
+    A job is stopped by SIGINT, which it would ignore if its cluster was started in the background of a script.
+    """
+    if os.environ.get("RAY_JOB_STOP_SIGNAL") == "SIGINT" and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     pid = os.getpid()
 
     def stop(number: int, frame: object) -> None:
