@@ -85,7 +85,7 @@ class Proxy:
                 threading.Thread(target=self._forward, args=(client,), daemon=True).start()
 
     def _forward(self, client: socket.socket) -> None:
-        with client, socket.create_connection(self.target) as server, suppress(OSError):
+        with client, socket.create_connection(self.target) as server, suppress(OSError), _ended(client, server):
             request = client.recv(1 << 20)
             is_lost = bool(self.swallow) and request.startswith(self.swallow)
             self._connections += 1
@@ -101,6 +101,17 @@ class Proxy:
                     self.cuts += 1
                     return
                 client.sendall(data)
+
+
+@contextmanager
+def _ended(*sockets: socket.socket) -> Iterator[None]:
+    """End connections, also those from which another thread reads: to close them is not enough."""
+    try:
+        yield
+    finally:
+        for each in sockets:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
 
 
 def _pump(source: socket.socket, sink: socket.socket) -> None:

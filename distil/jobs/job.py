@@ -61,8 +61,11 @@ class Job:
                 "--python /path/to/bin/python"
             )
         if self.code is None:
-            lines = [line.strip() for line in self.message.splitlines() if line.strip()]
-            return f"it could not be run: {' '.join(lines)[:600]}"
+            reason = " ".join(self.message.split())
+            if "actor died" in reason:
+                why = reason.partition("The actor died because ")[2] or reason
+                return f"it ended with its node or its supervisor ({why[:300]}); submitted again, a run with a name continues"
+            return f"it could not be run: {reason[:600]}"
         if self.code < 0 or self.code in (137, 143):
             return f"its process was killed (signal {abs(self.code) % 128}): out of memory, or its node was stopped"
         return None

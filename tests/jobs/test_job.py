@@ -34,6 +34,11 @@ def test_the_exit_code_is_the_commands(status: str, code: int | None, exit_code:
         (1, "/usr/bin/python: No module named distil", "`python` on the cluster has no distil"),
         (-9, "failed with exit code -9", r"was killed \(signal 9\): out of memory"),
         (137, "failed with exit code 137", r"was killed \(signal 9\)"),
+        (
+            None,
+            "Job supervisor actor died: unexpectedly.\n\tThe actor died because its node has died. Node Id: 1",
+            r"ended with its node or its supervisor \(its node has died\. Node Id: 1\); submitted again, a run with a name",
+        ),
         (None, "runtime_env setup failed:\n  no space left", "could not be run: runtime_env setup failed: no space left"),
     ],
 )
