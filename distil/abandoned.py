@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from distil.errors import InputError
-from distil.rundir import LOCK, RunDir, locked
+from distil.errors import InputError, SupersededError
+from distil.fence import hold, was_held
+from distil.rundir import RunDir
 from distil.tracking import Outbox, outboxes
+
+_AT_A_TIME = 32  # those of other hosts are watched for some seconds
 
 
 def end_abandoned(folder: Path) -> list[Path]:
@@ -21,16 +25,19 @@ def end_abandoned(folder: Path) -> list[Path]:
     Raises:
         RunError: an outbox is damaged, or the disk refuses.
     """
-    return [outbox.folder for outbox in outboxes(folder) if _end(outbox)]
+    unfinished = [outbox for outbox in outboxes(folder) if was_held(outbox.folder) and not RunDir(outbox.folder).is_finished]
+    left = [outbox for outbox in unfinished if _open_until(outbox) is not None]
+    if not left:
+        return []
+    with ThreadPoolExecutor(min(len(left), _AT_A_TIME)) as threads:
+        return [outbox.folder for outbox, is_ended in zip(left, threads.map(_end, left), strict=True) if is_ended]
 
 
 def _end(outbox: Outbox) -> bool:
-    folder = outbox.folder
-    if not (folder / LOCK).is_file() or RunDir(folder).is_finished:
-        return False
-    with suppress(InputError), locked(folder, "run"):  # another process runs it
+    with suppress(InputError, SupersededError), hold(outbox.folder, "run") as held:  # another process runs it, or starts to
         at = _open_until(outbox)
-        if at is not None:
+        if at is not None and not RunDir(outbox.folder).is_finished:
+            held.check()
             outbox.append("end", status="KILLED", tags={}, at=at)
             outbox.close()
             return True

@@ -164,7 +164,8 @@ def train(
         recipe: the name of a shipped recipe, a file, or a run's folder.
         overrides: dotted key -> value.
         resume: continue a run: the one in the folder `recipe`, the one named `run` (started if it does not exist), or the
-            unfinished one with the same configuration.
+            unfinished one with the same configuration. A process that still carries out the one named `run`, on whatever host,
+            stops first, with `SupersededError`.
         run: name of the run's folder in `runs`; None: the recipe's name and the next free number.
         progress: called as the work proceeds.
         session: workers and baselines to share with other runs of the same environment and expert; it stays open.
@@ -174,6 +175,7 @@ def train(
     Raises:
         InputError: the configuration, the environment, the expert, the store and the session do not fit each other.
         RunError: the environment, the expert, a worker or the disk failed. `resume=True` continues from there.
+        SupersededError: a newer attempt has taken the run over.
     """
     config = load_config(recipe, overrides)
     if config.evaluation.video and config.env is not None:
@@ -191,9 +193,20 @@ def train(
             (rllib.check if by_rllib else check_new_run)(config, shared.spec)
             if parent is None:
                 config.tracking.check(config.name)
-            rundir = RunDir.create(Path(config.runs), config.name, to_yaml(config), folder=run)
-        (rllib.train if by_rllib else loop.train)(config, rundir, shared, parent)
+            rundir = _created(config, recipe, run, resume=resume)
+        (rllib.train if by_rllib else loop.train)(config, rundir, shared, parent, take=resume and run is not None)
     return Run(rundir.path)
+
+
+def _created(config: RunConfig, recipe: str | Path, run: str | None, *, resume: bool) -> RunDir:
+    """Return the folder of a new run; with `resume`, another process may have made it meanwhile."""
+    try:
+        return RunDir.create(Path(config.runs), config.name, to_yaml(config), folder=run)
+    except InputError:
+        found = run_to_continue(config, recipe, run) if resume else None
+        if found is None:
+            raise
+        return found
 
 
 def train_expert(

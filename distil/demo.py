@@ -27,12 +27,12 @@ from distil import api
 from distil.cluster import asked_cluster, num_cores
 from distil.durable import make_folders
 from distil.errors import InputError, RunError
+from distil.fence import hold
 from distil.processes import work_in_processes
 from distil.registry import register
 from distil.report import Score, plot_scores, score_table
 from distil.rollouts.video import check_video, record_video
 from distil.runconfig import RunConfig, load_config
-from distil.rundir import locked
 from distil.seeding import Purpose, episode_seeds
 from distil.session import Session
 from distil.stats import mean_interval
@@ -234,8 +234,10 @@ def _parent(config: RunConfig, session: Session, out: Path, cases: Mapping[str, 
     name = f"demo: {session.spec.name}"
     make_folders(out)
     with (
-        locked(out, "demo"),
-        grouped(config.tracking, config.name, out, name, params={"runs": rows}, progress=session.progress) as group,
+        hold(out, "demo") as held,
+        grouped(
+            config.tracking, config.name, out, name, params={"runs": rows}, progress=session.progress, check=held.check
+        ) as group,
     ):
         yield group
 

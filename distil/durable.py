@@ -10,17 +10,21 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _TEMPORARY = re.compile(r"\.[^/]+\.[0-9a-f]{16}\.tmp")
 
 
-def replace_durably(path: Path, content: bytes) -> None:
-    """Replace a file atomically: a reader sees the old content or the new, which is on disk when this returns."""
+def replace_durably(path: Path, content: bytes, check: Callable[[], None] = lambda: None) -> None:
+    """Replace a file atomically: a reader sees the old content or the new, which is on disk when this returns.
+
+    `check` is called right before the new content appears, and may raise to keep the old one.
+    """
     with _temporary(path) as part:
         _write_new(part, content)
+        check()
         part.replace(path)
     fsync_folder(path.parent)
 

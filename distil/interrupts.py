@@ -1,4 +1,4 @@
-"""Delay Ctrl-C and SIGTERM over a few statements that must happen together."""
+"""Delay Ctrl-C, SIGTERM and `TAKEN_OVER` over a few statements that must happen together."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_NUMBERS = (signal.SIGINT, signal.SIGTERM)
+TAKEN_OVER = signal.SIGURG  # to the main thread: a newer attempt waits for this one to stop. Without a handler, it does nothing
+
+_NUMBERS = (signal.SIGINT, signal.SIGTERM, TAKEN_OVER)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 
 from distil.durable import fsync_folder, write_all
 from distil.errors import RunError
+from distil.fence import Check, unfenced
 
 Entry = dict[str, Any]
 
@@ -20,13 +21,17 @@ class Journal:
     removes it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, check: Check = unfenced) -> None:
         """Read the file `path`; the first `append` makes it.
+
+        Args:
+            path: of the file.
+            check: called before each line is written; see `distil.fence`.
 
         Raises:
             RunError: a line is damaged.
         """
-        self._path = path
+        self._path, self._check = path, check
         self._entries: list[Entry] = []
         self._by_kind: dict[str, list[Entry]] = {}
         self._last: dict[tuple[str, Any], Entry] = {}
@@ -35,11 +40,12 @@ class Journal:
         self._take(content[: content.rfind(b"\n") + 1])
 
     def append(self, kind: str, **data: Any) -> None:
-        """Add a line durably: when this returns, a kill does not lose it."""
+        """Add a line durably: when this returns, a kill does not lose it. What `check` raises is passed on."""
         line = (json.dumps({"kind": kind} | data) + "\n").encode()
         new = not self._path.exists()
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
+            self._check()
             os.ftruncate(descriptor, self._end)
             os.lseek(descriptor, self._end, os.SEEK_SET)
             write_all(descriptor, line)

@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
+from distil.errors import SupersededError
 from distil.learners import Learner, make_learner
 from distil.losscurve import LossCurve
 from distil.plans import Metrics, Spent
@@ -68,6 +69,7 @@ def assemble(
 
     def progress(what: str, done: int, total: int, /, **figures: float) -> None:
         session.progress(what, done, total, **figures)
+        rundir.heed()
         if what == "update" and figures and done < total:  # the report has the last step, which early stopping brings forward
             step = losses.add(done, figures)
             tracker.log({f"train/{name}": value for name, value in figures.items()}, step=step)
@@ -104,7 +106,9 @@ def tracked(config: RunConfig, rundir: RunDir, progress: Progress = silent, *, p
         progress: shown in one line that MLflow does not answer.
         parent: id of the run that this one belongs to, whose process sends what this one records (`distil.tracking.grouped`).
     """
-    tracker = config.tracking.build(config.name, rundir.path, sends=parent is None, note=partial(say, progress))
+    tracker = config.tracking.build(
+        config.name, rundir.path, sends=parent is None, note=partial(say, progress), check=rundir.check
+    )
     earlier = rundir.find("tracked", 0)  # distil 0.1 kept MLflow's id of the run here
     status, note, about = _FAILED, "", ""
     try:
@@ -114,7 +118,7 @@ def tracked(config: RunConfig, rundir: RunDir, progress: Progress = silent, *, p
         status = "FINISHED"
         if reports := rundir.reports():
             note, about = result(config, reports[-1]), about_experiment(config, reports[-1])
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SupersededError):
         status, note = "KILLED", "Interrupted; --resume continues it."
         raise
     except Exception as error:
@@ -139,4 +143,5 @@ def _make_learner(config: RunConfig, rundir: RunDir, session: Session, spec: Sto
         progress=progress,
         note=partial(say, session.progress),
         start_timeout_s=config.rollouts.start_timeout_s,
+        check=rundir.check,
     )

@@ -36,7 +36,7 @@ from distil.types import say, within
 DISTANCE = "tune/wasserstein"
 
 
-def train(config: RunConfig, rundir: RunDir, session: Session, parent: str | None = None) -> None:
+def train(config: RunConfig, rundir: RunDir, session: Session, parent: str | None = None, *, take: bool = False) -> None:
     """Run the algorithm to its end in the folder `rundir`, from the last round that its journal reports.
 
     Args:
@@ -44,13 +44,15 @@ def train(config: RunConfig, rundir: RunDir, session: Session, parent: str | Non
         rundir: its folder.
         session: workers and baselines.
         parent: id of the run that it belongs to, whose process sends what it records (`tracking.grouped`).
+        take: take the run over from another process that runs it.
 
     Raises:
         InputError: the configuration, the store and the environment don't fit; another process holds the run.
+        SupersededError: a newer attempt has taken the run over.
         RunError: an environment, an expert, a worker or the disk failed. What was committed is kept.
     """
     with (
-        rundir.lock(),
+        rundir.lock(take=take, note=partial(say, session.progress)),
         tracked(config, rundir, session.progress, parent=parent) as tracker,
         closing(rounds(config, rundir, session, tracker)) as reports,
     ):
@@ -151,9 +153,9 @@ def _update(todo: Round, plan: UpdatePlan, parts: Parts) -> dict[str, float]:
         parts.tracker.log({}, plan.round, dataset=dataset)
     metrics = {**parts.learner.update(plan, streams, partial(_watch, todo, plan.watch, parts)), **_watched(todo, parts)}
     parts.losses.finish_update(metrics)
-    save_policy(parts.learner.policy, parts.rundir.policy)
+    save_policy(parts.learner.policy, parts.rundir.policy, parts.rundir.check)
     if parts.config.overlap:
-        save_policy(parts.learner.policy, parts.rundir.policy_after(todo.index))
+        save_policy(parts.learner.policy, parts.rundir.policy_after(todo.index), parts.rundir.check)
         parts.rundir.forget_policies(before=todo.index - 1 - parts.config.overlap)
     return {**metrics, "train/episodes": num_episodes}
 
@@ -256,7 +258,7 @@ def _choose(todo: Round, metrics: Metrics, parts: Parts) -> tuple[float | None, 
     if quality > max((report.quality for report in reports if report.quality is not None), default=-math.inf):
         if chosen is not None:
             parts.rundir.forget_policies(before=chosen)
-        save_policy(parts.learner.policy, parts.rundir.policy_after(todo.index))
+        save_policy(parts.learner.policy, parts.rundir.policy_after(todo.index), parts.rundir.check)
         chosen = todo.index
     return quality, chosen
 
@@ -295,10 +297,11 @@ def _log(report: RoundReport, todo: Round, parts: Parts) -> None:
 def _keep_results(parts: Parts) -> None:
     """Let the run's policy be the one that it ends with; copy configuration, policy, loss curve and video to the tracker."""
     rundir, tracker, policy = parts.rundir, parts.tracker, _ending(parts)
+    rundir.check()
     tracker.artifact(rundir.path / "config.yaml")
     chosen = next((report.chosen for report in reversed(rundir.reports())), None)
     if chosen is not None:
-        save_policy(policy, rundir.policy)
+        save_policy(policy, rundir.policy, rundir.check)
         say(parts.session.progress, f"the run ends with the best policy that it scored, that of round {chosen + 1}")
     if rundir.policy.is_dir():  # an algorithm may end without an update
         tracker.artifact(rundir.policy, "policy")

@@ -11,11 +11,11 @@ runs/<name>-001/
   policies/        earlier policies: those that act in rounds that are collected ahead, or the best one so far
   agent/           a store of the run's own policies' newest episodes, for algorithms that train on them
   results.json     the last report's metrics, once the run is finished
+  attempts/        one file for each process that has held the run; see `distil.fence`
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import platform
@@ -23,7 +23,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -35,13 +35,14 @@ import yaml
 
 from distil.durable import discard_temporaries, make_folders, new_folder, replace_durably
 from distil.errors import InputError
+from distil.fence import Check, Held, hold, is_held, unfenced
 from distil.journal import Journal
 from distil.plans import RoundReport
 from distil.store.files import os_fault
+from distil.types import unheard
 
 _PACKAGES = ("distil", "ray", "torch", "gymnasium", "pyarrow", "numpy", "mlflow", "mujoco", "metaworld", "box2d")
 
-LOCK = ".lock"  # held by the process of a run, a sweep or a demo
 BASELINES, LABELS = "baselines", "labels"  # folders that runs share: scores of experts, and labels of served ones
 _FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -74,7 +75,11 @@ class RunDir:
         if folder is not None:
             run = cls.named(root, folder)
             run.require_new()
-            return run._fill(files)
+            try:
+                return run._fill(files)
+            except FileExistsError:  # another process was faster
+                run.require_new()
+                raise
         number = max((_number(path, name) for path in root.glob(f"{name}-*")), default=0)
         while True:
             number += 1
@@ -140,7 +145,7 @@ class RunDir:
 
     def finish(self, metrics: Mapping[str, float]) -> None:
         """Say that the run came to its end, with the last report's `metrics`."""
-        replace_durably(self.path / "results.json", (json.dumps(dict(metrics), indent=2) + "\n").encode())
+        replace_durably(self.path / "results.json", (json.dumps(dict(metrics), indent=2) + "\n").encode(), self.check)
 
     @property
     def policy(self) -> Path:
@@ -153,6 +158,7 @@ class RunDir:
 
     def forget_policies(self, before: int) -> None:
         """Remove the kept policies of rounds before `before`: nothing needs them any more."""
+        self.check()
         for folder in (self.path / "policies").iterdir():
             if int(folder.name) < before:
                 shutil.rmtree(folder)
@@ -164,8 +170,8 @@ class RunDir:
 
     @property
     def look(self) -> Path:
-        """The folder of the store of one evaluation's episodes, while their states are compared."""
-        return self.path / "look"
+        """The folder of the store of one evaluation's episodes, while their states are compared. Each attempt has its own."""
+        return self.path / ("look" if self._holder is None else f"look-{self._holder.attempt.number:06d}")
 
     @property
     def checkpoints(self) -> Path:
@@ -178,30 +184,51 @@ class RunDir:
         return self.path / "rllib"
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the run, and read its journal as it is now: two processes that train would lose each other's steps."""
-        with held(self.path, "run"):
+    def lock(self, *, take: bool = False, note: Callable[[str], None] = unheard) -> Iterator[None]:
+        """Hold the run, and read its journal as it is then: two processes that train would lose each other's steps.
+
+        Args:
+            take: have a process that runs it stop, and wait for that.
+            note: told of the wait.
+
+        Raises:
+            InputError: another process runs it.
+            SupersededError: a newer attempt has taken it over.
+        """
+        with held(self.path, "run", take=take, note=note) as attempt:
             vars(self).pop("_journal", None)
-            yield
+            vars(self)["_held"] = attempt
+            try:
+                yield
+            finally:
+                del vars(self)["_held"]
+
+    @property
+    def _holder(self) -> Held | None:
+        return vars(self).get("_held")
+
+    @property
+    def check(self) -> Check:
+        """What to call before a write: it raises SupersededError if this process has lost the run. It can be pickled."""
+        return self._holder.check if self._holder is not None else unfenced
+
+    def heed(self) -> None:
+        """Raise SupersededError if a newer attempt waits for this one to stop: here is a good place to."""
+        if self._holder is not None:
+            self._holder.heed()
 
     def is_running(self) -> bool:
-        """Return whether a process holds the run."""
-        try:
-            with (self.path / LOCK).open("r") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except FileNotFoundError:
-            return False
-        return False
+        """Return whether a process holds the run; one on another host is watched for some seconds."""
+        return is_held(self.path)
 
     @cached_property
     def _journal(self) -> Journal:
-        return Journal(self.path / "journal.jsonl")
+        return Journal(self.path / "journal.jsonl", lambda: self.check())
 
     def append(self, kind: str, **data: Any) -> None:
         """Add a line to the journal, durably: when this returns, a kill does not lose it."""
         self._journal.append(kind, **data)
+        self.heed()
 
     def journal(self, kind: str | None = None) -> list[dict[str, Any]]:
         """Return the journal's complete lines, or those of one kind."""
@@ -217,22 +244,11 @@ class RunDir:
 
 
 @contextmanager
-def held(folder: Path, what: str) -> Iterator[None]:
-    """Hold the folder of a run or a sweep, and remove what a killed process left there; InputError if another one holds it."""
-    with locked(folder, what):
+def held(folder: Path, what: str, *, take: bool = False, note: Callable[[str], None] = unheard) -> Iterator[Held]:
+    """Hold the folder of a run or a sweep, and remove what a killed process left there; see `distil.fence.hold`."""
+    with hold(folder, what, take=take, note=note) as attempt:
         discard_temporaries(folder)
-        yield
-
-
-@contextmanager
-def locked(folder: Path, what: str) -> Iterator[None]:
-    """Hold the folder of a run, a sweep or a demo; InputError if another process holds it."""
-    with (folder / LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{folder}: another process is running this {what}; wait for it or stop it") from None
-        yield
+        yield attempt
 
 
 def _number(path: Path, name: str) -> int:

@@ -13,6 +13,7 @@ from distil.cluster import asked_cluster, ensure_ray
 from distil.content import Content, changed
 from distil.envs import EnvSpec, reset_infos
 from distil.errors import InputError, RunError
+from distil.fence import Check, unfenced
 from distil.nodes import Shared, check_nodes
 from distil.plans import CheckPlan, Who
 from distil.policies.checkpoint import require_spaces
@@ -227,10 +228,10 @@ class Session:
         self._name_environments([part.spec.env for part in parts])
         return parts
 
-    def collector(self, config: RunConfig, store: Store) -> Collector:
-        """Return the collector of the run's demonstrations."""
+    def collector(self, config: RunConfig, store: Store, check: Check = unfenced) -> Collector:
+        """Return the collector of the run's demonstrations; `check` is called before it commits (`distil.fence`)."""
         noise, progress, identity = config.data.noise, self.progress, self.setting.identity
-        return Collector(self.fleet, store, seed=config.seed, noise=noise, identity=identity, progress=progress)
+        return Collector(self.fleet, store, seed=config.seed, noise=noise, identity=identity, progress=progress, check=check)
 
     def require_content(self, earlier: Mapping[str, Mapping[str, str]], where: str) -> None:
         """Compare what the expert and the environment are made of with what they were when the run at `where` began.

@@ -31,12 +31,12 @@ class PowerCut:
         return self._write(descriptor, memoryview(content)[: self.short])
 
     def lost(self, root: Path) -> list[str]:
-        """Return the files and folders under `root` that would be lost, or cut short; lock files don't count."""
+        """Return the files and folders under `root` that would be lost, or cut short; those of attempts don't count."""
         out = []
         for path in sorted(root.rglob("*")):
             status, parent = path.stat(), path.parent.stat()
             named = self._names.get((parent.st_dev, parent.st_ino), {}).get(path.name) == status.st_ino
             whole = path.is_dir() or self._sizes.get((status.st_dev, status.st_ino)) == status.st_size
-            if not (named and whole) and path.name != ".lock":
+            if not (named and whole) and "attempts" not in path.parts:
                 out.append(str(path.relative_to(root)))
         return out

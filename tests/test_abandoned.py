@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from fencebed import ELSEWHERE, FAST, holder
 from trackingbed import record, rows
 
+from distil import fence
 from distil.abandoned import end_abandoned
 from distil.rundir import RunDir
 from distil.tracking.outbox import Outbox
@@ -55,6 +57,17 @@ def test_a_killed_run_is_no_longer_running_and_a_resumed_one_is_again(killed: Ru
         tracker.finish()
     assert status(tmp_path) == [("a", "FINISHED")]
     assert end_abandoned(tmp_path / "runs") == []
+
+
+def test_a_run_on_another_host_is_running_while_its_lease_is_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in {"LEASE_S": 2.0, "VALID_S": 1.5, "RENEW_S": 0.1}.items():
+        monkeypatch.setattr(fence, name, seconds)
+    run = RunDir.create(tmp_path / "runs", "a", "name: a\n")
+    record(run.path, "sqlite:///none.db", "x")
+    with holder(run.path, ELSEWHERE, FAST) as process:
+        assert end_abandoned(tmp_path / "runs") == []
+        process.kill()
+    assert end_abandoned(tmp_path / "runs") == [run.path]
 
 
 def test_finished_runs_and_folders_that_nobody_locked_are_left_alone(killed: RunDir, tmp_path: Path) -> None:

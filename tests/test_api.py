@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from distil import api
+from distil.config import to_yaml
 from distil.console import Console
+from distil.envs import EnvSpec
 from distil.errors import InputError
 from distil.rollouts import Baselines, EvalResult, Fleet
-from distil.runconfig import load_config
+from distil.runconfig import RunConfig, load_config
 from distil.rundir import RunDir
 from distil.session import Session
 
@@ -181,6 +183,19 @@ def test_a_run_is_named_and_continued_by_name(overrides: dict[str, Any], tmp_pat
     with pytest.raises(InputError, match=r"runs/mine: exists already; continue it with --resume"):
         api.train("cartpole-bc", overrides, run="mine")
     assert api.train(run.path, {"seed": 3}).path == Path("runs/cartpole-bc-001")  # a folder as recipe repeats the run
+
+
+def test_a_run_that_another_process_starts_at_the_same_time_is_continued(
+    overrides: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other_is_faster(config: RunConfig, spec: EnvSpec) -> None:
+        RunDir.create(Path(config.runs), config.name, to_yaml(config), folder="mine")
+
+    monkeypatch.setattr(api, "check_new_run", other_is_faster)
+    assert RunDir(api.train("cartpole-bc", overrides, run="mine", resume=True).path).is_finished
+    shutil.rmtree("runs/mine")
+    with pytest.raises(InputError, match="exists already"):
+        api.train("cartpole-bc", overrides, run="mine")
 
 
 def test_a_video_that_cannot_be_made_is_refused_before_training(overrides: dict[str, Any]) -> None:

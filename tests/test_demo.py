@@ -10,8 +10,8 @@ from distil import api
 from distil.config import parse_override
 from distil.demo import DemoResult, run_demo
 from distil.errors import InputError
+from distil.fence import hold
 from distil.report import Score
-from distil.rundir import locked
 from distil.stats import mean_interval
 from distil.store import Store
 
@@ -110,7 +110,7 @@ def test_an_override_of_no_key_is_refused_before_anything_is_written(tmp_path: P
 
 
 def test_a_second_demo_in_the_same_folder_is_refused(tmp_path: Path) -> None:
-    with locked(tmp_path, "demo"), pytest.raises(InputError, match="another process is running this demo"):
+    with hold(tmp_path, "demo"), pytest.raises(InputError, match="another process is running this demo"):
         small_demo(tmp_path)
     assert not (tmp_path / "runs").exists()
 

@@ -6,17 +6,18 @@ import threading
 
 import pytest
 
-from distil.interrupts import delayed_interrupts
+from distil.interrupts import TAKEN_OVER, delayed_interrupts
 
 
 @pytest.fixture
 def terminable():
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, TAKEN_OVER)}
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, TAKEN_OVER])
 def test_a_signal_acts_after_the_block(number, interruptible, terminable):
     done = []
 

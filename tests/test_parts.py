@@ -7,14 +7,20 @@ from rundatabed import own, train
 
 from distil import parts
 from distil.config import to_yaml
-from distil.errors import InputError
+from distil.errors import InputError, SupersededError
 from distil.rundir import RunDir
 from distil.session import Session
 from distil.tracking import NullTracker
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(InputError("no GPU"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (SystemExit(), "KILLED")]
+    ("error", "status"),
+    [
+        (InputError("no GPU"), "FAILED"),
+        (KeyboardInterrupt(), "KILLED"),
+        (SupersededError("taken over"), "KILLED"),
+        (SystemExit(), "KILLED"),
+    ],
 )
 def test_what_ends_a_run_before_its_first_round_is_its_status(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, status: str

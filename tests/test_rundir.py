@@ -110,7 +110,7 @@ def test_a_run_folder_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.
     run = RunDir.create(tmp_path, "a", "name: a\n", folder="mine")
     (run.path / ".journal.0123456789abcdef.tmp").touch()  # a killed process left it
     with run.lock():
-        assert sorted(p.name for p in run.path.iterdir()) == [".lock", "config.yaml", "versions.json"]
+        assert sorted(p.name for p in run.path.iterdir()) == ["attempts", "config.yaml", "versions.json"]
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").touch()
     with pytest.raises(InputError, match=r"other: exists already and is not a run's folder"):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from distil.tracking import Recorder
+from distil.tracking.outbox import Outbox
 from distil.tracking.server import Server
 
 
@@ -29,7 +30,7 @@ def record(
     """Return a started tracker, which sends nothing itself unless it has a sender."""
     folder.mkdir(exist_ok=True, parents=True)
     tracker = Recorder(
-        folder, Server(uri).name, experiment, options.pop("sender", None), is_parent=options.pop("is_parent", False)
+        Outbox(folder), Server(uri).name, experiment, options.pop("sender", None), is_parent=options.pop("is_parent", False)
     )
     tracker.start(name, params or {}, **options)
     return tracker

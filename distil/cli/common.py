@@ -34,7 +34,10 @@ OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 VERSION = click.option("--version", default=None, metavar="NUMBER|TAG", help="A number or a tag; default: the newest version.")
 RESUME = click.option("--resume", is_flag=True, help="Continue the unfinished run that has this configuration.")
 RUN = click.option(
-    "--run", default=None, metavar="NAME", help="Name of the run's folder; with --resume, continue that run if it exists."
+    "--run",
+    default=None,
+    metavar="NAME",
+    help="Name of the run's folder; with --resume, continue that run if it exists, after stopping a process that runs it.",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print machine-readable results.")
 

@@ -23,7 +23,7 @@ from distil.cli.store_admin import compact, diff, drop, gc, pins, recover, snaps
 from distil.cli.submit import as_job, submit
 from distil.cli.sweep import sweep
 from distil.cli.tracking import register, sync, ui
-from distil.errors import InputError, RunError
+from distil.errors import InputError, RunError, SupersededError
 from distil.redaction import redact
 
 
@@ -145,7 +145,7 @@ for found in (store, experts, recipes, compare, register, submit, sweep, sync, u
 def main() -> None:
     """Run the command line. Bad input exits with 2, a failed run with 1, Ctrl-C and SIGTERM with 130, each with one line.
 
-    A job that is followed exits with its own code.
+    A run that a newer attempt has taken over exits with 3, and a job that is followed with its own code.
     """
     # imports make half a million objects and no garbage: searching for it takes a third of their time
     garbage.set_threshold(50_000, 50, 10)
@@ -179,6 +179,8 @@ def _told(error: BaseException) -> tuple[str, int] | None:
             return error.format_message(), 2
         case InputError():
             return str(error), 2
+        case SupersededError():
+            return str(error), 3
         case RunError() | OSError():
             return str(error), 1
         case KeyboardInterrupt() | click.Abort():

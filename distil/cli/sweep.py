@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 @click.argument("sweep")
 @OVERRIDES
 @click.option("--plan", is_flag=True, help="Print the trials, their budgets and an estimated time; start nothing.")
-@click.option("--resume", is_flag=True, help="Continue the sweep whose folder is SWEEP, or RUNS/NAME.")
+@click.option(
+    "--resume", is_flag=True, help="Continue the sweep whose folder is SWEEP, or RUNS/NAME. A process that runs it stops first."
+)
 @JSON
 def sweep(sweep: str, overrides: tuple[str, ...], plan: bool, resume: bool, as_json: bool) -> None:
     """Search for the best configuration of several families, and confirm it with fresh seeds.

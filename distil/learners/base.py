@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from distil.fence import Check, unfenced
 from distil.learners.config import LearnerConfig
 from distil.objectives.config import ObjectiveConfig, SupervisedConfig
 from distil.plans import Metrics, UpdatePlan
@@ -57,3 +58,4 @@ class LearnerSetup:
     seed: int
     resume: bool
     objective: ObjectiveConfig = field(default_factory=SupervisedConfig)
+    check: Check = unfenced  # before a checkpoint appears

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from distil.durable import make_folders, replace_durably
 from distil.errors import RunError
+from distil.fence import Check, unfenced
 
 _NAME = re.compile(r"^round-(\d{6})-step-(\d{9})(-done)?\.safetensors$")
 _KEPT = 2
@@ -42,9 +43,9 @@ class Checkpoint:
 class Checkpoints:
     """The checkpoints of one run, in one folder."""
 
-    def __init__(self, folder: Path) -> None:
-        """Use `folder`, which is created with the first checkpoint."""
-        self._folder = folder
+    def __init__(self, folder: Path, check: Check = unfenced) -> None:
+        """Use `folder`, which is created with the first checkpoint; `check` is called before one appears (`distil.fence`)."""
+        self._folder, self._check = folder, check
 
     def clear(self) -> None:
         """Remove all checkpoints: a new run starts."""
@@ -59,7 +60,7 @@ class Checkpoints:
         path = self._folder / f"round-{checkpoint.state['round']:06d}-step-{checkpoint.state['step']:09d}{end}.safetensors"
         try:
             make_folders(self._folder)
-            replace_durably(path, save(tensors, metadata=header))
+            replace_durably(path, save(tensors, metadata=header), self._check)
         except OSError as error:
             raise RunError(
                 f"{path}: can't write the checkpoint: {error.strerror}; free some space, then rerun with --resume"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distil.cluster import START_TIMEOUT_S
+from distil.fence import Check, unfenced
 from distil.learners.base import Learner, LearnerSetup
 from distil.learners.config import LearnerConfig
 from distil.objectives.config import ObjectiveConfig, SupervisedConfig
@@ -42,6 +43,7 @@ def make_learner(
     progress: Progress = silent,
     note: Note = unheard,
     start_timeout_s: float = START_TIMEOUT_S,
+    check: Check = unfenced,
 ) -> Learner:
     """Return the learner of `config`: in this process, or `num_learners` ranks on Ray Train (Ray must be running).
 
@@ -56,12 +58,20 @@ def make_learner(
         progress: receives the number of steps taken.
         note: receives what a user should know about the data.
         start_timeout_s: how long ranks on Ray Train may wait for free resources.
+        check: called before a checkpoint appears, on whatever rank; see `distil.fence`.
 
     Raises:
         InputError: a checkpoint to resume from has other shapes; the device doesn't exist; or the cluster is too small.
     """
     setup = LearnerSetup(
-        config=config, policy=policy, objective=objective, spec=spec, folder=folder.resolve(), seed=seed, resume=resume
+        config=config,
+        policy=policy,
+        objective=objective,
+        spec=spec,
+        folder=folder.resolve(),
+        seed=seed,
+        resume=resume,
+        check=check,
     )
     if config.num_learners:
         from distil.learners.ray_train import RayLearner

@@ -44,7 +44,7 @@ class Rank:
         self._progress, self._note = progress, note
         self._noted: set[str] = set()
         self._objective = _build(setup, ranks)
-        self._checkpoints = Checkpoints(setup.folder)
+        self._checkpoints = Checkpoints(setup.folder, setup.check)
         self._reader = Reader(setup.config.read, note=self._note_once)
         self._version = 0
         self._ref: PolicyRef | None = None
@@ -196,6 +196,7 @@ class Rank:
         if fit.step:  # before the first one, networks may lack statistics
             self._require_finite(state, fit)
         self._version += metrics is not None
+        self._setup.check()  # on all ranks: one that ended alone would leave the others waiting for it
         if self._ranks.rank != 0:
             return
         header = {

@@ -16,6 +16,7 @@ from safetensors.numpy import save
 
 from distil.durable import make_folders, replace_durably
 from distil.errors import InputError, RunError
+from distil.fence import Check, unfenced
 from distil.policies.header import Header, read_header
 from distil.policies.spec import PolicyRef
 from distil.spaces import SpaceSpec, difference
@@ -24,8 +25,13 @@ WEIGHTS = "policy.safetensors"
 READABLE = "policy.json"
 
 
-def save_policy(ref: PolicyRef, folder: str | Path) -> Path:
+def save_policy(ref: PolicyRef, folder: str | Path, check: Check = unfenced) -> Path:
     """Write a policy into `folder` (made if needed), durably; an older one there is replaced.
+
+    Args:
+        ref: the policy.
+        folder: its folder.
+        check: called before each of its files is replaced; see `distil.fence`.
 
     Returns:
         The weights' path.
@@ -38,8 +44,8 @@ def save_policy(ref: PolicyRef, folder: str | Path) -> Path:
     weights = save({k: np.ascontiguousarray(v) for k, v in ref.arrays.items()}, metadata={"distil": json.dumps(header)})
     try:
         make_folders(folder)
-        replace_durably(folder / WEIGHTS, weights)
-        replace_durably(folder / READABLE, (json.dumps(header, indent=2) + "\n").encode())
+        replace_durably(folder / WEIGHTS, weights, check)
+        replace_durably(folder / READABLE, (json.dumps(header, indent=2) + "\n").encode(), check)
     except OSError as error:
         raise RunError(
             f"{folder}: can't write the policy: {error.strerror}; free some space or choose another folder"

@@ -14,6 +14,7 @@ import numpy as np
 from distil.durable import new_folder
 from distil.errors import InputError, RunError
 from distil.experts.rllib.checkpoint import MAX_BYTES, STATE, find_module, read_bytes
+from distil.fence import Check, unfenced
 from distil.interchange.rllib_codec import unpack
 from distil.store.files import os_fault
 
@@ -23,10 +24,11 @@ class Checkpoints:
 
     Args:
         folder: holds the checkpoints.
+        check: called before one is replaced or appears; see `distil.fence`.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, check: Check = unfenced) -> None:
+        self._folder, self._check = folder, check
 
     def path(self, round_index: int) -> Path:
         """Return the folder of a round's checkpoint."""
@@ -35,6 +37,7 @@ class Checkpoints:
     def save(self, algorithm: Any, round_index: int) -> Path:
         """Write a round's checkpoint, complete or not at all; RunError if the disk refuses."""
         path = self.path(round_index)
+        self._check()
         shutil.rmtree(path, ignore_errors=True)  # of a run that was killed before it was reported
         try:
             with new_folder(path) as part:
@@ -47,6 +50,7 @@ class Checkpoints:
                     if file.is_file():
                         with file.open("rb") as opened:
                             os.fsync(opened.fileno())
+                self._check()
         except OSError as error:
             raise os_fault(error, path) from None
         return path

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,16 +44,20 @@ def check(config: RunConfig, spec: EnvSpec) -> None:
     algorithm_config(config, spec)
 
 
-def train(config: RunConfig, rundir: RunDir, session: Session, parent: str | None = None) -> None:
+def train(config: RunConfig, rundir: RunDir, session: Session, parent: str | None = None, *, take: bool = False) -> None:
     """Train in the folder `rundir`, from the last checkpoint that its journal reports.
 
     Raises:
-        InputError: RLlib cannot carry the recipe out, or another process holds the run.
+        InputError: RLlib cannot carry the recipe out, or another process holds the run (and `take` is False).
+        SupersededError: a newer attempt has taken the run over.
         RunError: RLlib, an environment or the disk failed, or the network diverged. The last checkpoint is kept.
     """
-    with rundir.lock(), tracked(config, rundir, session.progress, parent=parent) as tracker:
+    with (
+        rundir.lock(take=take, note=partial(say, session.progress)),
+        tracked(config, rundir, session.progress, parent=parent) as tracker,
+    ):
         last = next(reversed(rundir.reports()), None)
-        checkpoints = Checkpoints(rundir.rllib)
+        checkpoints = Checkpoints(rundir.rllib, rundir.check)
         if last is None or last.spent.agent_steps < algorithm_of(config).steps:
             last = _learn(config, rundir, session, tracker, checkpoints, last)
         if not last.is_final:
@@ -193,7 +198,7 @@ def _conclude(config: RunConfig, rundir: RunDir, session: Session, checkpoint: P
     """Make the distil policy where the network allows, score the result on the held-out episodes, and report it."""
     policy = _policy(checkpoint, session, last.index + 1)
     if policy is not None:
-        save_policy(policy, rundir.policy)
+        save_policy(policy, rundir.policy, rundir.check)
     num = config.evaluation.episodes
     metrics, spent = dict(last.metrics), last.spent
     if num:

@@ -11,6 +11,7 @@ import numpy as np
 
 from distil.errors import RunError
 from distil.experts.gates.base import GatePlan
+from distil.fence import Check, unfenced
 from distil.plans import CollectPlan, CollectReport
 from distil.policies.spec import PolicyRef
 from distil.rollouts.agents import AgentSpec
@@ -38,6 +39,7 @@ class Collector:
         identity: anything else that the episodes' content depends on, such as the expert's configuration and the content of its
             files; JSON data.
         progress: called as episodes end.
+        check: called before episodes are committed; see `distil.fence`.
     """
 
     def __init__(
@@ -49,8 +51,9 @@ class Collector:
         noise: NoiseConfig | None = None,
         identity: object = None,
         progress: Progress = silent,
+        check: Check = unfenced,
     ) -> None:
-        self._fleet, self._store, self._seed = fleet, store, seed
+        self._fleet, self._store, self._seed, self._check = fleet, store, seed, check
         self._noise, self._identity, self._progress = noise or NoiseConfig(), identity, progress
 
     def collect(self, plan: CollectPlan, policy: PolicyRef | None = None, data: Snapshot | None = None) -> CollectReport:
@@ -201,6 +204,7 @@ class Collector:
     def _commit(self, outcome: Outcome, plan: CollectPlan) -> int:
         if not outcome.sealed:
             return 0
+        self._check()
         entries = [sealed.entry for sealed in outcome.sealed.values()]
         return self._store.commit(entries, message=f"round {plan.round}: {len(outcome.stats)} episodes by {plan.agent}").version
 

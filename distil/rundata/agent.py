@@ -46,6 +46,7 @@ class AgentEpisodes:
         """
         known = self._rundir.find("agent", plan.round)
         if known is None:
+            self._rundir.check()
             store = Store.open_or_create(self._rundir.agent, self._spec)
             oldest = self._make_room(store, plan)
             report = self._collector(store).collect(plan, policy)
@@ -101,7 +102,9 @@ class AgentEpisodes:
     def looking(self) -> Iterator[Store]:
         """A store for the episodes of one evaluation, which is removed afterwards; so is one that a killed process left."""
         path = self._rundir.look
-        shutil.rmtree(path, ignore_errors=True)
+        self._rundir.check()
+        for left in path.parent.glob("look*"):
+            shutil.rmtree(left, ignore_errors=True)
         try:
             yield Store.create(path, replace(self._spec, infos=()))
         finally:

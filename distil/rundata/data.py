@@ -128,7 +128,8 @@ def open_data(config: RunConfig, rundir: RunDir, session: Session) -> RunData:
     if config.env is None:
         return RunData(demos, None)
     spec = _spec(config, session)
-    return RunData(demos, AgentEpisodes(rundir, spec, lambda store: session.collector(config, store), session.progress))
+    own = AgentEpisodes(rundir, spec, lambda store: session.collector(config, store, rundir.check), session.progress)
+    return RunData(demos, own)
 
 
 def _open_demos(config: RunConfig, rundir: RunDir, session: Session) -> Demos:
@@ -146,7 +147,7 @@ def _spec(config: RunConfig, session: Session) -> StoreSpec:
 
 def _open_store(config: RunConfig, rundir: RunDir, session: Session) -> Demos:
     store = session.store(config)
-    collector = session.collector(config, store) if config.env is not None else None
+    collector = session.collector(config, store, rundir.check) if config.env is not None else None
     _note_content(rundir, session)
     return OwnStore(store, collector, rundir, config.data, session.progress, config.policy.targets)
 

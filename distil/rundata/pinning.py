@@ -20,6 +20,7 @@ def parse(lines: Sequence[Mapping[str, Any]]) -> list[Collected]:
 
 def pin(store: Store, version: int, rundir: RunDir, progress: Progress) -> None:
     """Keep a version from being dropped until the run is finished; a store that may only be read is used without that."""
+    rundir.check()
     try:
         store.pin(version, name_of(rundir))
     except RunError as error:

@@ -34,9 +34,16 @@ class Stage(Crew):
     """The steps of one sweep; while trials run, it decides which ones come next and which ones go on."""
 
     def __init__(
-        self, sweep: SweepConfig, found: Sequence[Family], folder: SweepDir, session: Session, metric: Metric, parent: str
+        self,
+        sweep: SweepConfig,
+        found: Sequence[Family],
+        folder: SweepDir,
+        session: Session,
+        metric: Metric,
+        parent: str,
+        attempt: int = 0,
     ) -> None:
-        self._sweep, self._folder, self._session, self._parent = sweep, folder, session, parent
+        self._sweep, self._folder, self._session, self._parent, self._attempt = sweep, folder, session, parent, attempt
         self._families = {family.name: family for family in found}
         self.metric = self._prepare(found, metric)
         self._queue: list[Trial] = []
@@ -174,6 +181,7 @@ class Stage(Crew):
             metric=self.metric.name,
             sign=self.metric.sign,
             parent=self._parent,
+            attempt=self._attempt,
         )
 
     def _begun(self, trial: Trial) -> Trial:

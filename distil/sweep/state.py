@@ -6,13 +6,14 @@ RUNS/NAME/
   demos/         the demonstrations that all trials share
   baselines/     scores of the expert and the random policy
   trials/        the runs of the search, `<family>-<number>`
+  attempts/      one file for each process that has held the sweep; see `distil.fence`
   confirm/       the runs of the best configurations with fresh seeds, `<trial>-seed-<seed>`
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +23,7 @@ from typing import Any
 from distil.config import public, to_yaml
 from distil.durable import make_folders, new_folder, replace_durably
 from distil.errors import InputError
+from distil.fence import Held
 from distil.journal import Journal
 from distil.rundir import held
 from distil.sweep.config import SweepConfig, load_sweep
@@ -29,7 +31,9 @@ from distil.sweep.search import Tried
 from distil.sweep.space import Values
 from distil.sweep.stopping import Score
 from distil.tracking import flatten
+from distil.types import unheard
 
+_JOURNAL = "sweep.jsonl"
 _MAY_CHANGE = ("concurrent", "retries", "runs")  # they say where and how it runs
 
 
@@ -110,16 +114,19 @@ class SweepDir:
             raise InputError(f"{self.path}: cannot resume with other settings: {shown}; set them back, or choose another name")
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the sweep: two drivers would start the same trials."""
-        with held(self.path, "sweep"):
-            vars(self).pop("journal", None)
-            yield
+    def lock(self, *, take: bool = False, note: Callable[[str], None] = unheard) -> Iterator[Held]:
+        """Hold the sweep: two drivers would start the same trials. See `RunDir.lock`."""
+        with held(self.path, "sweep", take=take, note=note) as attempt:
+            vars(self)["journal"] = Journal(self.path / _JOURNAL, attempt.check)
+            try:
+                yield attempt
+            finally:
+                del vars(self)["journal"]
 
     @cached_property
     def journal(self) -> Journal:
         """The lines `prepared`, `started`, `heard`, `ended`, `chosen`, in the order in which they became durable."""
-        return Journal(self.path / "sweep.jsonl")
+        return Journal(self.path / _JOURNAL)
 
     def prepared(self) -> Mapping[str, Any] | None:
         """Return what the first step found, once it is done."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from distil.sweep.search import check_searcher, num_trials
 from distil.sweep.stage import Stage
 from distil.sweep.state import SweepDir, Trial
 from distil.tracking import grouped
-from distil.types import Progress, silent
+from distil.types import Progress, say, silent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,11 +100,12 @@ def run_sweep(sweep: SweepConfig, *, resume: bool = False, progress: Progress = 
 
     Args:
         sweep: the configuration; with `resume`, that of the folder.
-        resume: continue the sweep in its folder; it is started if there is none.
+        resume: continue the sweep in its folder; it is started if there is none. A process that runs it stops first.
         progress: told of trials as they end, and shown notes.
 
     Raises:
-        InputError: something in it is wrong; nothing has started then. Or another process runs it.
+        InputError: something in it is wrong; nothing has started then. Or another process runs it, without `resume`.
+        SupersededError: a newer attempt has taken the sweep over.
         RunError: the environment, the expert, Ray Tune or the disk failed. What was committed is kept.
     """
     started = time.perf_counter()
@@ -122,10 +124,10 @@ def run_sweep(sweep: SweepConfig, *, resume: bool = False, progress: Progress = 
         folder.require_same(sweep)
         about = {"families": list(sweep.families), "trials": {family.name: num_trials(sweep, family.space) for family in found}}
         with (
-            folder.lock(),
-            grouped(first.tracking, first.name, folder.path, name, params=about, progress=progress) as group,
+            folder.lock(take=resume, note=partial(say, progress)) as held,
+            grouped(first.tracking, first.name, folder.path, name, params=about, progress=progress, check=held.check) as group,
         ):
-            stage = Stage(sweep, found, folder, session, metric, group.parent)
+            stage = Stage(sweep, found, folder, session, metric, group.parent, held.attempt.number)
             stage.search()
             confirmed = stage.confirm()
             trials = list(folder.trials().values())
@@ -138,6 +140,7 @@ def run_sweep(sweep: SweepConfig, *, resume: bool = False, progress: Progress = 
                 verdict=verdict(confirmed) if confirmed else searched(trials),
                 wall_s=time.perf_counter() - started,
             )
+            held.check()
             folder.finish(result.to_json())
             group.tags[NOTE] = result.verdict
     return result

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from distil import run as loop
 from distil.config import to_yaml, validate
+from distil.fence import Attempt
 from distil.parts import tracked
 from distil.plans import Metrics, RoundReport, Spent
 from distil.runconfig import RunConfig
 from distil.rundir import RunDir
 from distil.session import Session
 from distil.validation import check_new_run
-
-_WAIT_S = 60.0  # for a process that was killed with its driver to give the run's folder free
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +30,7 @@ class Work:
     metric: str
     sign: float
     parent: str  # in the tracker: whose process sends what this one records
+    attempt: int = 0  # of the sweep that the trial is carried out for; 0: it does not matter
 
     def to_json(self) -> str:
         """Return it as text."""
@@ -69,11 +68,16 @@ Tell = Callable[[Look], None]
 def carry_out(work: Work, tell: Tell) -> None:
     """Start the run, or continue it; `tell` gets each score, those of before a resume included, and may raise to stop it.
 
+    A process of an earlier attempt of the sweep that is still at it stops first.
+
     Raises:
         InputError, RunError: as for `distil.api.train`.
+        SupersededError: a newer attempt has taken the sweep over.
     """
     config = validate(RunConfig, work.config)
     budget, rundir = config.budget(), RunDir(Path(work.folder))
+    if work.attempt:
+        Attempt(rundir.path.parent.parent, work.attempt).check()
     algorithm, told = config.algorithm, set[float]()
 
     def look(spent: Spent, metrics: Metrics, *, kept: bool = True) -> None:
@@ -90,7 +94,7 @@ def carry_out(work: Work, tell: Tell) -> None:
         if not rundir.is_run:
             check_new_run(config, session.spec)
             rundir = RunDir.create(rundir.path.parent, config.name, to_yaml(config), folder=rundir.name)
-        with _held(rundir), tracked(config, rundir, parent=work.parent) as tracker:
+        with rundir.lock(take=True), tracked(config, rundir, parent=work.parent) as tracker:
             for spent, metrics, kept in _history(rundir):
                 look(spent, metrics, kept=kept)
             if rundir.is_finished:
@@ -98,16 +102,6 @@ def carry_out(work: Work, tell: Tell) -> None:
             with closing(loop.rounds(config, rundir, session, tracker, look)) as reports:
                 for report in reports:
                     look(report.spent, report.metrics, kept=_is_kept(report))
-
-
-@contextmanager
-def _held(rundir: RunDir) -> Iterator[None]:
-    """Hold the run; a process of an earlier sweep, which was killed, may still be about to end."""
-    until = time.monotonic() + _WAIT_S
-    while rundir.is_running() and time.monotonic() < until:
-        time.sleep(0.2)
-    with rundir.lock():
-        yield
 
 
 def _is_kept(report: RoundReport) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from distil.config import Config
 from distil.errors import InputError
+from distil.fence import Check, unfenced
 from distil.redaction import is_redacted
 from distil.tracking.base import NullTracker, Tracker
 from distil.tracking.outbox import Outbox
@@ -25,7 +26,9 @@ class TrackingConfig(Config):
     uri: str | None = None  # MLflow's tracking URI; None: MLFLOW_TRACKING_URI, and without that sqlite in ./mlflow.db
     experiment: str | None = None  # None: the recipe's name
 
-    def build(self, experiment: str, folder: Path, *, sends: bool = True, note: Note = unheard) -> Tracker:
+    def build(
+        self, experiment: str, folder: Path, *, sends: bool = True, note: Note = unheard, check: Check = unfenced
+    ) -> Tracker:
         """Return the tracker of a run.
 
         Args:
@@ -34,6 +37,7 @@ class TrackingConfig(Config):
             sends: send to MLflow while the run is recorded; otherwise another process has to, or `distil sync`. To record needs
                 no password.
             note: shown in one line that MLflow does not answer, and what is left to send at the end.
+            check: called before the outbox is written; see `distil.fence`.
 
         Raises:
             InputError: it sends, and the password was taken out when a run saved this configuration.
@@ -42,8 +46,8 @@ class TrackingConfig(Config):
         if address is None:
             return NullTracker()
         server = Server(address)
-        sender = Sender(server, lambda: [Outbox(folder)], note) if sends else None
-        return Recorder(folder, server.name, self.experiment or experiment, sender)
+        sender = Sender(server, lambda: [Outbox(folder, check)], note) if sends else None
+        return Recorder(Outbox(folder, check), server.name, self.experiment or experiment, sender)
 
     def check(self, experiment: str) -> None:
         """Check what can be known to be wrong before anything starts. A server that does not answer is not: it may come back.

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from distil.durable import make_folders
+from distil.errors import SupersededError
+from distil.fence import Check, unfenced
 from distil.tracking.base import NullTracker, Status, Tracker
 from distil.tracking.config import TrackingConfig
-from distil.tracking.outbox import outboxes
+from distil.tracking.outbox import Outbox, outboxes
 from distil.tracking.recorder import Recorder
 from distil.tracking.sender import Sender
 from distil.tracking.server import Server
@@ -44,6 +46,7 @@ def grouped(
     params: Mapping[str, Any] | None = None,
     tags: Mapping[str, str] | None = None,
     progress: Progress = silent,
+    check: Check = unfenced,
 ) -> Iterator[Group]:
     """Open a parent run in `folder`, or continue the one that is there; send what it and the runs below record meanwhile.
 
@@ -57,6 +60,7 @@ def grouped(
         params: what distinguishes it.
         tags: free text by key.
         progress: shown in one line that MLflow does not answer, and what is left to send at the end.
+        check: called before the parent's outbox is written; see `distil.fence`.
 
     Raises:
         InputError: MLflow cannot be used; see `TrackingConfig.check`. Nothing has started then.
@@ -68,13 +72,13 @@ def grouped(
         make_folders(folder)
         server = Server(address)
         sender = Sender(server, lambda: outboxes(folder, _DEPTH), partial(say, progress))
-        tracker = Recorder(folder, server.name, config.experiment or experiment, sender, is_parent=True)
+        tracker = Recorder(Outbox(folder, check), server.name, config.experiment or experiment, sender, is_parent=True)
     status: Status = "FAILED"
     ends: dict[str, str] = {}
     try:
         yield Group(parent=tracker.start(name, params or {}, tags), tracker=tracker, tags=ends)
         status = "FINISHED"
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SupersededError):
         status = "KILLED"
         raise
     finally:

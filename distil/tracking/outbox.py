@@ -22,6 +22,7 @@ from typing import Any
 
 from distil.durable import write_all
 from distil.errors import RunError
+from distil.fence import Check, unfenced
 
 FILE, SENT = "outbox.jsonl", "outbox.sent.json"
 Record = dict[str, Any]
@@ -39,10 +40,13 @@ class Cursor:
 
 
 class Outbox:
-    """The records of the run in `folder`. One process at a time appends; any may read."""
+    """The records of the run in `folder`. One process at a time appends; any may read.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    `check` is called before it writes; see `distil.fence`.
+    """
+
+    def __init__(self, folder: Path, check: Check = unfenced) -> None:
+        self.folder, self._check = folder, check
         self.path = folder / FILE
         self._descriptor: int | None = None
 
@@ -51,7 +55,9 @@ class Outbox:
 
         Raises:
             RunError: the disk is full, or refuses.
+            SupersededError: see `distil.fence`.
         """
+        self._check()
         line = json.dumps({"kind": kind, "at": time.time_ns() // 1_000_000} | data, default=str) + "\n"
         try:
             write_all(self._opened(), line.encode())
@@ -103,6 +109,7 @@ class Outbox:
 
     def keep(self, cursor: Cursor) -> None:
         """Keep how much has been sent."""
+        self._check()
         part = self.folder / f".{SENT}.{os.getpid()}.tmp"
         part.write_text(json.dumps(asdict(cursor)) + "\n")
         part.replace(self.folder / SENT)

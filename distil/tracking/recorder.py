@@ -17,15 +17,15 @@ class Recorder:
     """A `Tracker` that records durably whether MLflow answers or not.
 
     Args:
-        folder: of the run; it holds the outbox. A run that is continued has one already.
+        outbox: of the run. One that is continued has records already.
         to: MLflow's address without passwords, for `distil sync`.
         experiment: name of the experiment.
         sender: sends while the run is recorded; None: somebody else does.
         is_parent: other runs belong to this one.
     """
 
-    def __init__(self, folder: Path, to: str, experiment: str, sender: Sender | None, *, is_parent: bool = False) -> None:
-        self._outbox, self._to, self._experiment, self._sender = Outbox(folder), to, experiment, sender
+    def __init__(self, outbox: Outbox, to: str, experiment: str, sender: Sender | None, *, is_parent: bool = False) -> None:
+        self._outbox, self._to, self._experiment, self._sender = outbox, to, experiment, sender
         self._is_parent = is_parent
         self._datasets: set[tuple[str, str]] = set()
         self._is_open = False

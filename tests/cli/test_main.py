@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from labelbed import raw_store
 
 from distil.cli.main import cli, main
-from distil.errors import InputError, RunError
+from distil.errors import InputError, RunError, SupersededError
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,7 @@ EXITS = {
     "no such option": (click.NoSuchOption("--x"), 2),
     "wrong": (InputError("wrong"), 2),
     "broke": (RunError("broke"), 1),
+    "taken over": (SupersededError("taken over"), 3),
     "[Errno 28] full: '/x'": (OSError(28, "full", "/x"), 1),
     "interrupted; committed data is kept; rerun the command": (KeyboardInterrupt(), 130),
     "interrupted; committed data": (click.Abort(), 130),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from distil.fence import Attempt, unfenced
 from distil.learners.config import LearnerConfig
 from distil.learners.factory import make_learner
 from distil.objectives.config import ImportObjectiveConfig
@@ -78,12 +79,16 @@ def bed(tmp_path):
     def learner(name: str = "checkpoints", *, resume: bool = False, policy: PolicyConfig = POLICY, seed: int = 0, **settings):
         settings = {"batch_size": 16, "checkpoint_every": 10, "warmup_steps": 5} | settings
         facts = {"seed": seed, "resume": resume, "progress": settings.pop("progress", silent)}
-        facts["note"] = settings.pop("note", unheard)
+        facts["note"], facts["check"] = settings.pop("note", unheard), settings.pop("check", unfenced)
         if "objective" in settings:
             facts["objective"] = ImportObjectiveConfig(target=settings.pop("objective"))
         return make_learner(LearnerConfig(**settings), policy, SPEC, tmp_path / name, **facts)
 
+    attempt = Attempt(tmp_path, 1)
+    attempt.beat.parent.mkdir()
+    attempt.beat.touch()
     return SimpleNamespace(
+        attempt=attempt,
         snapshot=make_snapshot(tmp_path / "store"),
         learner=learner,
         folder=tmp_path,

@@ -6,7 +6,7 @@ import torch
 from testbed import Balancer, CountingExpert, PeekingExpert, team_of
 
 from distil.envs import GymEnvConfig, ImportEnvConfig, describe
-from distil.errors import RunError
+from distil.errors import RunError, SupersededError
 from distil.experts.gates import regressor
 from distil.experts.gates.config import (
     EnsembleGateConfig,
@@ -201,6 +201,17 @@ def test_episodes_are_named_after_the_policy_that_made_them(tmp_path):
     assert collector.collect(plan, policy(some, seed=1)).num_episodes == 3
     assert collector.collect(CollectPlan(num_episodes=3, round=1, agent="policy"), policy(some)).num_episodes == 3
     assert set(store.snapshot().episodes.source) == {"policy", "policy+expert:counting"}
+
+
+def test_what_is_collected_for_a_run_that_was_taken_over_is_not_committed(tmp_path):
+    def check():
+        raise SupersededError("taken over")
+
+    some = fleet()
+    store = store_for(some, tmp_path)
+    with pytest.raises(SupersededError):
+        Collector(some, store, seed=2, check=check).collect(CollectPlan(num_episodes=3))
+    assert store.snapshot().num_episodes == 0
 
 
 def test_too_few_labels_end_the_plan_after_the_commit(tmp_path):

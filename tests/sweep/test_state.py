@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from sweepbed import sweep
 
-from distil.errors import InputError
+from distil.errors import InputError, SupersededError
 from distil.sweep.state import SweepDir
 
 LOOK = {"labels": 100, "metrics": {}, "continues": True, "kept": True}
@@ -59,6 +59,16 @@ def test_two_drivers_are_one_too_many(tmp_path: Path) -> None:
     state = folder(tmp_path)
     with state.lock(), pytest.raises(InputError, match="another process is running this sweep"), SweepDir(state.path).lock():
         pass
+
+
+def test_a_driver_whose_sweep_was_taken_over_writes_nothing(tmp_path: Path) -> None:
+    state = folder(tmp_path)
+    with state.lock() as held:
+        begin(state, "bc-000")
+        held.attempt.beat.unlink()
+        with pytest.raises(SupersededError):
+            begin(state, "bc-001")
+    assert list(state.trials()) == ["bc-000"]
 
 
 def test_a_sweep_is_continued_with_its_own_settings(tmp_path: Path) -> None:

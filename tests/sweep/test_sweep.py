@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fencebed import holder
 from sweepbed import sweep
 
 from distil.errors import InputError
@@ -58,7 +59,10 @@ def test_a_sweep_searches_confirms_and_ranks(ray_session: Any, tmp_path: Path) -
     assert json.loads((config.folder / "results.json").read_text())["verdict"] == result.verdict
     with pytest.raises(InputError, match="exists already; continue it with --resume"):
         run_sweep(config)
-    again = run_sweep(config, resume=True)  # nothing is left to do
+    with holder(config.folder) as older:
+        again = run_sweep(config, resume=True)  # nothing is left to do, but to take the sweep over
+        older.communicate()
+        assert older.returncode == 1
     assert again.confirmed == result.confirmed
     assert len(lines(config, "started")) == len(result.trials)
 

@@ -1,10 +1,15 @@
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fencebed import holder
 from sweepbed import sweep
 
 from distil.config import public, validate
+from distil.errors import SupersededError
+from distil.fence import hold
 from distil.runconfig import RunConfig
 from distil.rundir import RunDir
 from distil.sweep.families import families, trial_config
@@ -52,6 +57,25 @@ def test_a_trial_that_is_stopped_can_be_continued_and_ends_with_the_same_scores(
         carry_out(work(tmp_path / "parts", family), stop)
     carry_out(work(tmp_path / "parts", family), parts.append)
     assert [(look.fraction, look.score) for look in parts] == [(look.fraction, look.score) for look in whole]
+
+
+def test_a_trial_of_a_sweep_that_was_taken_over_does_not_start(tmp_path: Path) -> None:
+    one = replace(work(tmp_path, "bc"), attempt=1)
+    with hold(tmp_path, "sweep"):
+        carry_out(one, lambda look: None)
+    shutil.rmtree(one.folder)
+    with pytest.raises(SupersededError):
+        carry_out(one, lambda look: None)
+    assert not Path(one.folder).exists()
+
+
+def test_a_trial_takes_its_run_over_from_an_earlier_process(tmp_path: Path) -> None:
+    one = work(tmp_path, "bc")
+    carry_out(one, lambda look: None)
+    with holder(Path(one.folder)) as older:
+        carry_out(one, lambda look: None)
+        older.communicate()
+        assert older.returncode == 1
 
 
 def test_the_password_of_mlflow_stays_with_the_sweeps_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
