@@ -70,7 +70,7 @@ def as_job(command: click.Command) -> click.Command:
 def _submitted(context: click.Context, /, **arguments: Any) -> None:
     from distil.jobs.package import pack
     from distil.jobs.paths import Homes
-    from distil.jobs.submit import Submission, read_environment
+    from distil.jobs.submit import Submission, new_id, read_environment
 
     assert context.parent is not None
     options = context.parent.params
@@ -87,7 +87,12 @@ def _submitted(context: click.Context, /, **arguments: Any) -> None:
     dashboard = _dashboard(context)
     for note in work.notes:
         _say(note)
-    job = _start(dashboard, submission, options["job_id"], labels, options["gpus"])
+    job_id = options["job_id"] or new_id(work)
+    try:
+        job = _start(dashboard, submission, job_id, labels, options["gpus"])
+    except KeyboardInterrupt:
+        _say(f"interrupted; job {job_id} may have been submitted: distil submit status {job_id} --address {dashboard.url}")
+        context.exit(130)
     if options["no_wait"]:
         show(options["as_json"], job.to_json() | {"address": dashboard.url}, lambda: _how_on(job.id, dashboard.url))
         return
@@ -107,7 +112,7 @@ def _work(command: str, words: Sequence[str], arguments: Mapping[str, Any], move
 
 
 def _sweep_work(words: Sequence[str], sweep: str, overrides: dict[str, Any], move: Homes, travels: Sequence[str]) -> Work:
-    from distil.jobs.paths import homes, override_words
+    from distil.jobs.paths import homes, override_words, stays
     from distil.jobs.work import Work
     from distil.sweep.config import load_sweep
     from distil.sweep.families import families
@@ -136,7 +141,9 @@ def _sweep_work(words: Sequence[str], sweep: str, overrides: dict[str, Any], mov
     names = [sweep, config.recipe, *(family.recipe for family in config.families.values() if family.recipe)]
     files = {name: "the sweep" if name == sweep else "recipe" for name in names if Path(name).is_file()}
     added = [*resume, *override_words(found)]
-    return Work(name=config.name, words=["sweep", *words], added=added, configs=configs, files=files)
+    return Work(
+        name=config.name, words=["sweep", *words], added=added, configs=configs, files=files, notes=stays(inner, travels)
+    )
 
 
 def _refuse(key: str, path: str) -> str:
@@ -167,12 +174,12 @@ def _dashboard(context: click.Context) -> Dashboard:
     return dashboard
 
 
-def _start(dashboard: Dashboard, submission: Submission, given: str | None, labels: Mapping[str, str], gpus: float) -> Job:
+def _start(dashboard: Dashboard, submission: Submission, job_id: str, labels: Mapping[str, str], gpus: float) -> Job:
     from distil.jobs.package import size_text
     from distil.jobs.placement import driver_placement
-    from distil.jobs.submit import new_id, submit
+    from distil.jobs.submit import submit
 
-    package, job_id = submission.package, given or new_id(submission.work)
+    package = submission.package
     for path, why in package.left_out.items():
         if "secret" in why or "key" in why:
             _say(f"{path} does not travel: {why}")

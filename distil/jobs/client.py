@@ -18,7 +18,7 @@ from urllib.parse import quote
 from distil.errors import InputError, RunError
 from distil.jobs.address import MODE, TOKEN, TOKEN_PATH
 
-PROBE_S = 3.5  # for the first answer, whatever takes the time: with the start of the command it stays below 5 s
+PROBE_S = 3.0  # for the first answer, whatever takes the time: with the start of the command it stays below 5 s
 _TIMEOUT_S = 20.0  # without a byte
 _UPLOAD_TIMEOUT_S = 120.0
 _OLDEST = (2, 60)  # Ray

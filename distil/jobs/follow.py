@@ -49,6 +49,7 @@ class Follower:
         self._dashboard, self._id, self._write, self._note = dashboard, job_id, write, note
         self._wait, self._clock = wait, clock
         self._printed = 0  # characters
+        self._is_unreadable = False
 
     def follow(self) -> Job:
         """Print until the job has ended; return it.
@@ -101,7 +102,10 @@ class Follower:
     def _logs(self) -> str | None:
         try:
             return self._dashboard.logs(self._id)
-        except RefusedError:  # its node is gone, or the output cannot be read now: the status still tells its end
+        except RefusedError as error:  # its node is gone, or it printed no text: the status still tells its end
+            if not self._is_unreadable:
+                self._note(f"job {self._id}: its output cannot be read ({error})")
+                self._is_unreadable = True
             return None
 
     def _print(self, text: str | None, *, whole: bool) -> None:

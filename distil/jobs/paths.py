@@ -96,6 +96,13 @@ def _tracking(config: RunConfig, move: Move, travels: Sequence[str]) -> str | No
     return None if home == uri else home
 
 
+def stays(found: Mapping[str, Any], travels: Sequence[str]) -> list[str]:
+    """Return a note if MLflow's address is set here, and the job records elsewhere."""
+    if "tracking.uri" not in found or URI in travels or URI not in os.environ:
+        return []
+    return [f"{URI} is set here and does not travel: the job records in {found['tracking.uri']}; pass it with --env {URI}"]
+
+
 def _only_absolute(key: str, path: str) -> str:
     if not Path(path).is_absolute():
         raise InputError(f"--env {URI}: {path} is relative and would end in the job's temporary folder: set an absolute path")

@@ -112,11 +112,9 @@ def submit(
     sent = _again(lambda: _send_package(dashboard, submission.package), job_id, wait)
 
     def start() -> Job:
-        if (found := _found(dashboard, submission, job_id)) is not None:  # an earlier answer was lost
-            return found
         try:
             dashboard.start(request)
-        except RefusedError:
+        except RefusedError:  # it is there already, if an earlier answer was lost
             if (found := _found(dashboard, submission, job_id)) is not None:
                 return found
             raise

@@ -11,7 +11,7 @@ from typing import Any
 from distil.errors import InputError
 from distil.jobs.inputs import expert_files, module_files, require_files
 from distil.jobs.package import Package
-from distil.jobs.paths import Homes, homes, override_words
+from distil.jobs.paths import Homes, homes, override_words, stays
 from distil.redaction import redact
 from distil.runconfig import RunConfig, load_config
 from distil.rundir import RunDir
@@ -99,7 +99,7 @@ def run_work(
         files = {str(file): "the recipe" for file in (path, path / "config.yaml") if file.is_file()}
     found = homes(config, move, travels)
     move.require()
-    notes = _stays(config, found)
+    notes = [*_demonstrations(config, found), *stays(found, travels)]
     config = load_config(recipe, {**overrides, **found})
     return Work(
         name=run or config.name,
@@ -122,7 +122,7 @@ def _replaced(words: Sequence[str], old: str, new: str) -> list[str]:
     return [new if word == old else word for word in words]
 
 
-def _stays(config: RunConfig, found: Mapping[str, Any]) -> list[str]:
+def _demonstrations(config: RunConfig, found: Mapping[str, Any]) -> list[str]:
     """Return a note if demonstrations are here, and the job reads others."""
     here = config.store_path
     if "data.path" in found and isinstance(here, Path) and (here / "store.json").is_file():

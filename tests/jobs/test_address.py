@@ -58,5 +58,5 @@ def test_a_token_that_cannot_be_one_is_not_shown(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         auth_token({"RAY_AUTH_TOKEN_PATH": str(tmp_path / "none")})
     with pytest.raises(InputError) as error:
-        auth_token({"RAY_AUTH_TOKEN": "secret\r\nX-Header: 1"})
+        auth_token({"RAY_AUTH_TOKEN": "secret\r\nX-Header:1"})
     assert "secret" not in str(error.value)

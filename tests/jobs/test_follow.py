@@ -98,10 +98,14 @@ def test_what_was_printed_before_the_end_is_complete(start: Start, printed: list
     assert "".join(printed) == "a\nlast"
 
 
-def test_an_output_that_cannot_be_read_leaves_the_status(start: Start, printed: list[str]) -> None:
+def test_an_output_that_cannot_be_read_is_said_once_and_leaves_the_status(
+    start: Start, printed: list[str], notes: list[str]
+) -> None:
     failed = (200, job("FAILED", message="the node died"))
-    assert start([RUNNING, failed], [text("a\n"), (500, b"gone")]).follow().exit_code == 1
+    assert start([RUNNING, RUNNING, failed], [text("a\n"), (500, b"gone")]).follow().exit_code == 1
     assert printed == ["a\n"]
+    assert len(notes) == 1
+    assert notes[0].startswith("job one: its output cannot be read")
 
 
 def test_a_cluster_that_forgot_the_job_is_said(start: Start) -> None:

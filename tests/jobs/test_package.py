@@ -123,6 +123,7 @@ def test_the_same_contents_have_the_same_name_and_zip(repo: Path, monkeypatch: p
     assert len({first.name, runnable.name, pack(repo).name}) == 3
     with zipfile.ZipFile(io.BytesIO(runnable.zip())) as archive:
         assert archive.read("sub/b.py") == b"b"
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
         assert archive.getinfo("a.py").external_attr >> 16 == 0o100755
 
 

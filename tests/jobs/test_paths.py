@@ -2,7 +2,7 @@ import pytest
 
 from distil.cli.common import read_overrides
 from distil.errors import InputError
-from distil.jobs.paths import Homes, homes, override_words
+from distil.jobs.paths import Homes, homes, override_words, stays
 from distil.runconfig import load_config
 
 
@@ -46,7 +46,10 @@ def test_mlflows_address_from_the_environment_that_travels(monkeypatch: pytest.M
     config = load_config("cartpole-bc", {"runs": "/r", "data.path": "/d"})
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
     assert homes(config, Homes("/shared"), ["MLFLOW_TRACKING_URI"]) == {}
-    assert homes(config, Homes("/shared")) == {"tracking.uri": "sqlite:////shared/mlflow.db"}  # it stays here
+    found = homes(config, Homes("/shared"))
+    assert found == {"tracking.uri": "sqlite:////shared/mlflow.db"}
+    assert "MLFLOW_TRACKING_URI is set here and does not travel" in stays(found, [])[0]
+    assert stays(found, ["MLFLOW_TRACKING_URI"]) == stays({}, []) == []
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
     with pytest.raises(InputError, match=r"--env MLFLOW_TRACKING_URI: mlflow\.db is relative"):
         homes(config, Homes("/shared"), ["MLFLOW_TRACKING_URI"])
