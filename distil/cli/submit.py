@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from distil.cli.common import JSON, listing, pairs, read_overrides, show
+from distil.cli.common import JSON, listing, read_overrides, show
+from distil.cli.jobs import ADDRESS, follow_job, how_to_continue, list_, logs, open_dashboard, say, status, stop
 from distil.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,14 +19,9 @@ if TYPE_CHECKING:
     from distil.jobs.submit import Submission
     from distil.jobs.work import Work
 
-_ADDRESS = click.option(
-    "--address", metavar="URL", help="The cluster's dashboard, such as http://HOST:8265; default: RAY_API_SERVER_ADDRESS."
-)
-_ID = click.argument("job_id", metavar="ID")
-
 
 @click.group()
-@_ADDRESS
+@ADDRESS
 @click.option("--root", metavar="PATH", help="A folder that all nodes see: the home of relative data, run and tracking paths.")
 @click.option("--id", "job_id", metavar="ID", help="Id of the job. The same id never starts a second job.")
 @click.option(
@@ -84,19 +77,19 @@ def _submitted(context: click.Context, /, **arguments: Any) -> None:
     if options["dry_run"]:
         _show_plan(submission, options["as_json"])
         return
-    dashboard = _dashboard(context)
+    dashboard = open_dashboard(context)
     for note in work.notes:
-        _say(note)
+        say(note)
     job_id = options["job_id"] or new_id(work)
     try:
         job = _start(dashboard, submission, job_id, labels, options["gpus"])
     except KeyboardInterrupt:
-        _say(f"interrupted; job {job_id} may have been submitted: distil submit status {job_id} --address {dashboard.url}")
+        say(f"interrupted; job {job_id} may have been submitted: distil submit status {job_id} --address {dashboard.url}")
         context.exit(130)
     if options["no_wait"]:
-        show(options["as_json"], job.to_json() | {"address": dashboard.url}, lambda: _how_on(job.id, dashboard.url))
+        show(options["as_json"], job.to_json() | {"address": dashboard.url}, lambda: how_to_continue(job.id, dashboard.url))
         return
-    _end(context, dashboard, job.id, as_json=options["as_json"], python=options["python"])
+    follow_job(context, dashboard, job.id, as_json=options["as_json"], python=options["python"])
 
 
 def _work(command: str, words: Sequence[str], arguments: Mapping[str, Any], move: Homes, travels: Sequence[str]) -> Work:
@@ -160,20 +153,6 @@ def _labels(texts: Sequence[str]) -> dict[str, str]:
     return labels
 
 
-def _dashboard(context: click.Context) -> Dashboard:
-    """Return the dashboard, once it has answered; the address may be given before or after the command."""
-    from distil.jobs.address import auth_token, dashboard_url, unused_ray_address
-    from distil.jobs.client import Dashboard
-
-    above = context.parent.params if context.parent is not None else {}
-    url = dashboard_url(context.params.get("address") or above.get("address"), os.environ)
-    if note := unused_ray_address(url, os.environ):
-        _say(note)
-    dashboard = Dashboard(url, auth_token(os.environ))
-    dashboard.probe()
-    return dashboard
-
-
 def _start(dashboard: Dashboard, submission: Submission, job_id: str, labels: Mapping[str, str], gpus: float) -> Job:
     from distil.jobs.package import size_text
     from distil.jobs.placement import driver_placement
@@ -182,119 +161,12 @@ def _start(dashboard: Dashboard, submission: Submission, job_id: str, labels: Ma
     package = submission.package
     for path, why in package.left_out.items():
         if "secret" in why or "key" in why:
-            _say(f"{path} does not travel: {why}")
-    _say(f"job {job_id} on {dashboard.url}: {len(package.files)} files, {size_text(package.num_bytes)}")
+            say(f"{path} does not travel: {why}")
+    say(f"job {job_id} on {dashboard.url}: {len(package.files)} files, {size_text(package.num_bytes)}")
     job, note = submit(dashboard, submission, job_id, lambda: driver_placement(dashboard.nodes(), labels, gpus))
     if note:
-        _say(f"job {job_id}: {note}")
+        say(f"job {job_id}: {note}")
     return job
-
-
-def _end(context: click.Context, dashboard: Dashboard, job_id: str, *, as_json: bool, python: str = "") -> None:
-    """Follow a job to its end, and exit with its code. Ctrl-C leaves it alone."""
-    from distil.jobs.follow import Follower
-
-    def write(text: str) -> None:
-        click.echo(text, nl=False, err=as_json)
-        (sys.stderr if as_json else sys.stdout).flush()
-
-    try:
-        job = Follower(dashboard, job_id, write, _say).follow()
-    except KeyboardInterrupt:
-        _say(f"job {job_id} continues. {_how_on(job_id, dashboard.url)}")
-        context.exit(130)
-    if as_json:
-        show(True, job.to_json(), str)
-    _say(f"job {job.id}: {job.status}{f' with exit code {job.code}' if job.code else ''} after {_age(job.age_s)}")
-    if fault := job.fault(python):
-        _say(f"job {job.id}: {fault}")
-    context.exit(job.exit_code or 0)
-
-
-def _how_on(job_id: str, url: str) -> str:
-    return (
-        f"Follow it: distil submit logs {job_id} --follow --address {url}; stop it: distil submit stop {job_id} --address {url}"
-    )
-
-
-def _say(text: str) -> None:
-    click.echo(f"distil: {text}", err=True)
-
-
-@submit.command()
-@_ID
-@_ADDRESS
-@JSON
-@click.pass_context
-def status(context: click.Context, /, job_id: str, as_json: bool, **_: Any) -> None:
-    """Print the status of a job."""
-    from distil.jobs.job import find_job
-
-    job = find_job(_dashboard(context), job_id)
-    show(as_json, job.to_json(), lambda: pairs(_row(job) | ({"fault": fault} if (fault := job.fault()) else {})))
-
-
-@submit.command()
-@_ID
-@_ADDRESS
-@click.option("--follow", is_flag=True, help="Until the job ends; exit with its code.")
-@JSON
-@click.pass_context
-def logs(context: click.Context, /, job_id: str, follow: bool, as_json: bool, **_: Any) -> None:
-    """Print what a job has printed."""
-    from distil.jobs.follow import Follower
-    from distil.jobs.job import find_job
-
-    dashboard = _dashboard(context)
-    find_job(dashboard, job_id)
-    if follow:
-        _end(context, dashboard, job_id, as_json=as_json)
-    parts: list[str] = []
-    job = Follower(dashboard, job_id, parts.append, _say).print_once()
-    text = "".join(parts)
-    show(as_json, job.to_json() | {"logs": text}, lambda: text.removesuffix("\n"))
-
-
-@submit.command()
-@_ID
-@_ADDRESS
-@JSON
-@click.pass_context
-def stop(context: click.Context, /, job_id: str, as_json: bool, **_: Any) -> None:
-    """Stop a job: SIGINT, and SIGKILL after 30 s."""
-    from distil.jobs.follow import stop as stop_job
-    from distil.jobs.job import find_job
-
-    dashboard = _dashboard(context)
-    job = find_job(dashboard, job_id)
-    if job.has_ended:
-        raise InputError(f"job {job_id}: has ended already: {job.status}, exit code {job.exit_code}")
-    job, what = stop_job(dashboard, job)
-    show(as_json, job.to_json() | {"what": what}, lambda: f"job {job_id}: {what}")
-
-
-@submit.command("list")
-@_ADDRESS
-@JSON
-@click.pass_context
-def list_(context: click.Context, /, as_json: bool, **_: Any) -> None:
-    """List the jobs that distil submitted, the newest first."""
-    from distil.jobs.job import list_jobs
-
-    jobs = list_jobs(_dashboard(context))
-    rows = {job.id: f"{job.status:<10}{_age(time.time() - job.started_s):<14}{job.command}" for job in jobs}
-    show(as_json, {"jobs": [job.to_json() for job in jobs]}, lambda: listing(rows) or "no job of distil on this cluster")
-
-
-def _row(job: Job) -> dict[str, Any]:
-    code = {} if job.exit_code is None else {"exit code": job.exit_code}
-    return {"job": job.id, "status": job.status, "command": job.command, "for": _age(job.age_s)} | code
-
-
-def _age(seconds: float) -> str:
-    from distil.console import duration
-
-    return duration(seconds)
 
 
 def _show_plan(submission: Submission, as_json: bool) -> None:
@@ -323,3 +195,7 @@ def _show_plan(submission: Submission, as_json: bool) -> None:
         return "\n".join([*filter(None, parts), *submission.work.notes])
 
     show(as_json, data, text)
+
+
+for found in (status, logs, stop, list_):
+    submit.add_command(found)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from jobbed import Proxy, job, project, serving
+from jobbed import Proxy, project
 
 import distil.api
 from distil.cli.main import cli
@@ -93,17 +93,6 @@ def test_a_sweep_moves_as_a_whole(mine: Path) -> None:
     family = "families.bc.set={tracking.uri: 'sqlite:///own.db'}"
     with pytest.raises(InputError, match=r"tracking\.uri=own\.db of a family is relative"):
         run("--root", "/shared", "--dry-run", "sweep", "pendulum", family)
-
-
-def test_ended_jobs_and_wrong_addresses() -> None:
-    with serving(
-        lambda request, _: (200, job("SUCCEEDED", driver_exit_code=0) if "jobs" in request else {"ray_version": "2.60.0"})
-    ) as url:
-        with pytest.raises(InputError, match="job one: has ended already: SUCCEEDED, exit code 0"):
-            run("stop", "one", "--address", url)
-        assert "SUCCEEDED" in run("--address", url, "status", "one").stdout
-    with pytest.raises(InputError, match="connection refused; is the cluster running"):
-        run("list", "--address", NO_CLUSTER)
 
 
 @pytest.mark.ray
