@@ -19,7 +19,7 @@ _REACH_S = 10.0
 START_TIMEOUT_S = 120.0  # for actors to be placed, unless `rollouts.start_timeout_s` says otherwise
 OBJECT_STORE_BYTES = 256 * 2**20  # weights and plans pass through it, never data
 
-_NODE_GROUP = "ray.io/node-group"
+NODE_GROUP = "ray.io/node-group"
 _MAX_REASON = 400  # characters
 _own: set[str] = set()  # addresses of sessions that this process started: no autoscaler adds nodes to them
 
@@ -100,7 +100,7 @@ def _nodes(ray: Any, labels: Mapping[str, str] | None = None) -> list[Mapping[st
 
 def _grows(ray: Any) -> bool:
     """Return whether something may add nodes: those that an autoscaler has started are labelled with their group."""
-    return any(_NODE_GROUP in node["Labels"] for node in _nodes(ray))
+    return any(NODE_GROUP in node["Labels"] for node in _nodes(ray))
 
 
 def num_cores() -> int:

@@ -143,14 +143,17 @@ def _refuse(key: str, path: str) -> str:
     raise InputError(f"{key}={path} of a family is relative and would end in the job's temporary folder: set an absolute path")
 
 
-def _labels(texts: Sequence[str]) -> dict[str, str]:
+def _labels(texts: Sequence[str]) -> Mapping[str, str]:
+    from distil.config import validate
+    from distil.placement import PlacementConfig
+
     labels = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not key or not equals:
             raise InputError(f"--label {text}: write KEY=VALUE")
         labels[key] = value
-    return labels
+    return validate(PlacementConfig, {"labels": labels}, where="--label").labels
 
 
 def _start(dashboard: Dashboard, submission: Submission, job_id: str, labels: Mapping[str, str], gpus: float) -> Job:

@@ -19,7 +19,7 @@ def dashboard_url(given: str | None, environment: Mapping[str, str]) -> str:
 
     RAY_ADDRESS, which usually names another port of the same head node, is never read.
     """
-    text = (given or environment.get(ADDRESS, "")).strip().rstrip("/")
+    text = (given or environment.get(ADDRESS, "")).strip().partition("#")[0].rstrip("/")  # a browser shows http://HOST:8265/#/
     if not text:
         raise InputError(f"no cluster is named: give --address http://HOST:{_PORT}, or set {ADDRESS}")
     shown = redact_address(text)
@@ -31,7 +31,7 @@ def dashboard_url(given: str | None, environment: Mapping[str, str]) -> str:
         raise InputError(f"--address {shown}: {wanted}, not to the address that ray.init takes")
     try:
         parts = urlsplit(text)
-        valid = bool(parts.hostname) and parts.port != 0 and not parts.query and not parts.fragment
+        valid = bool(parts.hostname) and parts.port != 0 and not parts.query
     except ValueError:
         valid = False
     if not valid or any(character.isspace() for character in text):

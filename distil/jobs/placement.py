@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from distil.cluster import NODE_GROUP, matches
 from distil.errors import InputError
 
 _NODE = "ray.io/node-id"  # a label that Ray gives each node
@@ -19,15 +20,19 @@ def driver_placement(nodes: Sequence[Mapping[str, Any]], labels: Mapping[str, st
         gpus: that it reserves.
 
     Raises:
-        InputError: no node has these labels, or so many GPUs.
+        InputError: no node has these labels, or so many GPUs, and nothing adds nodes.
     """
-    fit = [node for node in nodes if labels.items() <= dict(node.get("labels") or {}).items()]
-    if labels and not fit:
+    fit = [node for node in nodes if matches(labels, _labels(node))]
+    grows = any(NODE_GROUP in _labels(node) for node in nodes)
+    if not fit and not grows:
         wanted = ", ".join(f"{key}={value}" for key, value in labels.items())
-        known = sorted({f"{key}={value}" for node in nodes for key, value in _own_labels(node).items()})
-        raise InputError(f"--label {wanted}: no node has it; the cluster's nodes have {', '.join(known) or 'no labels'}")
-    if gpus and not (fit := [node for node in fit if node["resources_total"].get("GPU", 0) >= gpus]):
-        most = max((node["resources_total"].get("GPU", 0) for node in nodes), default=0)
+        known = sorted({f"{key}={value}" for node in nodes for key, value in _labels(node).items() if key != _NODE})
+        raise InputError(
+            f"--label {wanted}: no node has it; the labels of the cluster's nodes are {', '.join(known) or 'none'}"
+        )
+    fit = [node for node in fit if node["resources_total"].get("GPU", 0) >= gpus]
+    if not fit and not grows:
+        most = max(node["resources_total"].get("GPU", 0) for node in nodes)
         raise InputError(f"--gpus {gpus:g}: no such node has them; the largest node has {most:g} GPUs")
     selector = dict(labels)
     heads = [node["node_id"] for node in fit if node["is_head_node"]]
@@ -37,5 +42,5 @@ def driver_placement(nodes: Sequence[Mapping[str, Any]], labels: Mapping[str, st
     return placed | ({"entrypoint_num_gpus": gpus} if gpus else {})
 
 
-def _own_labels(node: Mapping[str, Any]) -> dict[str, str]:
-    return {key: value for key, value in (node.get("labels") or {}).items() if key != _NODE}
+def _labels(node: Mapping[str, Any]) -> Mapping[str, str]:
+    return node.get("labels") or {}

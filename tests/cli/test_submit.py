@@ -72,6 +72,7 @@ def test_a_dry_run_shows_what_travels_and_asks_nobody(mine: Path, monkeypatch: p
         (["--root", "/shared", "train", "recipe.yaml", "env.target=mine.other:Env"], "no module named"),
         (["--root", "/shared", "--env", "NONE", "train", "recipe.yaml"], "--env NONE: not set"),
         (["--root", "/shared", "--label", "zone", "train", "recipe.yaml"], "--label zone: write KEY=VALUE"),
+        (["--root", "/shared", "--label", "zone=a b", "train", "recipe.yaml"], "is no label's value"),
         (["--root", "/shared", "--dry-run", "evaluate", "../one"], r"RUN=\.\./one"),
         (["--root", "/shared", "sweep", "pendulum", "searcher.trails=3"], "did you mean"),
     ],

@@ -11,6 +11,7 @@ URL = "http://head:8265"
 def test_the_option_goes_before_the_variable_and_ray_address_is_never_read() -> None:
     environment = {"RAY_API_SERVER_ADDRESS": "https://other/ray/", "RAY_ADDRESS": "head:6379"}
     assert dashboard_url(f"{URL}/", environment) == URL
+    assert dashboard_url(f"{URL}/#/jobs", environment) == URL
     assert dashboard_url(None, environment) == "https://other/ray"
     with pytest.raises(InputError, match="no cluster is named: give --address"):
         dashboard_url(None, {"RAY_ADDRESS": "http://head:8265"})

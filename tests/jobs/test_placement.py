@@ -22,9 +22,12 @@ def test_any_node_but_the_head_unless_there_is_no_other() -> None:
 def test_labels_choose_the_node_and_may_choose_the_head() -> None:
     assert driver_placement([HEAD, WORKER], {"zone": "b"}, 0) == {"entrypoint_label_selector": {"zone": "b"}}
     assert driver_placement([HEAD, WORKER], {"zone": "a"}, 0) == {"entrypoint_label_selector": {"zone": "a"}}
-    with pytest.raises(InputError, match="--label zone=c: no node has it; the cluster's nodes have zone=a, zone=b"):
+    assert driver_placement([HEAD, WORKER], {"zone": "!a"}, 0) == {"entrypoint_label_selector": {"zone": "!a"}}
+    with pytest.raises(
+        InputError, match="--label zone=c: no node has it; the labels of the cluster's nodes are zone=a, zone=b"
+    ):
         driver_placement([HEAD, WORKER], {"zone": "c"}, 0)
-    with pytest.raises(InputError, match="have no labels"):
+    with pytest.raises(InputError, match="are none"):
         driver_placement([node("h", head=True)], {"zone": "c"}, 0)
 
 
@@ -36,3 +39,9 @@ def test_gpus_are_reserved_and_missing_ones_are_said() -> None:
         driver_placement(nodes, {}, 4)
     with pytest.raises(InputError, match="--gpus 1"):
         driver_placement(nodes, {"zone": "b"}, 1)
+
+
+def test_an_autoscaler_may_add_what_no_node_has() -> None:
+    grown = node("w") | {"labels": {"ray.io/node-group": "cpu"}}
+    placed = driver_placement([HEAD, grown], {"zone": "c"}, 8)
+    assert placed == {"entrypoint_label_selector": {"zone": "c"}, "entrypoint_num_gpus": 8}
