@@ -31,7 +31,7 @@ class PlacementConfig(Config):
                 raise ValueError(f"{key!r} is no label's key: letters, digits, '-', '_' and '.', such as role")
             if not _VALUE.fullmatch(value):
                 raise ValueError(f"{key}={value!r} is no label's value: such as spot, !spot, in(a, b) or !in(a, b)")
-        return labels
+        return {key: value.replace(" ", "") for key, value in labels.items()}  # Ray's placement groups would look for " b"
 
     @field_validator("resources")
     @classmethod

@@ -23,6 +23,7 @@ from distil.errors import InputError, RunError
 from distil.learners.base import LearnerSetup, Watch, unwatched
 from distil.learners.data import Streams, TrainingData
 from distil.learners.mailbox import Done, Mailbox, Order, PartRef, Status, StreamRef
+from distil.learners.network import TorchConfig
 from distil.learners.rank import Rank, choose_device
 from distil.objectives.ranks import Ranks
 from distil.plans import Metrics, UpdatePlan
@@ -88,7 +89,7 @@ class RayLearner:
                 resources_per_worker=dict(self._room.each),
                 label_selector=dict(setup.config.labels) or None,
             ),
-            torch_config=ray.train.torch.TorchConfig(backend="nccl" if gpu else "gloo"),
+            torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
             run_config=ray.train.RunConfig(
                 name=f"group-{uuid.uuid4().hex[:8]}",
                 storage_path=str(setup.folder / "ray_train"),
