@@ -136,3 +136,31 @@ def files(run: distil.Run) -> dict[Path, bytes]:
     """Return the run's files, and the versions of its demonstrations; shards that nobody commits do not matter."""
     folders = (run.path, run.path.parent.parent / "demos/manifests")
     return {path: path.read_bytes() for folder in folders for path in folder.rglob("*") if path.is_file()}
+
+
+class Loses:
+    """A progress that removes the lease, as a newer attempt does, when a kind of work ends for the n-th time."""
+
+    def __init__(self, run: distil.Run, what: str, number: int) -> None:
+        self.run, self.what, self.number = run, what, number
+        self.before: dict[Path, bytes] = {}
+
+    def __call__(self, what: str, done: int, total: int, /, **_: float) -> None:
+        if what == self.what and done == total:
+            self.number -= 1
+            if not self.number:
+                (self.run.path / "attempts/000001.beat").unlink()
+                self.before = files(self.run)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("what", ["collect", "update", "evaluate policy"])
+def test_wherever_a_run_loses_its_lease_it_writes_nothing_after_that(
+    what: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fence, "RENEW_S", 1e6)  # it is not told, and learns it when it writes
+    Path("recipe.yaml").write_text(yaml.safe_dump(SETTINGS))
+    progress = Loses(distil.Run(tmp_path / "runs/mine"), what, number)
+    with pytest.raises(distil.errors.SupersededError):
+        distil.train("recipe.yaml", run="mine", progress=progress)
+    assert files(progress.run) == progress.before != {}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from powercut import PowerCut
 
-from distil.errors import InputError, RunError
+from distil.errors import InputError, RunError, SupersededError
 from distil.policies.acting import acting
 from distil.policies.checkpoint import load_policy_ref, require_spaces, save_policy
 
@@ -32,6 +32,17 @@ def test_saving_replaces_and_leaves_nothing_else(world: Callable, tmp_path: Path
     assert load_policy_ref(path).version == 2
     assert sorted(p.name for p in tmp_path.iterdir()) == ["policy.json", "policy.safetensors"]
     assert json.loads((tmp_path / "policy.json").read_text())["version"] == 2
+
+
+def test_the_policy_of_a_run_that_was_taken_over_stays(world: Callable, tmp_path: Path) -> None:
+    def check():
+        raise SupersededError("taken over")
+
+    path = save_policy(world().policy.ref(1), tmp_path)
+    before = path.read_bytes()
+    with pytest.raises(SupersededError):
+        save_policy(world().policy.ref(2), tmp_path, check)
+    assert path.read_bytes() == before
 
 
 def test_a_power_cut_loses_no_policy(world: Callable, tmp_path: Path, power_cut: PowerCut) -> None:
