@@ -150,6 +150,20 @@ def test_of_many_at_once_one_holds_the_folder(tmp_path: Path) -> None:
     assert (len(most), len(refused)) == (1, 7)
 
 
+def test_a_number_is_claimed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process claims the number that was free a moment ago."""
+    others, write, is_first = list[Held](), Path.write_bytes, itertools.chain([True], itertools.repeat(False))
+
+    def first_another(path: Path, content: bytes) -> int:
+        if next(is_first):
+            others.append(Held(tmp_path, takes=False))
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", first_another)
+    assert Held(tmp_path, takes=False).attempt.number == 2
+    assert others[0].attempt.number == 1
+
+
 def test_a_process_of_distil_0_1_is_respected(tmp_path: Path) -> None:
     (tmp_path / ".lock").touch()
     assert fence.was_held(tmp_path)

@@ -13,6 +13,7 @@ from fencebed import process, stream
 
 import distil
 from distil import fence
+from distil.losscurve import LossCurve
 from distil.store import Store
 from distil.tracking.outbox import Outbox
 
@@ -163,4 +164,15 @@ def test_wherever_a_run_loses_its_lease_it_writes_nothing_after_that(
     progress = Loses(distil.Run(tmp_path / "runs/mine"), what, number)
     with pytest.raises(distil.errors.SupersededError):
         distil.train("recipe.yaml", run="mine", progress=progress)
+    assert files(progress.run) == progress.before != {}
+
+
+def test_a_policy_is_not_replaced_once_the_lease_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the last checkpoint of an update, and before its policy is kept."""
+    monkeypatch.setattr(fence, "RENEW_S", 1e6)
+    Path("recipe.yaml").write_text(yaml.safe_dump(SETTINGS))
+    progress = Loses(distil.Run(tmp_path / "runs/mine"), "update", 2)
+    monkeypatch.setattr(LossCurve, "finish_update", lambda self, metrics: progress("update", 1, 1))
+    with pytest.raises(distil.errors.SupersededError):
+        distil.train("recipe.yaml", run="mine", progress=lambda *_, **__: None)
     assert files(progress.run) == progress.before != {}
