@@ -15,6 +15,7 @@ from typing import Any
 from distil.errors import InputError, RunError
 from distil.redaction import redact
 
+SESSION = "DISTIL_RAY_SESSION"  # of a job's environment: the session of the cluster that it was submitted to
 _REACH_S = 10.0
 START_TIMEOUT_S = 120.0  # for actors to be placed, unless `rollouts.start_timeout_s` says otherwise
 OBJECT_STORE_BYTES = 256 * 2**20  # weights and plans pass through it, never data
@@ -181,7 +182,20 @@ def ensure_ray(address: str | None, num_cpus: int) -> Any:
         ) from error
     if callable(stops) and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, stops)  # Ray's own handler would end the process before the run is sealed
+    if address:
+        _require_session(ray)
     return ray
+
+
+def _require_session(ray: Any) -> None:
+    """Raise RunError if a job is not on the cluster that it was submitted to: Ray may give it the address of another one."""
+    wanted, found = os.environ.get(SESSION), ray.get_runtime_context().get_session_name()
+    if wanted not in (None, found):
+        ray.shutdown()
+        raise RunError(
+            f"the job was submitted to {wanted}, and Ray gave it the address of {found}: two clusters on this host share a "
+            "temporary folder; give each its own with `ray start --temp-dir`"
+        )
 
 
 def _reach(address: str) -> None:

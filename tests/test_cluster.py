@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from distil.cluster import Request, asked_cluster, ensure_ray, matches, num_cores, usable_cores, why_died
+from distil.cluster import SESSION, Request, asked_cluster, ensure_ray, matches, num_cores, usable_cores, why_died
 from distil.errors import InputError, RunError
 
 ALONE = """
@@ -82,7 +82,7 @@ def test_a_session_that_starts_too_slowly_is_one_line(ray_session: Any, monkeypa
 
 SMALL = """
 import ray
-from distil.cluster import Request, ensure_ray
+from distil.cluster import SESSION, Request, ensure_ray
 from distil.errors import InputError, RunError
 ray = ensure_ray(None, 3)
 for num, each in [(3, {"CPU": 1}), (2, {"CPU": 1.5}), (1, {}), (10000, {"CPU": 1}), (1, {"CPU": 0.5, "GPU": 1})]:
@@ -92,6 +92,17 @@ for num, each in [(3, {"CPU": 1}), (2, {"CPU": 1.5}), (1, {}), (10000, {"CPU": 1
     except InputError as error:
         print(error)
 """
+
+
+@pytest.mark.ray
+def test_a_job_does_not_run_on_another_cluster(ray_session: Any) -> None:
+    """Ray gives a job the address of another cluster if two share a temporary folder, or have none."""
+    address = ray_session.get_runtime_context().gcs_address
+    code = f"from distil.cluster import ensure_ray\nensure_ray({address!r}, 1)"
+    environment = os.environ | {SESSION: "session_other"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "RunError: the job was submitted to session_other, and Ray gave it the address of session_2" in done.stderr
 
 
 @pytest.mark.ray

@@ -58,6 +58,7 @@ class Dashboard:
 
     def __init__(self, url: str, token: str | None = None) -> None:
         self.url = url
+        self.session: str | None = None  # the cluster's own name, once it has answered
         self._token = token
         self._opener = urllib.request.build_opener(_NoRedirects)
 
@@ -90,6 +91,7 @@ class Dashboard:
             raise InputError(f"{self.url}: something else than Ray's dashboard answers there; {hint}")
         if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < _OLDEST:
             raise InputError(f"{self.url}: the cluster runs Ray {version}; distil needs {'.'.join(map(str, _OLDEST))} or newer")
+        self.session = answer.get("session_name")
 
     def has_package(self, name: str) -> bool:
         """Return whether the cluster has a package; it keeps it for some minutes then."""

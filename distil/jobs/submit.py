@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from distil.cluster import SESSION
 from distil.errors import InputError, RunError
 from distil.jobs.client import Dashboard, RefusedError, UnreachableError
 from distil.jobs.follow import STOP_WAIT_S
@@ -46,21 +47,22 @@ class Submission:
     @property
     def names(self) -> list[str]:
         """The names of the environment variables that travel."""
-        return sorted({*SETTINGS, *self.environment})
+        return sorted({*SETTINGS, SESSION, *self.environment})
 
     @property
     def digest(self) -> str:
         """What tells it from another submission with the same id."""
         return digest_of(self.entrypoint, self.package.name, json.dumps(sorted(self.environment.items())))
 
-    def request(self, job_id: str, placement: Mapping[str, Any]) -> dict[str, Any]:
-        """Return Ray's request."""
+    def request(self, job_id: str, placement: Mapping[str, Any], session: str | None = None) -> dict[str, Any]:
+        """Return Ray's request; the job refuses to run on another cluster than that of the session."""
+        its = {} if session is None else {SESSION: session}
         return {
             "submission_id": job_id,
             "entrypoint": self.entrypoint,
             "runtime_env": {
                 "working_dir": f"gcs://{self.package.name}",
-                "env_vars": {**SETTINGS, **self.environment},
+                "env_vars": {**SETTINGS, **its, **self.environment},
             },
             "metadata": {COMMAND: shlex.join(self.work.words), DIGEST: self.digest},
         } | dict(placement)
@@ -71,8 +73,8 @@ def read_environment(names: Sequence[str]) -> dict[str, str]:
     for name in names:
         if not _NAME.fullmatch(name):
             raise InputError(f"--env {name.partition('=')[0]}: give the name alone; the value is that of this environment")
-        if name in SETTINGS:
-            raise InputError(f"--env {name}: the job sets it to {SETTINGS[name]}; leave it out")
+        if name in (*SETTINGS, SESSION):
+            raise InputError(f"--env {name}: the job sets it itself; leave it out")
         if name not in os.environ:
             raise InputError(f"--env {name}: not set in this environment")
     return {name: os.environ[name] for name in names}
@@ -108,7 +110,7 @@ def submit(
     require_id(job_id)
     if (found := _again(lambda: _found(dashboard, submission, job_id), job_id, wait)) is not None:
         return found, "it was submitted before"
-    request = submission.request(job_id, _again(place, job_id, wait))
+    request = submission.request(job_id, _again(place, job_id, wait), dashboard.session)
     sent = _again(lambda: _send_package(dashboard, submission.package), job_id, wait)
 
     def start() -> Job:

@@ -56,7 +56,10 @@ def test_a_dry_run_shows_what_travels_and_asks_nobody(mine: Path, monkeypatch: p
     assert (
         "train recipe.yaml --run one learner.num_steps=5 --resume runs=/shared/runs data.path=/shared/data/mine" in done.stdout
     )
-    assert "API_KEY, RAY_ENABLE_UV_RUN_RUNTIME_ENV, RAY_JOB_STOP_SIGNAL, RAY_JOB_STOP_WAIT_TIME_S" in done.stdout
+    assert (
+        "API_KEY, DISTIL_RAY_SESSION, RAY_ENABLE_UV_RUN_RUNTIME_ENV, RAY_JOB_STOP_SIGNAL, RAY_JOB_STOP_WAIT_TIME_S"
+        in done.stdout
+    )
     assert "mine/words.py" in done.stdout
     assert "secret" not in done.stdout
     data = json.loads(run(*words, "--json", "train", "recipe.yaml").stdout)

@@ -77,8 +77,9 @@ def test_a_request_has_what_a_job_needs(package: Package) -> None:
     assert request["runtime_env"] == {"working_dir": f"gcs://{package.name}", "env_vars": {**SETTINGS, "KEY": "secret"}}
     assert (request["submission_id"], request["entrypoint_num_gpus"]) == ("one", 1)
     assert request["metadata"]["distil_command"] == "train mine 'a=b c'"
-    assert submission.names == sorted([*SETTINGS, "KEY"])
+    assert submission.names == sorted([*SETTINGS, "KEY", "DISTIL_RAY_SESSION"])
     assert "secret" not in json.dumps(request["metadata"])
+    assert submission.request("one", {}, "session_1")["runtime_env"]["env_vars"]["DISTIL_RAY_SESSION"] == "session_1"
 
 
 @pytest.mark.parametrize("lost", [["POST /api/jobs/"], ["GET /api/jobs/one", "PUT"], ["GET /api/packages", "POST"]])
