@@ -15,6 +15,7 @@ _POLL_S = 1.0
 _SHARE = 20  # a request that takes a second is followed by at least so many seconds without one
 _LONGEST_POLL_S = 30.0
 _GIVE_UP_S = 600.0  # without an answer
+_LAST_OUTPUT_S = 60.0  # for the output of a job that has ended; its node may be gone
 _KILL_S = 15.0  # for the cluster to notice that a killed job has ended
 
 Write = Callable[[str], None]
@@ -59,24 +60,28 @@ class Follower:
             RunError: no answer for ten minutes, or the cluster has forgotten the job.
         """
         lost_at: float | None = None
+        answered_at = self._clock()
         while True:
-            asked = self._clock()
+            asked, job = self._clock(), None
             try:
                 job = self._look()
+                self._print(self._logs(), whole=job.has_ended)
             except UnreachableError as error:
                 if lost_at is None:
                     lost_at = asked
                     self._note(f"connection lost ({error}); the job continues, trying again")
-                if self._clock() - lost_at > _GIVE_UP_S:
-                    minutes = _GIVE_UP_S / 60
-                    raise RunError(
-                        f"job {self._id}: no answer for {minutes:.0f} minutes ({error}); the job may still run"
-                    ) from None
+                answered_at = answered_at if job is None else self._clock()
+                if job is not None and job.has_ended and self._clock() - lost_at > _LAST_OUTPUT_S:
+                    self._note(f"job {self._id}: the end of its output cannot be read ({error})")
+                    return job
+                if self._clock() - answered_at > _GIVE_UP_S:
+                    minutes = f"{_GIVE_UP_S / 60:.0f} minutes"
+                    raise RunError(f"job {self._id}: no answer for {minutes} ({error}); the job may still run") from None
                 self._wait(_POLL_S)
                 continue
             if lost_at is not None:
                 self._note(f"connected again after {self._clock() - lost_at:.0f} s")
-                lost_at = None
+            lost_at, answered_at = None, self._clock()
             if job.has_ended:
                 return job
             self._wait(min(_LONGEST_POLL_S, max(_POLL_S, _SHARE * (self._clock() - asked))))
@@ -88,16 +93,14 @@ class Follower:
         return job
 
     def _look(self) -> Job:
-        """Print what is new; what a job printed before its status was final is complete then."""
+        """Return the job. It is asked for before its output, which is complete if the job has ended."""
         data = self._dashboard.job(self._id)
         if data is None:
             raise RunError(
                 f"job {self._id}: the cluster no longer knows it: its head node was restarted; submit the command again, and a "
                 "run with a name continues"
             )
-        job = read_job(data)
-        self._print(self._logs(), whole=job.has_ended)
-        return job
+        return read_job(data)
 
     def _logs(self) -> str | None:
         try:

@@ -101,6 +101,19 @@ def test_every_failure_is_one_line_and_with_debug_a_traceback(
     assert expected or len(shown.splitlines()) == 1
 
 
+@pytest.mark.parametrize("is_job", [True, False])
+def test_a_job_can_be_interrupted_where_its_cluster_ignores_ctrl_c(
+    is_job: bool, monkeypatch: pytest.MonkeyPatch, signals: None, interruptible: None
+) -> None:
+    """A script that starts Ray in the background makes its processes ignore SIGINT; a user's own `nohup` is respected."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if is_job:
+        monkeypatch.setenv("RAY_JOB_STOP_SIGNAL", "SIGINT")
+    monkeypatch.setattr(sys, "argv", ["distil", "--version"])
+    main()
+    assert signal.getsignal(signal.SIGINT) is (signal.default_int_handler if is_job else signal.SIG_IGN)
+
+
 def test_debug_shows_where_a_real_command_failed(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "distil", "train", "nothing.yaml", "--debug"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -108,6 +108,20 @@ def test_an_output_that_cannot_be_read_is_said_once_and_leaves_the_status(
     assert notes[0].startswith("job one: its output cannot be read")
 
 
+def test_a_node_that_is_cut_off_hides_no_end(start: Start, printed: list[str], notes: list[str], clock: Clock) -> None:
+    """The dashboard answers, and the node with the output does not: however long the job runs, and after its end."""
+    failed = (200, job("FAILED", message="the node died"))
+    assert start([RUNNING] * 700 + [failed], [text("a\n"), LOST]).follow().exit_code == 1
+    assert printed == ["a\n"]
+    assert [note.partition(" (")[0] for note in notes] == ["connection lost", "job one: the end of its output cannot be read"]
+    assert clock.now >= 700
+
+
+def test_the_last_output_is_waited_for(start: Start, printed: list[str]) -> None:
+    start([DONE], [LOST] * 50 + [text("late")]).follow()
+    assert printed == ["late"]
+
+
 def test_a_cluster_that_forgot_the_job_is_said(start: Start) -> None:
     with pytest.raises(RunError, match="no longer knows it: its head node was restarted; submit the command again"):
         start([RUNNING, (404, b"no")], [text("")]).follow()
