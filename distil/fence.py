@@ -76,6 +76,8 @@ class Attempt:
         if self.sign() is None:
             raise self.superseded()
 
+    __call__ = check  # so that the attempt itself goes to other processes: there, a method would not be of the class it is here
+
     def sign(self) -> bytes | None:
         """Return what its lease holds; None: it is over."""
         return _read(self.beat)
@@ -160,6 +162,8 @@ class Held:
         if self._is_lost:
             raise self.attempt.superseded()
         self.attempt.check()
+
+    __call__ = check  # see `Attempt`
 
     def heed(self) -> None:
         """Raise SupersededError if a newer attempt waits for this one to stop."""

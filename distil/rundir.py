@@ -210,7 +210,7 @@ class RunDir:
     @property
     def check(self) -> Check:
         """What to call before a write: it raises SupersededError if this process has lost the run. It can be pickled."""
-        return self._holder.check if self._holder is not None else unfenced
+        return self._holder or unfenced
 
     def heed(self) -> None:
         """Raise SupersededError if a newer attempt waits for this one to stop: here is a good place to."""

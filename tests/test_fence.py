@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import ray
 import torch
 from fencebed import ELSEWHERE, FAST, holder, stream
 
@@ -180,7 +181,7 @@ def writes(run: RunDir) -> dict[str, Callable[[], object]]:
     """Everything that a run writes into its folder."""
     checkpoint = Checkpoint(tensors={"w": torch.ones(1)}, state={"round": 0, "step": 1, "done": False})
     outbox = Outbox(run.path, run.check)
-    elsewhere = pickle.loads(pickle.dumps(run.check))
+    elsewhere = pickle.loads(ray.cloudpickle.dumps(run.check))  # plain pickle would take a method along by its name
     return {
         "journal": lambda: run.append("collected", round=0),
         "results": lambda: run.finish({}),
