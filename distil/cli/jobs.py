@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from distil.cli.common import JSON, listing, pairs, show
 from distil.errors import InputError
@@ -34,6 +35,17 @@ def open_dashboard(context: click.Context) -> Dashboard:
     dashboard = Dashboard(url, auth_token(os.environ))
     dashboard.probe()
     return dashboard
+
+
+def _look(context: click.Context) -> Dashboard:
+    """Return the dashboard, for a command that only looks after jobs; InputError for an option of a submission."""
+    assert context.parent is not None
+    for option in context.parent.command.params:
+        is_given = context.parent.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
+        if is_given and option.name != "address":
+            place = f"write it after {context.info_name}" if option.name == "as_json" else "leave it out"
+            raise InputError(f"{option.opts[0]} has no effect on `distil submit {context.info_name}`: {place}")
+    return open_dashboard(context)
 
 
 def follow_job(context: click.Context, dashboard: Dashboard, job_id: str, *, as_json: bool, python: str = "") -> None:
@@ -78,7 +90,7 @@ def status(context: click.Context, /, job_id: str, as_json: bool, **_: Any) -> N
     """Print the status of a job."""
     from distil.jobs.job import find_job
 
-    job = find_job(open_dashboard(context), job_id)
+    job = find_job(_look(context), job_id)
     show(as_json, job.to_json(), lambda: pairs(_row(job) | ({"fault": fault} if (fault := job.fault()) else {})))
 
 
@@ -93,7 +105,7 @@ def logs(context: click.Context, /, job_id: str, follow: bool, as_json: bool, **
     from distil.jobs.follow import Follower
     from distil.jobs.job import find_job
 
-    dashboard = open_dashboard(context)
+    dashboard = _look(context)
     find_job(dashboard, job_id)
     if follow:
         follow_job(context, dashboard, job_id, as_json=as_json)
@@ -113,7 +125,7 @@ def stop(context: click.Context, /, job_id: str, as_json: bool, **_: Any) -> Non
     from distil.jobs.follow import stop as stop_job
     from distil.jobs.job import find_job
 
-    dashboard = open_dashboard(context)
+    dashboard = _look(context)
     job = find_job(dashboard, job_id)
     if job.has_ended:
         raise InputError(f"job {job_id}: has ended already: {job.status}, exit code {job.exit_code}")
@@ -129,7 +141,7 @@ def list_(context: click.Context, /, as_json: bool, **_: Any) -> None:
     """List the jobs that distil submitted, the newest first."""
     from distil.jobs.job import list_jobs
 
-    jobs = list_jobs(open_dashboard(context))
+    jobs = list_jobs(_look(context))
     rows = {job.id: f"{job.status:<10}{_age(time.time() - job.started_s):<16}{job.command}" for job in jobs}
     show(as_json, {"jobs": [job.to_json() for job in jobs]}, lambda: listing(rows) or "no job of distil on this cluster")
 

@@ -65,6 +65,13 @@ def test_a_job_that_has_ended_is_not_stopped(url: str) -> None:
         run("stop", "one", "--address", url)
 
 
+@pytest.mark.parametrize(("option", "fix"), [("--root", "leave it out"), ("--id", "leave it out"), ("--json", "after list")])
+def test_an_option_without_effect_is_refused(option: str, fix: str, url: str) -> None:
+    words = [option] if option == "--json" else [option, "/shared"]
+    with pytest.raises(InputError, match=f"{option} has no effect on `distil submit list`: .*{fix}"):
+        run("--address", url, *words, "list")
+
+
 def test_ctrl_c_leaves_the_job_and_says_how_to_follow_it(interruptible: None) -> None:
     def answer(request: str, headers: Mapping[str, str]) -> tuple[int, Any]:
         if request.endswith("/logs"):
