@@ -27,7 +27,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -46,6 +46,7 @@ VALID_S = 15.0  # since its last renewal began: an attempt itself stops to write
 RENEW_S = 1.0
 _POLL_S = 0.1
 _JOIN_S = 5.0
+_RECENT_S = 60.0
 
 _OLD_LOCK = ".lock"  # of distil 0.1, which has no attempts
 
@@ -303,16 +304,26 @@ def hold(folder: Path, what: str, *, take: bool = False, note: Callable[[str], N
         raise
 
 
-def is_held(folder: Path) -> bool:
-    """Return whether a process holds the folder. An attempt on another host is watched for up to `LEASE_S`."""
-    if _is_held_by_old(folder):
-        return True
-    watched = [_Watched(attempt) for attempt in _attempts(folder)]
-    while watched := [one for one in watched if not one.is_over()]:
-        if any(one.is_alive for one in watched):
-            return True
-        time.sleep(_POLL_S)
-    return False
+def held_ones(folders: Sequence[Path]) -> set[Path]:
+    """Return the folders that a process holds. Attempts on other hosts are watched for up to `LEASE_S`, all at once."""
+    found = {folder for folder in folders if _is_held_by_old(folder)}
+    watched = [_Watched(attempt) for folder in folders for attempt in _attempts(folder)]
+    while watched := [one for one in watched if one.attempt.folder not in found and not one.is_over()]:
+        found |= {one.attempt.folder for one in watched if one.is_alive}
+        if any(one.attempt.folder not in found for one in watched):
+            time.sleep(_POLL_S)
+    return found
+
+
+def seems_held(folder: Path) -> bool:
+    """Return whether a process holds the folder, at once, for people: of another host's, the time of its last renewal tells."""
+    for attempt in _attempts(folder):
+        with suppress(FileNotFoundError):
+            renewed = attempt.beat.stat().st_mtime
+            is_locked = attempt.is_locked()
+            if is_locked or (is_locked is None and time.time() - renewed < _RECENT_S):
+                return True
+    return _is_held_by_old(folder)
 
 
 def was_held(folder: Path) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from distil.config import public
 from distil.errors import InputError
+from distil.fence import held_ones
 from distil.runconfig import RunConfig, load_config
 from distil.rundir import RunDir
 from distil.tracking import flatten
@@ -59,7 +60,8 @@ def _by_configuration(config: RunConfig, runs: Sequence[RunDir], own: RunDir | N
     if own is not None and own in unfinished:
         return own
     if len(unfinished) > 1:
-        idle = [run for run in unfinished if not run.is_running()]
+        held = held_ones([run.path for run in unfinished])
+        idle = [run for run in unfinished if run.path not in held]
         if len(idle) > 1:
             raise InputError(
                 f"{len(idle)} unfinished runs have this configuration: {_listed(idle)}; choose one with --run NAME"

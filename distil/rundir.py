@@ -35,7 +35,7 @@ import yaml
 
 from distil.durable import discard_temporaries, make_folders, new_folder, replace_durably
 from distil.errors import InputError
-from distil.fence import Check, Held, hold, is_held, unfenced
+from distil.fence import Check, Held, hold, seems_held, unfenced
 from distil.journal import Journal
 from distil.plans import RoundReport
 from distil.store.files import os_fault
@@ -218,8 +218,8 @@ class RunDir:
             self._holder.heed()
 
     def is_running(self) -> bool:
-        """Return whether a process holds the run; one on another host is watched for some seconds."""
-        return is_held(self.path)
+        """Return whether a process holds the run, as far as that can be known at once."""
+        return seems_held(self.path)
 
     @cached_property
     def _journal(self) -> Journal:

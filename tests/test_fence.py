@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import itertools
+import os
 import pickle
 import signal
 import threading
@@ -17,7 +18,7 @@ from fencebed import ELSEWHERE, FAST, holder, stream
 
 from distil import fence
 from distil.errors import InputError, SupersededError
-from distil.fence import Attempt, Held, hold, is_held
+from distil.fence import Attempt, Held, held_ones, hold, seems_held
 from distil.learners.checkpoints import Checkpoint, Checkpoints
 from distil.rllib.checkpoints import Checkpoints as RllibCheckpoints
 from distil.rundir import RunDir
@@ -61,20 +62,23 @@ def test_a_newer_attempt_waits_until_the_older_one_has_ended_and_says_for_whom(t
 @pytest.mark.parametrize("where", ["fence", ELSEWHERE])
 def test_unless_it_takes_over_a_newer_attempt_is_refused(tmp_path: Path, where: str) -> None:
     with holder(tmp_path, where, body="write") as older:
-        assert is_held(tmp_path)
+        assert held_ones([tmp_path]) == {tmp_path}
+        assert seems_held(tmp_path)
         with pytest.raises(InputError, match=f"another process is running this demo: .*{older.pid}"), hold(tmp_path, "demo"):
             pass
         older.communicate("go on\n")
         assert older.returncode == 0
     assert (tmp_path / "written").exists()
-    assert not is_held(tmp_path)
+    assert held_ones([tmp_path]) == set()
+    assert not seems_held(tmp_path)
 
 
 def test_after_a_kill_on_this_host_nothing_is_waited_for(tmp_path: Path) -> None:
     with holder(tmp_path) as older:
         older.kill()
     notes: list[str] = []
-    assert not is_held(tmp_path)
+    assert held_ones([tmp_path]) == set()
+    assert not seems_held(tmp_path)
     with hold(tmp_path, "run", note=notes.append) as held:
         assert held.attempt.number == 2
     assert notes == []
@@ -84,6 +88,10 @@ def test_after_a_kill_on_another_host_the_lease_decides(tmp_path: Path, fast: No
     with holder(tmp_path, ELSEWHERE, FAST) as older:
         older.kill()
     notes: list[str] = []
+    assert held_ones([tmp_path]) == set()
+    assert seems_held(tmp_path)  # its last renewal is recent
+    os.utime(tmp_path / "attempts/000001.beat", (0, 0))
+    assert not seems_held(tmp_path)
     with hold(tmp_path, "run", note=notes.append) as held:
         assert Attempt(tmp_path, 1).sign() is None
         held.check()
@@ -170,7 +178,8 @@ def test_a_process_of_distil_0_1_is_respected(tmp_path: Path) -> None:
     assert fence.was_held(tmp_path)
     with (tmp_path / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert is_held(tmp_path)
+        assert held_ones([tmp_path]) == {tmp_path}
+        assert seems_held(tmp_path)
         with pytest.raises(InputError, match="another process is running this run"), hold(tmp_path, "run", take=True):
             pass
     with hold(tmp_path, "run") as held:
