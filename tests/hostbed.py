@@ -82,6 +82,10 @@ class Host:
         """Return what a command has written."""
         return (self._folder / name).read_text(errors="replace")
 
+    def kill_one(self, name: str) -> bool:
+        """Kill the first process whose command has `name` in it; return whether there was one."""
+        return subprocess.run(self._enter("pkill", "-KILL", "-o", "-f", "--", name), check=False, timeout=60).returncode == 0
+
     def cut(self) -> None:
         """Take the host off the network."""
         _run("ip", "link", "set", self._link, "down")
@@ -150,7 +154,7 @@ class Cluster:
         self.head = self.net.add()
         self.url = f"http://{self.head.address}:8265"
         self.private = self.net.private
-        self._processes = list[subprocess.Popen[bytes]]()
+        self._ray = dict[str, subprocess.Popen[bytes]]()
         self.start(self.head)
         self.hosts = [self.net.add() for _ in range(num_hosts)]
         for host in self.hosts:
@@ -163,9 +167,14 @@ class Cluster:
         if host is not self.head:
             where = [f"--address={self.head.address}:6379", "--num-cpus=2", '--resources={"place": 1}']
         options = [f"--node-ip-address={host.address}", f"--labels=host={host.name}", "--disable-usage-stats", "--block"]
-        self._processes.append(host.popen(str(_BIN / "ray"), "start", *where, *options, log="ray.log"))
+        self._ray[host.name] = host.popen(str(_BIN / "ray"), "start", *where, *options, log="ray.log")
         if host is self.head:
             until(lambda: self.ask("/api/version"), lambda: host.log("ray.log"))
+
+    def keep(self, host: Host) -> None:
+        """Start Ray on a host again if it has ended, as a service of the host would."""
+        if self._ray[host.name].poll() is not None:
+            self.start(host)
 
     def ask(self, path: str) -> Any:
         """Return what the dashboard answers; None if it doesn't."""
@@ -189,8 +198,13 @@ class Cluster:
     def close(self) -> None:
         """End everything."""
         self.net.close()
-        for process in self._processes:
+        for process in self._ray.values():
             process.wait()
+
+
+def pause(seconds: float) -> None:
+    """Let time pass between faults: when they come must not hang on what the run does."""
+    time.sleep(seconds)
 
 
 def until(condition: Callable[[], object], state: Callable[[], str], timeout_s: float = 120.0) -> None:
