@@ -64,6 +64,10 @@ class Server:
 
     def check(self, experiment: str) -> None:
         """Raise InputError for what can be known to be wrong without an answer; see `TrackingConfig.check`."""
+        database = sqlite_file(self.uri)
+        if database is not None and not database.absolute().parent.is_dir():
+            place = f"the folder {database.parent} is not there on {socket.gethostname()}"
+            raise InputError(f"MLflow at {redact_address(self.uri)}: {place}: make it, or mount the shared one; {OFF}")
         try:
             scheme = urlsplit(self.uri).scheme
             if scheme in ("http", "https"):

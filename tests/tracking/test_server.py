@@ -1,3 +1,4 @@
+import socket
 import traceback
 from pathlib import Path
 
@@ -25,6 +26,8 @@ def test_what_can_be_known_to_be_wrong_is_one_line(tmp_path: Path) -> None:
             Server(uri).check("x")
         assert "\n" not in str(caught.value)
         assert uri in str(caught.value)
+    with pytest.raises(InputError, match=f"the folder {tmp_path}/none is not there on {socket.gethostname()}: make it"):
+        Server(bad[1]).check("x")
 
 
 def test_a_server_that_does_not_answer_is_no_wrong_address() -> None:
