@@ -133,6 +133,7 @@ def project(folder: Path, **files: str) -> Path:
             "import os\nimport time\nfrom testbed import Toy\nfrom mine.words import WORD\n\n\n"
             "class Talking(Toy):\n"
             "    def reset(self, **more):\n"
+            "        print('threads:', os.environ.get('OMP_NUM_THREADS'), flush=True)\n"
             "        for number in range(int(os.environ.get('LINES', 0))):\n"
             "            print(WORD, number, 'x' * 200, flush=True)\n"
             "            time.sleep(0.01)\n"

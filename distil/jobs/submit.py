@@ -25,6 +25,7 @@ SETTINGS = {
     "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S),
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # with `uv run`, Ray would pack the working folder again
 }
+_THREADS = "OMP_NUM_THREADS"
 _TRIES, _PAUSE_S = 10, 2.0
 T = TypeVar("T")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -41,8 +42,9 @@ class Submission:
 
     @property
     def entrypoint(self) -> str:
-        """The shell command of the job."""
-        return self.work.entrypoint(self.python)
+        """The shell command of the job. Ray limits its processes to one thread: the command gets those of a run without Ray."""
+        threads = "" if _THREADS in self.environment else f"env -u {_THREADS} "
+        return threads + self.work.entrypoint(self.python)
 
     @property
     def names(self) -> list[str]:

@@ -110,6 +110,7 @@ def test_a_job_is_followed_through_lost_connections_to_its_exit_code(
     done = run("--address", proxy.url, "--id", "talking", *words, "--", "collect", "recipe.yaml", "--json")
     assert done.exit_code == 0, done.output
     lines = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("line ")]
+    assert "threads: None" in done.stdout  # those of a run without Ray
     assert lines == [str(number) for _ in range(len(lines) // 100) for number in range(100)]
     assert len(lines) >= 300
     assert proxy.cuts > 1

@@ -73,12 +73,14 @@ def start(cluster: Cluster, submission: Submission, job_id: str = "one") -> tupl
 def test_a_request_has_what_a_job_needs(package: Package) -> None:
     submission = Submission(work=WORK, package=package, environment={"KEY": "secret"}, python="/venv/bin/python")
     request = submission.request("one", {"entrypoint_num_gpus": 1})
-    assert request["entrypoint"] == "/venv/bin/python -m distil train mine 'a=b c'"
+    assert request["entrypoint"] == "env -u OMP_NUM_THREADS /venv/bin/python -m distil train mine 'a=b c'"
     assert request["runtime_env"] == {"working_dir": f"gcs://{package.name}", "env_vars": {**SETTINGS, "KEY": "secret"}}
     assert (request["submission_id"], request["entrypoint_num_gpus"]) == ("one", 1)
     assert request["metadata"]["distil_command"] == "train mine 'a=b c'"
     assert submission.names == sorted([*SETTINGS, "KEY", "DISTIL_RAY_SESSION"])
     assert "secret" not in json.dumps(request["metadata"])
+    limited = Submission(work=WORK, package=package, environment={"OMP_NUM_THREADS": "4"})
+    assert limited.entrypoint.startswith("python -m distil ")
     assert submission.request("one", {}, "session_1")["runtime_env"]["env_vars"]["DISTIL_RAY_SESSION"] == "session_1"
 
 
