@@ -12,7 +12,7 @@ from distil.jobs.job import Job, find_job, read_job
 
 STOP_WAIT_S = 30  # from SIGINT to SIGKILL
 _POLL_S = 1.0
-_SHARE = 20  # a request that takes a second is followed by at least so many seconds without one
+_CHARACTERS_PER_S = 100_000  # of output that is asked for again and again, on average
 _LONGEST_POLL_S = 30.0
 _GIVE_UP_S = 600.0  # without an answer
 _LAST_OUTPUT_S = 60.0  # for the output of a job that has ended; its node may be gone
@@ -84,7 +84,7 @@ class Follower:
             lost_at, answered_at = None, self._clock()
             if job.has_ended:
                 return job
-            self._wait(min(_LONGEST_POLL_S, max(_POLL_S, _SHARE * (self._clock() - asked))))
+            self._wait(min(_LONGEST_POLL_S, max(_POLL_S, self._printed / _CHARACTERS_PER_S)))
 
     def print_once(self) -> Job:
         """Print what the job has printed so far; return it."""
