@@ -52,6 +52,8 @@ class Session:
         on_cluster = config.uses_ray and asked_cluster(config.rollouts.address) is not None
         if config.learner.num_learners or on_cluster:  # a session started for workers alone would have no room for learners
             say(progress, "starting Ray")
+            import torch  # noqa: F401 (in some jobs, torch's MKL ends the process if Ray's core runs before it is loaded)
+
             ray = ensure_ray(config.rollouts.address, config.rollouts.num_cpus + config.learner.num_learners)
             if on_cluster:
                 check_nodes(ray, labels=_labels(config), note=partial(say, progress))
