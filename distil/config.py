@@ -254,7 +254,7 @@ def validate(model: type[C], data: Mapping[str, Any], where: str = "") -> C:
     try:
         return model.model_validate_json(json.dumps(model.completed(data)))
     except ValidationError as error:
-        faults = redact("; ".join(dict.fromkeys(_fault(model, item) for item in error.errors())))
+        faults = redact("; ".join(dict.fromkeys(_fault(model, item) for item in _of_nearest_members(error.errors()))))
         raise InputError(f"{where}: {faults}" if where else faults) from None
     except TypeError as error:
         raise InputError(f"{where}: {error}" if where else str(error)) from None
@@ -355,6 +355,15 @@ def _fault(model: type[Config], item: Any) -> str:
     return f"{path}: {message}, not {item['input']!r}"
 
 
+def _of_nearest_members(errors: list[Any]) -> list[Any]:
+    """Return the faults without those of a union's other members: the one that came farthest into the value was meant."""
+    unions = [next((item["loc"][:i] for i, part in enumerate(item["loc"]) if "[" in str(part)), None) for item in errors]
+    depth: dict[Any, int] = {}
+    for union, item in zip(unions, errors, strict=True):
+        depth[union] = max(depth.get(union, 0), len(item["loc"]))
+    return [item for union, item in zip(unions, errors, strict=True) if union is None or len(item["loc"]) == depth[union]]
+
+
 def _readable_path(model: type[Config], loc: tuple[int | str, ...]) -> tuple[str, list[type[Config]]]:
     """Return the dotted path without pydantic's union tags, and the models that could own its last key."""
     owners, parts = [model], []
@@ -365,7 +374,8 @@ def _readable_path(model: type[Config], loc: tuple[int | str, ...]) -> tuple[str
             if tagged and index < len(loc) - 1:
                 owners = tagged  # the tag of a discriminated union, not a key
                 continue
-        parts.append(str(part))
+        if "[" not in str(part):  # otherwise the tag of a plain union, such as dict[str, ...]
+            parts.append(str(part))
         if fields and index < len(loc) - 1:
             owners = [m for f in fields for m in _models(f.annotation)] or owners
     return ".".join(parts), owners

@@ -35,6 +35,8 @@ def test_a_sweep_is_read_from_a_file_with_overrides(tmp_path: Path) -> None:
         ({"searcher": {"kind": "grid"}}, r"families\.bc\.search: a grid needs values"),
         ({"searcher": {"kind": "bayes"}}, "no kind 'bayes'"),
         ({"concurrent": 0}, "at least 1, or auto"),
+        ({"families": {"bc": {"search": {"seed": {"kind": "grid"}}}}}, r"^unknown key families\.bc\.search\.seed\.kind; did"),
+        ({"families": {"bc": {"search": {"seed": {}}}}}, r"^families\.bc\.search\.seed: needs exactly one of choice, uniform"),
         ({"confirm": {"seeds": 1}}, "greater than or equal to 2"),
         ({"famillies": {}}, "did you mean families"),
     ],
