@@ -74,8 +74,8 @@ def test_a_stopped_server_leaves_no_worker(tmp_path: Path) -> None:
         "print(os.getpid(), child, file=sys.stderr, flush=True); time.sleep(600)"
     )
     code = (
-        "import sys; from distil.cli.main import _stop_on_sigterm; from distil.cli.tracking import _serve\n"
-        f"_stop_on_sigterm(); sys.exit(_serve([sys.executable, '-c', {server!r}], {{'X': '1'}}))"
+        "import sys; from distil.cli.main import _stop_on_signals; from distil.cli.tracking import _serve\n"
+        f"_stop_on_signals(); sys.exit(_serve([sys.executable, '-c', {server!r}], {{'X': '1'}}))"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
