@@ -83,7 +83,7 @@ def module_files(config: RunConfig, folder: Path) -> tuple[dict[str, str], set[s
             files |= {path.relative_to(folder).as_posix(): f"target {target}" for path in sorted(found)}
         elif top in ("distil", *sys.stdlib_module_names):
             continue
-        elif importlib.util.find_spec(top) is None:
+        elif folder.joinpath(top).is_dir() or folder.joinpath(f"{top}.py").is_file() or importlib.util.find_spec(top) is None:
             raise InputError(f"target {target!r}: no module named {module!r}; is it installed or in this folder?")
         else:
             installed.add(top)

@@ -118,9 +118,11 @@ def submit(
     def start() -> Job:
         try:
             dashboard.start(request)
-        except RefusedError:  # it is there already, if an earlier answer was lost
+        except RefusedError as error:  # it is there already, if an earlier answer was lost
             if (found := _found(dashboard, submission, job_id)) is not None:
                 return found
+            if "No available agent" in str(error):  # those of a young cluster have not started yet
+                raise UnreachableError(str(error)) from None
             raise
         return find_job(dashboard, job_id)
 

@@ -19,6 +19,7 @@ import numpy as np
 import psutil
 import pytest
 from testbed import Unreliable
+from trackingbed import free_port
 
 import distil
 from distil.store import Store
@@ -65,7 +66,8 @@ def cluster(monkeypatch, tmp_path):
 
     with tempfile.TemporaryDirectory(prefix="c", dir="/tmp", ignore_cleanup_errors=True) as folder:
         options = {"num_cpus": 2, "object_store_memory": 128 * 2**20}
-        made = Cluster(initialize_head=True, head_node_args={**options, "include_dashboard": True, "temp_dir": folder})
+        head = {**options, "include_dashboard": True, "dashboard_port": free_port(), "temp_dir": folder}
+        made = Cluster(initialize_head=True, head_node_args=head)
         made.node = made.add_node(**options)
         yield made
         made.shutdown()

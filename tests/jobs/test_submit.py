@@ -92,6 +92,20 @@ def test_a_lost_answer_never_starts_two_jobs(cluster: Cluster, package: Package,
     assert not cluster.lost
 
 
+def test_a_young_cluster_whose_agents_have_not_started_is_asked_again(cluster: Cluster, package: Package) -> None:
+    cluster.failure, waits = "No available agent to submit job, please try again later.", list[float]()
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        cluster.failure = ""
+
+    submission = Submission(work=WORK, package=package)
+    cluster.next = submission.request("one", {})
+    with serving(cluster) as url:
+        job, _ = submit(Dashboard(url), submission, "one", dict, wait=wait)
+    assert (job.id, len(waits), len(cluster.started)) == ("one", 1, 1)
+
+
 def test_the_same_id_is_the_same_job_and_another_submission_is_refused(cluster: Cluster, package: Package) -> None:
     assert start(cluster, Submission(work=WORK, package=package))[1] == ""
     assert start(cluster, Submission(work=WORK, package=package)) == ("one", "it was submitted before")

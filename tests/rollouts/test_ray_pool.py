@@ -150,7 +150,7 @@ def test_ctrl_c_stops_in_time_and_commits_what_is_complete(fleets, tmp_path, int
         pressed.append(time.monotonic())
         os.kill(os.getpid(), signal.SIGINT)
 
-    threading.Timer(1.5, press).start()
+    threading.Timer(3.0, press).start()
     with pytest.raises(KeyboardInterrupt):
         Collector(fleet, store, seed=1).collect(CollectPlan(num_episodes=16))
     assert time.monotonic() - pressed[0] < 4

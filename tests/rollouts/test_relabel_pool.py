@@ -101,5 +101,8 @@ def test_too_small_a_cluster_is_named(ray_session, tmp_path, monkeypatch):
     monkeypatch.setattr(relabel_pool, "_ROOM", dataclasses.replace(relabel_pool._ROOM, each={"CPU": 99}))
     monkeypatch.setattr(relabel_pool, "START_TIMEOUT_S", 0.1)
     store = raw_store(tmp_path / "s", [5])
+    with pytest.raises(InputError, match=r"labelling workers: at least 1 needed with 99 CPU each; .*: label with 0 workers"):
+        label_store(store, expert(), key="k", num_workers=1)
+    monkeypatch.setattr("distil.cluster._grows", lambda ray: True)
     with pytest.raises(RunError, match=r"labelling workers: not started in 0 s; at least 1 needed with 99 CPU each"):
         label_store(store, expert(), key="k", num_workers=1)
