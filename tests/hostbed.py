@@ -149,6 +149,8 @@ class Cluster:
             "RAY_worker_niceness": "0",
             "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
             "OMP_NUM_THREADS": "1",
+            "RAY_health_check_period_ms": "2000",  # a host without an answer is given up sooner than by default
+            "RAY_health_check_timeout_ms": "3000",
         }
         self.net = Net(folder, self.environment)
         self.head = self.net.add()

@@ -62,7 +62,7 @@ BASE: dict[str, Any] = {
     "tracking": {"enabled": False},
 }
 DAGGER = BASE | {
-    "algorithm": {"kind": "dagger", "rounds": 16, "episodes_per_round": 12, "overlap": 1, "check_episodes": 0},
+    "algorithm": {"kind": "dagger", "rounds": 40, "episodes_per_round": 12, "overlap": 1, "check_episodes": 0},
     "rollouts": {"num_workers": 2, "num_envs": 3, "service": {"num_cpus": 0.5, "retries": 30, "backoff_s": 0.1}},
 }
 RANKS = BASE | {"learner": BASE["learner"] | {"num_learners": 2, "resources": {"place": 1.0}}}
@@ -170,7 +170,7 @@ class Faults:
         kinds = ["worker", "expert", "driver", "cut", "long cut", "host"]
         weights = [6, 3, 4, 3, 2, 2]
         self.left = self.rng.choices(kinds, weights, k=number)
-        self.done, self.waits = Counter[str](), list[float]()
+        self.done, self.waits, self.has_ended = Counter[str](), list[float](), False
         self.run = cluster.shared / "runs" / "disturbed"
         self.job = self.start()
 
@@ -189,10 +189,11 @@ class Faults:
         """Return whether the run has ended well; keep Ray running on all hosts, and submit the job again if it has ended."""
         for host in self.cluster.hosts:
             self.cluster.keep(host)
-        if self.job.poll() is None:
-            return False
+        if self.job.poll() is None or self.has_ended:
+            return self.has_ended
         said = self.job.communicate()[0]
         if self.job.returncode == 0:
+            self.has_ended = True
             return True
         LOG.warning(f"job ended with {self.job.returncode}: {said.strip().splitlines()[-3:]}")
         self.job = self.start()
