@@ -20,9 +20,9 @@ _REACH_S = 10.0
 START_TIMEOUT_S = 120.0  # for actors to be placed, unless `rollouts.start_timeout_s` says otherwise
 OBJECT_STORE_BYTES = 256 * 2**20  # weights and plans pass through it, never data
 
-NODE_GROUP = "ray.io/node-group"
+NODE_GROUP = "ray.io/node-group"  # a label of nodes that an autoscaler starts
 _MAX_REASON = 400  # characters
-_own: set[str] = set()  # addresses of sessions that this process started: no autoscaler adds nodes to them
+_own: set[str] = set()  # addresses of sessions that this process started: they may have more CPUs than there are cores
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -139,7 +139,8 @@ def _end(ray: Any, groups: set[str]) -> None:
 
 def _require_room(ray: Any, resources: list[dict[str, float]], labels: Mapping[str, str]) -> None:
     """Raise InputError if a bundle fits no node with the labels, or all of them exceed the cluster."""
-    Request(what="trials", num=1, each=resources[0], fix="change rollouts.labels", labels=labels).require_possible(ray)
+    if labels:
+        Request(what="trials", num=1, each=resources[0], fix="change rollouts.labels", labels=labels).require_possible(ray)
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     for bundle in resources:
         for name, amount in bundle.items():
