@@ -8,6 +8,7 @@ are read from their folders, and from an MLflow experiment of which the folders 
 
 from __future__ import annotations
 
+import argparse
 import json
 import resource
 import subprocess
@@ -28,7 +29,7 @@ from distil.recorded import parameters
 from distil.runconfig import RunConfig
 
 METHODS, SEEDS, SCORES = 20, 5, 20
-OUT = Path(__file__).parent / "results" / "compare.json"
+RESULTS = Path(__file__).parent / "results" / "compare.json"
 
 
 def metrics(prefix: str, score: float, labels: int, wall_s: float) -> dict[str, float]:
@@ -90,6 +91,9 @@ def measure(names: list[str], page: Path) -> dict[str, float]:
 
 def main() -> None:
     """Make the runs, measure, print and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    args = parser.parse_args()
     warnings.simplefilter("ignore", DeprecationWarning)  # MLflow's own
     with tempfile.TemporaryDirectory() as name:
         root, uri = Path(name), f"sqlite:///{name}/mlflow.db"
@@ -105,7 +109,7 @@ def main() -> None:
             "mlflow": measure(["made-up", "--uri", uri], root / "b.html"),
         }
     print(json.dumps(results, indent=2))
-    write_result(OUT, {"machine": machine(), "runs": METHODS * SEEDS, "results": results})
+    write_result(args.out, {"machine": machine(), "runs": METHODS * SEEDS, "results": results})
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ START_TIMEOUT_S = 120.0  # for actors to be placed, unless `rollouts.start_timeo
 OBJECT_STORE_BYTES = 256 * 2**20  # weights and plans pass through it, never data
 
 NODE_GROUP = "ray.io/node-group"  # a label of nodes that an autoscaler starts
+NODE_ID = "ray.io/node-id"  # a label that Ray gives each node
 _MAX_REASON = 400  # characters
 _own: set[str] = set()  # addresses of sessions that this process started: they may have more CPUs than there are cores
 
@@ -52,13 +53,9 @@ class Request:
             min((int(node.get(name, 0) / amount + 1e-9) for name, amount in wanted.items()), default=10**9) for node in nodes
         )
 
-    def is_possible(self, ray: Any) -> bool:
-        """Return whether the cluster can hold the actors, or something may add nodes."""
-        return _grows(ray) or self.room(ray) >= self.num
-
     def require_possible(self, ray: Any) -> None:
         """Raise InputError if the cluster can't fit the actors and nothing adds nodes: it is too small, or has other labels."""
-        if not self.is_possible(ray):
+        if not _grows(ray) and self.room(ray) < self.num:
             raise InputError(f"{self.what}: {self._needed(ray)}: {self.fix}")
 
     def not_placed(self, ray: Any, waited_s: float) -> RunError:
@@ -72,21 +69,20 @@ class Request:
             nodes = _nodes(ray, self.labels)
             total = [sum(node["Resources"].get(name, 0) for node in nodes) for name in self.each]
             has = ", ".join(f"{amount:g} {name}" for name, amount in zip(self.each, total, strict=True))
-            known = sorted({f"{key}={value}" for node in _nodes(ray) for key, value in own_labels(node).items()})
-            found = (
-                f"has {has} on {len(nodes)} of them"
-                if nodes
-                else f"has no such node, its labels are: {', '.join(known) or 'none'}"
-            )
+            known = named_labels(node["Labels"] for node in _nodes(ray))
+            found = f"has {has} on {len(nodes)} of them" if nodes else f"has no such node, its labels are: {known}"
             return f"at least {self.num} needed with {each} each on nodes labelled {labels}; the Ray cluster {found}"
         total, free = ray.cluster_resources(), ray.available_resources()
         has = ", ".join(f"{total.get(name, 0):g} {name} ({free.get(name, 0):g} free)" for name in self.each)
         return f"at least {self.num} needed with {each} each; the Ray cluster has {has}"
 
 
-def own_labels(node: Mapping[str, Any]) -> dict[str, str]:
-    """Return the labels that a node was given; Ray adds some of its own."""
-    return {key: value for key, value in node["Labels"].items() if key != "ray.io/node-id"}
+def named_labels(of_nodes: Iterable[Mapping[str, str]]) -> str:
+    """Return the labels that some node was given, for messages; Ray adds one of its own, which is left out."""
+    return (
+        ", ".join(sorted({f"{key}={value}" for labels in of_nodes for key, value in labels.items() if key != NODE_ID}))
+        or "none"
+    )
 
 
 def matches(labels: Mapping[str, str], of_node: Mapping[str, str]) -> bool:
@@ -177,7 +173,9 @@ def ensure_ray(address: str | None, num_cpus: int) -> Any:
             logging.getLogger("ray._private.authentication").setLevel(
                 logging.ERROR
             )  # it only reports that tokens are on, which is intended
-            session = ray.init(address="local", num_cpus=cpus, object_store_memory=OBJECT_STORE_BYTES, **quiet)
+            # the dashboard costs as much CPU time as all the rest of Ray's start
+            own = {"num_cpus": cpus, "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
+            session = ray.init(address="local", **own, **quiet)
             _own.add(session.address_info["gcs_address"])
     except Exception as error:  # on a busy machine, Ray raises a plain one: its node started too slowly
         where = f"the cluster at {address}" if address else "a session on this machine"

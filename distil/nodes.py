@@ -55,11 +55,7 @@ def check_nodes(
         InputError: a node has another distil, Python or other packages; or a shared folder isn't what this host sees.
         RunError: a node does not answer.
     """
-    nodes = [
-        node
-        for node in ray.nodes()
-        if node["Alive"] and node["Resources"].get("CPU", 0) > 0 and any(matches(one, node["Labels"]) for one in labels)
-    ]
+    nodes = [node for node in ray.nodes() if _holds_work(node) and any(matches(one, node["Labels"]) for one in labels)]
     with ExitStack() as marks:
         wanted = [marks.enter_context(_marked(folder)) for folder in shared]
         own = facts(wanted)
@@ -74,6 +70,11 @@ def check_nodes(
         if off_s > _CLOCK_S:
             way = "ahead of" if there > answer.given else "behind"
             note(f"{answer.host}: its clock is {off_s:.0f} s {way} this host's; times in MLflow will be off: set it (NTP)")
+
+
+def _holds_work(node: Mapping[str, Any]) -> bool:
+    """Return whether actors may come to a node: it is alive, and no head that was started without CPUs and GPUs."""
+    return bool(node["Alive"]) and any(node["Resources"].get(name, 0) > 0 for name in ("CPU", "GPU"))
 
 
 @contextmanager

@@ -42,6 +42,19 @@ def test_workers_need_no_torch() -> None:
     nodes._require_same("host-b", answer(packages={"torch": None}), OWN)
 
 
+@pytest.mark.parametrize(
+    ("resources", "is_alive", "wanted"),
+    [
+        ({"CPU": 2.0}, True, True),
+        ({"GPU": 1.0}, True, True),  # without CPUs: of the learners alone
+        ({"CPU": 2.0}, False, False),
+        ({"CPU": 0.0, "memory": 1e9}, True, False),  # a head that runs no work
+    ],
+)
+def test_a_node_that_can_hold_actors_is_asked(resources: dict[str, float], is_alive: bool, wanted: bool) -> None:
+    assert nodes._holds_work({"Alive": is_alive, "Resources": resources}) is wanted
+
+
 @pytest.mark.ray
 def test_nodes_that_are_alike_pass_and_leave_nothing_behind(ray_session: Any, tmp_path: Path) -> None:
     (tmp_path / "demos").mkdir()

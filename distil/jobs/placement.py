@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from distil.cluster import NODE_GROUP, matches
+from distil.cluster import NODE_GROUP, NODE_ID, matches, named_labels
 from distil.errors import InputError
-
-_NODE = "ray.io/node-id"  # a label that Ray gives each node
 
 
 def driver_placement(nodes: Sequence[Mapping[str, Any]], labels: Mapping[str, str], gpus: float) -> dict[str, Any]:
@@ -26,10 +24,8 @@ def driver_placement(nodes: Sequence[Mapping[str, Any]], labels: Mapping[str, st
     grows = any(NODE_GROUP in _labels(node) for node in nodes)
     if not fit and not grows:
         wanted = ", ".join(f"{key}={value}" for key, value in labels.items())
-        known = sorted({f"{key}={value}" for node in nodes for key, value in _labels(node).items() if key != _NODE})
-        raise InputError(
-            f"--label {wanted}: no node has it; the labels of the cluster's nodes are {', '.join(known) or 'none'}"
-        )
+        known = named_labels(_labels(node) for node in nodes)
+        raise InputError(f"--label {wanted}: no node has it; the labels of the cluster's nodes are {known}")
     fit = [node for node in fit if node["resources_total"].get("GPU", 0) >= gpus]
     if not fit and not grows:
         most = max(node["resources_total"].get("GPU", 0) for node in nodes)
@@ -37,7 +33,7 @@ def driver_placement(nodes: Sequence[Mapping[str, Any]], labels: Mapping[str, st
     selector = dict(labels)
     heads = [node["node_id"] for node in fit if node["is_head_node"]]
     if heads and len(heads) < len(fit):
-        selector[_NODE] = f"!{heads[0]}"
+        selector[NODE_ID] = f"!{heads[0]}"
     placed: dict[str, Any] = {"entrypoint_label_selector": selector} if selector else {}
     return placed | ({"entrypoint_num_gpus": gpus} if gpus else {})
 

@@ -27,6 +27,10 @@ SETTINGS = {
 }
 _THREADS = "OMP_NUM_THREADS"
 _TRIES, _PAUSE_S = 10, 2.0
+_NO_AGENT = (
+    "the head node's agent, which starts jobs, does not run; if another Ray of this host has its port, "
+    "give `ray start --head` another --dashboard-agent-listen-port (52365)"
+)
 T = TypeVar("T")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -121,8 +125,8 @@ def submit(
         except RefusedError as error:  # it is there already, if an earlier answer was lost
             if (found := _found(dashboard, submission, job_id)) is not None:
                 return found
-            if "No available agent" in str(error):  # those of a young cluster have not started yet
-                raise UnreachableError(str(error)) from None
+            if "No available agent" in str(error):  # a young cluster's has not started yet
+                raise UnreachableError(f"{dashboard.url}: {_NO_AGENT}") from None
             raise
         return find_job(dashboard, job_id)
 

@@ -6,20 +6,15 @@ several hosts, and networks that are cut, it is tested in `multinode/test_hosts.
 
 import gc
 import json
-import os
 import random
-import signal
-import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 
+import chaosbed
 import numpy as np
-import psutil
 import pytest
 from testbed import Unreliable
-from trackingbed import free_port
 
 import distil
 from distil.store import Store
@@ -29,7 +24,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning:ray"),  # Ray's own
 ]
-REPO, TESTS = Path(__file__).parents[2], Path(__file__).parents[1]
 MAX_BATCH = 64
 SETTINGS = {
     "name": "chaos",
@@ -57,90 +51,25 @@ DEADLINE_S = 420.0
 @pytest.fixture
 def cluster(monkeypatch, tmp_path):
     """A head and a second node, of two logical CPUs each; processes on them find the `testbed`."""
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), str(REPO)]))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("TOY_SLEEP", "0.002")  # a slow environment: there must be something to kill
-    monkeypatch.setenv("EXPERT_NOTES", str(tmp_path / "notes"))
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    from ray.cluster_utils import Cluster
-
+    for name, value in chaosbed.environment(EXPERT_NOTES=str(tmp_path / "notes"), TOY_SLEEP="0.002").items():
+        monkeypatch.setenv(name, value)  # a slow environment: there must be something to kill
     with tempfile.TemporaryDirectory(prefix="c", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        options = {"num_cpus": 2, "object_store_memory": 128 * 2**20}
-        head = {**options, "include_dashboard": True, "dashboard_port": free_port(), "temp_dir": folder}
-        made = Cluster(initialize_head=True, head_node_args=head)
-        made.node = made.add_node(**options)
+        made = chaosbed.Cluster(folder)
         yield made
-        made.shutdown()
+        made.close()
     gc.collect()  # sockets that Ray leaves open are no later test's
 
 
-def processes(cluster, name):
-    """Return the processes below the cluster's nodes whose command has a name in it."""
-    found = []
-    for node in cluster.list_all_nodes():
-        for info in node.all_processes.get("raylet", []):
-            try:
-                children = psutil.Process(info.process.pid).children(recursive=True)
-                found += [child for child in children if name in " ".join(child.cmdline())]
-            except psutil.Error:
-                continue
-    return found
-
-
-class Chaos:
-    """Kills what it is told to, and starts the driver again whenever it has died."""
-
-    def __init__(self, cluster, folder):
-        self.cluster, self.folder, self.driver, self.rng = cluster, folder, None, random.Random(1)
-        self.done = {"worker": 0, "expert": 0, "driver": 0, "node": 0}
-        self.output = []
-        self.has_killed = False  # what ends the job
-
-    def start(self):
-        recipe = self.folder / "chaos.json"
-        rollouts = {
-            **SETTINGS["rollouts"],
-            "num_workers": 2,
-            "service": {"max_batch": MAX_BATCH, "num_cpus": 0.5, "retries": 20, "backoff_s": 0.05},
-        }
-        recipe.write_text(json.dumps(SETTINGS | {"rollouts": rollouts}))
-        options = ["--address", f"http://{self.cluster.webui_url}", "--root", str(self.folder), "--python", sys.executable]
-        command = [sys.executable, "-m", "distil", "submit", *options, "--", "train", "chaos.json", "--run", "chaos-001"]
-        pipe = subprocess.PIPE
-        self.driver = subprocess.Popen(command, cwd=self.folder, stdout=pipe, stderr=subprocess.STDOUT, text=True)
-
-    def is_over(self):
-        """Return whether the run has ended well; start its driver again if that is dead."""
-        if self.driver.poll() is None:
-            return False
-        self.output.append(self.driver.communicate()[0])
-        if self.driver.returncode == 0:
-            return True
-        unlucky = ("died 4 times on the episodes", "it ended with its node")  # a node may die before the job is on it, too
-        assert self.has_killed or any(text in self.output[-1] for text in unlucky), self.output[-1]
-        self.has_killed = False
-        self.start()
-        return False
-
-    def kill(self, what):
-        """Kill one; return whether there was one."""
-        if what == "driver":
-            victims = processes(self.cluster, "distil train chaos.json")
-            if not list((self.folder / "data").glob("chaos/manifests/*")) or not victims:
-                return False
-            victims[-1].send_signal(signal.SIGKILL)
-            self.has_killed = True
-        elif what == "node":
-            self.has_killed = True  # the driver may be on it
-            self.cluster.remove_node(self.cluster.node, allow_graceful=False)
-            self.cluster.node = self.cluster.add_node(num_cpus=2, object_store_memory=128 * 2**20)
-        else:
-            victims = processes(self.cluster, {"worker": "ray::RemoteWorker", "expert": "ray::Replica"}[what])
-            if not victims:
-                return False
-            self.rng.choice(victims).send_signal(signal.SIGKILL)
-        self.done[what] += 1
-        return True
+def storm(cluster, folder):
+    """The run as a job, which begins again whenever it has died."""
+    service = {"max_batch": MAX_BATCH, "num_cpus": 0.5, "retries": 20, "backoff_s": 0.05}
+    rollouts = SETTINGS["rollouts"] | {"num_workers": 2, "service": service}
+    (folder / "chaos.json").write_text(json.dumps(SETTINGS | {"rollouts": rollouts}))
+    options = ["--address", cluster.dashboard, "--root", str(folder), "--python", sys.executable]
+    command = [sys.executable, "-m", "distil", "submit", *options, "--", "train", "chaos.json", "--run", "chaos-001"]
+    # a node may die before the job is on it, too
+    unlucky = ("died 4 times on the episodes", "it ended with its node")
+    return chaosbed.Storm(cluster, command, folder, random.Random(1), driver="distil train chaos.json", unlucky=unlucky)
 
 
 @pytest.fixture
@@ -161,22 +90,19 @@ def test_kills_change_nothing(undisturbed, cluster, tmp_path):
     """CORRECTNESS 4, 11, 14 and 16."""
     folder = tmp_path / "storm"
     folder.mkdir()
-    chaos, order = Chaos(cluster, folder), KILLS.copy()
-    chaos.rng.shuffle(order)
-    chaos.start()
+    chaos, order, rng = storm(cluster, folder), KILLS.copy(), random.Random(1)
+    rng.shuffle(order)
     until = time.monotonic() + DEADLINE_S
     try:
         while not chaos.is_over():
             assert time.monotonic() < until, (chaos.done, chaos.output)
-            if order and chaos.kill(order[-1]):
+            has_begun = list((folder / "data").glob("chaos/manifests/*"))  # something to lose
+            if order and (order[-1] != "driver" or has_begun) and chaos.kill(order[-1]):
                 order.pop()
-            time.sleep(chaos.rng.uniform(0.1, 0.9))  # when, is chance
+            time.sleep(rng.uniform(0.1, 0.9))  # when, is chance
     finally:
-        if chaos.driver.poll() is None:
-            chaos.driver.kill()
-            chaos.driver.wait()
-    assert sum(chaos.done.values()) == len(KILLS), chaos.done
-    assert min(chaos.done.values()) >= 2, chaos.done
+        chaos.end()
+    assert not order, chaos.done
     run, data = distil.open_run(folder / "runs/chaos-001"), Store.open(folder / "data/chaos").snapshot()
     calm, wanted = undisturbed
     assert data.digest == wanted.digest

@@ -106,6 +106,15 @@ def test_a_young_cluster_whose_agents_have_not_started_is_asked_again(cluster: C
     assert (job.id, len(waits), len(cluster.started)) == ("one", 1, 1)
 
 
+def test_a_cluster_whose_agent_never_starts_is_named_with_the_fix(cluster: Cluster, package: Package) -> None:
+    cluster.failure = "No available agent to submit job, please try again later."
+    with (
+        serving(cluster) as url,
+        pytest.raises(RunError, match=r"^http://\S+: the head node's agent.*--dashboard-agent-listen-port.*--id one"),
+    ):
+        submit(Dashboard(url), Submission(work=WORK, package=package), "one", dict, wait=lambda _: None)
+
+
 def test_the_same_id_is_the_same_job_and_another_submission_is_refused(cluster: Cluster, package: Package) -> None:
     assert start(cluster, Submission(work=WORK, package=package))[1] == ""
     assert start(cluster, Submission(work=WORK, package=package)) == ("one", "it was submitted before")
