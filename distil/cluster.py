@@ -53,9 +53,13 @@ class Request:
             min((int(node.get(name, 0) / amount + 1e-9) for name, amount in wanted.items()), default=10**9) for node in nodes
         )
 
+    def is_possible(self, ray: Any) -> bool:
+        """Return whether the cluster can hold the actors, or something may add nodes."""
+        return _grows(ray) or self.room(ray) >= self.num
+
     def require_possible(self, ray: Any) -> None:
         """Raise InputError if the cluster can't fit the actors and nothing adds nodes: it is too small, or has other labels."""
-        if not _grows(ray) and self.room(ray) < self.num:
+        if not self.is_possible(ray):
             raise InputError(f"{self.what}: {self._needed(ray)}: {self.fix}")
 
     def not_placed(self, ray: Any, waited_s: float) -> RunError:

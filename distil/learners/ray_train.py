@@ -172,14 +172,12 @@ def room(config: LearnerConfig, device: Literal["CPU", "GPU"]) -> Request:
 
 
 def use_gpu(config: LearnerConfig) -> bool:
-    """Return whether each learner gets a GPU; InputError if `device` is cuda and the cluster has too few."""
-    if config.device == "cpu":
-        return False
-    available = room(config, "GPU").room(ray) >= config.num_learners
-    if config.device == "cuda" and not available:
+    """Return whether each learner gets a GPU; InputError if `device` is cuda and the cluster has too few, and adds no nodes."""
+    gpus = room(config, "GPU")
+    if config.device == "cuda" and not gpus.is_possible(ray):
         where = "the nodes of learner.labels have" if config.labels else "the cluster has"
         raise InputError(f"learner.device: {where} fewer than {config.num_learners} GPUs; set learner.device=cpu")
-    return available
+    return config.device == "cuda" or (config.device == "auto" and gpus.room(ray) >= config.num_learners)
 
 
 def _rank_main(config: dict[str, _RankSetup]) -> None:

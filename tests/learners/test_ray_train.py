@@ -3,13 +3,16 @@
 import os
 import signal
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from distil.config import validate
 from distil.errors import InputError, SupersededError
+from distil.learners.config import LearnerConfig
 from distil.learners.data import demos
+from distil.learners.ray_train import use_gpu
 from distil.objectives.augment_config import ObservationNoiseConfig
 from distil.plans import UpdatePlan, WatchPlan
 from distil.store import MixtureConfig, WeightConfig
@@ -137,3 +140,26 @@ def test_a_group_larger_than_the_cluster_is_refused_at_once(bed, ray_session, mo
     wanted = r"learners: at least 99 needed with 1 CPU each; the Ray cluster has 8 CPU \(\d free\): lower learner\.num_learners"
     with pytest.raises(InputError, match=wanted):
         bed.learner("group", num_learners=99, batch_size=99, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("labels", "gpus", "expected"),
+    [
+        ({}, 0, {"auto": False, "cpu": False}),
+        ({}, 2, {"auto": True, "cpu": False, "cuda": True}),
+        ({"ray.io/node-group": "headgroup"}, 0, {"auto": False, "cpu": False, "cuda": True}),
+    ],
+)
+def test_cuda_waits_for_gpus_that_an_autoscaler_may_add(labels, gpus, expected, monkeypatch):
+    """auto takes what is there."""
+    node = {"Alive": True, "Resources": {"CPU": 8, "GPU": gpus}, "Labels": labels}
+    monkeypatch.setattr("distil.learners.ray_train.ray", SimpleNamespace(nodes=lambda: [node]))
+    for device in ("auto", "cpu", "cuda"):
+        config = LearnerConfig(num_learners=2, device=device)
+        if device in expected:
+            assert use_gpu(config) == expected[device]
+        else:
+            with pytest.raises(
+                InputError, match=r"learner\.device: the cluster has fewer than 2 GPUs; set learner\.device=cpu"
+            ):
+                use_gpu(config)
