@@ -64,7 +64,7 @@ STAND_INS = {
             -) exit "${join:-0}" ;;
             -c) echo secret ;;
             *)
-                trap 'echo interrupted >"$here/interrupted"; exit 130' INT
+                trap 'echo interrupted >"$here/interrupted"; exit "${last:-130}"' INT
                 echo "$*" >"$here/run.new" && mv "$here/run.new" "$here/run"
                 until [[ -e $here/code ]]; do sleep 0.1; kill -0 "$PPID" || exit; done
                 exit "$(<"$here/code")" ;;
@@ -85,7 +85,11 @@ class Job:
         text = slurmbed.script(
             "cluster.sbatch", {"partition": "", "environment": str(folder), "shared": str(folder / "shared")}
         )
-        (folder / "script").write_text(text.replace("max_restarts=5", "max_restarts=1"))
+        (folder / "script").write_text(
+            text.replace("max_restarts=5", "max_restarts=1")
+            .replace("sleep 1\n", "sleep 0.1\n")
+            .replace("sleep 1 &", "sleep 0.1 &")
+        )
         own = {"here": str(folder), "TMPDIR": str(folder), "PATH": f"{programs}:{os.environ['PATH']}"}
         slurm = {"SLURM_JOB_ID": "7", "SLURMD_NODENAME": "first", "SLURM_JOB_NODELIST": "first,second"}
         self.process = subprocess.Popen(
@@ -118,7 +122,7 @@ class Job:
 @pytest.fixture(scope="module")
 def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Job]]:
     """All at once: each takes seconds, and little work."""
-    environments: dict[str, dict[str, str]] = {"weak": {"weak": "second"}, "alone": {"join": "1"}}
+    environments: dict[str, dict[str, str]] = {"weak": {"weak": "second"}, "alone": {"join": "1"}, "done": {"last": "0"}}
     names = ["calm", "worker", "head", "limit", *environments]
     found = {name: Job(tmp_path_factory.mktemp(name), **environments.get(name, {})) for name in names}
     yield found
@@ -176,6 +180,14 @@ def test_before_the_time_limit_the_run_is_interrupted_and_the_job_queued_again(j
     assert job.wait_for("interrupted")
     assert job.wait_for("requeued") == "7"
     assert (job.here / "shared/distil-7/logs/first/raylet.out").exists()
+
+
+def test_a_run_that_ends_well_just_before_the_time_limit_is_over(jobs: dict[str, Job]) -> None:
+    job = jobs["done"]
+    job.wait_for("run")
+    job.process.send_signal(signal.SIGUSR1)
+    assert job.over()[0] == 0
+    assert not (job.here / "requeued").exists()
 
 
 def test_nodes_that_do_not_join_end_the_job(jobs: dict[str, Job]) -> None:
