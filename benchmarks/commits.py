@@ -14,15 +14,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from common import machine, write_result
 from gymnasium import spaces
 
 from distil.spaces import action_spec, observation_spec
-from distil.store import Store, StoreSpec
+from distil.store import ShardEntry, Store, StoreSpec
 from distil.store.gc import collect_garbage
 from distil.store.history import drop, droppable, summaries
+from distil.store.writer import ShardWriter
 from distil.types import Episode
 
 LENGTH = 20
@@ -37,29 +39,37 @@ def make_store(folder: Path) -> Store:
     return Store.create(folder, spec)
 
 
-def commit_times(store: Store, num: int) -> list[float]:
-    """Commit `num` shards and return the seconds that each commit took."""
-    writer, actions, seconds = store.writer("w", target_bytes=1 << 16), np.zeros((LENGTH, 2), np.float32), []
+def commit_times(store: Store, num: int, shards: int = 1) -> list[float]:
+    """Commit `num` times, so many new shards each, and return the seconds that each commit took."""
+    writer, seconds = store.writer("w", target_bytes=1 << 16), []
     for number in range(num):
-        writer.add(
-            Episode(
-                observations={"obs": np.full((LENGTH + 1, 4), float(number))},
-                actions=actions,
-                rewards=np.zeros(LENGTH),
-                terminated=False,
-                truncated=True,
-                expert_actions=actions,
-                labelled=np.ones(LENGTH, np.uint8),
-                acted_by_expert=np.ones(LENGTH, np.uint8),
-                uid=f"commits-{number:08d}",
-            )
-        )
-        entry = writer.seal()
-        assert entry is not None
+        with patch("os.fsync"):  # not timed, and a hundred thousand flushes would take half an hour
+            entries = [sealed_shard(writer, number * shards + i) for i in range(shards)]
         started = time.perf_counter()
-        store.commit([entry])
+        store.commit(entries)
         seconds.append(time.perf_counter() - started)
     return seconds
+
+
+def sealed_shard(writer: ShardWriter, number: int) -> ShardEntry:
+    """Seal a shard of one short episode."""
+    actions = np.zeros((LENGTH, 2), np.float32)
+    writer.add(
+        Episode(
+            observations={"obs": np.full((LENGTH + 1, 4), float(number))},
+            actions=actions,
+            rewards=np.zeros(LENGTH),
+            terminated=False,
+            truncated=True,
+            expert_actions=actions,
+            labelled=np.ones(LENGTH, np.uint8),
+            acted_by_expert=np.ones(LENGTH, np.uint8),
+            uid=f"commits-{number:08d}",
+        )
+    )
+    entry = writer.seal()
+    assert entry is not None
+    return entry
 
 
 def folder_bytes(*folders: Path) -> int:

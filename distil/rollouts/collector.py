@@ -205,6 +205,8 @@ class Collector:
         if not outcome.sealed:
             return 0
         self._check()
+        for sealed in outcome.sealed.values():
+            self._store.shards.tell(sealed.entry, sealed.footer)
         entries = [sealed.entry for sealed in outcome.sealed.values()]
         return self._store.commit(entries, message=f"round {plan.round}: {len(outcome.stats)} episodes by {plan.agent}").version
 

@@ -41,5 +41,6 @@ def gate_of(
 
 def expert_acts(plan: CollectPlan, seed: int) -> bool:
     """Return whether the expert acts in the whole episode with `seed`, in the policy's place."""
-    is_whole = plan.gate is None and (plan.beta_unit == "episode" or plan.beta in (0, 1))
-    return is_whole and float(generator(seed, "beta", "episode").random()) < plan.beta
+    if plan.beta in (0, 1) or plan.gate is not None:
+        return plan.beta == 1 and plan.gate is None
+    return plan.beta_unit == "episode" and float(generator(seed, "beta", "episode").random()) < plan.beta

@@ -1,7 +1,7 @@
 """A pool of Ray actors that may die: it hands out tasks, replaces dead actors, and repeats the tasks that were lost with them.
 
 The caller says what a task is and what its report means (`Work`). An error that an actor raises ends the work; the death of an
-actor does not, unless the same task loses its actor again and again.
+actor does not, unless the same task loses its actor again and again. A report costs the same with any number of actors.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 from typing import Any, Generic, Protocol, TypeVar
 
-from distil.cluster import Request, ensure_ray, why_died
 from distil.errors import InputError, RunError
 from distil.interrupts import delayed_interrupts
+from distil.rollouts.transport import Transport
 
 MAX_RETRIES = 3  # of a task whose actor died, and of starting each actor
 _STOP_S = 3.0  # for actors to save their results after an error or interrupt
@@ -45,6 +47,7 @@ class Member(Generic[T]):
 
     actor: Any
     is_ready: bool = False
+    reference: Any = None  # of the call whose answer the pool expects
     current: Pending[T] | None = None  # the task that it works on
     unsaved: list[Pending[T]] = field(default_factory=list)  # tasks that are done, but whose results only this actor has
 
@@ -78,54 +81,28 @@ class Work(ABC, Generic[T]):
         """Return when actors died with a task, for an error: "workers died 4 times ..."."""
 
 
-def send(ray: Any, value: object, fault: str, fix: str) -> Any:
-    """Put a value into Ray's object store and return its reference; InputError if it can't be pickled."""
-    try:
-        return ray.put(value)
-    except Exception as error:  # whatever pickling the user's expert raises
-        reason = " ".join(str(error.__cause__ or error).split())  # Ray's own text has many lines
-        raise InputError(f"{fault}: {reason}; {fix}") from error
-
-
 class ActorPool(Generic[T]):
-    """A number of Ray actors, which may grow between calls.
+    """A number of actors, which may grow between calls.
 
     Args:
-        actor: their class; it is made with the setup, and has a method `ready` that returns None.
-        setup: what each actor needs; goes through Ray's object store once.
-        num: how many actors; they start with the first call.
-        room: what the actors need of the cluster.
-        what: the part of the setup that pickling may refuse, for the error, such as `the expert`.
+        transport: starts them and reaches them.
+        num: how many.
         advice: what helps where actors keep dying, for the error.
         start_timeout_s: how long to wait for the first actor to start.
-        address: of a running Ray cluster; None: see `ensure_ray`.
-        num_cpus: logical CPUs of a Ray session that is started here; None: one for each actor.
-
-    Raises:
-        InputError: the cluster can never hold an actor, or the setup can't be pickled.
     """
 
-    def __init__(
-        self,
-        actor: type,
-        setup: object,
-        *,
-        num: int,
-        room: Request,
-        what: str,
-        advice: str,
-        start_timeout_s: float,
-        address: str | None = None,
-        num_cpus: int | None = None,
-    ) -> None:
-        self.ray = ensure_ray(address, num if num_cpus is None else num_cpus)
-        self.num = num
-        self._room, self._advice, self._start_timeout_s = room, advice, start_timeout_s
-        room.require_possible(self.ray)
-        self._setup = send(self.ray, setup, f"{what} can't be sent to workers", room.fix)
-        self._class = self.ray.remote(**room.options, max_restarts=0)(actor)
-        self._waiting: dict[Any, Member[T]] = {}  # reference of the call under way -> member
-        self.members: list[Member[T]] = []
+    def __init__(self, transport: Transport, *, num: int, advice: str, start_timeout_s: float) -> None:
+        self.num, self._transport = num, transport
+        self._advice, self._start_timeout_s = advice, start_timeout_s
+        self._answers: SimpleQueue[tuple[Member[T], Any, Future[Any]]] = SimpleQueue()
+        self._members: dict[Member[T], None] = {}  # used as an ordered set, as is the next one
+        self._idle: dict[Member[T], None] = {}
+        self._busy: set[Member[T]] = set()  # those that work on a task
+
+    @property
+    def members(self) -> list[Member[T]]:
+        """The actors, those that are starting included."""
+        return list(self._members)
 
     def run(self, work: Work[T], tasks: Iterable[T], check: Callable[[], None] = lambda: None) -> None:
         """Run all tasks. On an error or interrupt, save what can be saved in a few seconds, then raise.
@@ -139,10 +116,10 @@ class ActorPool(Generic[T]):
             RunError: actors kept dying with the same task, or can't start; and whatever an actor, `work` or `check` raises.
         """
         call = _Call(work, deque(Pending(task) for task in tasks), check)
-        for member in self.members:
+        for member in self._members:
             member.unsaved = []
         try:
-            while call.queue or any(member.held for member in self.members):
+            while call.queue or any(member.held for member in self._members):
                 self._work(call)
                 self._save(call)
         except BaseException:
@@ -150,17 +127,22 @@ class ActorPool(Generic[T]):
             raise
 
     def close(self) -> None:
-        """Kill the actors. The Ray session stays for others."""
+        """Kill the actors."""
         for member in self.members:
-            self.ray.kill(member.actor)
-        self.members, self._waiting = [], {}
+            self._drop(member)
 
     def _fill(self) -> None:
         """Start actors until the pool has all of them."""
-        while len(self.members) < self.num:
-            member: Member[T] = Member(self._class.remote(self._setup))
-            self.members.append(member)
-            self._waiting[member.actor.ready.remote()] = member
+        while len(self._members) < self.num:
+            with delayed_interrupts():
+                member: Member[T] = Member(self._transport.start())
+                self._members[member] = None
+                self._expect(member, member.actor.ready.remote())
+
+    def _expect(self, member: Member[T], reference: Any) -> None:
+        """Have the answer of a call put into the queue of answers when it comes."""
+        member.reference = reference
+        self._transport.answer(reference).add_done_callback(lambda answer: self._answers.put((member, reference, answer)))
 
     def _work(self, call: _Call[T]) -> None:
         """Hand out tasks until none is left and none is under way."""
@@ -169,57 +151,74 @@ class ActorPool(Generic[T]):
             call.check()
             self._fill()
             self._hand_out(call)
-            if not call.queue and not any(member.current for member in self.members):
+            if not call.queue and not self._busy:
                 return
-            done, _ = self.ray.wait(list(self._waiting), num_returns=1, timeout=_POLL_S)
-            if done or any(member.is_ready for member in self.members):
+            if self._receive(call) or any(member.is_ready for member in self._members):
                 idle_since = time.monotonic()
             elif time.monotonic() - idle_since > self._start_timeout_s:
-                raise self._room.not_placed(self.ray, self._start_timeout_s)
-            for ref in done:
-                self._receive(ref, call)
+                raise self._transport.not_placed(self._start_timeout_s)
 
     def _hand_out(self, call: _Call[T]) -> None:
-        for member in self.members:
-            if call.queue and member.is_ready and member.current is None:
-                with delayed_interrupts():  # a call without its reference could not be cancelled
-                    member.current = call.queue.popleft()
-                    self._waiting[call.work.submit(member, member.current.task)] = member
+        while call.queue and self._idle:
+            with delayed_interrupts():  # a call without its reference could not be cancelled
+                member, _ = self._idle.popitem()
+                member.current = call.queue.popleft()
+                self._busy.add(member)
+                self._expect(member, call.work.submit(member, member.current.task))
 
-    def _receive(self, ref: Any, call: _Call[T]) -> None:
-        member = self._waiting.pop(ref)
-        is_alive, report = self._get(ref, member, call)
-        if not is_alive:
-            return
-        if member.current is None:  # the answer of `ready`
+    def _receive(self, call: _Call[T]) -> bool:
+        """Wait for an answer, up to a second, and take it; return whether one came."""
+        try:
+            member, reference, answer = self._answers.get(timeout=_POLL_S)
+        except Empty:
+            return False
+        if member.reference is not reference:
+            return True  # of an actor that was dropped, or of a call that was abandoned
+        is_alive, report = self._get(answer, member, call)
+        if is_alive and member.current is None:  # the answer of `ready`
             member.is_ready, call.failed_starts = True, 0
-            return
-        pending, member.current = member.current, None
+            self._free(member)
+        elif is_alive:
+            self._take(member, report, call)
+        return True
+
+    def _take(self, member: Member[T], report: Any, call: _Call[T]) -> None:
+        pending = member.current
+        assert pending is not None
         member.unsaved.append(pending)
+        self._free(member)
         if call.work.take(member, pending.task, report):
             member.unsaved = []
         report.raise_error()
 
+    def _free(self, member: Member[T]) -> None:
+        """Make a member ready for the next task."""
+        member.current = member.reference = None
+        self._busy.discard(member)
+        self._idle[member] = None
+
     def _save(self, call: _Call[T]) -> None:
         """Have the actors save their results; the tasks of an actor that dies meanwhile go back to the queue."""
-        refs = {call.work.save(member): member for member in self.members if member.unsaved}
-        for ref, member in refs.items():
-            is_alive, answer = self._get(ref, member, call)
+        unsaved = [member for member in self._members if member.unsaved]
+        answers = [self._transport.answer(call.work.save(member)) for member in unsaved]
+        for member, answer in zip(unsaved, answers, strict=True):
+            is_alive, value = self._get(answer, member, call)
             if is_alive:
-                call.work.take_saved(member, answer)
+                call.work.take_saved(member, value)
                 member.unsaved = []
 
-    def _get(self, ref: Any, member: Member[T], call: _Call[T]) -> tuple[bool, Any]:
+    def _get(self, answer: Future[Any], member: Member[T], call: _Call[T]) -> tuple[bool, Any]:
         """Return whether the actor is alive, and what it returned; raises the error that it raised."""
         try:
-            return True, self.ray.get(ref)
-        except self.ray.exceptions.RayTaskError as error:
-            raise error.as_instanceof_cause() from None
-        except self.ray.exceptions.RayError as error:
-            self._lost(member, call, error)
-            return False, None
+            return True, answer.result()
+        except Exception as error:  # whatever the actor raised
+            why = self._transport.why_gone(error)
+            if why is None:
+                raise
+        self._lost(member, call, why)
+        return False, None
 
-    def _lost(self, member: Member[T], call: _Call[T], error: Exception) -> None:
+    def _lost(self, member: Member[T], call: _Call[T], why: str) -> None:
         """Drop a dead actor, and queue its tasks again: each a limited number of times."""
         self._drop(member)
         for pending in member.held:
@@ -228,43 +227,40 @@ class ActorPool(Generic[T]):
                 when = "running" if member.current else "saving"
                 raise RunError(
                     f"workers died {pending.num_deaths} times {call.work.lost(pending.task)}; the last one while {when}: "
-                    f"{why_died(error)}; {self._advice}"
+                    f"{why}; {self._advice}"
                 )
         call.queue.extend(member.held)
         if not member.is_ready:
             call.failed_starts += 1
             if call.failed_starts > MAX_RETRIES * self.num:
-                raise RunError(f"{self._room.what} can't start: {why_died(error)}")
+                raise RunError(f"{self._transport.what} can't start: {why}")
 
     def _drop(self, member: Member[T]) -> None:
-        self.members.remove(member)
-        self._waiting = {ref: other for ref, other in self._waiting.items() if other is not member}
-        self.ray.kill(member.actor)  # it may only be unreachable
+        self._members.pop(member, None)
+        self._idle.pop(member, None)
+        self._busy.discard(member)
+        member.reference = None
+        self._transport.kill(member.actor)  # it may only be unreachable
 
     def _stop(self, call: _Call[T]) -> None:
         """Have the actors abandon their tasks and save what is complete; drop those that don't answer in time."""
-        for ref, member in self._waiting.items():
-            if member.current is not None:
-                self.ray.cancel(ref)
-        busy = [member for member in self.members if member.held]
-        refs = {ref: member for member in busy if (ref := call.work.save(member)) is not None}
-        done, _ = self.ray.wait(list(refs), num_returns=len(refs), timeout=_STOP_S) if refs else ([], [])
-        for ref in done:
-            try:
-                answer = self.ray.get(ref)
-            except self.ray.exceptions.RayError:
+        for member in self._busy:
+            if member.reference is not None:
+                self._transport.cancel(member.reference)
+        busy = dict.fromkeys(member for member in self._members if member.held)
+        saves = ((member, reference) for member in busy if (reference := call.work.save(member)) is not None)
+        answers = {self._transport.answer(reference): member for member, reference in saves}
+        for answer in wait(answers, _STOP_S).done:
+            member = answers[answer]
+            if answer.exception() is not None:
                 continue  # dead: dropped below
             with suppress(InputError, RunError):  # the first error is the one that counts
-                call.work.take_saved(refs[ref], answer)
-            self._forget(refs[ref])
-            busy.remove(refs[ref])
+                call.work.take_saved(member, answer.result())
+            member.unsaved = []
+            self._free(member)
+            del busy[member]
         for member in busy:
             self._drop(member)
-
-    def _forget(self, member: Member[T]) -> None:
-        """Make a member free that has abandoned its task."""
-        member.current, member.unsaved = None, []
-        self._waiting = {ref: other for ref, other in self._waiting.items() if other is not member}
 
 
 @dataclass(eq=False)

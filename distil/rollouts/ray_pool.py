@@ -13,6 +13,7 @@ from distil.policies.spec import PolicyRef
 from distil.rollouts.config import RolloutConfig
 from distil.rollouts.loop import EpisodeItem
 from distil.rollouts.pool import ActorPool, Member, Work
+from distil.rollouts.transport import RayTransport
 from distil.rollouts.work import MAX_WAVES, Assignment, Job, Setup, StoppedError, WorkReport
 from distil.rollouts.worker import Worker
 
@@ -30,11 +31,12 @@ class RemoteWorker:
     def ready(self) -> None:
         """Return once the actor has started."""
 
-    def run(self, assignment: Assignment, items: Group, policy: PolicyRef | None, known: int) -> WorkReport:
-        """See `Worker.run`."""
+    def run(self, assignment: Assignment, items: Sequence[tuple[Any, ...]], policy: PolicyRef | None, known: int) -> WorkReport:
+        """See `Worker.run`; an item comes as `packed` makes it."""
         import ray
 
-        return self._worker.run(assignment, items, policy, known=known, stop=ray.get_runtime_context().is_canceled)
+        stop = ray.get_runtime_context().is_canceled
+        return self._worker.run(assignment, unpacked(items), policy, known=known, stop=stop)
 
     def seal(self, known: int) -> WorkReport:
         """See `Worker.seal`."""
@@ -59,17 +61,11 @@ class RayPool:
         self.limit, self._labels = limit, config.labels
         self._num_envs = setup.num_envs
         self._reserved = reserved + (config.service.num_cpus_wanted if config.service is not None else 0)
-        self._actors: ActorPool[Group] = ActorPool(
-            RemoteWorker,
-            setup,
-            num=0,
-            room=room(config),
-            what="the expert",
-            advice=_ADVICE,
-            start_timeout_s=config.start_timeout_s,
-            address=config.address,
-            num_cpus=config.num_cpus,
+        transport = RayTransport(
+            RemoteWorker, setup, room=room(config), what="the expert", address=config.address, num_cpus=config.num_cpus
         )
+        self._ray = transport.ray
+        self._actors: ActorPool[Group] = ActorPool(transport, num=0, advice=_ADVICE, start_timeout_s=config.start_timeout_s)
         self._policy: tuple[PolicyRef, Any] | None = None  # the last one sent, and its reference
 
     def run(self, job: Job) -> None:
@@ -79,10 +75,10 @@ class RayPool:
             if job.stopped():
                 raise StoppedError
 
-        limit = max(1, cluster_cores(self._actors.ray, self._labels) - self._reserved) if self.limit is None else self.limit
+        limit = max(1, cluster_cores(self._ray, self._labels) - self._reserved) if self.limit is None else self.limit
         parts = groups(job.items, limit, self._num_envs)
         self._actors.num = max(self._actors.num, min(limit, len(parts)))
-        self._actors.run(_Episodes(job, self._send(job.policy)), parts, check)
+        self._actors.run(_Episodes(job, self._ray.put(job.assignment), self._send(job.policy)), parts, check)
 
     def close(self) -> None:
         """Kill the actors. The Ray session stays for others."""
@@ -92,20 +88,23 @@ class RayPool:
         if policy is None:
             return None
         if self._policy is None or self._policy[0] is not policy:
-            self._policy = (policy, self._actors.ray.put(policy))
+            self._policy = (policy, self._ray.put(policy))
         return self._policy[1]
 
 
 class _Episodes(Work[Group]):
-    """One assignment: a task is a group of items; its results are saved once they are in a sealed shard."""
+    """One assignment: a task is a group of items; its results are saved once they are in a sealed shard.
 
-    def __init__(self, job: Job, policy: Any) -> None:
-        self._job, self._policy = job, policy
+    Assignment and policy, which may hold networks, are references: Ray sends them to a node once, however many calls it gets.
+    """
+
+    def __init__(self, job: Job, assignment: Any, policy: Any) -> None:
+        self._job, self._assignment, self._policy = job, assignment, policy
         self._recorded = job.assignment.target is not None
         self._num_known: dict[Member[Group], int] = defaultdict(int)  # shards that a member has reported
 
     def submit(self, member: Member[Group], task: Group) -> Any:
-        return member.actor.run.remote(self._job.assignment, task, self._policy, self._num_known[member])
+        return member.actor.run.remote(self._assignment, packed(task), self._policy, self._num_known[member])
 
     def take(self, member: Member[Group], task: Group, report: WorkReport) -> bool:
         self._add(member, report)
@@ -125,6 +124,16 @@ class _Episodes(Work[Group]):
         self._job.outcome.take(report, recorded=self._recorded)
         self._num_known[member] += len(report.sealed)
         self._job.tell(report.stats)
+
+
+def packed(items: Group) -> list[tuple[Any, ...]]:
+    """Return the items as plain tuples, which Ray pickles in an eighth of the time."""
+    return [(item.index, item.uid, item.seed) for item in items]
+
+
+def unpacked(items: Sequence[tuple[Any, ...]]) -> Group:
+    """Return the items that `packed` packed."""
+    return [EpisodeItem(index=index, uid=uid, seed=seed) for index, uid, seed in items]
 
 
 def room(config: RolloutConfig) -> Request:

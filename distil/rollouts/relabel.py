@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from distil.cluster import asked_cluster, cluster_cores
+from distil.cluster import asked_cluster, cluster_cores, ensure_ray
 from distil.errors import InputError
 from distil.experts.base import Expert
 from distil.rollouts.config import NumWorkers
@@ -95,7 +95,7 @@ def _label(
     else:
         say(progress, "label: starting Ray actors")
         pool = labellers(setup, len(tasks), address)
-        pool.num = min(pool.num, max(1, cluster_cores(pool.ray)) if num_workers == "auto" else num_workers)
+        pool.num = min(pool.num, max(1, cluster_cores(ensure_ray(address, 1))) if num_workers == "auto" else num_workers)
         label_with_actors(pool, tasks, work.take)
 
 

@@ -14,6 +14,7 @@ from distil.rollouts.pool import ActorPool, Member, Work
 from distil.rollouts.relabel_worker import LabelSetup, ShardReport, ShardTask, Tell, label_shard
 from distil.rollouts.sizing import Sizing
 from distil.rollouts.threads import one_thread
+from distil.rollouts.transport import RayTransport
 from distil.types import Note
 
 _ROOM = Request(what="labelling workers", num=1, each={"CPU": 1}, fix="label with 0 workers")
@@ -72,16 +73,10 @@ def labellers(setup: LabelSetup, num: int, address: str | None = None) -> ActorP
         InputError: the expert cannot be sent to the actors.
         RunError: there is no Ray session, and none can be started.
     """
-    return ActorPool(
-        RemoteLabeller,
-        setup,
-        num=num,
-        room=_ROOM,
-        what=f"expert {setup.expert.name}",
-        advice=_ADVICE,
-        start_timeout_s=START_TIMEOUT_S,
-        address=address,
+    transport = RayTransport(
+        RemoteLabeller, setup, room=_ROOM, what=f"expert {setup.expert.name}", address=address, num_cpus=num
     )
+    return ActorPool(transport, num=num, advice=_ADVICE, start_timeout_s=START_TIMEOUT_S)
 
 
 def label_with_actors(pool: ActorPool[ShardTask], tasks: Iterable[ShardTask], take: Take) -> None:

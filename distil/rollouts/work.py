@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 
 from distil.envs import EnvSpec, GymEnvConfig, ImportEnvConfig
 from distil.errors import InputError, RunError
@@ -13,6 +13,7 @@ from distil.experts.team import Team
 from distil.policies.spec import PolicyRef
 from distil.rollouts.agents import AgentSpec
 from distil.rollouts.loop import EpisodeItem, Record
+from distil.store.footer import Footer
 from distil.store.schema import StoreSpec
 from distil.store.shard import ShardEntry
 
@@ -50,11 +51,10 @@ class Assignment:
     key: str = field(default_factory=lambda: secrets.token_hex(8))
 
 
-@dataclass(frozen=True, kw_only=True)
-class EpisodeStats:
+class EpisodeStats(NamedTuple):
     """The outcome of one item."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides a method of tuples
     uid: str
     seed: int
     total_reward: float
@@ -70,6 +70,7 @@ class Sealed:
     """A shard that is durable on disk, and its episodes."""
 
     entry: ShardEntry
+    footer: Footer  # of the file
     stats: tuple[EpisodeStats, ...]
 
 
@@ -84,8 +85,8 @@ class WorkReport:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the stats as plain tuples, which takes an eighth of the time: they come twice an episode."""
-        sealed = [(one.entry, [_values(stats) for stats in one.stats]) for one in self.sealed]
-        return _unpickled, ([_values(stats) for stats in self.stats], sealed, self.error, self.is_input_error)
+        sealed = [(one.entry, one.footer, [*map(tuple, one.stats)]) for one in self.sealed]
+        return _unpickled, ([*map(tuple, self.stats)], sealed, self.error, self.is_input_error)
 
     def raise_error(self) -> None:
         """Raise the error, if there is one."""
@@ -93,18 +94,10 @@ class WorkReport:
             raise InputError(self.error) if self.is_input_error else RunError(self.error)
 
 
-def _values(stats: EpisodeStats) -> tuple[Any, ...]:
-    return tuple(vars(stats).values())
-
-
-def _stats(values: Iterable[tuple[Any, ...]]) -> tuple[EpisodeStats, ...]:
-    names = [field.name for field in fields(EpisodeStats)]
-    return tuple(EpisodeStats(**dict(zip(names, some, strict=True))) for some in values)
-
-
 def _unpickled(stats: list[Any], sealed: list[Any], error: str, is_input_error: bool) -> WorkReport:
-    shards = tuple(Sealed(entry=entry, stats=_stats(values)) for entry, values in sealed)
-    return WorkReport(stats=_stats(stats), sealed=shards, error=error, is_input_error=is_input_error)
+    make = EpisodeStats._make
+    shards = tuple(Sealed(entry=entry, footer=footer, stats=(*map(make, values),)) for entry, footer, values in sealed)
+    return WorkReport(stats=(*map(make, stats),), sealed=shards, error=error, is_input_error=is_input_error)
 
 
 @dataclass(kw_only=True)

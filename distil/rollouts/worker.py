@@ -17,6 +17,7 @@ from distil.rollouts.agents import Agent
 from distil.rollouts.labelling import Labeller
 from distil.rollouts.loop import EpisodeItem, EpisodeLoop, Finished
 from distil.rollouts.work import Assignment, EpisodeStats, Sealed, Setup, WorkReport
+from distil.store.footer import Footer
 from distil.store.location import location
 from distil.store.writer import ShardWriter
 
@@ -168,9 +169,10 @@ class Worker:
         if self._writer is None:
             return
         entry = self._writer.seal()
+        stats, self._unsealed = tuple(self._unsealed), []
         if entry is not None:
-            self._sealed.append(Sealed(entry=entry, stats=tuple(self._unsealed)))
-        self._unsealed = []
+            footer = Footer.read(self._writer.root, entry)  # from the file: what is published is seen to be there
+            self._sealed.append(Sealed(entry=entry, footer=footer, stats=stats))
 
     def _after(self, known: int) -> tuple[Sealed, ...]:
         """Forget the assignment's first `known` shards, and return the others."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -29,18 +30,24 @@ class Catalogue:
         Args:
             shards: the shards that versions list.
         """
-        self._index = shards.index
+        self._shards = shards
         self._manifest: Manifest | None = None
         self.digests: dict[str, bytes] = {}  # uid -> of the episode's steps
         self.shards: set[str] = set()  # digests of the files
 
     def follow(self, manifest: Manifest) -> None:
         """Update to the version `manifest`; RunError if one of its new shards can't be read."""
+        if self._manifest is None:  # all at once, which is much faster
+            self.digests = _digests(self._shards.table(manifest))
+            self.shards = set(manifest.column("digest"))
+            self._manifest = manifest
+            return
         removed, added = difference(self._manifest, manifest)
-        indices = [_digests(self._index(entry)) for entry in added]
+        self._shards.load(added)
+        indices = [_digests(self._shards.index(entry)) for entry in added]
         for entry in removed:  # read before, so this can't fail halfway
             self.shards.discard(entry.digest)
-            for uid in _digests(self._index(entry)):
+            for uid in _digests(self._shards.index(entry)):
                 self.digests.pop(uid, None)
         for entry, digests in zip(added, indices, strict=True):
             self.shards.add(entry.digest)
@@ -56,6 +63,12 @@ class Sieve:
         self._shards, self._manifest, self._catalogue = shards, manifest, catalogue
         self._new: dict[str, tuple[bytes, ShardEntry]] = {}  # uid -> digest, shard
         self._owners: Mapping[str, ShardEntry] | None = None
+
+    def take_all(self, entries: Sequence[ShardEntry]) -> list[NDArray[np.bool_]]:
+        """Return `take` of each shard, in this order."""
+        with suppress(RunError):  # which `take` raises again
+            self._shards.load(entry for entry in entries if entry.digest not in self._catalogue.shards)
+        return [self.take(entry) for entry in entries]
 
     def take(self, entry: ShardEntry) -> NDArray[np.bool_]:
         """Return which episodes of a shard are new, [num_episodes]; afterwards they count as known.
@@ -118,10 +131,10 @@ def gone(where: Location) -> RunError:
     return RunError(f"{where}: the shard is missing, so it can't be committed; collect its episodes again")
 
 
-def _pairs(index: pa.RecordBatch) -> list[tuple[str, bytes]]:
+def _pairs(index: pa.RecordBatch | pa.Table) -> list[tuple[str, bytes]]:
     uids, digests = index.select(["uid", "digest"]).to_pydict().values()
     return list(zip(uids, digests, strict=True))
 
 
-def _digests(index: pa.RecordBatch) -> dict[str, bytes]:
+def _digests(index: pa.RecordBatch | pa.Table) -> dict[str, bytes]:
     return dict(_pairs(index))

@@ -26,7 +26,12 @@ def _objects(root: Url) -> Backend:
 
 def read_json(root: Location, key: str) -> dict[str, Any]:
     """Return the content of a file that `dump_json` made; FileNotFoundError without one, RunError if it is damaged."""
-    files, where = backend(root), root / key
+    return parse_json(read_small(root, key), root / key)
+
+
+def read_small(root: Location, key: str) -> bytes:
+    """Return a file that is JSON; FileNotFoundError without one, RunError if it is too large for that."""
+    files = backend(root)
     if files.size(key) > MAX_JSON_BYTES:
-        raise RunError(f"{where}: larger than any file of this kind; restore it from a copy")
-    return parse_json(files.get(key), where)
+        raise RunError(f"{root / key}: larger than any file of this kind; restore it from a copy")
+    return files.get(key)

@@ -10,7 +10,7 @@ from pathlib import Path
 from distil.durable import create_durably, fsync_folder, make_folders, replace_durably
 from distil.errors import RunError
 from distil.store.files import os_fault
-from distil.store.storage import InTheWayError, StoredFile, check_ranges
+from distil.store.storage import InTheWayError, StoredFile, check_ranges, check_touched
 
 
 class FolderBackend:
@@ -112,9 +112,10 @@ class FolderBackend:
         except OSError as error:
             raise os_fault(error, self._root / key) from None
 
-    def touch(self, key: str) -> str:
+    def touch(self, key: str, num_bytes: int) -> str:
         """Set the file's time to now. A file of another user that may not be changed is left as it is."""
         try:
+            check_touched(self.size(key), num_bytes, self._root / key)
             os.utime(self._root / key)
         except PermissionError:
             return key

@@ -11,7 +11,7 @@ from pathlib import Path
 from distil.store.backend import backend
 from distil.store.manifest import read_manifest
 from distil.store.pins import PINS, forget_stale_pins
-from distil.store.segments import SEGMENTS, Segment, segment_name
+from distil.store.segments import SEGMENTS, Segment, is_segment
 from distil.store.storage import StoredFile
 from distil.store.store import Store
 from distil.store.versions import FOLDER, bury_manifest, dropped_versions
@@ -37,7 +37,7 @@ class InUse:
     """The files that the versions of a store list."""
 
     shards: set[str]  # keys
-    segments: set[str]  # names
+    segments: set[str]  # keys
 
 
 def referenced(store: Store) -> InUse:
@@ -49,8 +49,8 @@ def referenced(store: Store) -> InUse:
             manifest.load(store.path)
             paths.update(entry.path for entry in manifest.tail)
     for segment in known.values():
-        paths.update(entry.path for entry in segment.entries)
-    return InUse(shards=paths, segments=set(known))
+        paths.update(segment.listing.columns["path"])
+    return InUse(shards=paths, segments={key for segment in known.values() for key in segment.keys})
 
 
 def collect_garbage(store: Store, *, grace_s: float = GRACE_S, dry_run: bool = False) -> GcReport:
@@ -75,8 +75,7 @@ def collect_garbage(store: Store, *, grace_s: float = GRACE_S, dry_run: bool = F
     if not dry_run:
         deleted = [item for item in deleted if files.withdraw(item.key, older_than_s=before_s)]
         for item in segments:  # never touched after they are written, just before the version that names them
-            name = segment_name(item.key)
-            if name is not None and name not in wanted.segments and item.modified_s < before_s:
+            if is_segment(item.key) and item.key not in wanted.segments and item.modified_s < before_s:
                 files.delete(item.key)
         _tidy(store, before_s)
     gone = {item.key for item in deleted}

@@ -41,9 +41,8 @@ class EpisodeIndex:
         return EpisodeIndex(**{field.name: getattr(self, field.name)[indices] for field in fields(self)})
 
 
-def gather_index(batches: Sequence[pa.RecordBatch]) -> EpisodeIndex:
-    """Return the index over the shards' own ones, one batch a shard, sorted by uid."""
-    table = pa.Table.from_batches(batches, INDEX_SCHEMA)
+def gather_index(table: pa.Table, num_episodes: Sequence[int]) -> EpisodeIndex:
+    """Return the index, sorted by uid, of the shards' own ones (columns of `INDEX_SCHEMA`), so many rows a shard."""
     columns: dict[str, Array] = {}
     for name in INDEX_SCHEMA.names:
         column = table.column(name)
@@ -53,7 +52,7 @@ def gather_index(batches: Sequence[pa.RecordBatch]) -> EpisodeIndex:
             columns[name] = np.frombuffer(b"".join(column.to_pylist()), dtype="V16")
         else:
             columns[name] = column.to_numpy()
-    columns["shard"] = np.repeat(np.arange(len(batches), dtype=np.int64), [batch.num_rows for batch in batches])
+    columns["shard"] = np.repeat(np.arange(len(num_episodes), dtype=np.int64), np.array(num_episodes, np.int64))
     index = EpisodeIndex(**columns)
     if np.all(index.uid[:-1] <= index.uid[1:]):
         return index

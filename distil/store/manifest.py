@@ -7,18 +7,20 @@ without segments is of format 1, which lists everything; older stores have no ot
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from typing import Any
+
+import pyarrow as pa
 
 from distil.errors import RunError
 from distil.store.backend import backend, read_json
 from distil.store.files import dump_json
 from distil.store.location import Location
 from distil.store.schema import FORMAT, check_format
-from distil.store.segments import MAX_TAIL, Segment, Sums, fold, refer, segment_key, write_segment
+from distil.store.segments import MAX_TAIL, Listing, Segment, Sums, fold, refer, write_segment
 from distil.store.shard import ShardEntry
 from distil.store.versions import has_version, manifest_key
 
@@ -28,7 +30,7 @@ _FAULTS = (KeyError, TypeError, ValueError)
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """A version of the store. Version 0, the empty store, has no file."""
+    """A version of the store. Version 0, the empty store, has no file. Its shards are in the order of their commits."""
 
     version: int
     store: str  # the store's uuid
@@ -40,8 +42,17 @@ class Manifest:
 
     @cached_property
     def entries(self) -> tuple[ShardEntry, ...]:
-        """All shards, in the order of their commits; see `Segment.entries` for errors."""
+        """All shards; see `Segment.listing` for errors."""
         return (*chain.from_iterable(segment.entries for segment in self.segments), *self.tail)
+
+    @property
+    def listings(self) -> list[Listing]:
+        """All shards, column by column; see `Segment.listing` for errors."""
+        return [*(segment.listing for segment in self.segments), Listing.of(self.tail)]
+
+    def column(self, name: str) -> list[Any]:
+        """Return a field of `ShardEntry` of all shards."""
+        return [*chain.from_iterable(listing.columns[name] for listing in self.listings)]
 
     @property
     def sums(self) -> Sums:
@@ -157,13 +168,22 @@ def _parse(
     return replace(base, segments=segments, claimed=claimed)
 
 
-def write_manifest(root: Location, manifest: Manifest) -> Manifest:
-    """Write a manifest durably and return it, dated and folded; FileExistsError when another writer took the version."""
+def write_manifest(
+    root: Location, manifest: Manifest, index: Callable[[Manifest], pa.RecordBatch | None] = lambda manifest: None
+) -> Manifest:
+    """Write a manifest durably and return it, dated and folded; FileExistsError when another writer took the version.
+
+    Args:
+        root: where the store lies.
+        manifest: the new version.
+        index: returns the index of the episodes of a manifest's shards, for a new segment; None: it gets none.
+    """
     dated, written = replace(manifest, created_s=int(time.time())), None
     if len(dated.tail) > MAX_TAIL:
-        kept, entries = fold(dated.segments, dated.tail)
-        written = write_segment(root, dated.store, entries)
-        dated = replace(dated, segments=(*kept, written), tail=())
+        num_kept = fold(dated.segments, len(dated.tail))
+        new = replace(dated, segments=dated.segments[num_kept:])
+        written = write_segment(root, dated.store, new.listings, index(new))
+        dated = replace(dated, segments=(*dated.segments[:num_kept], written), tail=())
     content, key, files = dump_json(dated.to_json()), manifest_key(manifest.version), backend(root)
     try:
         files.put_if_absent(key, content)
@@ -173,7 +193,7 @@ def write_manifest(root: Location, manifest: Manifest) -> Manifest:
         except FileNotFoundError:
             ours = False
         if not ours:
-            if written is not None:
-                files.delete(segment_key(written.name))
+            for unused in written.keys if written is not None else ():
+                files.delete(unused)
             raise
     return dated

@@ -20,7 +20,7 @@ from distil.errors import InputError, RunError
 from distil.store.filecache import FileCache, cache_folder
 from distil.store.files import os_fault
 from distil.store.location import Url
-from distil.store.storage import StoredFile, check_ranges
+from distil.store.storage import StoredFile, check_ranges, check_touched
 
 RENEW_S = 86_400.0  # a sealed shard older than this is copied when it is committed: objects can't be touched
 _STREAM_BYTES = 4 << 20
@@ -78,8 +78,7 @@ class ObjectBackend:
 
     def size(self, key: str) -> int:
         """Return an object's size."""
-        with self._faults(key):
-            return int(self._api.head(self._store, key)["size"])
+        return self._head(key)[0]
 
     def put(self, key: str, content: bytes) -> None:
         """Put."""
@@ -121,13 +120,17 @@ class ObjectBackend:
         except FileNotFoundError:
             pass
 
-    def _age_s(self, key: str) -> float:
+    def _head(self, key: str) -> tuple[int, float]:
+        """Return an object's size and age in seconds."""
         with self._faults(key):
-            return time.time() - float(self._api.head(self._store, key)["last_modified"].timestamp())
+            found = self._api.head(self._store, key)
+        return int(found["size"]), time.time() - float(found["last_modified"].timestamp())
 
-    def touch(self, key: str) -> str:
+    def touch(self, key: str, num_bytes: int) -> str:
         """Return the key, or that of a copy when the object is older than `RENEW_S`."""
-        if self._age_s(key) < RENEW_S:
+        size, age_s = self._head(key)
+        check_touched(size, num_bytes, self._root / key)
+        if age_s < RENEW_S:
             return key
         renewed = f"{key.removesuffix('.arrow')}-r{secrets.token_hex(4)}.arrow"
         with self._faults(key):
@@ -137,7 +140,7 @@ class ObjectBackend:
     def withdraw(self, key: str, *, older_than_s: float) -> bool:
         """Delete an object that is older: commits copy old ones, so it can't be in the middle of one."""
         try:
-            if time.time() - self._age_s(key) >= older_than_s:
+            if time.time() - self._head(key)[1] >= older_than_s:
                 return False
         except FileNotFoundError:
             return False

@@ -75,7 +75,7 @@ def find_rewritten(root: Location, entry: ShardEntry, items: Sequence[StoredFile
         match = _FILE.fullmatch(item.key)
         assert match is not None
         try:
-            path = backend(root).touch(item.key)
+            path = backend(root).touch(item.key, item.num_bytes)
         except FileNotFoundError:
             continue  # collected a moment ago
         found = replace(entry, path=path, num_bytes=item.num_bytes, digest=match[2])
@@ -204,7 +204,7 @@ def _carry(
 
 def _touched(store: Store, entry: ShardEntry) -> ShardEntry:
     try:
-        return replace(entry, path=backend(store.path).touch(entry.path))
+        return replace(entry, path=backend(store.path).touch(entry.path, entry.num_bytes))
     except FileNotFoundError:
         raise RunError(f"{store.path / entry.path}: the labels' shard is missing (gc?); label again") from None
 

@@ -30,7 +30,7 @@ _STEP_DIGEST_FIELDS = ("seed", "round", "policy_version")
 class Content:
     """All shards and episodes of a version; the index of episodes is read when it is first asked for."""
 
-    def __init__(self, manifest: Manifest, read: Callable[[Sequence[ShardEntry]], EpisodeIndex]) -> None:
+    def __init__(self, manifest: Manifest, read: Callable[[Manifest], EpisodeIndex]) -> None:
         """Hold what `manifest` lists; `read` returns the index of its episodes."""
         self.read, self._manifest = read, manifest
 
@@ -42,7 +42,7 @@ class Content:
     @cached_property
     def episodes(self) -> EpisodeIndex:
         """The episodes, sorted by uid; RunError if a shard can't be read."""
-        return self.read(self.entries)
+        return self.read(self._manifest)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

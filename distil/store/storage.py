@@ -57,14 +57,23 @@ class Backend(Protocol):
     def delete(self, key: str) -> None:
         """Remove a file, if it is there."""
 
-    def touch(self, key: str) -> str:
-        """Make a sealed file look new to the garbage collector; return its key, which may be another one."""
+    def touch(self, key: str, num_bytes: int) -> str:
+        """Make a sealed file of `num_bytes` look new to the garbage collector; return its key, which may be another one.
+
+        RunError if it has another size.
+        """
 
     def withdraw(self, key: str, *, older_than_s: float) -> bool:
         """Delete a file that nothing has touched since the Unix time `older_than_s`; return whether that is done."""
 
     def local(self, key: str, num_bytes: int, digest: str) -> Path:
         """Return a local file with the content: itself, or a copy in the cache, checked against `digest` when it is made."""
+
+
+def check_touched(num_bytes: int, expected: int, where: Location) -> None:
+    """Raise RunError unless a sealed file has the size with which it was sealed."""
+    if num_bytes != expected:
+        raise RunError(f"{where}: {num_bytes} bytes, not {expected}: truncated or altered since it was sealed; write it again")
 
 
 def check_ranges(parts: Iterable[bytes], lengths: Sequence[int], where: Location) -> None:

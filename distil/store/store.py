@@ -127,12 +127,12 @@ class Store:
             while True:
                 head = self.manifest()
                 sieve = self.sieve(head)
-                missing = [(entry, keep) for entry in entries if (keep := sieve.take(entry)).any()]
+                missing = [(entry, keep) for entry, keep in zip(entries, sieve.take_all(entries), strict=True) if keep.any()]
                 if not missing:
                     return self._snapshot(head)
-                for entry, keep in missing:
-                    if (entry, keep.tobytes()) not in ready:
-                        ready[entry, keep.tobytes()] = self._prepare(entry, keep)
+                new = [(entry, keep) for entry, keep in missing if (entry, keep.tobytes()) not in ready]
+                prepared = self.shards.each(lambda pair: self._prepare(*pair), new)
+                ready |= {(entry, keep.tobytes()): shard for (entry, keep), shard in zip(new, prepared, strict=True)}
                 added = tuple(ready[entry, keep.tobytes()] for entry, keep in missing)
                 if (written := self._write(head.then(added, message))) is not None:
                     return self._snapshot(written)
@@ -154,7 +154,7 @@ class Store:
         if not keep.all():
             return merge_shards(self.shards, [entry], "rest", [keep])
         try:
-            return replace(entry, path=backend(self.path).touch(entry.path))
+            return replace(entry, path=backend(self.path).touch(entry.path, entry.num_bytes))
         except FileNotFoundError:
             raise gone(self.path / entry.path) from None
 
@@ -174,7 +174,7 @@ class Store:
     def _write(self, manifest: Manifest) -> Manifest | None:
         """Return `manifest` as it was written, or None if another writer took its number."""
         try:
-            self._newest = write_manifest(self.path, manifest)
+            self._newest = write_manifest(self.path, manifest, self.shards.joined)
         except FileExistsError:
             if max(self.versions(), default=0) < manifest.version:
                 where = self.path / manifest_key(manifest.version)

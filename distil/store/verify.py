@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pyarrow as pa
 import xxhash
 
 from distil.errors import InputError, RunError
@@ -45,7 +46,22 @@ def find_faults(root: Location, spec: StoreSpec, store: str, versions: Sequence[
             check_shard(root, spec, entry, owners)
         except RunError as error:
             faults.append(str(error))
-    return faults
+    faults += [fault for segment in chosen.segments for fault in _index_faults(root, segment)]
+    return list(dict.fromkeys(faults))
+
+
+def _index_faults(root: Location, segment: Segment) -> list[str]:
+    """Return what is wrong with a segment's index of episodes: it is what the shards' footers have."""
+    try:
+        index = segment.index
+        if index is None:
+            return []
+        footers = pa.Table.from_batches([read_index(root, entry) for entry in segment.entries])
+    except RunError as error:
+        return [str(error)]
+    if footers.equals(pa.Table.from_batches([index])):
+        return []
+    return [f"{root / segment.keys[1]}: it isn't what the shards' footers have; remove it: it only saves time"]
 
 
 def check_shard(root: Location, spec: StoreSpec, entry: ShardEntry, owners: dict[str, str]) -> None:

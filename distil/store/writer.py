@@ -32,7 +32,7 @@ class ShardWriter:
         """
         if not _NAME.fullmatch(name):
             raise InputError(f"writer name {name!r}: use up to 80 letters, digits, '_', '-' and '.'")
-        self._root, self._spec, self._target_bytes = root, spec, target_bytes
+        self.root, self._spec, self._target_bytes = root, spec, target_bytes
         self._stem, self._num_sealed = f"{name}-{secrets.token_hex(6)}", 0
         self._buffer = EpisodeBuffer(spec, target_bytes)
 
@@ -55,7 +55,7 @@ class ShardWriter:
         if not len(buffer):
             return None
         name = f"{self._stem}-{self._num_sealed:06d}"
-        entry = seal_shard(self._root, self._spec, buffer.columns(), buffer.index(), name)
+        entry = seal_shard(self.root, self._spec, buffer.columns(), buffer.index(), name)
         self._num_sealed += 1
         buffer.clear()
         return entry

@@ -1,4 +1,5 @@
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from distil.policies.policy import Policy
 from distil.rollouts import Collector, Fleet, NoiseConfig, RolloutConfig, evaluate
 from distil.seeding import Purpose, episode_seeds
 from distil.store import Sampler
+from distil.store.footer import Footer
 from distil.store.schema import StoreSpec
 from distil.store.store import Store
 from distil.types import Labels
@@ -375,3 +377,24 @@ def test_an_expert_that_reads_the_simulator_sees_live_ones_only(tmp_path, who, s
         assert report.num_episodes == num
         assert report.expert_labels == report.env_steps
     assert evaluate(some, "expert", [0, 1, 2]).lengths.tolist() == [1, 4, 7]
+
+
+def test_reports_bring_footers_and_wrong_ones_or_missing_files_are_found_out(tmp_path, monkeypatch):
+    some, real = fleet(), Footer.read
+    store = store_for(some, tmp_path)
+    monkeypatch.setattr("distil.store.shards.read_index", lambda root, entry: pytest.fail("the driver opens a shard"))
+    assert Collector(some, store, seed=2).collect(CollectPlan(num_episodes=6)).num_episodes == 6
+
+    def wrong(root, entry):
+        return replace(real(root, entry), check="0" * 32)
+
+    def removed(root, entry):
+        footer = real(root, entry)
+        (root / entry.path).unlink()
+        return footer
+
+    for read, text in ((wrong, "another shard's footer, or an altered one"), (removed, "the shard is missing")):
+        monkeypatch.setattr(Footer, "read", read)
+        with pytest.raises(RunError, match=text):
+            Collector(some, store, seed=3).collect(CollectPlan(num_episodes=6))
+    assert store.versions() == [1]

@@ -57,3 +57,9 @@ def test_the_expert_acts_in_a_fraction_beta_of_the_episodes():
 def test_no_whole_episode_is_the_experts_where_steps_are_decided(changes):
     plan = CollectPlan(num_episodes=9, agent="policy", beta=0.9, **changes)
     assert not any(expert_acts(plan, seed) for seed in range(50))
+
+
+def test_certain_draws_are_not_drawn(monkeypatch):
+    """A driver that hands out a hundred thousand episodes would spend a second on them."""
+    monkeypatch.setattr("distil.rollouts.gating.generator", lambda *args: pytest.fail("it draws"))
+    assert [expert_acts(CollectPlan(num_episodes=1, agent="policy", beta=beta), 5) for beta in (0.0, 1.0)] == [False, True]

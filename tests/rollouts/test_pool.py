@@ -1,15 +1,19 @@
-"""With real Ray actors, which are killed."""
+"""With real Ray actors, which are killed; what a report costs is counted without them."""
 
 import os
 import signal
+import sys
 import threading
+from functools import partial
 
 import pytest
-from poolbed import Counter
+from poolbed import Answer, Counter, LocalTransport
 
 from distil.cluster import Request
 from distil.errors import InputError, RunError
+from distil.rollouts import pool as pool_module
 from distil.rollouts.pool import ActorPool, Work
+from distil.rollouts.transport import RayTransport
 
 pytestmark = pytest.mark.ray
 ROOM = Request(what="counters", num=1, each={"CPU": 1}, fix="count with 0 workers")
@@ -43,9 +47,8 @@ def pools(ray_session):
     made = []
 
     def make(num=2, room=ROOM, setup=None, start_timeout_s=60.0):
-        pool = ActorPool(
-            Counter, setup, num=num, room=room, what="the counter", advice="count less", start_timeout_s=start_timeout_s
-        )
+        transport = RayTransport(Counter, setup, room=room, what="the counter", num_cpus=num)
+        pool = ActorPool(transport, num=num, advice="count less", start_timeout_s=start_timeout_s)
         made.append(pool)
         return pool
 
@@ -83,7 +86,7 @@ def test_a_task_that_keeps_killing_actors_ends_the_work(pools):
 
 def test_an_actor_that_cannot_start_ends_the_work(pools, ray_session, monkeypatch):
     pool = pools(num=1)
-    pool._class = pool._class.options(runtime_env={"env_vars": {"COUNTER_DIES": "1"}})
+    pool._transport._class = pool._transport._class.options(runtime_env={"env_vars": {"COUNTER_DIES": "1"}})
     pool.close()
     with pytest.raises(RunError, match="counters can't start: "):
         pool.run(Counting(), [1])
@@ -166,3 +169,76 @@ def test_a_setup_that_cannot_be_sent_is_named_in_one_line(pools):
     assert text.startswith("the counter can't be sent to workers: ")
     assert text.endswith("; count with 0 workers")
     assert "\n" not in text
+
+
+def instructions(work):
+    """Return how many of the interpreter's instructions in `distil.rollouts.pool` a call takes: loops count each time."""
+    num = 0
+
+    def trace(frame, event, arg):
+        nonlocal num
+        if frame.f_code.co_filename != pool_module.__file__:
+            return None
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        num += event == "opcode"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return num
+
+
+def cost_of_a_task(num_members, run):
+    """Return how many instructions of the pool one task more takes."""
+    pool = ActorPool(LocalTransport(run), num=num_members, advice="", start_timeout_s=60.0)
+    pool.run(Counting(at_once=True), range(num_members))  # starts them
+    fewer, more = (instructions(partial(pool.run, Counting(at_once=True), range(num))) for num in (1100, 1200))
+    return (more - fewer) / 100
+
+
+def test_a_report_costs_the_same_with_a_thousand_members():
+    """Handing out a task and taking its report: no loop over the members, the idle ones or the calls under way."""
+    assert cost_of_a_task(1000, Answer) == pytest.approx(cost_of_a_task(10, Answer), rel=0.02)
+
+
+def test_a_death_costs_the_same_with_a_thousand_members():
+    dead = set()
+
+    def run(task):
+        if task % 2 and task not in dead:
+            dead.add(task)
+            raise ConnectionError
+        dead.discard(task)
+        return Answer(task)
+
+    assert cost_of_a_task(1000, run) == pytest.approx(cost_of_a_task(10, run), rel=0.02)
+
+
+def test_a_late_report_of_an_abandoned_call_is_not_taken_for_the_next_one(monkeypatch):
+    monkeypatch.setattr(pool_module, "_POLL_S", 0.001)
+    transport = LocalTransport(run=None)
+    pool, stopped = ActorPool(transport, num=1, advice="", start_timeout_s=60.0), Counting()
+
+    def check():
+        if transport.calls:
+            raise StopIteration
+
+    with pytest.raises(StopIteration):
+        pool.run(stopped, ["abandoned"], check)
+    (late,) = transport.calls
+    late.future.set_result(Answer("late"))
+
+    class Answered(Counting):
+        def submit(self, member, task):
+            reference = super().submit(member, task)
+            reference.future.set_result(Answer("own"))
+            return reference
+
+    work = Answered()
+    pool.run(work, ["next"])
+    assert (stopped.reported, work.reported) == ([], ["own"])
+    assert transport.num_started == 1

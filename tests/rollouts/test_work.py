@@ -5,6 +5,7 @@ import pytest
 from distil.errors import InputError, RunError
 from distil.rollouts.agents import AgentSpec
 from distil.rollouts.work import Assignment, EpisodeStats, Outcome, Sealed, WorkReport
+from distil.store.footer import Footer
 from distil.store.shard import ShardEntry
 
 
@@ -24,7 +25,7 @@ def stats(index):
 
 def sealed(path, *indices):
     entry = ShardEntry(path=path, num_bytes=1, num_rows=1, digest="d", num_episodes=len(indices), num_transitions=5)
-    return Sealed(entry=entry, stats=tuple(stats(index) for index in indices))
+    return Sealed(entry=entry, footer=Footer(tail=b"", check=""), stats=tuple(stats(index) for index in indices))
 
 
 def test_recorded_episodes_count_once_they_are_sealed():

@@ -1,4 +1,5 @@
 import itertools
+import pickle
 import signal
 
 import numpy as np
@@ -12,6 +13,7 @@ from distil.rollouts.loop import EpisodeItem
 from distil.rollouts.recorder import Recorder
 from distil.rollouts.work import Assignment, Setup, Target, WorkReport
 from distil.rollouts.worker import Worker
+from distil.store.footer import read_index
 from distil.store.schema import StoreSpec
 from distil.store.store import Store
 from distil.store.writer import ShardWriter
@@ -54,6 +56,8 @@ def test_it_seals_at_the_end_of_a_call_once_it_holds_enough(tmp_path):
     worker.run(work, items(6, 7), None)
     sealed = worker.seal().sealed
     assert [len(one.stats) for one in sealed] == [6, 1]
+    for one in pickle.loads(pickle.dumps(WorkReport(sealed=sealed))).sealed:
+        assert one.footer.index(store.path, one.entry).equals(read_index(store.path, one.entry))
     assert sealed[0].stats[0].num_labels == 5
     assert worker.seal().sealed == sealed  # again, since that report may be lost
     assert worker.seal(known=1).sealed == sealed[1:]

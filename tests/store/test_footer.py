@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +11,7 @@ import pytest
 
 from distil.errors import RunError
 from distil.store import Store, footer
-from distil.store.footer import describe, footer_metadata, parse_index, read_index, read_tail
+from distil.store.footer import Footer, describe, footer_metadata, parse_index, read_index, read_tail
 from distil.store.schema import INDEX_SCHEMA
 
 Fill = Callable[..., Store]
@@ -91,3 +92,25 @@ def test_random_changes_are_refused_or_harmless(fill: Fill) -> None:
             continue
         assert index.schema.equals(INDEX_SCHEMA)
         assert int(np.sum(index.column("length").to_numpy() + 1)) == entry.num_rows
+
+
+def test_a_footer_that_travels_stands_for_the_file(fill: Fill) -> None:
+    store = fill([3, 4], [0, 1])
+    entry = store.snapshot().entries[0]
+    whole, footer = read_index(store.path, entry), pickle.loads(pickle.dumps(Footer.read(store.path, entry)))
+    (store.path / entry.path).unlink()
+    assert footer.index(store.path, entry).equals(whole)
+
+
+def test_a_wrong_footer_is_never_taken(fill: Fill) -> None:
+    """Of a shard of the same size, with its check or without; altered on its way; of a file that isn't what was sealed."""
+    store = fill([3, 3], [0, 1])
+    entry, other = store.snapshot().entries
+    own, others = (Footer.read(store.path, shard) for shard in (entry, other))
+    altered = replace(own, tail=own.tail[:300] + bytes([own.tail[300] ^ 1]) + own.tail[301:])
+    for wrong in (others, replace(own, tail=others.tail), replace(others, tail=own.tail), altered):
+        with pytest.raises(RunError, match=rf"^[^\n]*{entry.path}: [^\n]* another shard's footer, or an altered one; [^\n]*$"):
+            Store.open(store.path).shards.tell(entry, wrong)
+    (store.path / entry.path).write_bytes((store.path / entry.path).read_bytes()[:-1])
+    with pytest.raises(RunError, match=f"{entry.path}: .* truncated or altered"):
+        Footer.read(store.path, entry)

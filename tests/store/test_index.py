@@ -15,7 +15,7 @@ def batch(*uids: str) -> pa.RecordBatch:
 
 
 def test_the_order_is_by_uid_whatever_the_shards_are() -> None:
-    index = gather_index([batch("c", "a"), batch("b")])
+    index = gather_index(pa.Table.from_batches([batch("c", "a"), batch("b")]), [2, 1])
     assert index.uid.tolist() == ["a", "b", "c"]
     assert index.shard.tolist() == [0, 1, 0]
     assert index.seed.tolist() == [97, 98, 99]
@@ -24,7 +24,7 @@ def test_the_order_is_by_uid_whatever_the_shards_are() -> None:
 
 
 def test_empty_and_taken() -> None:
-    assert len(gather_index([])) == 0
-    taken = gather_index([batch("a", "b", "c")]).take(np.array([2, 0]))
+    assert len(gather_index(pa.Table.from_batches([], INDEX_SCHEMA), [])) == 0
+    taken = gather_index(pa.Table.from_batches([batch("a", "b", "c")]), [3]).take(np.array([2, 0]))
     assert taken.uid.tolist() == ["c", "a"]
     assert len(taken) == 2

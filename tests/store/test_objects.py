@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -17,8 +18,10 @@ from distil.errors import InputError, RunError
 from distil.store import ShardEntry, Store, StoreSpec
 from distil.store.backend import backend
 from distil.store.compact import compact
+from distil.store.footer import Footer
 from distil.store.gc import collect_garbage
 from distil.store.history import diff, drop, summaries
+from distil.store.objects import ObjectBackend
 from distil.store.recover import recover
 
 pytest.importorskip("obstore", reason="obstore isn't installed")
@@ -168,3 +171,27 @@ def test_without_obstore_the_error_says_what_to_install(monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "obstore", None)
     with pytest.raises(InputError, match=r"pip install 'distil\[remote\]'"):
         Store.open(f"s3://bucket/{uuid.uuid4().hex}")
+
+
+def test_shards_are_read_and_checked_at_the_same_time(
+    spec: StoreSpec, make_episode: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request to an object store takes long; all of a commit's wait together, and none is for what a report brought."""
+    store = Store.create(f"memory://{uuid.uuid4().hex}/demos", spec)
+    told, read = ([sealed(store, make_episode(10 * n + i, 2)) for i in range(4)] for n in (1, 2))
+    for entry in told:
+        store.shards.tell(entry, Footer.read(store.path, entry))
+    together = {"get_ranges": threading.Barrier(4), "touch": threading.Barrier(8)}
+
+    def waiting(name: str) -> Any:
+        real = getattr(ObjectBackend, name)
+
+        def call(*args: Any) -> Any:
+            together[name].wait(10)  # BrokenBarrierError, unless so many come
+            return real(*args)
+
+        return call
+
+    for name in together:
+        monkeypatch.setattr(ObjectBackend, name, waiting(name))
+    assert store.commit([*told, *read]).num_episodes == 8

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,11 +20,13 @@ from distil.store.compact import compact
 from distil.store.entry import ShardEntry as Entry
 from distil.store.files import dump_json
 from distil.store.folder import FolderBackend
+from distil.store.footer import read_index
 from distil.store.gc import collect_garbage
 from distil.store.history import drop, droppable, summaries
 from distil.store.manifest import Manifest, read_manifest, write_manifest
 from distil.store.recover import recover
-from distil.store.segments import FANOUT, MAX_TAIL, Segment, fold, segment_key
+from distil.store.segments import FANOUT, MAX_TAIL, Listing, Segment, fold, segment_key
+from distil.store.shards import Shards
 from distil.store.versions import list_versions, manifest_key
 
 Fill = Callable[..., Store]
@@ -79,13 +82,13 @@ def test_versions_are_what_was_written(tmp_path: Path, by: int) -> None:
 
 @given(st.lists(st.integers(1, 300), max_size=60))
 def test_segments_keep_the_order_and_stay_few(sizes: list[int]) -> None:
-    kept, num = tuple[Segment, ...](), 0
+    kept, num = list[Segment](), 0
     for i, size in enumerate(sizes):
-        tail = tuple(entry(num + j) for j in range(size))
+        num_kept = fold(kept, size)
         num += size
-        kept, new = fold(kept, tail)
-        kept = (*kept, Segment(str(i), len(new), lambda new=new: new))
-    assert [shard for segment in kept for shard in segment.entries] == [entry(i) for i in range(num)]
+        new = size + sum(segment.num_shards for segment in kept[num_kept:])
+        kept = [*kept[:num_kept], Segment(str(i), new, lambda: Listing({}))]
+    assert sum(segment.num_shards for segment in kept) == num
     assert len(kept) <= 2 * FANOUT * max(1, num.bit_length())
 
 
@@ -148,7 +151,7 @@ def test_dropping_versions_frees_their_segments_and_breaks_no_other(long: Store,
     assert [long.snapshot(version).num_episodes for version in long.versions()] == [*range(2, 41, 2), 57, 74]
     drop(long, droppable(long, 1))
     collect_garbage(long, grace_s=0)
-    assert len(segments(long)) == len(long.manifest().segments) < before
+    assert len(segments(long)) == 2 * len(long.manifest().segments) < before
     assert long.commit([sealed(long, make_episode(50, 2))]).num_episodes == 75
     compact(long)
     assert long.manifest().segments == ()
@@ -170,13 +173,15 @@ def test_a_killed_commit_leaves_a_segment_for_gc(long: Store, make_episode: Any,
     with pytest.raises(KeyboardInterrupt):
         long.commit(shards)
     monkeypatch.undo()
-    (orphan,) = set(segments(long)) - set(before)
+    orphans = set(segments(long)) - set(before)
+    assert {orphan.suffix for orphan in orphans} == {".json", ".arrow"}
     assert long.manifest().version == 40
     collect_garbage(long)
-    assert orphan.exists()
-    os.utime(orphan, (0, 0))
+    assert all(orphan.exists() for orphan in orphans)
+    for orphan in orphans:
+        os.utime(orphan, (0, 0))
     collect_garbage(long, dry_run=True)
-    assert orphan.exists()
+    assert all(orphan.exists() for orphan in orphans)
     collect_garbage(long)
     assert segments(long) == before
     assert recover(long).num_episodes == len(shards)
@@ -266,3 +271,49 @@ def test_an_object_store(s3: str, spec: Any, make_episode: Any) -> None:
     drop(again, droppable(again, 1))
     assert collect_garbage(again, grace_s=0).deleted == ()
     assert Store.open(f"{s3}/demos").verify() == []
+
+
+def test_a_store_opens_without_the_footers_of_its_segments(long: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    episodes, listed = long.snapshot().episodes, {entry for segment in long.manifest().segments for entry in segment.entries}
+    read = list[ShardEntry]()
+
+    def spy(root: Path, shard: ShardEntry) -> Any:
+        read.append(shard)
+        return read_index(root, shard)
+
+    monkeypatch.setattr("distil.store.shards.read_index", spy)
+    again = Store.open(long.path)
+    found = again.snapshot().episodes
+    for name in ("uid", "digest", "shard", "first_row", "total_reward"):
+        assert getattr(found, name).tolist() == getattr(episodes, name).tolist()
+    again.commit(long.manifest().entries)
+    assert again.uids() == set(episodes.uid.tolist())
+    assert len(listed) == 34
+    assert set(read) == set(long.manifest().entries) - listed
+
+
+def test_a_damaged_index_is_named_and_a_missing_one_is_read_from_the_footers(long: Store) -> None:
+    digest, path = long.snapshot().digest, next(path for path in segments(long) if path.suffix == ".arrow")
+    for damaged in _damages(path):
+        path.write_bytes(damaged)
+        with pytest.raises(RunError, match=rf"^[^\n]*{path.name}: refused: [^\n]*; remove it: [^\n]*$"):
+            Store.open(long.path).snapshot()
+    assert [path.name in fault for fault in long.verify()] == [True]
+    path.unlink()
+    assert Store.open(long.path).snapshot().digest == digest
+    assert long.verify() == []
+
+
+def test_an_index_that_differs_from_the_footers_is_found(long: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    joined = Shards.joined
+
+    def wrong(shards: Shards, manifest: Manifest) -> Any:
+        index = joined(shards, manifest)
+        at = index.schema.get_field_index("seed")
+        return index.set_column(at, index.schema.field(at), pc.add(index.column(at), 1))
+
+    monkeypatch.setattr(Shards, "joined", wrong)
+    long.publish(long.manifest().listing([], "emptied"))
+    long.commit(long.manifest(40).entries)
+    (fault,) = long.verify()
+    assert ".arrow: it isn't what the shards' footers have; remove it" in fault

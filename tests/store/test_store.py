@@ -17,6 +17,8 @@ from distil.spaces import observation_spec
 from distil.store import ShardEntry, Store, StoreSpec
 from distil.store.backend import read_json
 from distil.store.files import dump_json
+from distil.store.folder import FolderBackend
+from distil.store.footer import Footer
 
 Fill = Callable[..., Store]
 
@@ -187,3 +189,28 @@ def test_processes_that_collect_the_same_at_once_lose_nothing(tmp_path: Path, sp
     assert [process.exitcode for process in processes] == [0, 0, 0, 0]
     assert store.snapshot().episodes.uid.tolist() == [episode.uid for episode in episodes]
     assert store.verify() == []
+
+
+def test_what_came_with_a_report_is_not_opened_and_yet_looked_for(
+    fill: Fill, make_episode: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, sealed = fill([3]), []
+    for number in (1, 2, 3):
+        writer = store.writer("w")
+        writer.add(make_episode(number, 4))
+        sealed.append(writer.seal())
+    whole, cut, gone = [entry for entry in sealed if entry]
+    for entry in (whole, cut, gone):
+        store.shards.tell(entry, Footer.read(store.path, entry))
+    store.snapshot()
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderBackend, "get_ranges", lambda *args: pytest.fail("it opens a file"))
+        assert store.commit([whole]).episodes.uid.tolist() == ["test-0000", "test-0001"]
+    assert Store.open(store.path).snapshot().digest == store.snapshot().digest
+    (store.path / cut.path).write_bytes((store.path / cut.path).read_bytes()[:-1])
+    with pytest.raises(RunError, match=rf"^[^\n]*{cut.path}: [^\n]*truncated or altered since it was sealed[^\n]*$"):
+        store.commit([cut])
+    (store.path / gone.path).unlink()
+    with pytest.raises(RunError, match=f"{gone.path}: the shard is missing, so it can't be committed"):
+        store.commit([gone])
+    assert store.versions() == [1, 2]

@@ -13,10 +13,10 @@ from distil.cluster import START_TIMEOUT_S, Request, beside_driver, ensure_ray, 
 from distil.errors import InputError, RunError
 from distil.experts.base import Expert, Stateless, label
 from distil.experts.team import Team
-from distil.rollouts.pool import send
 from distil.rollouts.service.config import ServiceConfig
 from distil.rollouts.service.desk import Account, Desk
 from distil.rollouts.service.ledger import Ledger
+from distil.rollouts.transport import send
 from distil.spaces import Leaf
 from distil.types import Labels, Observations
 
