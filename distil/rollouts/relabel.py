@@ -144,7 +144,8 @@ class _Work:
 
     def take(self, task: ShardTask, report: ShardReport) -> None:
         """Note a shard; one that was not finished does not count as progress."""
-        if report.entry != task.entry:
+        if report.footer is not None:
+            self._store.shards.tell(report.entry, report.footer)
             self.rewritten[task.entry] = report.entry
         before, after = (self._facts(entry, task) for entry in (task.entry, report.entry))
         self._num_labels += after[0] - (0 if self._again else before[0])

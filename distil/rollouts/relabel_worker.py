@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from distil.errors import RunError
 from distil.experts.base import Checked, Expert, Stateless, label
 from distil.spaces import SpaceSpec
+from distil.store.footer import Footer
 from distil.store.location import location
 from distil.store.relabel import EpisodeLabels, find_rewritten, labelled_source, require_intact, rewrite_shard
 from distil.store.schema import StoreSpec
@@ -51,6 +52,7 @@ class ShardReport:
     """The result of a task."""
 
     entry: ShardEntry  # the rewritten shard; the task's own when no label has changed
+    footer: Footer | None = None  # of the rewritten shard's file
     error: str = ""  # of the expert; its earlier answers are in the shard
     is_stopped: bool = False  # by an interrupt, before all questions were asked; what was answered is in the shard
 
@@ -82,7 +84,7 @@ def label_shard(
     """
     root, labels, error, is_stopped = location(setup.path), dict[str, EpisodeLabels](), "", False
     if (found := find_rewritten(root, task.entry, task.items)) is not None:
-        return ShardReport(entry=found)
+        return ShardReport(entry=found, footer=Footer.read(root, found))
     require_intact(root, task.entry)
     asking, index = _Asking(setup, task), read_index(root, task.entry).to_pylist()
     with open_shard(root, task.entry, setup.spec) as shard:
@@ -104,7 +106,7 @@ def label_shard(
         f" unfinished {secrets.token_hex(8)}" if error or is_stopped else ""
     )  # no later process may take it for complete
     entry = rewrite_shard(root, setup.spec, task.entry, f"{task.key}{unfinished}", labels)
-    return ShardReport(entry=entry, error=error, is_stopped=is_stopped)
+    return ShardReport(entry=entry, footer=Footer.read(root, entry), error=error, is_stopped=is_stopped)
 
 
 class _ExpertError(RunError):

@@ -215,3 +215,11 @@ def test_an_empty_store_and_experts_that_cannot_label(tmp_path):
     random = RandomExpert(store.spec.action.leaf)
     label_store(store, random, key="r")
     assert store.snapshot().episodes.source.tolist() == ["random+expert:random"]
+
+
+def test_a_shard_whose_report_brought_its_footer_is_not_opened(tmp_path, monkeypatch):
+    store = raw_store(tmp_path / "s", [5], [3])
+    store.snapshot()
+    monkeypatch.setattr("distil.store.shards.read_index", lambda root, entry: pytest.fail("the driver opens a shard"))
+    assert label_store(store, expert(), key="k").num_labels == 8
+    assert store.snapshot().episodes.num_labelled.tolist() == [5, 3]
