@@ -77,7 +77,11 @@ class Slurm:
             (folder / f"spool-{host.name}").mkdir()
         self._daemons = [controller.popen("slurmctld", "-D", log="slurmctld")]
         self._daemons += [host.popen("slurmd", "-D", log="slurmd") for host in self.hosts]
-        hostbed.until(lambda: self.ask("sinfo", "-h", "-o", "%t %D") == f"idle {num_hosts}", lambda: self.ask("sinfo"))
+
+    def wait(self) -> None:
+        """Wait until all hosts can take jobs."""
+        ready = f"idle {len(self.hosts)}"
+        hostbed.until(lambda: self.ask("sinfo", "-h", "-o", "%t %D") == ready, lambda: self.ask("sinfo"))
 
     def _start_munge(self) -> None:
         key = self._folder / "munge.key"

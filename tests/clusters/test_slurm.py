@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import hostbed
@@ -72,16 +73,21 @@ STAND_INS = {
 }
 
 
+def write(folder: Path, programs: Mapping[str, str]) -> None:
+    """Write programs of bash."""
+    folder.mkdir(parents=True)
+    for name, body in programs.items():
+        (folder / name).write_text(f"#!/usr/bin/env bash\n{body}\n")
+        (folder / name).chmod(0o755)
+
+
 class Job:
     """A run of cluster.sbatch on two nodes, with stand-ins."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
         self.here = folder
         programs = folder / "bin"
-        programs.mkdir(parents=True)
-        for name, body in STAND_INS.items():
-            (programs / name).write_text(f"#!/usr/bin/env bash\n{body}\n")
-            (programs / name).chmod(0o755)
+        write(programs, STAND_INS)
         text = slurmbed.script(
             "cluster.sbatch", {"partition": "", "environment": str(folder), "shared": str(folder / "shared")}
         )
@@ -196,6 +202,21 @@ def test_nodes_that_do_not_join_end_the_job(jobs: dict[str, Job]) -> None:
     assert "1 nodes have not joined in 300 s" in said
 
 
+def test_the_simple_script_runs_the_command_through_ray_and_ends_with_its_code(tmp_path: Path) -> None:
+    """On a node whose name no name server knows."""
+    programs = {"srun": STAND_INS["srun"], "python": STAND_INS["python"], "ray": 'echo "$*" >"$here/ray"; exit 5'}
+    write(tmp_path / "bin", programs)
+    text = slurmbed.script("simple.sbatch", {"partition": "", "environment": str(tmp_path), "shared": str(tmp_path)})
+    own = {"here": str(tmp_path), "PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
+    slurm = {"SLURM_JOB_ID": "7", "SLURMD_NODENAME": "no-such-host", "SLURM_JOB_NUM_NODES": "2", "SLURM_CPUS_ON_NODE": "2"}
+    command = ["bash", "-c", text, "simple", "train", "pole", "runs=a b"]
+    assert subprocess.run(command, env=os.environ | own | slurm, check=False, timeout=60).returncode == 5
+    given = (tmp_path / "ray").read_text()
+    assert re.match(r"symmetric-run --address [\d.]+:6379 --min-nodes 2 --num-cpus 2 --temp-dir \S+/ray-7 -- ", given)
+    assert re.search(r" -- env RAY_ADDRESS=[\d.]+:6379 python -m distil train pole runs=a b$", given.strip())
+    assert list(tmp_path.glob("*.token")) == []
+
+
 REASON = (
     hostbed.why_not() or slurmbed.why_not() or ("" if os.environ.get("DISTIL_HOSTS") else "takes minutes: set DISTIL_HOSTS=1")
 )
@@ -205,8 +226,11 @@ REASON = (
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[slurmbed.Slurm]:
     environment = {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0", "PYTHONPATH": str(Path(distil.__file__).parents[1])}
     found = slurmbed.Slurm(tmp_path_factory.mktemp("slurm"), 2, environment)
-    yield found
-    found.close()
+    try:
+        found.wait()
+        yield found
+    finally:
+        found.close()
 
 
 @pytest.fixture
