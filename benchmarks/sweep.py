@@ -19,7 +19,6 @@ import ctypes
 import json
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from common import machine, write_result
 
 RESULTS = Path(__file__).parent / "results" / "sweep.json"
@@ -41,21 +41,25 @@ NUM_KILLS = 10
 
 def child(code: str, folder: Path, **keys: Any) -> tuple[float, float]:
     """Run code in a process of its own, with `keys` as `settings`; return wall time, and CPU-seconds of all that it starts."""
-    before, started = descendants_s(), time.perf_counter()
+    assert ctypes.CDLL(None).prctl(_SUBREAPER, 1) == 0  # orphans become children of this process
     words = [sys.executable, "-c", f"import json; settings = json.loads({json.dumps(keys)!r})\n{code}"]
-    subprocess.run(words, check=True, cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
-    wall_s = time.perf_counter() - started
-    with suppress(ChildProcessError):  # until there is none left
-        while True:
-            os.waitpid(-1, 0)
-    return wall_s, descendants_s() - before
-
-
-def descendants_s() -> float:
-    """Return the CPU-seconds of all descendants that have ended, orphans included: those become this process's children."""
-    assert ctypes.CDLL(None).prctl(_SUBREAPER, 1) == 0
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    started, used = time.perf_counter(), dict[tuple[int, float], float]()
+    with subprocess.Popen(words, cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL) as process:
+        wall_s = None
+        while running := psutil.Process().children(recursive=True):
+            for one in running:
+                with suppress(psutil.Error):
+                    times = one.cpu_times()
+                    used[one.pid, one.create_time()] = times.user + times.system
+            if wall_s is None and process.poll() is not None:
+                wall_s = time.perf_counter() - started
+            for one in running:
+                with suppress(psutil.Error, ChildProcessError):
+                    if one.pid != process.pid and one.ppid() == os.getpid():
+                        os.waitpid(one.pid, os.WNOHANG)
+            time.sleep(0.1)  # Ray's node does not wait for its processes: the system forgets their times when they end
+    assert process.returncode == 0, process.returncode
+    return wall_s or time.perf_counter() - started, sum(used.values())
 
 
 SWEEP = """

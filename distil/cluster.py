@@ -55,7 +55,7 @@ class Request:
 
     def is_possible(self, ray: Any) -> bool:
         """Return whether the cluster can hold the actors, or something may add nodes."""
-        return _grows(ray) or self.room(ray) >= self.num
+        return grows(ray) or self.room(ray) >= self.num
 
     def require_possible(self, ray: Any) -> None:
         """Raise InputError if the cluster can't fit the actors and nothing adds nodes: it is too small, or has other labels."""
@@ -103,7 +103,7 @@ def _nodes(ray: Any, labels: Mapping[str, str] | None = None) -> list[Mapping[st
     return [node for node in ray.nodes() if node["Alive"] and matches(labels or {}, node["Labels"])]
 
 
-def _grows(ray: Any) -> bool:
+def grows(ray: Any) -> bool:
     """Return whether something may add nodes: those that an autoscaler has started are labelled with their group."""
     return any(NODE_GROUP in node["Labels"] for node in _nodes(ray))
 

@@ -69,6 +69,8 @@ def rounds(
     generator stops the run's processes, and the run can be resumed. `heard` gets the scores while an update learns.
     """
     algorithm: Algorithm = config.algorithm.build(config.budget(session.spec.max_episode_steps))
+    if rundir.is_finished and algorithm.next_round(next(reversed(rundir.reports()), None)) is None:
+        return  # repeated after its end, as jobs are that are tried again: no learners start, only to be stopped
     with assemble(config, rundir, session, tracker, heard) as parts:
         last = next(reversed(rundir.reports()), None)
         while (todo := algorithm.next_round(last)) is not None:

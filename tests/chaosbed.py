@@ -97,6 +97,8 @@ class Storm:
         unlucky: what the driver may end with when a node dies in a bad moment.
         env: the driver's environment.
         server: of the run's records; it may be killed, too.
+        home: below it are the run and its stores. Nothing is killed before these have grown since the last time: otherwise a
+            run that is killed more quickly than it starts would never end.
     """
 
     def __init__(
@@ -110,9 +112,11 @@ class Storm:
         unlucky: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         server: Server | None = None,
+        home: Path | None = None,
     ) -> None:
         self._cluster, self._command, self._folder, self._rng = cluster, command, folder, rng
         self._driver, self._unlucky, self._env, self._server = driver, unlucky, env, server
+        self._home, self._before = home, set[str]()
         self._may_end = False  # what ends the driver was killed
         self.done, self.output = Counter[str](), list[str]()
         self.start()
@@ -137,6 +141,10 @@ class Storm:
 
     def kill(self, kind: str) -> bool:
         """Kill one of a kind; return whether there was one."""
+        if self._home is not None:
+            if self.process.poll() is not None or (now := written(self._home)) <= self._before:
+                return False
+            self._before = now
         if kind == "node":
             self._may_end = True  # the driver may be on it
             self._cluster.replace_node()
@@ -164,6 +172,13 @@ class Storm:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+
+
+def written(home: Path) -> set[str]:
+    """Return what runs and stores below a folder have written down: names, and the lengths of journals."""
+    journals = {f"{path} {path.stat().st_size}" for path in home.glob("runs/*/journal.jsonl")}
+    kinds = ("manifests/*", "data/*.arrow", "checkpoints/*.safetensors")
+    return journals | {str(path) for kind in kinds for path in home.rglob(kind)}
 
 
 def spent(reports: Sequence[Any]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class Fleet:
         team: the experts that can act and label; built, plain data.
         ledger: folder where a service of experts keeps their answers; None: nowhere.
         alongside: this process computes while the workers run, so with `num_workers: auto` they are other processes.
-        reserved: cores of a cluster that `num_workers: auto` leaves to learners.
+        reserved: cores of a cluster that are left to learners.
 
     Raises:
         InputError: an expert can't be served.
@@ -159,7 +159,8 @@ class Fleet:
             return LocalPool
         if config.num_workers != "auto":
             note(redact(f"rollouts: starting up to {config.num_workers} Ray actors on {where}"))
-            return partial(RayPool, config=config, limit=config.num_workers)
+            reserved = self._reserved if address is not None else 0  # a session of our own has room for all
+            return partial(RayPool, config=config, limit=config.num_workers, reserved=reserved)
         if address is not None:
             note(redact(f"rollouts: starting Ray actors on {where}"))
             return partial(RayPool, config=config, limit=None, reserved=self._reserved)

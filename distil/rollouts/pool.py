@@ -89,10 +89,19 @@ class ActorPool(Generic[T]):
         num: how many.
         advice: what helps where actors keep dying, for the error.
         start_timeout_s: how long to wait for the first actor to start.
+        room: returns how many there is room for, when one has died, maybe with its node; None: as many as before.
     """
 
-    def __init__(self, transport: Transport, *, num: int, advice: str, start_timeout_s: float) -> None:
-        self.num, self._transport = num, transport
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        num: int,
+        advice: str,
+        start_timeout_s: float,
+        room: Callable[[], int] | None = None,
+    ) -> None:
+        self.num, self._transport, self._room = num, transport, room
         self._advice, self._start_timeout_s = advice, start_timeout_s
         self._answers: SimpleQueue[tuple[Member[T], Any, Future[Any]]] = SimpleQueue()
         self._members: dict[Member[T], None] = {}  # used as an ordered set, as is the next one
@@ -221,6 +230,8 @@ class ActorPool(Generic[T]):
     def _lost(self, member: Member[T], call: _Call[T], why: str) -> None:
         """Drop a dead actor, and queue its tasks again: each a limited number of times."""
         self._drop(member)
+        if self._room is not None:
+            self.num = max(1, min(self.num, self._room()))
         for pending in member.held:
             pending.num_deaths += 1
             if pending.num_deaths > MAX_RETRIES:

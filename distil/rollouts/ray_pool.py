@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from distil.cluster import Request, cluster_cores
+from distil.cluster import Request, cluster_cores, grows
 from distil.policies.spec import PolicyRef
 from distil.rollouts.config import RolloutConfig
 from distil.rollouts.loop import EpisodeItem
@@ -49,8 +49,9 @@ class RayPool:
     Args:
         setup: what each worker needs.
         config: where they run.
-        limit: how many; None: the cores of the cluster without `reserved`.
-        reserved: cores that learners need.
+        limit: how many at most; None: as many as there is room for.
+        reserved: cores that learners need. These and the experts' own stay free: a worker on them would wait for ever for its
+            labels, or the learners for their turn.
 
     Raises:
         InputError: the session can never hold a worker, or the expert cannot be sent to one.
@@ -65,7 +66,9 @@ class RayPool:
             RemoteWorker, setup, room=room(config), what="the expert", address=config.address, num_cpus=config.num_cpus
         )
         self._ray = transport.ray
-        self._actors: ActorPool[Group] = ActorPool(transport, num=0, advice=_ADVICE, start_timeout_s=config.start_timeout_s)
+        self._actors: ActorPool[Group] = ActorPool(
+            transport, num=0, advice=_ADVICE, start_timeout_s=config.start_timeout_s, room=self._room
+        )
         self._policy: tuple[PolicyRef, Any] | None = None  # the last one sent, and its reference
 
     def run(self, job: Job) -> None:
@@ -75,10 +78,20 @@ class RayPool:
             if job.stopped():
                 raise StoppedError
 
-        limit = max(1, cluster_cores(self._ray, self._labels) - self._reserved) if self.limit is None else self.limit
+        limit = self._room()
         parts = groups(job.items, limit, self._num_envs)
         self._actors.num = max(self._actors.num, min(limit, len(parts)))
         self._actors.run(_Episodes(job, self._ray.put(job.assignment), self._send(job.policy)), parts, check)
+
+    def _room(self) -> int:
+        """Return how many workers there is room for, up to the limit, beside experts and learners.
+
+        What an autoscaler adds has room, too; and with labels, experts and learners are on other nodes.
+        """
+        if self.limit is not None and (self._labels or grows(self._ray)):
+            return self.limit
+        room = max(1, cluster_cores(self._ray, self._labels) - self._reserved)
+        return room if self.limit is None else min(self.limit, room)
 
     def close(self) -> None:
         """Kill the actors. The Ray session stays for others."""

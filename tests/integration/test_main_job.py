@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -163,9 +164,11 @@ def test_a_finished_run_is_not_run_again(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     run = distil.train("cartpole-bc", FAST | {"rollouts.num_workers": 0})
     lines = (run.path / "journal.jsonl").read_text()
+    shutil.rmtree("data")
     again = distil.train("cartpole-bc", FAST | {"rollouts.num_workers": 0}, resume=True)
     assert again.path == run.path
     assert (run.path / "journal.jsonl").read_text() == lines
+    assert not Path("data").exists(), "nothing is opened, and no learner starts"
     assert json.loads(lines.splitlines()[-1])["kind"] == "reported"
 
 

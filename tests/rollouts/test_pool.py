@@ -156,7 +156,7 @@ def test_too_small_a_cluster_is_named(pools, monkeypatch):
     room = Request(what="counters", num=1, each={"CPU": 99}, fix="count with 0 workers")
     with pytest.raises(InputError, match=r"counters: at least 1 needed with 99 CPU each; .*: count with 0 workers"):
         pools(room=room)
-    monkeypatch.setattr("distil.cluster._grows", lambda ray: True)
+    monkeypatch.setattr("distil.cluster.grows", lambda ray: True)
     wanted = r"counters: not started in 0 s; at least 1 needed with 99 CPU each; .*: wait for it, or count with 0 workers"
     with pytest.raises(RunError, match=wanted):
         pools(room=room, start_timeout_s=0.1).run(Counting(), [1])
@@ -216,6 +216,22 @@ def test_a_death_costs_the_same_with_a_thousand_members():
         return Answer(task)
 
     assert cost_of_a_task(1000, run) == pytest.approx(cost_of_a_task(10, run), rel=0.02)
+
+
+def test_an_actor_that_died_with_its_node_is_not_replaced_where_there_is_no_room():
+    """What else needs the cores that are left, such as the workers' experts, could not start otherwise."""
+    died = []
+
+    def run(task):
+        if task == 0 and not died:
+            died.append(task)
+            raise ConnectionError
+        return Answer(task)
+
+    pool = ActorPool(LocalTransport(run), num=2, advice="", start_timeout_s=60.0, room=lambda: 1)
+    work = Counting(at_once=True)
+    pool.run(work, range(6))
+    assert (len(pool.members), sorted(work.reported)) == (1, list(range(6)))
 
 
 def test_a_late_report_of_an_abandoned_call_is_not_taken_for_the_next_one(monkeypatch):

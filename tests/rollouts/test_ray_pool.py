@@ -14,6 +14,7 @@ from distil.envs import GymEnvConfig, ImportEnvConfig, describe
 from distil.errors import InputError, RunError
 from distil.plans import CollectPlan
 from distil.rollouts import Collector, Fleet, Outcome, RolloutConfig, evaluate, ray_pool
+from distil.rollouts.work import Setup
 from distil.seeding import Purpose, episode_seeds
 from distil.store.schema import StoreSpec
 from distil.store.store import Store
@@ -188,7 +189,7 @@ def test_too_small_a_cluster_is_named(fleets, monkeypatch):
     fix = r"change rollouts\.resources, or set rollouts\.num_workers=0$"
     with pytest.raises(InputError, match=rf"^rollout workers: {wanted}{fix}"):
         evaluate(fleet, "expert", [1])
-    monkeypatch.setattr("distil.cluster._grows", lambda ray: True)
+    monkeypatch.setattr("distil.cluster.grows", lambda ray: True)
     with pytest.raises(RunError, match=rf"^rollout workers: not started in 0 s; {wanted}wait for it, or {fix}"):
         evaluate(fleet, "expert", [1])
 
@@ -226,3 +227,20 @@ def test_no_more_workers_start_than_have_work(fleets):
     assert len(fleet._pool._actors.members) == 1
     evaluate(fleet, "expert", list(range(40)))
     assert len(fleet._pool._actors.members) == 3
+
+
+@pytest.mark.parametrize(
+    ("keys", "reserved", "wanted"),
+    [
+        ({"num_workers": 8}, 0, 8),
+        ({"num_workers": 8, "service": {"num_cpus": 0.5}}, 0, 7),  # a worker in its place would wait for ever for its labels
+        ({"num_workers": 8}, 2, 6),
+        ({"num_workers": 3, "service": {"num_cpus": 0.5}}, 2, 3),
+    ],
+)
+def test_workers_leave_room_for_experts_and_learners(ray_session, keys, reserved, wanted):
+    env, config = ImportEnvConfig(target="testbed:Toy"), RolloutConfig(**keys)
+    setup = Setup(env=env, spec=describe(env), num_envs=1, team=None)
+    pool = ray_pool.RayPool(setup, config, limit=config.num_workers, reserved=reserved)
+    assert pool._room() == wanted
+    pool.close()

@@ -103,6 +103,6 @@ def test_too_small_a_cluster_is_named(ray_session, tmp_path, monkeypatch):
     store = raw_store(tmp_path / "s", [5])
     with pytest.raises(InputError, match=r"labelling workers: at least 1 needed with 99 CPU each; .*: label with 0 workers"):
         label_store(store, expert(), key="k", num_workers=1)
-    monkeypatch.setattr("distil.cluster._grows", lambda ray: True)
+    monkeypatch.setattr("distil.cluster.grows", lambda ray: True)
     with pytest.raises(RunError, match=r"labelling workers: not started in 0 s; at least 1 needed with 99 CPU each"):
         label_store(store, expert(), key="k", num_workers=1)

@@ -184,7 +184,7 @@ def test_an_expert_that_cannot_be_placed_is_named(services, tmp_path, monkeypatc
         InputError, match=r"served expert: .* on nodes labelled gpu=yes; .* or change rollouts\.service\.labels"
     ):
         services(Unreliable(tmp_path / "notes"), labels={"gpu": "yes"})
-    monkeypatch.setattr("distil.cluster._grows", lambda ray: True)
+    monkeypatch.setattr("distil.cluster.grows", lambda ray: True)
     served, _ = services(Unreliable(tmp_path / "notes"), start_timeout_s=0.5, num_gpus=1)
     wanted = (
         r"served expert: not started in 0 s; at least 1 needed with 0.1 CPU and 1 GPU each; .* 0 GPU \(0 free\): .*num_gpus"
