@@ -76,9 +76,10 @@ def test_auto_starts_in_this_process(monkeypatch):
 def test_what_starts_on_ray_is_said_before_it_starts(monkeypatch):
     """A cluster's address may hold a password."""
     told = "rollouts: starting up to 3 Ray actors on"
-    assert chosen(monkeypatch, config={"num_workers": 3}) == ({"limit": 3}, [f"{told} this machine"])
-    wanted = f"{told} the cluster at ray://me:***@10.0.0.1:6379"
-    assert chosen(monkeypatch, config={"num_workers": 3}, address="ray://me:secret@10.0.0.1:6379") == ({"limit": 3}, [wanted])
+    own = {"limit": 3, "reserved": 0}, [f"{told} this machine"]  # a session of our own has room for learners, too
+    assert chosen(monkeypatch, config={"num_workers": 3}, reserved=2) == own
+    wanted = {"limit": 3, "reserved": 2}, [f"{told} the cluster at ray://me:***@10.0.0.1:6379"]
+    assert chosen(monkeypatch, config={"num_workers": 3}, address="ray://me:secret@10.0.0.1:6379", reserved=2) == wanted
     served = "rollouts: in this process; the expert's service starts on Ray, on this machine"
     assert chosen(monkeypatch, config={"num_workers": 0, "service": {}}) == (LocalPool, [served])
 
