@@ -2,9 +2,9 @@
 
     python benchmarks/tracking.py [--pairs 5] [--steps 60000]
 
-The run is `distil train pendulum-bc` in one process, as a whole, imports included. It is timed without tracking, with a server
-whose port is closed ("away"), and with one that takes connections and never answers ("silent"), in turn. Nothing is lost: what
-the outbox has is counted afterwards, and must be the same in all runs. Nothing else may run on the machine meanwhile. Writes
+The run is `distil train pendulum-scripted-bc` in one process, as a whole, imports included. It is timed without tracking, with
+a server whose port is closed ("away"), and with one that takes connections and never answers ("silent"), in turn. What is left
+in the outbox, to be sent later, is counted. Nothing else may run on the machine meanwhile. Writes
 benchmarks/results/tracking.json.
 """
 
@@ -38,15 +38,15 @@ def timed(settings: list[str], steps: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         subprocess.run(
-            [sys.executable, "-m", "distil", "train", "pendulum-bc", *fixed, *settings],
+            [sys.executable, "-m", "distil", "train", "pendulum-scripted-bc", *fixed, *settings],
             cwd=folder,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
             capture_output=True,
             check=True,
         )
         wall_s, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
-        (run,) = (Path(folder) / "runs").iterdir()
-        outbox = Outbox(run)
+        (config,) = Path(folder).glob("runs/*/config.yaml")
+        outbox = Outbox(config.parent)
         left = outbox.left() if outbox.path.exists() else 0
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {"wall_s": wall_s, "cpu_s": cpu_s, "left": left}

@@ -6,7 +6,8 @@ FOLDER/attempts/
 
 An attempt first claims the next number. Then it waits until each lower one is over: its lease was removed; or its process is
 dead, which shows on the same kernel, where the lock of its claim is free; or its lease did not change for `LEASE_S` by the
-clock of the process that waits. It removes the leases of the lower ones, and only then writes. Clocks are never compared.
+clock of the process that waits. It removes the leases of the lower ones, and only then writes. Clocks are never compared. An
+attempt that is asked to stop and hangs for `LEASE_S` gives its lease up, and writes nothing more.
 
 What writes for an attempt calls `check` first, in whatever process. The one that holds the folder also stops writing while
 it could not renew its lease for `VALID_S` by its own clock, until it is sure that no newer attempt has claimed the folder.
@@ -219,13 +220,23 @@ class Held:
                     signal.signal(TAKEN_OVER, before or signal.SIG_DFL)
 
     def _keep(self) -> None:
-        has_told = False
+        """Renew the lease. Once a newer attempt waits, the rest of this process has `LEASE_S` to stop: it may hang.
+
+        A driver whose host was cut off hangs in a call to Ray, for example.
+        """
+        asked_at: float | None = None
         while not self._ends.wait(RENEW_S):
             with suppress(OSError):  # `check` says so if it lasts
                 self._renew()
-            if self.is_over and self._interrupts and not has_told:
-                has_told = True
-                signal.pthread_kill(threading.main_thread().ident or 0, TAKEN_OVER)
+            if self.is_over and asked_at is None:
+                asked_at = _now()
+                if self._interrupts:
+                    signal.pthread_kill(threading.main_thread().ident or 0, TAKEN_OVER)
+            if asked_at is not None and _now() - asked_at > LEASE_S:
+                self._is_lost = True  # it writes nothing more, whenever it goes on
+                with suppress(OSError):
+                    self.attempt.beat.unlink()
+                return
 
     def _renew(self) -> None:
         """Renew the lease, then look for newer attempts: those that come later see the new lease."""

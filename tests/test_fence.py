@@ -9,6 +9,7 @@ import pickle
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,30 @@ def test_an_older_attempt_that_is_asked_to_stop_does_so(tmp_path: Path) -> None:
         assert older.returncode == 1
     assert "taken over by attempt 2 (process " in words
     assert words.count("\n") == 1
+
+
+def test_an_older_attempt_that_hangs_when_it_is_asked_to_stop_gives_way(tmp_path: Path, fast: None) -> None:
+    """Like a driver in a call to Ray whose cluster is gone; its lease would be renewed for ever."""
+    hangs, holds, found = threading.Event(), threading.Event(), list[Held]()
+
+    def older() -> None:
+        with suppress(SupersededError), hold(tmp_path, "run") as held:
+            found.append(held)
+            holds.set()
+            hangs.wait()
+            held.check()
+
+    thread = threading.Thread(target=older)
+    thread.start()
+    holds.wait()
+    try:
+        with hold(tmp_path, "run", take=True) as held:
+            held.check()
+            with pytest.raises(SupersededError, match="taken over by attempt 2"):
+                found[0].check()
+    finally:
+        hangs.set()
+        thread.join()
 
 
 def test_a_newer_attempt_waits_until_the_older_one_has_ended_and_says_for_whom(tmp_path: Path) -> None:
