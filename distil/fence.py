@@ -7,7 +7,7 @@ FOLDER/attempts/
 An attempt first claims the next number. Then it waits until each lower one is over: its lease was removed; or its process is
 dead, which shows on the same kernel, where the lock of its claim is free; or its lease did not change for `LEASE_S` by the
 clock of the process that waits. It removes the leases of the lower ones, and only then writes. Clocks are never compared. An
-attempt that is asked to stop and hangs for `LEASE_S` gives its lease up, and writes nothing more.
+attempt that is asked to stop and hangs for `YIELD_S` gives its lease up, and writes nothing more.
 
 What writes for an attempt calls `check` first, in whatever process. The one that holds the folder also stops writing while
 it could not renew its lease for `VALID_S` by its own clock, until it is sure that no newer attempt has claimed the folder.
@@ -45,6 +45,7 @@ Check = Callable[[], None]  # raises SupersededError unless the attempt may writ
 LEASE_S = 20.0  # without a renewal, as a newer attempt sees it: the older one is over
 VALID_S = 15.0  # since its last renewal began: an attempt itself stops to write
 RENEW_S = 1.0
+YIELD_S = 10.0  # after a newer attempt has asked for the folder: what hangs until then has lost it
 _POLL_S = 0.1
 _JOIN_S = 5.0
 _RECENT_S = 60.0
@@ -220,7 +221,7 @@ class Held:
                     signal.signal(TAKEN_OVER, before or signal.SIG_DFL)
 
     def _keep(self) -> None:
-        """Renew the lease. Once a newer attempt waits, the rest of this process has `LEASE_S` to stop: it may hang.
+        """Renew the lease. Once a newer attempt waits, the rest of this process has `YIELD_S` to stop: it may hang.
 
         A driver whose host was cut off hangs in a call to Ray, for example.
         """
@@ -232,7 +233,7 @@ class Held:
                 asked_at = _now()
                 if self._interrupts:
                     signal.pthread_kill(threading.main_thread().ident or 0, TAKEN_OVER)
-            if asked_at is not None and _now() - asked_at > LEASE_S:
+            if asked_at is not None and _now() - asked_at > YIELD_S:
                 self._is_lost = True  # it writes nothing more, whenever it goes on
                 with suppress(OSError):
                     self.attempt.beat.unlink()

@@ -28,7 +28,7 @@ from distil.tracking.outbox import Cursor, Outbox
 
 @pytest.fixture
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in {"LEASE_S": 2.0, "VALID_S": 1.5, "RENEW_S": 0.1}.items():
+    for name, seconds in {"LEASE_S": 2.0, "VALID_S": 1.5, "RENEW_S": 0.1, "YIELD_S": 1.0}.items():
         monkeypatch.setattr(fence, name, seconds)
 
 
