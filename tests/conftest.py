@@ -3,6 +3,7 @@ import signal
 import sys
 import tempfile
 import warnings
+from functools import partialmethod
 from pathlib import Path
 
 import pytest
@@ -33,9 +34,9 @@ def power_cut(monkeypatch):
     return PowerCut(monkeypatch)
 
 
-@pytest.fixture
-def interruptible():
-    """Ctrl-C raises KeyboardInterrupt, even if the parent process of the tests ignores it."""
+@pytest.fixture(autouse=True)
+def _interruptible():
+    """Ctrl-C interrupts tests and the processes that they start, even if the parent process of the tests ignores it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -50,7 +51,10 @@ def ray_session():
         os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
         os.environ["PYTHONPATH"] = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
         import ray
+        from ray._private.parameter import RayParams
 
+        # for the agent that starts jobs, any port: another session of this machine may have Ray's 52365
+        RayParams.__init__ = partialmethod(RayParams.__init__, dashboard_agent_listen_port=0)
         with tempfile.TemporaryDirectory(prefix="d", dir="/tmp", ignore_cleanup_errors=True) as folder:
             os.chdir(folder)  # actors start where the session was started
             ray.init(

@@ -18,7 +18,7 @@ def terminable():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, TAKEN_OVER])
-def test_a_signal_acts_after_the_block(number, interruptible, terminable):
+def test_a_signal_acts_after_the_block(number, terminable):
     done = []
 
     def block():
@@ -32,7 +32,7 @@ def test_a_signal_acts_after_the_block(number, interruptible, terminable):
     assert signal.getsignal(number) is signal.default_int_handler
 
 
-def test_handlers_are_restored_when_the_block_fails(interruptible):
+def test_handlers_are_restored_when_the_block_fails():
     with pytest.raises(KeyError), delayed_interrupts():
         {}["missing"]
     with pytest.raises(KeyboardInterrupt):

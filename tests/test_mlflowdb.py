@@ -90,8 +90,8 @@ def test_ctrl_c_interrupts_what_waits(tmp_path: Path) -> None:
     """After MLflow's imports, Ctrl-C left a process waiting for its child."""
     code = (
         "import signal, subprocess; from distil.mlflowdb import connect; connect('sqlite:///x.db')\n"
-        "child = subprocess.Popen(['sleep', '600']); print('ready', flush=True)\n"
-        "try: child.wait()\nexcept KeyboardInterrupt: print('interrupted')\nfinally: child.kill()"
+        "child = subprocess.Popen(['sleep', '600'], stdout=subprocess.DEVNULL)\n"
+        "try: print('ready', flush=True); child.wait()\nexcept KeyboardInterrupt: print('interrupted')\nfinally: child.kill()"
     )
     with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

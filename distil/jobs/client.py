@@ -20,6 +20,7 @@ from distil.jobs.address import MODE, TOKEN, TOKEN_PATH
 
 PROBE_S = 3.0  # for the first answer, whatever takes the time: with the start of the command it stays below 5 s
 _TIMEOUT_S = 20.0  # without a byte
+_LOGS_TIMEOUT_S = 8.0  # the dashboard asks the job's node, which may be cut off
 _UPLOAD_TIMEOUT_S = 120.0
 _OLDEST = (2, 60)  # Ray
 
@@ -128,7 +129,7 @@ class Dashboard:
 
     def logs(self, job_id: str) -> str:
         """Return what a job has printed so far."""
-        return str(self._get(f"/api/jobs/{quote(job_id, safe='')}/logs")["logs"])
+        return str(self._get(f"/api/jobs/{quote(job_id, safe='')}/logs", _LOGS_TIMEOUT_S)["logs"])
 
     def stop(self, job_id: str) -> bool:
         """Ask a job to stop; return False if it has no process."""

@@ -15,7 +15,7 @@ _POLL_S = 1.0
 _CHARACTERS_PER_S = 100_000  # of output that is asked for again and again, on average
 _LONGEST_POLL_S = 30.0
 _GIVE_UP_S = 600.0  # without an answer
-_LAST_OUTPUT_S = 60.0  # for the output of a job that has ended; its node may be gone
+_LAST_OUTPUT_S = 30.0  # for the output of a job that has ended; its node may be gone
 _KILL_S = 15.0  # for the cluster to notice that a killed job has ended
 
 Write = Callable[[str], None]

@@ -72,7 +72,7 @@ def test_an_option_without_effect_is_refused(option: str, fix: str, url: str) ->
         run("--address", url, *words, "list")
 
 
-def test_ctrl_c_leaves_the_job_and_says_how_to_follow_it(interruptible: None) -> None:
+def test_ctrl_c_leaves_the_job_and_says_how_to_follow_it() -> None:
     def answer(request: str, headers: Mapping[str, str]) -> tuple[int, Any]:
         if request.endswith("/logs"):
             os.kill(os.getpid(), signal.SIGINT)

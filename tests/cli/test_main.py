@@ -103,7 +103,7 @@ def test_every_failure_is_one_line_and_with_debug_a_traceback(
 
 @pytest.mark.parametrize("is_job", [True, False])
 def test_a_job_can_be_interrupted_where_its_cluster_ignores_ctrl_c(
-    is_job: bool, monkeypatch: pytest.MonkeyPatch, signals: None, interruptible: None
+    is_job: bool, monkeypatch: pytest.MonkeyPatch, signals: None
 ) -> None:
     """A script that starts Ray in the background makes its processes ignore SIGINT; a user's own `nohup` is respected."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -118,7 +118,7 @@ def test_a_node_that_is_cut_off_hides_no_end(start: Start, printed: list[str], n
 
 
 def test_the_last_output_is_waited_for(start: Start, printed: list[str]) -> None:
-    start([DONE], [LOST] * 50 + [text("late")]).follow()
+    start([DONE], [LOST] * 25 + [text("late")]).follow()
     assert printed == ["late"]
 
 

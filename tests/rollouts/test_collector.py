@@ -141,7 +141,7 @@ def test_an_interrupt_commits_what_is_complete(tmp_path):
     collects_the_rest(some, store, kept)
 
 
-def test_an_interrupt_while_committing_commits_all_of_it_once(tmp_path, monkeypatch, interruptible):
+def test_an_interrupt_while_committing_commits_all_of_it_once(tmp_path, monkeypatch):
     some, original, calls = fleet(), Store.commit, []
     store = store_for(some, tmp_path)
 

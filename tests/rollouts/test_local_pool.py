@@ -78,7 +78,7 @@ def test_an_error_seals_what_is_complete(tmp_path):
 
 
 @pytest.mark.parametrize("at", ["before", "after"])  # the file has its name
-def test_an_interrupt_while_sealing_loses_nothing(tmp_path, monkeypatch, interruptible, at):
+def test_an_interrupt_while_sealing_loses_nothing(tmp_path, monkeypatch, at):
     """Ctrl-C while the last shard is written: it is written again."""
     ready, outcome, seal, calls = setup(), Outcome(), writer.seal_shard, itertools.count()
 

@@ -115,7 +115,7 @@ def test_check_ends_the_work_and_what_is_complete_is_saved(pools):
     assert {0, 1} <= work.saved
 
 
-def test_ctrl_c_cancels_what_is_under_way(pools, tmp_path, interruptible, monkeypatch):
+def test_ctrl_c_cancels_what_is_under_way(pools, tmp_path, monkeypatch):
     monkeypatch.setattr("distil.rollouts.pool._STOP_S", 60.0)  # on a busy machine, actors take longer to save
     gate, pool, work = tmp_path / "gate", pools(num=1), Counting()
     os.mkfifo(gate)
@@ -132,7 +132,7 @@ def test_ctrl_c_cancels_what_is_under_way(pools, tmp_path, interruptible, monkey
     assert work.saved == {1}
 
 
-def test_ctrl_c_just_after_a_task_was_submitted_cancels_it(pools, tmp_path, interruptible, monkeypatch):
+def test_ctrl_c_just_after_a_task_was_submitted_cancels_it(pools, tmp_path, monkeypatch):
     """Its reference was lost: the actor could not be told to stop, and was killed with all that it had done."""
     monkeypatch.setattr("distil.rollouts.pool._STOP_S", 60.0)
     gate, pool = tmp_path / "gate", pools(num=1)

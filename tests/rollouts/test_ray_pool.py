@@ -141,7 +141,7 @@ def test_a_failing_environment_ends_the_run_and_keeps_what_is_complete(fleets, t
     assert evaluate(fleet, "expert", [1, 2]).lengths.tolist() == [5, 5]  # the fleet can go on
 
 
-def test_ctrl_c_stops_in_time_and_commits_what_is_complete(fleets, tmp_path, interruptible):
+def test_ctrl_c_stops_in_time_and_commits_what_is_complete(fleets, tmp_path):
     fleet = fleets(2, lengths=[5, 10**6], sleep=0.002)
     store = store_for(fleet, tmp_path / "s")
     evaluate(fleet, "expert", [0, 2])  # both workers have started

@@ -69,7 +69,7 @@ def test_an_expert_that_raises_is_named_and_what_was_answered_is_published(ray_s
     assert store.snapshot().episodes.num_labelled.tolist() == [5, 9, 3, 0, 0]
 
 
-def test_ctrl_c_publishes_what_was_answered(ray_session, tmp_path, interruptible):
+def test_ctrl_c_publishes_what_was_answered(ray_session, tmp_path):
     """Once the first shard is done and the second under way: its actor stops after the episode that it is at."""
     store, ledger, gate = raw_store(tmp_path / "s", [5], [3, 7, 4]), tmp_path / "asked", tmp_path / "gate"
     os.mkfifo(gate)

@@ -105,7 +105,7 @@ def test_an_expert_may_look_into_the_simulator():
 
 
 @pytest.mark.parametrize(("owner", "name"), [(Recorder, "take"), (ShardWriter, "add")])
-def test_an_interrupt_while_episodes_are_kept_loses_none_of_them(tmp_path, monkeypatch, interruptible, owner, name):
+def test_an_interrupt_while_episodes_are_kept_loses_none_of_them(tmp_path, monkeypatch, owner, name):
     """Ctrl-C while a block's episodes are copied from the recorder or into the shard."""
     ready = setup(CountingExpert())
     store = store_for(ready, tmp_path)
