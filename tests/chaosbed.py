@@ -7,15 +7,18 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import psutil
 from trackingbed import free_port
 
+_STARTS_S = 120.0
 REPO, TESTS = Path(__file__).parents[1], Path(__file__).parent
 ACTORS = {"worker": "ray::RemoteWorker", "expert": "ray::Replica", "learner": "TrainWorker"}
 SIZE = {"num_cpus": 2, "object_store_memory": 128 * 2**20, "dashboard_agent_listen_port": 0}  # other clusters may have 52365
@@ -78,6 +81,17 @@ class Server:
         command = [sys.executable, "-m", "mlflow", "server", "--port", str(self._port), "--workers", "1", *self._store]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self._process = subprocess.Popen(command, start_new_session=True, **quiet)  # type: ignore[call-overload]
+
+    def wait(self) -> None:
+        """Return once it answers."""
+        deadline = time.monotonic() + _STARTS_S
+        while True:
+            try:
+                urlopen(f"{self.uri}/health", timeout=5).close()
+                return
+            except OSError:
+                assert time.monotonic() < deadline, f"MLflow's server does not answer after {_STARTS_S:.0f} s"
+                time.sleep(0.2)
 
     def close(self) -> None:
         """Kill all its processes."""

@@ -114,9 +114,10 @@ class Jitter:
 
     def _lit(self, leaf: Leaf, batch: Batch, draws: Draws) -> Tensor:
         image = batch.observations[leaf.name]
-        widths = torch.tensor(self._widths, device=image.device)
-        factors_B2 = 1 + widths * (2 * draws.uniform(len(image), 2) - 1)
-        brightness, contrast = (factors_B2[:, i].reshape(-1, *[1] * (image.ndim - 1)) for i in range(2))
+        spread_B2 = 2 * draws.uniform(len(image), 2) - 1
+        brightness, contrast = (
+            (1 + width * spread_B2[:, i]).reshape(-1, *[1] * (image.ndim - 1)) for i, width in enumerate(self._widths)
+        )
         bright = image.float() * brightness
         mean = bright.mean(tuple(range(2, image.ndim)), keepdim=True)
         lit: Tensor = (bright - mean) * contrast + mean

@@ -98,7 +98,7 @@ class GradientObjective(ABC):
     def _loss_module(self) -> Callable[[Mapping[str, Batch], torch.Generator], PolicyLoss]:
         module: nn.Module = _Loss(self.policy, self.losses)
         if self._config.compile:
-            module.compile()
+            module.compile(dynamic=False)  # batches are of one size, but a process may train several policies in turn
         if self._ranks.world_size > 1:
             module = nn.parallel.DistributedDataParallel(module, **_OPTIONS)
         if self._config.precision == "fp32":

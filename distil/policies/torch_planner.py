@@ -10,19 +10,31 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from distil.errors import InputError
 from distil.nn.imported import naming_class
 from distil.policies.restore import policy_of
 from distil.policies.spec import PolicyRef
 from distil.types import Array
 
+_device = torch.device("cpu")  # of this process's policies
+
+
+def act_on_gpu() -> None:
+    """Run the policies that need torch on the GPU, those that this process makes from now on; InputError if torch sees none."""
+    global _device
+    if not torch.cuda.is_available():
+        raise InputError("torch sees no GPU where the policy shall act; install a CUDA build of torch there, or ask for no GPU")
+    _device = torch.device("cuda")
+
 
 class TorchPlanner:
-    """Runs a policy of one network on the CPU, in evaluation mode and without gradients."""
+    """Runs a policy of one network in evaluation mode and without gradients: on the CPU, unless `act_on_gpu` was called."""
 
     doubt = None  # one network has none
 
     def __init__(self, ref: PolicyRef) -> None:
-        self._policy = policy_of(ref).eval()
+        self._device = _device
+        self._policy = policy_of(ref).eval().to(_device)
         self.noise_kind: str = self._policy.head.noise_kind
         self.noise_size: int = self._policy.head.noise_size
         self._targets = self._policy.config.targets
@@ -30,10 +42,13 @@ class TorchPlanner:
 
     def plan(self, windows: Mapping[str, Array], noise: Array | None) -> Array:
         """Return head actions [N, T, A]: the default ones, or the sample that `noise` [N, K] leads to."""
-        tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in windows.items()}
+        tensors = {name: self._tensor(np.ascontiguousarray(value)) for name, value in windows.items()}
         if not self._windowed:
             tensors = {name: value.unsqueeze(1) for name, value in tensors.items()}
         with torch.inference_mode(), naming_class(self._targets):
-            actions = self._policy.plan(tensors, None if noise is None else torch.from_numpy(noise))
-        out: Array = actions.numpy()
+            actions = self._policy.plan(tensors, None if noise is None else self._tensor(noise))
+        out: Array = actions.cpu().numpy()
         return out
+
+    def _tensor(self, values: Array) -> torch.Tensor:
+        return torch.from_numpy(values).to(self._device)

@@ -90,8 +90,8 @@ class Collector:
             self._check_labels(plan, version, items)
         stats = list(outcome.stats.values())
         metrics = {"time/collect_s": time.perf_counter() - started} | self._fleet.account()
-        if stats:
-            metrics["collect/return_mean"] = float(np.mean([s.total_reward for s in stats]))
+        if items:
+            metrics["collect/return_mean"] = self._return_mean(version, items)
         return CollectReport(
             snapshot=version,
             num_episodes=len(stats),
@@ -200,6 +200,13 @@ class Collector:
                 f"out of bounds, or none); the limit is {plan.max_unlabelled:.0%}: fix the expert, or raise "
                 f"algorithm.max_unlabelled{f'; its last failure: {fault}' if fault else ''}"
             )
+
+    def _return_mean(self, version: int, items: Sequence[EpisodeItem]) -> float:
+        """Return the mean return of all the plan's episodes, also of those that an earlier attempt collected."""
+        episodes = self._store.snapshot(version).episodes
+        ours = np.isin(episodes.uid, [item.uid for item in items])
+        returns = dict(zip(episodes.uid[ours].tolist(), episodes.total_reward[ours].tolist(), strict=True))
+        return float(np.mean([returns[item.uid] for item in items]))  # in this order, whatever the order of the commits
 
     def _commit(self, outcome: Outcome, plan: CollectPlan) -> int:
         if not outcome.sealed:

@@ -1,13 +1,17 @@
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 
 from distil.objectives.optimiser_config import OptimiserConfig
 from distil.objectives.ranks import Ranks
 from distil.objectives.supervised import Supervised
-from distil.policies.policy import PolicyLoss
+from distil.policies.config import CnnConfig, PolicyConfig
+from distil.policies.policy import Policy, PolicyLoss
+from distil.spaces import observation_spec
 
 
 def train(objective: Supervised, make_batch, steps: range, **kwargs) -> None:
@@ -236,3 +240,18 @@ def test_compiled_takes_the_same_steps(make_policy, make_batch, ensemble):
         weights.append(objective.evaluation_policy().state_dict())
     for name, value in weights[0].items():
         torch.testing.assert_close(value, weights[1][name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="torch.compile needs a C compiler")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_policies_of_several_kinds_are_compiled_in_one_process(make_policy, make_batch):
+    """A second shape was compiled for all shapes, which failed for images."""
+    spec = observation_spec(spaces.Box(0, 255, (84, 84, 3), np.uint8))
+    images = Policy(PolicyConfig(encoder=CnnConfig(channels=(4, 4), image_features=4)), spec, make_policy().action, seed=0)
+    batch = make_batch(0, 8)
+    seen = {"obs": torch.zeros(8, 1, 84, 84, 3, dtype=torch.uint8)}
+    for policy, given in ((make_policy(), make_batch(0, 16)), (images, replace(batch, observations=seen))):
+        objective = Supervised(policy, OptimiserConfig(compile=True))
+        objective.begin(1)
+        assert bool(objective.step({"demos": given})["loss"].isfinite())

@@ -25,15 +25,22 @@ _AHEAD = 2  # calls sent to an expert's actor for each that it works on, so that
 
 
 class Replica:
-    """An actor that holds an expert and asks it."""
+    """An actor that holds an expert and asks it; a policy that needs torch acts on the actor's GPU, if it has one."""
+
+    def __init__(self, has_gpu: bool) -> None:
+        self._has_gpu = has_gpu
 
     def ready(self) -> None:
         """Return once the actor has started."""
 
     def load(self, expert: Sequence[Any]) -> None:
-        """Load the expert; `expert` is a list with its reference."""
+        """Load the expert; `expert` is a list with its reference. InputError if torch sees nothing of the actor's GPU."""
         import ray
 
+        if self._has_gpu:
+            from distil.policies.torch_planner import act_on_gpu
+
+            act_on_gpu()
         self._expert: Expert = ray.get(expert[0])
 
     def label(self, observations: Observations) -> Labels:
@@ -77,7 +84,7 @@ class _Lane:
 
     def _start(self) -> Any:
         """Return a new actor that has loaded the expert; the time for it does not count towards a call's time limit."""
-        actor = self._class.remote()
+        actor = self._class.remote(self._config.num_gpus > 0)
         try:
             self._ray.get(actor.ready.remote(), timeout=self._start_timeout_s)
             self._ray.get(actor.load.remote(self._expert))

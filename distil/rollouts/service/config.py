@@ -14,7 +14,7 @@ class ServiceConfig(PlacementConfig):
 
     replicas: int = Field(default=1, ge=1)  # actors that hold the expert
     num_cpus: float = Field(default=1.0, ge=0)  # of each
-    num_gpus: float = Field(default=0.0, ge=0)
+    num_gpus: float = Field(default=0.0, ge=0)  # of each; a policy that needs torch acts on it
     concurrency: int = Field(default=1, ge=1)  # simultaneous calls in each; above 1, the expert must be thread-safe
     max_batch: int = Field(default=256, ge=1)  # largest number of observations in a call
     max_wait_s: float = Field(default=0.005, ge=0)  # longest time that an observation waits for a batch to fill

@@ -15,7 +15,7 @@ from distil.plans import CollectPlan
 from distil.policies.config import PolicyConfig
 from distil.policies.policy import Policy
 from distil.rollouts import Collector, Fleet, RolloutConfig
-from distil.rollouts.service.actors import Service
+from distil.rollouts.service.actors import Replica, Service
 from distil.rollouts.service.config import ServiceConfig
 from distil.store import Store, StoreSpec
 
@@ -177,6 +177,13 @@ def test_a_demonstrating_expert_is_asked_about_live_steps_only(fleets, tmp_path)
     data = store(tmp_path / "data")
     Collector(fleet, data, seed=0).collect(CollectPlan(num_episodes=3))
     assert expert.paid() == data.snapshot().num_transitions == data.snapshot().episodes.num_labelled.sum()
+
+
+def test_a_gpu_that_torch_does_not_see_is_said(monkeypatch):
+    """A node with GPUs, and an image whose torch knows none: all of its labels would come from the CPU."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(InputError, match="torch sees no GPU where the policy shall act; install a CUDA build of torch there"):
+        Replica(has_gpu=True).load([None])
 
 
 def test_an_expert_that_cannot_be_placed_is_named(services, tmp_path, monkeypatch):
