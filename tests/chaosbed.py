@@ -155,10 +155,9 @@ class Storm:
 
     def kill(self, kind: str) -> bool:
         """Kill one of a kind; return whether there was one."""
-        if self._home is not None:
-            if self.process.poll() is not None or (now := written(self._home)) <= self._before:
-                return False
-            self._before = now
+        now = self._before
+        if self._home is not None and (self.process.poll() is not None or (now := written(self._home)) <= self._before):
+            return False
         if kind == "node":
             self._may_end = True  # the driver may be on it
             self._cluster.replace_node()
@@ -178,7 +177,7 @@ class Storm:
                 return False
             with suppress(psutil.NoSuchProcess):
                 self._rng.choice(victims).send_signal(signal.SIGKILL)
-        self.done[kind] += 1
+        self.done[kind], self._before = self.done[kind] + 1, now
         return True
 
     def end(self) -> None:
