@@ -80,7 +80,8 @@ class Server:
         """Start it; it answers some seconds later."""
         command = [sys.executable, "-m", "mlflow", "server", "--port", str(self._port), "--workers", "1", *self._store]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self._process = subprocess.Popen(command, start_new_session=True, **quiet)  # type: ignore[call-overload]
+        env = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # seven processes that poll
+        self._process = subprocess.Popen(command, start_new_session=True, env=env, **quiet)  # type: ignore[call-overload]
 
     def wait(self) -> None:
         """Return once it answers."""

@@ -23,6 +23,16 @@ def mean(points_MNTA: Array) -> Combined:
     return centre, deviation.mean(-1, dtype=np.float32)
 
 
+def medoid(points_MNTA: Array) -> Combined:
+    """Return the chunk of the member whose sum of squared distances to the others' is smallest; of a tie, the first one's.
+
+    Members that chose different ways are not averaged: between two right answers there may be none. The doubt is `mean`'s.
+    """
+    squares_MMN = np.square(points_MNTA[:, None] - points_MNTA).sum((3, 4))
+    nearest_N = squares_MMN.sum(1).argmin(0)
+    return points_MNTA[nearest_N, np.arange(len(nearest_N))], mean(points_MNTA)[1]
+
+
 def vote(choices_MNTA: Array) -> Combined:
     """Return the choice of most members; of a tie, the lowest.
 

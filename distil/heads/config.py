@@ -9,8 +9,8 @@ from pydantic import Discriminator, Field, Tag
 
 from distil.config import Config
 from distil.errors import InputError
-from distil.heads.combine import Combined, mean, vote
-from distil.heads.twins import CategoricalTwin, DeterministicTwin, GaussianTwin, NumpyHead
+from distil.heads.combine import Combined, mean, medoid, vote
+from distil.heads.twins import CategoricalTwin, DeterministicTwin, GaussianTwin, MixtureTwin, NumpyHead
 from distil.spaces import Leaf
 from distil.types import Array
 
@@ -81,6 +81,38 @@ class GaussianConfig(Config):
     def numpy_twin(self, action: Leaf, chunk: int) -> NumpyHead | None:
         """Return the head in numpy."""
         return GaussianTwin(action, chunk, self.min_log_std, self.max_log_std)
+
+
+class MixtureConfig(Config):
+    """Several tanh-squashed Gaussians, for demonstrations with several right answers, by maximum likelihood. For Box actions.
+
+    A component is one way through a whole chunk. The default action is the heaviest component's median.
+    """
+
+    kind: Literal["mixture"] = "mixture"
+    num_components: int = Field(default=5, ge=2, description="Gaussians; more of them than there are ways do no harm")
+    min_log_std: float = Field(default=-4.0, description="lower clamp of the log deviations before the squashing")
+    max_log_std: float = Field(default=2.0, description="upper clamp")
+
+    def resolve(self, action: Leaf) -> MixtureConfig:
+        """Return itself; InputError if the action space isn't a Box."""
+        _require(self.kind, action, ("box",))
+        return self
+
+    def build(self, action: Leaf, context_dim: int, chunk: int, *, generator: torch.Generator) -> Head:
+        """Return the head."""
+        from distil.heads.mixture import MixtureHead
+
+        limits = {"min_log_std": self.min_log_std, "max_log_std": self.max_log_std}
+        return MixtureHead(action, context_dim, chunk, generator, num_components=self.num_components, **limits)
+
+    def combine(self, points_MNTA: Array) -> Combined:
+        """Return the action and the doubt of an ensemble: the default action of the member that is nearest to the others."""
+        return medoid(points_MNTA)
+
+    def numpy_twin(self, action: Leaf, chunk: int) -> NumpyHead | None:
+        """Return the head in numpy."""
+        return MixtureTwin(action, chunk, self.num_components, self.min_log_std, self.max_log_std)
 
 
 class CategoricalConfig(Config):
@@ -169,7 +201,7 @@ def with_bound(policy: Any) -> Any:
     return {**policy, "head": {"bound": "tanh", **head}}
 
 
-ResolvedHeadConfig = DeterministicConfig | GaussianConfig | CategoricalConfig | ImportHeadConfig
+ResolvedHeadConfig = DeterministicConfig | GaussianConfig | MixtureConfig | CategoricalConfig | ImportHeadConfig
 
 
 def _kind(value: Any) -> Any:
@@ -180,6 +212,7 @@ HeadConfig = Annotated[
     Annotated[AutoHeadConfig, Tag("auto")]
     | Annotated[DeterministicConfig, Tag("deterministic")]
     | Annotated[GaussianConfig, Tag("gaussian")]
+    | Annotated[MixtureConfig, Tag("mixture")]
     | Annotated[CategoricalConfig, Tag("categorical")]
     | Annotated[ImportHeadConfig, Tag("import")],
     Discriminator(_kind),

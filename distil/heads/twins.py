@@ -94,6 +94,34 @@ class GaussianTwin:
         return sample.reshape(num, self._chunk, -1)
 
 
+class MixtureTwin:
+    """`distil.heads.mixture` in numpy."""
+
+    noise_kind = "normal"
+
+    def __init__(self, action: Leaf, chunk: int, num_components: int, min_log_std: float, max_log_std: float) -> None:
+        self._chunk, self._num = chunk, num_components
+        self._size = chunk * math.prod(action.shape)
+        self.noise_size = self._size + 1
+        self.num_outputs = num_components * (1 + 2 * self._size)
+        self._limits = np.float32(min_log_std), np.float32(max_log_std)
+
+    def __call__(self, out: Array, num: int, noise: Array | None) -> Array:
+        """Return head actions [N, T, A]."""
+        found, each = rows(out, num), np.arange(num)
+        logits, (mean, log_std) = found[:, : self._num], np.split(found[:, self._num :], 2, 1)
+        shape = (num, self._num, self._size)
+        if noise is None:
+            return np.tanh(mean.reshape(shape)[each, logits.argmax(-1)]).reshape(num, self._chunk, -1)
+        from scipy.special import ndtr  # a default action needs no scipy, which takes a while to import
+
+        below = np.exp(logits - logits.max(-1, keepdims=True)).cumsum(-1)
+        choice = np.minimum((below <= ndtr(noise[:, -1:]) * below[:, -1:]).sum(-1), self._num - 1)
+        std = np.exp(np.clip(log_std.reshape(shape)[each, choice], *self._limits))
+        sample: Array = np.tanh(mean.reshape(shape)[each, choice] + std * noise[:, :-1])
+        return sample.reshape(num, self._chunk, -1)
+
+
 class CategoricalTwin:
     """`distil.heads.categorical` in numpy."""
 

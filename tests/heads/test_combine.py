@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from distil.heads.combine import by_kind, mean, vote
+from distil.heads.combine import by_kind, mean, medoid, vote
 
 
 def test_boxes_are_averaged_and_their_deviation_is_the_doubt() -> None:
@@ -36,3 +36,14 @@ def test_numbers_are_averaged_and_choices_voted_on() -> None:
     numbers, choices = np.array([1.0, 4.0, 4.0], np.float32), np.array([1, 4, 4])
     assert by_kind(numbers[:, None, None, None])[0] == 3
     assert by_kind(choices[:, None, None, None])[0] == 4
+
+
+def test_of_several_ways_the_one_of_most_members_is_taken_and_no_mean() -> None:
+    """A chunk as a whole: each step of it by the same member."""
+    left, right = [[-0.9], [-0.8]], [[0.7], [0.9]]
+    points = np.array([[left], [right], [[[0.8], [0.8]]]], np.float32)  # 3 members, 1 environment, 2 steps
+    action, doubt = medoid(points)
+    assert action.tolist() == points[1].tolist() or action.tolist() == points[2].tolist()
+    np.testing.assert_array_equal(doubt, mean(points)[1])
+    rows = np.concatenate([points, points[[1, 0, 0]]], 1)  # of the second environment, two went left
+    assert medoid(rows)[0][1].tolist() == points[0, 0].tolist()

@@ -9,6 +9,7 @@ from distil.heads.config import (
     DeterministicConfig,
     GaussianConfig,
     HeadConfig,
+    MixtureConfig,
     with_bound,
 )
 from distil.spaces import action_spec
@@ -42,7 +43,8 @@ def test_a_saved_head_without_a_bound_had_tanh() -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "leaf"), [(DeterministicConfig(), CHOICE), (GaussianConfig(), CHOICE), (CategoricalConfig(), BOX)]
+    ("config", "leaf"),
+    [(DeterministicConfig(), CHOICE), (GaussianConfig(), CHOICE), (MixtureConfig(), CHOICE), (CategoricalConfig(), BOX)],
 )
 def test_a_head_that_does_not_fit_the_space_is_refused(config: GaussianConfig, leaf: object) -> None:
     with pytest.raises(InputError, match="leave it at auto"):

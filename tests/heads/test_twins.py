@@ -4,13 +4,14 @@ import pytest
 import torch
 
 from distil.heads.base import Context
-from distil.heads.config import CategoricalConfig, DeterministicConfig, GaussianConfig
+from distil.heads.config import CategoricalConfig, DeterministicConfig, GaussianConfig, MixtureConfig
 from distil.spaces import action_spec
 
 SPACES = [
     (DeterministicConfig(), gym.spaces.Box(-1, 1, (2, 2))),
     (DeterministicConfig(bound="tanh"), gym.spaces.Box(-1, 1, (2, 2))),
     (GaussianConfig(min_log_std=-1, max_log_std=0.2), gym.spaces.Box(-1, 1, (3,))),
+    (MixtureConfig(num_components=4, min_log_std=-1, max_log_std=0.2), gym.spaces.Box(-1, 1, (3,))),
     (CategoricalConfig(), gym.spaces.Discrete(4)),
     (CategoricalConfig(), gym.spaces.MultiDiscrete([[2, 3], [4, 5]])),
 ]

@@ -83,7 +83,7 @@ def test_algorithms_of_interaction(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     rank.close()
 
 
-@pytest.mark.parametrize("head", ["deterministic", "gaussian"])
+@pytest.mark.parametrize("head", ["deterministic", "gaussian", "mixture"])
 def test_cloning_from_changed_pixels(head: str) -> None:
     policy = pixels(head={"kind": head})
     augment = Augmenter([config.build(policy) for config in changes()], CPU)

@@ -17,6 +17,7 @@ from distil.spaces import action_spec, observation_spec
 HEADS = [
     ("box", "deterministic"),
     ("box", "gaussian"),
+    ("box", "mixture"),
     ("discrete", "auto"),
     ("multi_discrete", "auto"),
     ("multi_binary", "auto"),
