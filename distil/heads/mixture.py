@@ -98,7 +98,7 @@ class MixtureHead(DensityHead):
         """Return the log weights, [B, K], and mean and log deviation before the squashing, both [B, K, T, A]."""
         out_BN: Tensor = self.linear(context.pooled_BD).float()
         num, size = self._shape[0], math.prod(self._shape)
-        logits_BK, mean_BN, log_std_BN = out_BN.split([num, size, size], -1)
+        logits_BK, mean_BN, log_std_BN = out_BN.tensor_split([num, num + size], -1)
         log_std_BN = log_std_BN.clamp(*self._limits)
         return logits_BK.log_softmax(-1), mean_BN.reshape(-1, *self._shape), log_std_BN.reshape(-1, *self._shape)
 

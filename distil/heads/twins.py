@@ -112,7 +112,8 @@ class MixtureTwin:
         logits, (mean, log_std) = found[:, : self._num], np.split(found[:, self._num :], 2, 1)
         shape = (num, self._num, self._size)
         if noise is None:
-            return np.tanh(mean.reshape(shape)[each, logits.argmax(-1)]).reshape(num, self._chunk, -1)
+            point: Array = np.tanh(mean.reshape(shape)[each, logits.argmax(-1)])
+            return point.reshape(num, self._chunk, -1)
         from scipy.special import ndtr  # a default action needs no scipy, which takes a while to import
 
         below = np.exp(logits - logits.max(-1, keepdims=True)).cumsum(-1)
