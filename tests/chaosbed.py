@@ -6,19 +6,15 @@ import os
 import random
 import signal
 import subprocess
-import sys
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import psutil
-from trackingbed import free_port
+from trackingbed import TrackingServer, free_port
 
-_STARTS_S = 120.0
 REPO, TESTS = Path(__file__).parents[1], Path(__file__).parent
 ACTORS = {"worker": "ray::RemoteWorker", "expert": "ray::Replica", "learner": "TrainWorker"}
 SIZE = {"num_cpus": 2, "object_store_memory": 128 * 2**20, "dashboard_agent_listen_port": 0}  # other clusters may have 52365
@@ -67,39 +63,6 @@ class Cluster:
         self._nodes.shutdown()
 
 
-class Server:
-    """MLflow's server, whose files are below a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self._port = free_port()
-        self.uri = f"http://127.0.0.1:{self._port}"
-        self._store = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "files")]
-        self.start()
-
-    def start(self) -> None:
-        """Start it; it answers some seconds later."""
-        command = [sys.executable, "-m", "mlflow", "server", "--port", str(self._port), "--workers", "1", *self._store]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        env = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # seven processes that poll
-        self._process = subprocess.Popen(command, start_new_session=True, env=env, **quiet)  # type: ignore[call-overload]
-
-    def wait(self) -> None:
-        """Return once it answers."""
-        deadline = time.monotonic() + _STARTS_S
-        while True:
-            try:
-                urlopen(f"{self.uri}/health", timeout=5).close()
-                return
-            except OSError:
-                assert time.monotonic() < deadline, f"MLflow's server does not answer after {_STARTS_S:.0f} s"
-                time.sleep(0.2)
-
-    def close(self) -> None:
-        """Kill all its processes."""
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-
-
 class Storm:
     """A run whose processes are killed, and whose driver is started again whenever it has died.
 
@@ -126,7 +89,7 @@ class Storm:
         driver: str = "",
         unlucky: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
-        server: Server | None = None,
+        server: TrackingServer | None = None,
         home: Path | None = None,
     ) -> None:
         self._cluster, self._command, self._folder, self._rng = cluster, command, folder, rng

@@ -2,17 +2,70 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import socket
 import sqlite3
+import subprocess
+import sys
+import time
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+from urllib.request import urlopen
 
 from distil.tracking import Recorder
 from distil.tracking.outbox import Outbox
 from distil.tracking.server import Server
+
+_STARTS_S = 120.0
+
+
+class TrackingServer:
+    """MLflow's server on the database of a folder; a context that ends it.
+
+    Args:
+        folder: of the database, and of the artifacts.
+        port: where it listens; None: any.
+    """
+
+    def __init__(self, folder: Path, port: int | None = None) -> None:
+        self._port = free_port() if port is None else port
+        self.uri = f"http://127.0.0.1:{self._port}"
+        self._store = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", f"{folder}/artifacts"]
+        self.start()
+
+    def start(self) -> None:
+        """Start it; it answers some seconds later."""
+        command = [sys.executable, "-m", "mlflow", "server", "--port", str(self._port), "--workers", "1", *self._store]
+        quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+        env = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # seven processes that poll
+        self._process = subprocess.Popen(command, env=env, **quiet)
+
+    def wait(self) -> None:
+        """Return once it answers."""
+        deadline = time.monotonic() + _STARTS_S
+        while self._process.poll() is None:
+            with suppress(OSError):
+                urlopen(f"{self.uri}/health", timeout=5).close()
+                return
+            assert time.monotonic() < deadline, f"MLflow's server does not answer after {_STARTS_S:.0f} s"
+            time.sleep(0.2)
+        raise AssertionError(f"MLflow's server has ended with {self._process.returncode}")
+
+    def close(self) -> None:
+        """Kill all its processes."""
+        with suppress(ProcessLookupError):  # it has ended by itself
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
 def rows(database: Path, query: str, *values: object) -> list[tuple[Any, ...]]:

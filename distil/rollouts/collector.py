@@ -72,15 +72,17 @@ class Collector:
         """
         started = time.perf_counter()
         snapshot = self._store.snapshot()
-        lengths = dict(zip(snapshot.episodes.uid.tolist(), snapshot.episodes.length.tolist(), strict=True))
+        index = snapshot.episodes
+        facts = zip(index.length.tolist(), index.total_reward.tolist(), strict=True)
+        known = dict(zip(index.uid.tolist(), facts, strict=True))
         items, outcome = self.items(plan, policy), Outcome()
         gate = gate_of(plan, policy, data, integer(self._seed, "gate", plan.round), self._fleet.experts.values())
         try:
-            self._run(items, lengths, plan, policy, gate, outcome)
-            while num := _missing(plan, [lengths[item.uid] for item in items]):
+            self._run(items, known, plan, policy, gate, outcome)
+            while num := _missing(plan, [known[item.uid][0] for item in items]):
                 plan = replace(plan, num_episodes=plan.num_episodes + num)
                 items = self.items(plan, policy)
-                self._run(items, lengths, plan, policy, gate, outcome)
+                self._run(items, known, plan, policy, gate, outcome)
             version = self._commit(outcome, plan) if outcome.sealed else snapshot.version
         except (Exception, KeyboardInterrupt, SystemExit):
             self._commit(outcome, plan)  # again, if the interrupt came during the commit
@@ -90,8 +92,8 @@ class Collector:
             self._check_labels(plan, version, items)
         stats = list(outcome.stats.values())
         metrics = {"time/collect_s": time.perf_counter() - started} | self._fleet.account()
-        if items:
-            metrics["collect/return_mean"] = self._return_mean(version, items)
+        if items:  # of all of them, also those that an earlier attempt collected
+            metrics["collect/return_mean"] = float(np.mean([known[item.uid][1] for item in items]))
         return CollectReport(
             snapshot=version,
             num_episodes=len(stats),
@@ -105,19 +107,19 @@ class Collector:
     def _run(
         self,
         items: Sequence[EpisodeItem],
-        lengths: dict[str, int],
+        known: dict[str, tuple[int, float]],
         plan: CollectPlan,
         policy: PolicyRef | None,
         gate: GatePlan | None,
         outcome: Outcome,
     ) -> None:
-        """Run the items whose episodes are in neither the store nor `outcome`; add their lengths by uid."""
-        new = [item for item in items if item.uid not in lengths]
+        """Run the items whose episodes are in neither the store nor `outcome`; add their lengths and returns by uid."""
+        new = [item for item in items if item.uid not in known]
         if new:
             self._store.spec.require_infos(self._fleet.config.infos, str(self._store.path))
         for assignment, part in self._assignments(plan, policy, gate, new):
             self._fleet.run(assignment, part, policy, outcome=outcome, progress=self._progress, what="collect")
-        lengths |= {stats.uid: stats.length for stats in outcome.stats.values()}
+        known |= {stats.uid: (stats.length, float(stats.total_reward)) for stats in outcome.stats.values()}
 
     def stop(self) -> None:
         """End a `collect` in another thread; it commits its complete episodes."""
@@ -200,13 +202,6 @@ class Collector:
                 f"out of bounds, or none); the limit is {plan.max_unlabelled:.0%}: fix the expert, or raise "
                 f"algorithm.max_unlabelled{f'; its last failure: {fault}' if fault else ''}"
             )
-
-    def _return_mean(self, version: int, items: Sequence[EpisodeItem]) -> float:
-        """Return the mean return of all the plan's episodes, also of those that an earlier attempt collected."""
-        episodes = self._store.snapshot(version).episodes
-        ours = np.isin(episodes.uid, [item.uid for item in items])
-        returns = dict(zip(episodes.uid[ours].tolist(), episodes.total_reward[ours].tolist(), strict=True))
-        return float(np.mean([returns[item.uid] for item in items]))  # in this order, whatever the order of the commits
 
     def _commit(self, outcome: Outcome, plan: CollectPlan) -> int:
         if not outcome.sealed:

@@ -1,17 +1,15 @@
 """With a real tracking server that is away, comes back, and is restarted, and with runs that are killed."""
 
-import os
 import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from trackingbed import free_port, history
+from trackingbed import TrackingServer, free_port, history
 
 from distil.tracking.outbox import Outbox
 from distil.tracking.sync import sync
@@ -33,24 +31,9 @@ def train(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
 @contextmanager
 def server(folder: Path, port: int) -> Iterator[None]:
     """Run MLflow's server on a port, on the database of a folder."""
-    store = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "artifacts")]
-    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1", *store]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True) as process:
-        try:
-            deadline = time.monotonic() + 120
-            while not answers(port):
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
-            yield
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-def answers(port: int) -> bool:
-    with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
-        return bool(answer.status == 200)
-    return False
+    with TrackingServer(folder, port) as found:
+        found.wait()
+        yield
 
 
 @pytest.mark.slow
