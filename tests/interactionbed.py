@@ -39,7 +39,7 @@ STEPS = {  # algorithm -> environment, and what makes it small
         BOX,
         {"step": {"kind": "sac", "num_critics": 3, **SMALL}, "reward": {"kind": "maxent", "spectral_norm": True, **SMALL}},
     ),
-    "csil": (BOX, {"step": {"kind": "sac", **SMALL}, "random_steps": 0, "pretraining_steps": 20, **CHOOSES}),
+    "csil": (BOX, {"step": {"kind": "sac", "actor_from": 3, **SMALL}, "random_steps": 0, "pretraining_steps": 20, **CHOOSES}),
     "pwil": (BOX, {"step": {"kind": "sac", **SMALL}}),
     "gail": (DISCRETE, {"step": {"kind": "ppo", "epochs": 2, **SMALL}, "reward": {"kind": "discriminator", **SMALL}}),
     "airl": (BOX, {"step": {"kind": "ppo", "epochs": 2, "entropy": 0.01, **SMALL}, "reward": {"kind": "airl", **SMALL}}),

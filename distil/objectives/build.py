@@ -40,6 +40,10 @@ def build(
     Raises:
         InputError: the step doesn't fit the policy.
     """
+    if policy.actions.origin is not None:
+        raise InputError(
+            "policy.actions.kind=relative: policies that learn by acting take absolute actions; leave it at absolute"
+        )
     generator, leaf = torch.Generator().manual_seed(seed), policy.action.leaf
     num_action = sum(leaf.nvec) if leaf.nvec else math.prod(leaf.shape)
     step = _step(chosen, policy, optimiser, ranks, generator)

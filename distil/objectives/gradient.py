@@ -20,7 +20,7 @@ from distil.objectives.base import DEMOS, ObjectiveState
 from distil.objectives.ema import Average
 from distil.objectives.optimiser_config import OptimiserConfig, learning_rate
 from distil.objectives.ranks import ALONE, Ranks
-from distil.objectives.statistics import fit_policy, refit_policy
+from distil.objectives.statistics import fit_policy, label_moments, refit_policy
 from distil.policies.policy import Policy, PolicyLoss
 from distil.store.moments import Moments
 from distil.store.order import SampleSource
@@ -121,7 +121,7 @@ class GradientObjective(ABC):
         if source.num_samples >= 2 * self._num_fitted:
             self._num_fitted = source.num_samples
             notes = fit_policy(self.policy, source) if is_first else refit_policy(self.policy, source)
-        if not is_first and self.policy.actions.is_open and self._widen_actions(source.statistics(["action"])["action"]):
+        if not is_first and self.policy.actions.is_open and self._widen_actions(label_moments(self.policy, source)):
             half = float(self.policy.actions.half_width.max())
             notes.append(
                 "labels lie outside of the range of actions that the policy could reach: it was widened to hold them, to "

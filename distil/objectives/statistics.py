@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from distil.policies.policy import Policy
+from distil.store.moments import Moments, gather
 from distil.store.order import SampleSource
 
+_BLOCK = 4096  # windows
 _MOST_NAMES = 8  # of dimensions, in a line
 
 
@@ -17,7 +19,8 @@ def fit_policy(policy: Policy, source: SampleSource) -> list[str]:
         InputError: a value isn't finite.
         RunError: a shard is damaged.
     """
-    constant = policy.fit(source.statistics(policy.needs))
+    found = source.statistics([name for name in policy.needs if name != "action"])
+    constant = policy.fit(found | ({"action": label_moments(policy, source)} if policy.actions.is_open else {}))
     notes = []
     if floats := [leaf.name for leaf in policy.observation.leaves if leaf.looks_like_float_image]:
         notes.append(
@@ -25,6 +28,14 @@ def fit_policy(policy: Policy, source: SampleSource) -> list[str]:
             "give them as uint8 from 0 to 255 (distil store import: images=uint8)"
         )
     return notes + ([_constant(constant, policy.config.std_floor)] if constant else [])
+
+
+def label_moments(policy: Policy, source: SampleSource) -> Moments:
+    """Return the statistics of all labels of `source`; relative to the observations of their windows, if the policy's are."""
+    origin = policy.actions.origin
+    if origin is None:
+        return source.statistics(["action"])["action"]
+    return gather({"action": origin.relative(batch)} for batch in source.scan(_BLOCK))["action"]
 
 
 def refit_policy(policy: Policy, source: SampleSource) -> list[str]:

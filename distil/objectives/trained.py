@@ -28,6 +28,7 @@ class Trained:
         self.weights = dict(weights)
         self._list, self._ranks = list(self.weights.values()), ranks
         self._adamw = AdamW(self.weights, weight_decay=optimiser.weight_decay, max_norm=optimiser.grad_clip)
+        self.num_steps = 0  # taken; the optimiser's own count is on the device
 
     def minimise(self, loss: Tensor, learning_rate: float) -> None:
         """Take one step down the gradient of `loss`, which is a mean over this rank's rows."""
@@ -37,11 +38,7 @@ class Trained:
             weight.grad = gradient
         self._adamw.step(learning_rate)
         self._adamw.zero_grad()
-
-    @property
-    def num_steps(self) -> int:
-        """Number of steps taken."""
-        return int(self._adamw.tensors()["step"])
+        self.num_steps += 1
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the optimiser's state by flat name; it shares memory."""
@@ -50,6 +47,7 @@ class Trained:
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Load what `tensors` returned."""
         self._adamw.load(tensors)
+        self.num_steps = int(tensors["step"])
 
 
 @torch.no_grad()

@@ -43,7 +43,7 @@ def of_batch(policy: Policy, batch: TransitionBatch, *, is_expert: bool) -> Tran
         batch: tensors.
         is_expert: whether they are demonstrations.
     """
-    actions_BA = policy.actions.encode(batch.executed)[:, 0]
+    actions_BA = policy.actions.encode(batch.executed, batch.observations)[:, 0]
     if actions_BA.is_floating_point():
         actions_BA = actions_BA.clamp(-_INSIDE, _INSIDE)
     return Transitions(

@@ -19,6 +19,7 @@ from distil.policies.config import ActMode
 from distil.policies.ensemble import EnsemblePlanner, Planner, members
 from distil.policies.noise import slot_noise
 from distil.policies.numpy_policy import numpy_policy
+from distil.policies.relative import Origin
 from distil.policies.spec import PolicyRef
 from distil.types import Array, Observations
 
@@ -172,9 +173,41 @@ def replay(ref: PolicyRef, windows: Mapping[str, Array], *, block: int = 256) ->
     return actions, doubts if ref.spec.config.ensemble > 1 else None
 
 
+class RelativePlanner:
+    """A planner whose actions were learned relative to an observation.
+
+    Args:
+        planner: plans them.
+        origin: what they are relative to.
+        half_width: of the actions' scaling, [A].
+        horizon: H.
+    """
+
+    def __init__(self, planner: Planner, origin: Origin, half_width: Array, horizon: int) -> None:
+        self._planner, self._origin, self._windowed = planner, origin, horizon > 1
+        self._scale = 1 / half_width.astype(np.float32)
+        self.noise_kind, self.noise_size = planner.noise_kind, planner.noise_size
+
+    @property
+    def doubt(self) -> Array | None:
+        """The doubt [N, T] of the last plan."""
+        return self._planner.doubt
+
+    def plan(self, windows: Mapping[str, Array], noise: Array | None) -> Array:
+        """Return head actions [N, T, A] as if they had been absolute: `Decoder` need not know."""
+        values = windows[self._origin.leaf]
+        origin_NA = self._origin.of(values[:, -1] if self._windowed else values)
+        moved: Array = self._planner.plan(windows, noise) + (origin_NA * self._scale)[:, None]
+        return moved
+
+
 def _planner(ref: PolicyRef, num_envs: int) -> Planner:
     planners = [_single(member, num_envs) for member in members(ref)]
-    return planners[0] if len(planners) == 1 else EnsemblePlanner(planners, ref.spec.head.combine)
+    planner = planners[0] if len(planners) == 1 else EnsemblePlanner(planners, ref.spec.head.combine)
+    config, origin = ref.spec.config, ref.spec.config.actions.origin(ref.spec.observation, ref.spec.action.leaf)
+    if origin is None:
+        return planner
+    return RelativePlanner(planner, origin, ref.arrays["actions.half_width"], config.obs_horizon)
 
 
 def _single(ref: PolicyRef, num_envs: int) -> Planner:

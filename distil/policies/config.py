@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,12 +12,15 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from distil.config import Config
 from distil.errors import InputError
 from distil.heads.config import AutoHeadConfig, HeadConfig
-from distil.spaces import SpaceSpec
+from distil.policies.relative import Origin
+from distil.spaces import Leaf, SpaceSpec
 
 if TYPE_CHECKING:
     import torch
 
     from distil.policies.encoder import Encoder
+
+_PART = re.compile(r"(?P<leaf>[^\[\]]+)(\[(?P<start>\d*):(?P<stop>\d*)\])?")
 
 Width = Annotated[int, Field(ge=1)]
 ActivationName = Literal["relu", "tanh", "silu"]
@@ -142,6 +147,46 @@ EncoderConfig = Annotated[
 ]
 
 
+class AbsoluteConfig(Config):
+    """Actions as they are."""
+
+    kind: Literal["absolute"] = "absolute"
+
+    def origin(self, observation: SpaceSpec, action: Leaf) -> None:
+        """Return None: nothing is subtracted."""
+
+
+class RelativeConfig(Config):
+    """Box actions relative to numbers of the newest observation, such as positions relative to the robot's own."""
+
+    kind: Literal["relative"] = "relative"
+    to: str = Field(description="the observation's leaf, or a part of it such as obs/state[0:2]: as many numbers as the action")
+
+    def origin(self, observation: SpaceSpec, action: Leaf) -> Origin:
+        """Return what is subtracted; InputError if the spaces don't have it."""
+        where, found = f"policy.actions.to={self.to}", _PART.fullmatch(self.to)
+        leaf = next((leaf for leaf in observation.leaves if found is not None and leaf.name == found["leaf"]), None)
+        if action.kind != "box":
+            raise InputError(f"policy.actions.kind=relative doesn't fit a {action.kind} action space: leave it at absolute")
+        if found is None or leaf is None:
+            names = ", ".join(leaf.name for leaf in observation.leaves)
+            raise InputError(f"{where}: no such leaf; the observation has: {names}; name one, or a part such as NAME[0:2]")
+        if leaf.kind != "box" or leaf.is_image:
+            kind = "an image" if leaf.is_image else leaf.kind
+            raise InputError(f"{where}: {leaf.name} is {kind}, and holds no positions; name a Box")
+        size, num = math.prod(leaf.shape), math.prod(action.shape)
+        start, stop, _ = slice(*(int(each) if each else None for each in (found["start"], found["stop"]))).indices(size)
+        if stop - start != num or int(found["stop"] or 0) > size:
+            raise InputError(f"{where}: names {max(0, stop - start)} of {size} numbers, the action has {num}; name as many")
+        return Origin(leaf=leaf.name, start=start, stop=stop)
+
+
+ActionsConfig = Annotated[
+    Annotated[AbsoluteConfig, Tag("absolute")] | Annotated[RelativeConfig, Tag("relative")],
+    Discriminator(lambda value: value.get("kind", "absolute") if isinstance(value, dict) else getattr(value, "kind", None)),
+]
+
+
 class PolicyConfig(Config):
     """The learned policy: what it sees, its network, its action distribution, and how many actions it plans ahead."""
 
@@ -150,6 +195,7 @@ class PolicyConfig(Config):
     execute: int | None = Field(default=None, ge=1, description="how many of them it executes before it plans again; null: all")
     encoder: EncoderConfig = AutoEncoderConfig()
     head: HeadConfig = AutoHeadConfig()
+    actions: ActionsConfig = AbsoluteConfig()
     std_floor: float = Field(
         default=1e-4,
         gt=0,
@@ -181,5 +227,6 @@ class PolicyConfig(Config):
 
     def resolve(self, observation: SpaceSpec, action: SpaceSpec) -> PolicyConfig:
         """Return the configuration with every `auto` replaced by its choice for these spaces."""
+        self.actions.origin(observation, action.leaf)
         encoder, head = self.encoder.resolve(observation), self.head.resolve(action.leaf)
         return self.model_copy(update={"encoder": encoder, "head": head})

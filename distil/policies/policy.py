@@ -77,7 +77,7 @@ class Policy(nn.Module):
         super().__init__()
         self.spec = PolicySpec(config=config.resolve(observation, action), observation=observation, action=action)
         self.encoder, self.head = _network(self.spec, seed)
-        self.actions = Actions(action.leaf)
+        self.actions = Actions(action.leaf, self.config.actions.origin(observation, action.leaf))
         seeds = {str(i): integer(seed, "member", i) for i in range(1, config.ensemble)}
         self.members = nn.ModuleDict({i: Member(*_network(self.spec, s)) for i, s in seeds.items()})
         self._fitted = False
@@ -101,17 +101,22 @@ class Policy(nn.Module):
 
     @property
     def needs(self) -> list[str]:
-        """Names of what `fit` needs statistics of: leaves, and "action" where the space has no bounds."""
+        """Names of what `fit` needs statistics of: leaves, and "action" where (relative) labels give the scaling."""
         leaves = [part.leaf.name for part in self.encoder.features.parts if needs_statistics(part)]
         return leaves + ["action"] * self.actions.is_open
 
     def fit_normaliser(self, columns: Mapping[str, Array]) -> None:
-        """Set the statistics from training data: leaf name -> [R, ...], and "action" -> [R, ...] labels.
+        """Set the statistics from training data: leaf name -> [R, ...], and "action" -> [R, ...] labels of these rows.
 
         Raises:
             InputError: a column that is needed is missing, empty or not finite.
         """
-        self.fit(moments_of({name: columns[name] for name in self.needs if name in columns}))
+        columns = {name: columns[name] for name in self.needs if name in columns}
+        origin = self.actions.origin
+        if origin is not None and {"action", origin.leaf} <= columns.keys():
+            labels = columns["action"]
+            columns["action"] = labels - origin.of(columns[origin.leaf]).reshape(labels.shape)
+        self.fit(moments_of(columns))
 
     def has_left(self, statistics: Mapping[str, Moments]) -> bool:
         """Return whether observations of these statistics are out of the range of those that the policy was fitted on."""
@@ -167,7 +172,7 @@ class Policy(nn.Module):
             generator: for heads whose loss is random.
         """
         self._require_fitted()
-        actions_BTA = self.actions.encode(batch.actions)
+        actions_BTA = self.actions.encode(batch.actions, batch.observations)
         found = [
             head.loss(encoder(batch.observations), actions_BTA, batch.is_pad, generator=generator)
             for encoder, head in self._networks()

@@ -250,7 +250,7 @@ def test_an_observation_of_a_single_thing_trains_resumes_and_acts(
         acts.begin(slot, slot)
     network = policy_of(ref).eval()
     windows = {name: torch.from_numpy(values)[:, None].expand(-1, horizon, *values.shape[1:]) for name, values in rows.items()}
-    wanted = network.actions.decode(network.plan(windows, None))[:, 0].detach()
+    wanted = network.actions.decode(network.plan(windows, None), windows)[:, 0].detach()
     actions = acts.act(rows)
     assert actions.shape == (3, 1)
     assert np.allclose(actions, wanted.numpy(), atol=1e-5)

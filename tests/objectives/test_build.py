@@ -12,7 +12,7 @@ from distil.objectives.optimiser_config import OptimiserConfig
 from distil.objectives.ranks import Ranks
 from distil.objectives.rl_config import PpoConfig, SacConfig, SoftQConfig, StepConfig
 from distil.objectives.transitions import of_batch
-from distil.policies.config import MlpConfig, PolicyConfig
+from distil.policies.config import MlpConfig, PolicyConfig, RelativeConfig
 from distil.policies.policy import Policy
 from distil.rewards.config import AirlConfig, ConstantConfig, DiscriminatorConfig, EnvironmentConfig, RewardConfig
 from distil.spaces import action_spec, observation_spec
@@ -58,6 +58,13 @@ def test_the_environment_s_reward_needs_no_demonstrations() -> None:
 def test_a_step_that_does_not_fit_is_named(step: StepConfig, action: spaces.Space, density: bool, words: str) -> None:
     with pytest.raises(InputError, match=words):
         _build(step, ConstantConfig(), action, density=density)
+
+
+def test_actions_relative_to_an_observation_are_learned_from_demonstrations_alone() -> None:
+    config = PolicyConfig(encoder=MlpConfig(hidden=(8,)), actions=RelativeConfig(to="obs[0:2]"))
+    policy = Policy(config, observation_spec(spaces.Box(-1, 1, (3,))), action_spec(BOX), seed=0)
+    with pytest.raises(InputError, match=r"policy.actions.kind=relative: .*; leave it at absolute"):
+        build(SacConfig(), ConstantConfig(), policy, OptimiserConfig(), Ranks(), 0)
 
 
 def test_the_seed_gives_the_start_weights() -> None:

@@ -50,6 +50,7 @@ def test_the_optimiser_can_be_saved() -> None:
     for trained, net in ((ours, first), (theirs, second)):
         trained.minimise(net(torch.ones(1, 2)).square().sum(), 0.1)
     assert torch.equal(first.weight, second.weight)
+    assert ours.num_steps == theirs.num_steps == 4
 
 
 def test_a_target_follows_slowly_and_takes_the_statistics_over() -> None:

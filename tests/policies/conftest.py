@@ -97,7 +97,9 @@ class Oracle:
             with torch.no_grad():
                 plans = np.stack([policy.plan(window, None).numpy() for policy in self.policies])
             plan = self.spec.head.combine(plans)[0] if len(plans) > 1 else plans[0]
-            slot.queue = list(self.policies[0].actions.decode(torch.from_numpy(plan))[0, : self.spec.config.num_executed])
+            slot.queue = list(
+                self.policies[0].actions.decode(torch.from_numpy(plan), window)[0, : self.spec.config.num_executed]
+            )
         return slot.queue.pop(0).numpy()
 
 

@@ -15,6 +15,6 @@ def test_action_normalisation_round_trips(world: Callable, name: str) -> None:
     made = world(action=name)
     actions = torch.from_numpy(np.stack([[np.asarray(made.action_space.sample())] for _ in range(20)]))
     codec: Actions = made.policy.actions
-    back = codec.decode(codec.encode(actions))
+    back = codec.decode(codec.encode(actions, {}), {})
     scale = float(codec.half_width.max()) if made.action.leaf.kind == "box" else 1.0
     np.testing.assert_allclose(back.numpy() / scale, actions.numpy() / scale, atol=1e-6)

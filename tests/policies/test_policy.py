@@ -45,7 +45,7 @@ def test_pads_give_exactly_zero_gradient_and_do_not_count(world: Callable, head:
         made.policy.loss(item).mean().backward()
         grads.append([p.grad.clone() for p in made.policy.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
-    context, labels = made.policy.encoder(batch.observations), made.policy.actions.encode(batch.actions)
+    context, labels = made.policy.encoder(batch.observations), made.policy.actions.encode(batch.actions, batch.observations)
     per_step = made.policy.head.loss(context, labels, is_pad).loss_BT
     expected = torch.stack([row[~mask].mean() for row, mask in zip(per_step, is_pad, strict=True)])
     torch.testing.assert_close(made.policy.loss(padded), expected)
