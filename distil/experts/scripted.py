@@ -13,6 +13,7 @@ from distil import content
 from distil.content import Content
 from distil.errors import InputError
 from distil.experts import controllers
+from distil.experts.avoiding import AvoidingPlanner
 from distil.experts.base import Checked, Expert, Stateless, check_spaces, every
 from distil.experts.carracing import CarRacingDriver
 from distil.experts.common import OneExpertConfig
@@ -23,7 +24,7 @@ from distil.types import Array, Labels, Observations
 if TYPE_CHECKING:
     from distil.envs import EnvConfig, EnvSpec
 
-Name = Literal["auto", "lunarlander", "cartpole", "pendulum", "mountaincar-continuous", "carracing", "metaworld"]
+Name = Literal["auto", "lunarlander", "cartpole", "pendulum", "mountaincar-continuous", "carracing", "metaworld", "avoiding"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,9 @@ _BY_ENV: dict[str, Name] = {
     "Pendulum": "pendulum",
     "MountainCarContinuous": "mountaincar-continuous",
     "CarRacing": "carracing",
+    "Avoiding": "avoiding",
 }
+_OWN = "distil.envs."  # environments of distil's own are imported
 
 
 class ScriptedExpertConfig(OneExpertConfig):
@@ -73,7 +76,8 @@ class ScriptedExpertConfig(OneExpertConfig):
         name = _pick(env) if self.name == "auto" else self.name
         if name == "metaworld":
             return content.of_modules(MetaWorldExpert(_task(env)).module)
-        return content.of_modules(CarRacingDriver.__module__ if name == "carracing" else controllers.__name__)
+        own = {"carracing": CarRacingDriver.__module__, "avoiding": AvoidingPlanner.__module__}
+        return content.of_modules(own.get(name, controllers.__name__))
 
     def build(self, env: EnvConfig, spec: EnvSpec) -> Expert:
         """Return the expert for this environment; InputError if there is none or its spaces do not fit."""
@@ -88,6 +92,11 @@ class ScriptedExpertConfig(OneExpertConfig):
             action = action_spec(spaces.Box(np.array([-1, 0, 0], np.float32), np.ones(3, np.float32)))
             check_spaces(driver.name, (spec.observation, action), (spec.observation, spec.action))  # it reads the simulator
             return Checked(driver, spec.action)
+        if name == "avoiding":
+            planner = AvoidingPlanner()
+            wants = _Script(control=controllers.pendulum, num_features=2, num_actions=2, discrete=False).spaces()
+            check_spaces(planner.name, wants, (spec.observation, spec.action))
+            return Checked(planner, spec.action)
         script = _LANDERS[spec.action.leaf.kind == "discrete"] if name == "lunarlander" else _SCRIPTS[name]
         expert = ScriptedExpert(f"scripted {name}", script.control)
         check_spaces(expert.name, script.spaces(), (spec.observation, spec.action))
@@ -128,7 +137,9 @@ def _task(env: EnvConfig) -> str:
 
 
 def _pick(env: EnvConfig) -> Name:
-    env_id = getattr(env, "id", None)
+    env_id, target = getattr(env, "id", None), getattr(env, "target", "")
+    if target.startswith(_OWN):
+        env_id = target.partition(":")[2]
     if env_id is None:
         raise InputError(f"expert scripted: an environment of kind {env.kind} has no id to select by; set expert.name")
     env_id = env_id.rpartition(":")[2]  # package:id imports a package first
