@@ -365,7 +365,9 @@ class Unreliable:
 
     def paid(self):
         """Return the rows that were answered."""
-        return sum(int(note.read_text()) for note in self.notes.iterdir())
+        return sum(
+            int(note.read_text() or 0) for note in self.notes.iterdir()
+        )  # empty: killed while it wrote, before it answered
 
     def pids(self):
         """Return the processes that were asked, oldest first."""
