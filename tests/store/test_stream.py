@@ -19,6 +19,7 @@ from storebed import check, starts, transitions
 from distil.errors import InputError, RunError
 from distil.spaces import action_spec, observation_spec
 from distil.store import Sampler, Snapshot, Store, StoreSpec
+from distil.store.memory import RowMemory
 from distil.store.order import Cursor
 from distil.store.stream import StreamSampler
 from distil.store.windows import Layout, Windows
@@ -184,18 +185,27 @@ def test_wide_samples_lie_in_the_order_of_those_that_are_gathered(
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
-def test_wide_batches_are_views_of_memory_that_is_used_again(wide: Snapshot) -> None:
+def test_wide_batches_are_views_of_memory_that_is_used_again(wide: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two groups, unless a consumer keeps their batches, which then stay as they are."""
+    monkeypatch.setattr("distil.store.order._AHEAD", 1)  # as with large images: a batch is fetched at a time
+    used, array = list[memoryview](), RowMemory.array
+
+    def watched(memory: RowMemory, num_rows: int) -> np.ndarray:
+        found = array(memory, num_rows)
+        used.append(memory._bytes)
+        return found
+
+    monkeypatch.setattr(RowMemory, "array", watched)
     sampler = StreamSampler(wide, memory_budget=(1 << 20) + 256 * 3500)
     num = 2 * sampler.num_samples // 16
-    numbers, places = [], set()
+    numbers = []
     for batch in sampler.batches(batch_size=16, seed=0, num_batches=num):
         image = batch.observations["obs/image"]
         assert image.base is not None
-        places.add(image.base.ctypes.data)
         numbers.append(batch.observations["obs/number"][:, 0].copy())
         image[...] = 0  # a batch is its own: nothing else shows these samples
-    assert len(places) <= 4  # the first ones of both may lack room for what the group before leaves
+    assert len(used) > 6
+    assert len({id(memory) for memory in used}) <= 4  # the first ones of both may lack room for what the group before leaves
     kept = list(sampler.batches(batch_size=16, seed=0, num_batches=num))
     images = {
         int(n[0]): i
