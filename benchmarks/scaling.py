@@ -238,6 +238,7 @@ def tracker_cost(folder: Path, rounds: int = 40, metrics: int = 25) -> dict[str,
 
 def cores(repeats: int, episodes: int) -> dict[str, Any]:
     """Return the gain from a second worker on this machine: the same work, and twice the work; and what a bare loop gains."""
+    ensure_ray(None, 3)  # logical CPUs for the workers of both fleets, of which only one works at a time
     policy, turns = policy_for(ENV, 256), []
     fleets = {num: Distil(ENV, num, 32) for num in (1, 2)}
     for fleet in fleets.values():
