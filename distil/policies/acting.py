@@ -23,6 +23,14 @@ from distil.policies.relative import Origin
 from distil.policies.spec import PolicyRef
 from distil.types import Array, Observations
 
+_on_gpu = False
+
+
+def act_on_gpu() -> None:
+    """Run the policies that need torch on the GPU, those that this process makes from now on."""
+    global _on_gpu
+    _on_gpu = True
+
 
 class Acting:
     """See `acting`.
@@ -216,4 +224,4 @@ def _single(ref: PolicyRef, num_envs: int) -> Planner:
         return twin
     from distil.policies.torch_planner import TorchPlanner
 
-    return TorchPlanner(ref)
+    return TorchPlanner(ref, on_gpu=_on_gpu)

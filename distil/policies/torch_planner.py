@@ -16,25 +16,23 @@ from distil.policies.restore import policy_of
 from distil.policies.spec import PolicyRef
 from distil.types import Array
 
-_device = torch.device("cpu")  # of this process's policies
-
-
-def act_on_gpu() -> None:
-    """Run the policies that need torch on the GPU, those that this process makes from now on; InputError if torch sees none."""
-    global _device
-    if not torch.cuda.is_available():
-        raise InputError("torch sees no GPU where the policy shall act; install a CUDA build of torch there, or ask for no GPU")
-    _device = torch.device("cuda")
-
 
 class TorchPlanner:
-    """Runs a policy of one network in evaluation mode and without gradients: on the CPU, unless `act_on_gpu` was called."""
+    """Runs a policy of one network in evaluation mode and without gradients, on the CPU or the GPU.
+
+    Raises:
+        InputError: the ref's arrays don't fit its spec, or torch sees no GPU.
+    """
 
     doubt = None  # one network has none
 
-    def __init__(self, ref: PolicyRef) -> None:
-        self._device = _device
-        self._policy = policy_of(ref).eval().to(_device)
+    def __init__(self, ref: PolicyRef, *, on_gpu: bool = False) -> None:
+        if on_gpu and not torch.cuda.is_available():
+            raise InputError(
+                "torch sees no GPU where the policy shall act; install a CUDA build of torch there, or ask for no GPU"
+            )
+        self._device = torch.device("cuda" if on_gpu else "cpu")
+        self._policy = policy_of(ref).eval().to(self._device)
         self.noise_kind: str = self._policy.head.noise_kind
         self.noise_size: int = self._policy.head.noise_size
         self._targets = self._policy.config.targets

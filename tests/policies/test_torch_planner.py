@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from distil.errors import RunError
+from distil.errors import InputError, RunError
+from distil.policies.acting import acting
 from distil.policies.torch_planner import TorchPlanner
 
 
@@ -29,3 +30,12 @@ def test_a_users_head_that_raises_is_named(world: Callable) -> None:
     windows = {name: value.numpy()[:, 0] for name, value in made.batch(3).observations.items()}
     with pytest.raises(RunError, match="policy headbed:Breaking raised OSError: points ran out; fix the class"):
         planner.plan(windows, None)
+
+
+def test_a_gpu_that_torch_does_not_see_is_said(world: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node with GPUs, and an image whose torch knows none: all of its labels would come from the CPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr("distil.policies.acting._on_gpu", True)
+    with pytest.raises(InputError, match="torch sees no GPU where the policy shall act; install a CUDA build of torch there"):
+        acting(world("image", "box").policy.ref(0), 2)
+    acting(world("vector", "box").policy.ref(0), 2)  # in numpy

@@ -13,6 +13,7 @@ from distil.cluster import START_TIMEOUT_S, Request, beside_driver, ensure_ray, 
 from distil.errors import InputError, RunError
 from distil.experts.base import Expert, Stateless, label
 from distil.experts.team import Team
+from distil.policies.acting import act_on_gpu
 from distil.rollouts.service.config import ServiceConfig
 from distil.rollouts.service.desk import Account, Desk
 from distil.rollouts.service.ledger import Ledger
@@ -34,12 +35,10 @@ class Replica:
         """Return once the actor has started."""
 
     def load(self, expert: Sequence[Any]) -> None:
-        """Load the expert; `expert` is a list with its reference. InputError if torch sees nothing of the actor's GPU."""
+        """Load the expert; `expert` is a list with its reference."""
         import ray
 
         if self._has_gpu:
-            from distil.policies.torch_planner import act_on_gpu
-
             act_on_gpu()
         self._expert: Expert = ray.get(expert[0])
 

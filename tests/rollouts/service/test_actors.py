@@ -12,6 +12,7 @@ from distil.envs import ImportEnvConfig, describe
 from distil.errors import InputError, RunError
 from distil.experts.base import Checked, label
 from distil.plans import CollectPlan
+from distil.policies import acting
 from distil.policies.config import PolicyConfig
 from distil.policies.policy import Policy
 from distil.rollouts import Collector, Fleet, RolloutConfig
@@ -179,11 +180,13 @@ def test_a_demonstrating_expert_is_asked_about_live_steps_only(fleets, tmp_path)
     assert expert.paid() == data.snapshot().num_transitions == data.snapshot().episodes.num_labelled.sum()
 
 
-def test_a_gpu_that_torch_does_not_see_is_said(monkeypatch):
-    """A node with GPUs, and an image whose torch knows none: all of its labels would come from the CPU."""
+def test_policies_act_on_the_gpu_of_an_actor_that_has_one(ray_session, monkeypatch):
+    monkeypatch.setattr("distil.policies.acting._on_gpu", False)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(InputError, match="torch sees no GPU where the policy shall act; install a CUDA build of torch there"):
-        Replica(has_gpu=True).load([None])
+    expert = [ray_session.put(CountingExpert())]  # whatever it is: it may have a use for the GPU itself
+    for has_gpu in (False, True):
+        Replica(has_gpu).load(expert)
+        assert acting._on_gpu == has_gpu
 
 
 def test_an_expert_that_cannot_be_placed_is_named(services, tmp_path, monkeypatch):
