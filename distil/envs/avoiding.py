@@ -18,6 +18,7 @@ ROWS = ((-0.1, (0.5,)), (0.08, (0.425, 0.575)), (0.26, (0.35, 0.5, 0.65)))  # y 
 RADIUS = 0.035  # m: at this distance from a cylinder's axis the point touches it
 STEP = 0.01  # m: the longest way along x, and along y, in a step
 NUM_WAYS = 24  # 2 * 3 * 4 gaps
+_MOST_STEPS = 200
 _SPREAD = 0.01  # m: of the start, on each side
 _FIELD = np.array([[0.2, -0.35], [0.8, 0.4]])  # m
 _AXES = np.array([[x, y] for y, row in ROWS for x in row])
@@ -56,7 +57,7 @@ class Avoiding(gym.Env):  # type: ignore[misc]
         touches = bool((np.hypot(*(self._place - _AXES).T) < RADIUS).any())
         arrives = not touches and bool(self._place[1] >= FINISH_Y)
         info = {"way": way_of(self._gaps), "is_success": arrives}
-        return self._observation(), float(arrives), touches or arrives, self._num >= 200, info
+        return self._observation(), float(arrives), touches or arrives, self._num >= _MOST_STEPS, info
 
     def _observation(self) -> Array:
         return self._place.astype(np.float32)

@@ -18,7 +18,7 @@ from distil.types import Array, Labels, Observations
 _BESIDE = 0.04  # m before and after a row, the way is straight
 _AHEAD = 0.02  # m along y: the point on the way that it steers at
 _SPEED = 0.7  # of the largest one
-_WIDEST = 0.15  # m between the cylinders of a row, and so between the middles of its gaps
+_GAP = 0.15  # m from one cylinder of a row to the next, and so from one gap's middle to the next
 
 
 class AvoidingPlanner:
@@ -54,6 +54,6 @@ def path_of(way: int) -> Array:
     """Return the corners of a way, [corners, 2] in m: through the middle of each gap, and straight on beside each row."""
     corners = [START]
     for gap, (y, row) in zip(gaps_of(way), ROWS, strict=True):
-        middle = row[0] + _WIDEST * (gap - 0.5)
+        middle = row[0] + _GAP * (gap - 0.5)
         corners += [(middle, y - _BESIDE), (middle, y + _BESIDE)]
     return np.array([*corners, (corners[-1][0], FINISH_Y + 2 * _AHEAD)])

@@ -37,9 +37,14 @@ class _Script:
     discrete: bool
 
     def spaces(self) -> tuple[SpaceSpec, SpaceSpec]:
-        observation = spaces.Box(-np.inf, np.inf, (self.num_features,), np.float32)
-        action = spaces.Discrete(self.num_actions) if self.discrete else spaces.Box(-1, 1, (self.num_actions,), np.float32)
-        return observation_spec(observation), action_spec(action)
+        return _spaces(self.num_features, self.num_actions, discrete=self.discrete)
+
+
+def _spaces(num_features: int, num_actions: int, *, discrete: bool = False) -> tuple[SpaceSpec, SpaceSpec]:
+    """Return the spaces of a vector and so many choices, or numbers."""
+    observation = spaces.Box(-np.inf, np.inf, (num_features,), np.float32)
+    action = spaces.Discrete(num_actions) if discrete else spaces.Box(-1, 1, (num_actions,), np.float32)
+    return observation_spec(observation), action_spec(action)
 
 
 _LANDERS = {
@@ -84,8 +89,7 @@ class ScriptedExpertConfig(OneExpertConfig):
         name = _pick(env) if self.name == "auto" else self.name
         if name == "metaworld":
             metaworld = MetaWorldExpert(_task(env))
-            wants = _Script(control=controllers.pendulum, num_features=39, num_actions=4, discrete=False).spaces()
-            check_spaces(metaworld.name, wants, (spec.observation, spec.action))
+            check_spaces(metaworld.name, _spaces(39, 4), (spec.observation, spec.action))
             return Checked(metaworld, spec.action)
         if name == "carracing":
             driver = CarRacingDriver()
@@ -94,8 +98,7 @@ class ScriptedExpertConfig(OneExpertConfig):
             return Checked(driver, spec.action)
         if name == "avoiding":
             planner = AvoidingPlanner()
-            wants = _Script(control=controllers.pendulum, num_features=2, num_actions=2, discrete=False).spaces()
-            check_spaces(planner.name, wants, (spec.observation, spec.action))
+            check_spaces(planner.name, _spaces(2, 2), (spec.observation, spec.action))
             return Checked(planner, spec.action)
         script = _LANDERS[spec.action.leaf.kind == "discrete"] if name == "lunarlander" else _SCRIPTS[name]
         expert = ScriptedExpert(f"scripted {name}", script.control)

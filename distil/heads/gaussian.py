@@ -14,12 +14,9 @@ import torch
 from torch import Tensor
 
 from distil.heads.base import Context, DensityHead, HeadLoss
-from distil.nn.losses import drawn_log_prob, squashed_gaussian_log_prob
+from distil.nn.losses import LABEL_LIMIT, drawn_log_prob, pre_image, squashed_gaussian_log_prob
 from distil.nn.mlp import linear
 from distil.spaces import Leaf
-
-_INSIDE = 1 - 1e-6  # float32 can still tell this from 1: the widest action whose pre-image is finite
-_LABEL_LIMIT = 0.999  # labels on the bound would pull the mean towards infinity
 
 
 class GaussianHead(DensityHead):
@@ -47,12 +44,12 @@ class GaussianHead(DensityHead):
         self, context: Context, actions_BTA: Tensor, is_pad_BT: Tensor, *, generator: torch.Generator | None = None
     ) -> HeadLoss:
         """Return the negative log-likelihood in nats, [B, T]; labels are first moved inside +-0.999."""
-        return HeadLoss(loss_BT=-self.log_prob(context, actions_BTA.clamp(-_LABEL_LIMIT, _LABEL_LIMIT)))
+        return HeadLoss(loss_BT=-self.log_prob(context, actions_BTA.clamp(-LABEL_LIMIT, LABEL_LIMIT)))
 
     def log_prob(self, context: Context, actions_BTA: Tensor) -> Tensor:
         """Return the log density of `actions_BTA` in (-1, 1), summed over A: [B, T]."""
         mean_BTA, log_std_BTA = self.moments(context)
-        u_BTA = actions_BTA.clamp(-_INSIDE, _INSIDE).atanh()
+        u_BTA = pre_image(actions_BTA)
         return squashed_gaussian_log_prob(mean_BTA, log_std_BTA, u_BTA)
 
     def point(self, context: Context) -> Tensor:

@@ -15,12 +15,9 @@ import torch
 from torch import Tensor
 
 from distil.heads.base import Context, DensityHead, HeadLoss
-from distil.nn.losses import squashed_gaussian_log_prob
+from distil.nn.losses import LABEL_LIMIT, pre_image, squashed_gaussian_log_prob
 from distil.nn.mlp import linear
 from distil.spaces import Leaf
-
-_INSIDE = 1 - 1e-6  # float32 can still tell this from 1: the widest action whose pre-image is finite
-_LABEL_LIMIT = 0.999  # labels on the bound would pull the means towards infinity
 
 
 class MixtureHead(DensityHead):
@@ -52,7 +49,7 @@ class MixtureHead(DensityHead):
 
         Labels are first moved inside +-0.999.
         """
-        actions_BTA = actions_BTA.clamp(-_LABEL_LIMIT, _LABEL_LIMIT)
+        actions_BTA = actions_BTA.clamp(-LABEL_LIMIT, LABEL_LIMIT)
         return HeadLoss(loss_BT=-self._given_earlier(context, actions_BTA, is_pad_BT))
 
     def log_prob(self, context: Context, actions_BTA: Tensor) -> Tensor:
@@ -63,7 +60,7 @@ class MixtureHead(DensityHead):
         """Return log p(a_t | a_1 .. a_t-1), without the steps that are pads: the differences of log p(a_1 .. a_t)."""
         log_weight_BK, mean_BKTA, log_std_BKTA = self.components(context)
         num = self._shape[0]
-        u_BTA = actions_BTA.clamp(-_INSIDE, _INSIDE).atanh()
+        u_BTA = pre_image(actions_BTA)
         each_BKT = squashed_gaussian_log_prob(
             mean_BKTA.flatten(0, 1), log_std_BKTA.flatten(0, 1), u_BTA.repeat_interleave(num, 0)
         ).view(-1, num, self._shape[1])

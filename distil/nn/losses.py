@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+LABEL_LIMIT = 0.999  # of labels for a squashed density: on the bound they would pull its mean towards infinity
+_INSIDE = 1 - 1e-6  # float32 can still tell this from 1: the widest action whose pre-image is finite
 _TINY = torch.finfo(torch.float32).tiny
 
 
@@ -95,6 +97,11 @@ def squashed_gaussian_log_prob(mean_BTA: Tensor, log_std_BTA: Tensor, u_BTA: Ten
     # log(1 - tanh(u)^2), in the form that doesn't cancel for large |u|
     squash_BTA = 2 * (math.log(2) - u_BTA - softplus(-2 * u_BTA))
     return (normal_BTA - squash_BTA).sum(-1)
+
+
+def pre_image(actions_BTA: Tensor) -> Tensor:
+    """Return u = atanh(a) of actions in [-1, 1], finite also on the bounds."""
+    return actions_BTA.clamp(-_INSIDE, _INSIDE).atanh()
 
 
 def drawn_log_prob(noise_BTA: Tensor, log_std_BTA: Tensor, u_BTA: Tensor) -> Tensor:

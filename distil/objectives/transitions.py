@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from distil.nn.losses import LABEL_LIMIT
 from distil.policies.policy import Policy
 from distil.store.windows import TransitionBatch
 
 AGENT = "agent"  # name of the stream of the learner's own steps
-_INSIDE = 0.999  # executed actions on the bounds: a density there would be infinite
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ def of_batch(policy: Policy, batch: TransitionBatch, *, is_expert: bool) -> Tran
     """
     actions_BA = policy.actions.encode(batch.executed, batch.observations)[:, 0]
     if actions_BA.is_floating_point():
-        actions_BA = actions_BA.clamp(-_INSIDE, _INSIDE)
+        actions_BA = actions_BA.clamp(-LABEL_LIMIT, LABEL_LIMIT)
     return Transitions(
         observations=batch.observations,
         actions_BA=actions_BA,

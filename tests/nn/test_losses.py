@@ -10,6 +10,7 @@ from distil.nn.losses import (
     categorical_log_prob,
     drawn_log_prob,
     masked_mean,
+    pre_image,
     squared_error,
     squashed_gaussian_log_prob,
     weighted_mean,
@@ -84,3 +85,10 @@ def test_the_density_of_a_drawn_sample_is_that_of_its_pre_image():
         found.append([value, *torch.autograd.grad(value.sum(), inputs)])
     for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_the_pre_image_of_an_action_is_finite_also_on_the_bounds() -> None:
+    actions = torch.tensor([[[-1.0, -0.5, 0.0, 0.9, 1.0]]])
+    found = pre_image(actions)
+    assert found.isfinite().all()
+    torch.testing.assert_close(found.tanh(), actions, rtol=0, atol=2e-6)
