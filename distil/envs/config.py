@@ -19,7 +19,7 @@ from distil.envs.memory import require_forgetful
 from distil.errors import InputError
 from distil.spaces import SpaceSpec, action_spec, observation_spec
 
-_EXTRAS = ("mujoco", "metaworld")  # modules that distil's extra of the same name installs
+_EXTRAS = {"mujoco": "mujoco", "metaworld": "metaworld", "gym_pusht": "pusht"}  # module -> distil's extra that installs it
 
 
 class WrapperConfig(Config):
@@ -220,7 +220,7 @@ def _readable(name: str) -> Iterator[None]:
         raise InputError(f"environment {name} {kind}{fix}") from None
     except (ImportError, gym.error.DependencyNotInstalled) as error:
         module = next((m for m in _EXTRAS if f"'{m}'" in str(error) or f"install {m}" in str(error)), None)
-        fix = f"pip install 'distil[{module}]'" if module else "install it or choose another id"
+        fix = f"pip install 'distil[{_EXTRAS[module]}]'" if module else "install it or choose another id"
         raise InputError(f"environment {name} needs a package that isn't installed: {_line(error)}; {fix}") from None
     except Exception as error:  # the user's own code: any kind
         raise InputError(f"environment {name} can't be created: {type(error).__name__}: {told(error)}") from error

@@ -50,6 +50,7 @@ class Importer(Config, ABC):
     images: Literal["as_is", "uint8"] = "as_is"  # uint8: float images that hold whole numbers from 0 to 255
     demonstrations: bool = True  # the actions are an expert's: they become labels; else nothing is labelled
     infos: tuple[str, ...] = ()  # keys of the steps' infos to keep, in formats that have any
+    observe: str = ""  # package.module:function that makes the environment's observations of those that are read
 
     @abstractmethod
     def read(self, source: Path, report: Report) -> Contents:

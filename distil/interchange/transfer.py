@@ -12,6 +12,7 @@ from distil.errors import InputError, RunError
 from distil.interchange.base import Contents, Exporter, Importer
 from distil.interchange.conversion import Conversion
 from distil.interchange.episodes import Finding, Report, content_digest, opening, sift
+from distil.interchange.observing import observed
 from distil.store.backend import backend
 from distil.store.location import Location, location
 from distil.store.schema import StoreSpec, environment
@@ -76,6 +77,7 @@ def import_store(
         message=message,
         note=note,
         images=importer.images,
+        observe=importer.observe,
         skip_bad=skip_bad,
         spec=spec,
         target_bytes=target_bytes,
@@ -105,6 +107,7 @@ def add_contents(
     message: str,
     note: Notes,
     images: str = "as_is",
+    observe: str = "",
     skip_bad: bool = False,
     spec: StoreSpec | None = None,
     target_bytes: int = 128 << 20,
@@ -116,6 +119,8 @@ def add_contents(
     path = target.path if isinstance(target, Store) else target
     store = None if not Store.exists(path) else target if isinstance(target, Store) else Store.open(path)
     wanted = _wanted(store, contents.spec, spec, where, note)
+    if observe:
+        contents = observed(contents, observe, wanted.observation if wanted else None, where)
     convert = Conversion(contents.spec, wanted, images=images, where=where, report=note)
     fitted = sift(
         contents.episodes,
