@@ -70,6 +70,24 @@ class LaplaceTwin:
         return point - np.float32(self.width) * np.sign(u) * np.log1p(-2 * abs(u))
 
 
+class Fitted(Laplace):
+    """The same around the mean of the chunks that it was fitted on."""
+
+    needs_labels = True
+
+    def __init__(self, action: Leaf, context_dim: int, chunk: int, width: float = 0.1) -> None:
+        super().__init__(action, context_dim, chunk, width)
+        self.register_buffer("middle", torch.full(self.shape, math.nan))
+        self.fits: list[tuple[Tensor, int]] = []
+
+    def fit_labels(self, chunks_RTA: Tensor, seed: int) -> None:
+        self.fits.append((chunks_RTA, seed))
+        self.middle.copy_(chunks_RTA.mean(0))
+
+    def point(self, context: Context) -> Tensor:
+        return super().point(context) + self.middle
+
+
 class Frames(Backbone):
     """One token a frame, with its place; the context is their mean."""
 

@@ -5,7 +5,7 @@
 Heads know nothing of environments. A Box action reaches them flattened and normalised to [-1, 1]; the factors of Discrete,
 MultiDiscrete and MultiBinary reach them as integers from 0 on.
 
-Legend: B batch, L tokens, T action chunk, A action dimension (or factor), D context feature, K noise, M members.
+Legend: B batch, L tokens, T action chunk, A action dimension (or factor), D context feature, K noise, M members, R chunks.
 """
 
 from __future__ import annotations
@@ -49,9 +49,11 @@ class Head(nn.Module, ABC):
     Attributes:
         noise_kind: what `sample_from` is fed: standard normal, uniform in [0, 1), or nothing.
         noise_size: K, how many of those one sample takes.
+        needs_labels: whether `fit_labels` must be called before it is used. Until then a buffer of it holds NaN.
     """
 
     noise_kind: ClassVar[NoiseKind] = "none"
+    needs_labels: ClassVar[bool] = False
     noise_size: int = 0
 
     @abstractmethod
@@ -75,6 +77,15 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def sample_from(self, context: Context, noise_BK: Tensor) -> Tensor:
         """Return the sample [B, T, A] that the given noise leads to: a pure function, row by row."""
+
+    def fit_labels(self, chunks_RTA: Tensor, seed: int) -> None:
+        """Set buffers from the training labels, such as the centres of clusters: once, before the first gradient step.
+
+        Args:
+            chunks_RTA: some 50,000 of them at most, spread over the data, all of whose steps are labelled. Sample weights don't
+                count.
+            seed: of what is random; equal on all ranks, another one for each member of an ensemble.
+        """
 
     def rescale(self, slope_A: Tensor, shift_A: Tensor) -> None:
         """Adapt to a wider scaling of a Box action: let tanh's argument u become `slope * u + shift` in each dimension."""

@@ -40,10 +40,7 @@ def build(
     Raises:
         InputError: the step doesn't fit the policy.
     """
-    if policy.actions.origin is not None:
-        raise InputError(
-            "policy.actions.kind=relative: policies that learn by acting take absolute actions; leave it at absolute"
-        )
+    _require_no_labels(policy)
     generator, leaf = torch.Generator().manual_seed(seed), policy.action.leaf
     num_action = sum(leaf.nvec) if leaf.nvec else math.prod(leaf.shape)
     step = _step(chosen, policy, optimiser, ranks, generator)
@@ -67,6 +64,19 @@ def build(
         rate, clone_rate = judge.refinement.rate, judge.rate
     model = Judge(policy, reward, optimiser, ranks, rate=rate, clone_rate=clone_rate)
     return Interaction(policy, step, model, optimiser, ranks, offline=offline)
+
+
+def _require_no_labels(policy: Policy) -> None:
+    """Raise InputError if a part of the policy needs labels, which policies that learn by acting lack."""
+    if policy.actions.origin is not None:
+        raise InputError(
+            "policy.actions.kind=relative: policies that learn by acting take absolute actions; leave it at absolute"
+        )
+    if policy.head.needs_labels:
+        raise InputError(
+            f"policy.head.kind={policy.spec.head.kind} is fitted on labels of demonstrations: what learns by acting takes "
+            "other heads; leave it at auto, or use algorithm.kind=bc or dagger"
+        )
 
 
 def _step(chosen: StepConfig, policy: Policy, optimiser: OptimiserConfig, ranks: Ranks, generator: torch.Generator) -> RLStep:

@@ -36,6 +36,12 @@ class Ranks:
         parts = torch.split(flat, [tensor.numel() for tensor in tensors])
         torch._foreach_copy_(list(tensors), [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)])
 
+    def copy_first_(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Replace each tensor by rank 0's, in place."""
+        if self.world_size > 1:
+            for tensor in tensors:
+                torch.distributed.broadcast(tensor, src=0)
+
     def normal(self, num: int, size: int, generator: torch.Generator, num_parts: int = 1) -> torch.Tensor:
         """Return standard normal noise for the rows of this rank, [num, size]: what one rank alone would draw for them.
 

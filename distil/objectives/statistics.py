@@ -1,26 +1,41 @@
-"""Fitting a policy's statistics on what it learns from, and what a user should know about the result."""
+"""Fitting a policy's statistics on what it learns from, and what a user should know about the result.
+
+Legend: B batch, R chunks, T action chunk, A action dimension (or factor).
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from contextlib import closing
 
+import numpy as np
+import torch
+from torch import Tensor
+
+from distil.errors import InputError
 from distil.policies.policy import Policy
 from distil.store.moments import Moments, gather
 from distil.store.order import SampleSource
 
 _BLOCK = 4096  # windows
 _MOST_NAMES = 8  # of dimensions, in a line
+_MOST_CHUNKS, _MOST_NUMBERS = 50_000, 1 << 25  # that heads are fitted on: the same on all ranks, whatever memory they have
 
 
 def fit_policy(policy: Policy, source: SampleSource) -> list[str]:
     """Set the policy's statistics to those of all samples of `source`; return notes for the user.
 
+    Heads that are fitted on labels see chunks of them: drawn as batches are, so that a mixture has its shares.
+
     Raises:
-        InputError: a value isn't finite.
+        InputError: a value isn't finite; a head is fitted on chunks, and no episode holds one.
         RunError: a shard is damaged.
     """
     found = source.statistics([name for name in policy.needs if name != "action"])
     constant = policy.fit(found | ({"action": label_moments(policy, source)} if policy.actions.is_open else {}))
+    if policy.head.needs_labels:
+        policy.fit_labels(whole_chunks(policy, source))
     notes = []
     if floats := [leaf.name for leaf in policy.observation.leaves if leaf.looks_like_float_image]:
         notes.append(
@@ -36,6 +51,35 @@ def label_moments(policy: Policy, source: SampleSource) -> Moments:
     if origin is None:
         return source.statistics(["action"])["action"]
     return gather({"action": origin.relative(batch)} for batch in source.scan(_BLOCK))["action"]
+
+
+def whole_chunks(policy: Policy, source: SampleSource) -> Tensor:
+    """Return labelled chunks without pads as head actions, [R, T, A], on the policy's device: all, or a fixed random choice.
+
+    Raises:
+        InputError: there is none.
+    """
+    origin, device = policy.actions.origin, next(policy.parameters()).device
+    found: list[Tensor] = []
+    num = min(_MOST_CHUNKS, max(1, _MOST_NUMBERS // (policy.config.chunk * math.prod(policy.action.leaf.shape))))
+    with closing(source.stream(0)) as stream:
+        for start in range(0, source.num_samples, _BLOCK):
+            batch = stream.take(start, min(_BLOCK, source.num_samples - start))
+            whole = np.flatnonzero(~batch.is_pad.any(1))[:num]
+            if not len(whole):
+                continue
+            names = [] if origin is None else [origin.leaf]
+            observations = {name: torch.from_numpy(batch.observations[name][whole]).to(device) for name in names}
+            found.append(policy.actions.encode(torch.from_numpy(batch.actions[whole]).to(device), observations))
+            num -= len(whole)
+            if not num:
+                break
+    if not found:
+        raise InputError(
+            f"policy.head.kind={policy.spec.head.kind} is fitted on whole chunks of labels, and no episode has "
+            f"policy.chunk={policy.config.chunk} labelled steps in a row: lower policy.chunk, or take longer episodes"
+        )
+    return torch.cat(found)
 
 
 def refit_policy(policy: Policy, source: SampleSource) -> list[str]:

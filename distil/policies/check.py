@@ -38,6 +38,7 @@ def try_out(config: PolicyConfig, observation: SpaceSpec, action: SpaceSpec, *, 
     policy.fit_normaliser(columns | {"action": random_values(action.leaf, _ROWS, rng)})
     windows = {leaf.name: _windows(leaf, config.obs_horizon, rng) for leaf in observation.leaves}
     labels_BTA = policy.actions.encode(_windows(action.leaf, config.chunk, rng), windows)
+    policy.fit_labels(labels_BTA)
     if isinstance(config.encoder, ImportEncoderConfig):
         target = config.encoder.target
         with naming_faults(target, "policy.encoder", "forward"):

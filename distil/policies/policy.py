@@ -4,7 +4,7 @@ Several networks of independent start weights may learn side by side, on the sam
 al., 2017, section 2.4). The first one's arrays have the names of a single policy's, those of the others begin with `members.1.`
 and so on, so that a single policy is an ensemble without others.
 
-Legend: B batch, N environments, H observation horizon, T action chunk, A action dimension (or factor), K noise.
+Legend: B batch, N environments, H observation horizon, T action chunk, A action dimension (or factor), K noise, R chunks.
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ class Policy(nn.Module):
     def __init__(self, config: PolicyConfig, observation: SpaceSpec, action: SpaceSpec, *, seed: int = 0) -> None:
         super().__init__()
         self.spec = PolicySpec(config=config.resolve(observation, action), observation=observation, action=action)
+        self._seed = seed
         self.encoder, self.head = _network(self.spec, seed)
         self.actions = Actions(action.leaf, self.config.actions.origin(observation, action.leaf))
         seeds = {str(i): integer(seed, "member", i) for i in range(1, config.ensemble)}
@@ -144,6 +145,16 @@ class Policy(nn.Module):
         return constant
 
     @torch.no_grad()
+    def fit_labels(self, chunks_RTA: Tensor) -> None:
+        """Fit the heads that need it (`Head.needs_labels`) on chunks of training labels, as head actions: see `actions.encode`.
+
+        Call it after `fit`, which sets the scaling of actions.
+        """
+        for i, (_, head) in enumerate(self._networks()):
+            head.fit_labels(chunks_RTA, integer(self._seed, "labels", i))
+        self._check_fitted()
+
+    @torch.no_grad()
     def widen_actions(self, labels: Moments) -> bool:
         """Widen the scaling of an action without bounds if labels lie outside of it; return whether.
 
@@ -210,7 +221,7 @@ class Policy(nn.Module):
         if not self._fitted:
             raise InputError(
                 "the policy has no observation statistics: train it before it acts (an algorithm's first round has an update), "
-                "or call fit_normaliser(columns) on training data"
+                "or call fit_normaliser(columns) on training data, and fit_labels(chunks) for heads that are fitted on labels"
             )
 
 

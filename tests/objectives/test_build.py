@@ -6,7 +6,7 @@ from interactionbed import policy_for, transitions_batch
 from scipy import stats
 
 from distil.errors import InputError
-from distil.heads.config import AutoHeadConfig
+from distil.heads.config import AutoHeadConfig, ImportHeadConfig
 from distil.objectives.build import build
 from distil.objectives.optimiser_config import OptimiserConfig
 from distil.objectives.ranks import Ranks
@@ -65,6 +65,13 @@ def test_actions_relative_to_an_observation_are_learned_from_demonstrations_alon
     policy = Policy(config, observation_spec(spaces.Box(-1, 1, (3,))), action_spec(BOX), seed=0)
     with pytest.raises(InputError, match=r"policy.actions.kind=relative: .*; leave it at absolute"):
         build(SacConfig(), ConstantConfig(), policy, OptimiserConfig(), Ranks(), 0)
+
+
+def test_a_head_that_is_fitted_on_labels_learns_from_demonstrations_alone() -> None:
+    head = ImportHeadConfig(target="headbed:Fitted")
+    policy = Policy(PolicyConfig(head=head), observation_spec(spaces.Box(-1, 1, (3,))), action_spec(BOX), seed=0)
+    with pytest.raises(InputError, match=r"policy.head.kind=import is fitted on .*; leave it at auto"):
+        build(PpoConfig(), ConstantConfig(), policy, OptimiserConfig(), Ranks(), 0)
 
 
 def test_the_seed_gives_the_start_weights() -> None:

@@ -1,15 +1,27 @@
+from pathlib import Path
 from typing import Any, cast
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 
+from distil.config import validate
+from distil.errors import InputError
+from distil.objectives import statistics
 from distil.objectives.base import ObjectiveState
 from distil.objectives.optimiser_config import OptimiserConfig
-from distil.objectives.statistics import fit_policy, refit_policy
+from distil.objectives.statistics import fit_policy, refit_policy, whole_chunks
 from distil.objectives.supervised import Supervised
+from distil.policies.config import PolicyConfig
+from distil.policies.policy import Policy
+from distil.spaces import action_spec, observation_spec
+from distil.store import Snapshot, Store, StoreSpec
 from distil.store.moments import moments_of
 from distil.store.order import SampleSource
+from distil.store.sampler import Sampler
+from distil.store.stream import StreamSampler
+from distil.types import Episode
 
 
 class Columns:
@@ -97,3 +109,91 @@ def test_the_range_of_actions_stays_when_only_observations_are_fitted_again(make
     assert float(policy.encoder.features.mean.mean()) == pytest.approx(70.0, abs=0.5)
     for name, value in policy.actions.state_dict().items():
         assert torch.equal(value, before[name])
+
+
+LENGTH = 40
+BOXES = StoreSpec(
+    observation=observation_spec(gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)),
+    action=action_spec(gym.spaces.Box(-200, 200, (2,), np.float32)),
+)
+
+
+def numbered(folder: Path, num: int) -> Snapshot:
+    """Episodes whose labels are (episode, step); those of odd ones lack the label of step 10."""
+    writer = (store := Store.create(folder, BOXES)).writer("w")
+    for number in range(num):
+        labels = np.stack([np.full(LENGTH, number), np.arange(LENGTH)], 1).astype(np.float32)
+        labelled = np.ones(LENGTH, np.uint8)
+        labelled[10] = number % 2 == 0
+        writer.add(
+            Episode(
+                observations={"obs": np.concatenate([labels, labels[-1:]])},
+                actions=labels,
+                rewards=np.zeros(LENGTH),
+                terminated=True,
+                truncated=False,
+                expert_actions=labels * labelled[:, None],
+                labelled=labelled,
+                acted_by_expert=labelled,
+                uid=f"e-{number:03d}",
+            )
+        )
+    return store.commit([writer.seal()])
+
+
+def fitted_on_labels(chunk: int, **settings: Any) -> Policy:
+    data = {"chunk": chunk, "encoder": {"hidden": [8]}, "head": {"kind": "import", "target": "headbed:Fitted"}, **settings}
+    return Policy(validate(PolicyConfig, data), BOXES.observation, BOXES.action)
+
+
+@pytest.mark.parametrize("tier", [1, 2])
+def test_a_head_is_fitted_on_chunks_without_pads_from_all_of_the_data(tmp_path, monkeypatch, tier) -> None:
+    """CORRECTNESS 6: also without those that hold a step that is not labelled. Each once, at most as many as the bound."""
+    snapshot = numbered(tmp_path, 100)
+    source = Sampler(snapshot, chunk=4) if tier == 1 else StreamSampler(snapshot, memory_budget=1_300_000, chunk=4)
+    policy = fitted_on_labels(4)
+    fit_policy(policy, source)
+    ((chunks, _),) = policy.head.fits
+    found = (chunks * 200).round().numpy().astype(int)
+    expected = {(e, s) for e in range(100) for s in range(LENGTH - 3) if e % 2 == 0 or not 7 <= s <= 10}
+    assert {(e, s) for e, s in found[:, 0]} == expected
+    assert len(found) == len(expected)
+    assert (found == found[:, :1] + np.stack([np.zeros(4, int), np.arange(4)], 1)).all()
+    monkeypatch.setattr(statistics, "_MOST_CHUNKS", 500)
+    some = whole_chunks(policy, source)
+    assert torch.equal(some, whole_chunks(policy, source))
+    assert len(some) == 500
+    assert len(np.unique(some[:, 0, 0].numpy())) > (95 if tier == 1 else 50)  # streamed: some blocks of episodes
+
+
+def test_each_member_is_fitted_once_on_the_same_chunks_with_a_seed_of_its_own(tmp_path) -> None:
+    """CORRECTNESS 14: heads stay as they were when the data have grown."""
+    policy = fitted_on_labels(4, ensemble=2)
+    assert not policy._fitted
+    objective = Supervised(policy, OptimiserConfig())
+    objective.fit_statistics({"demos": Sampler(numbered(tmp_path / "a", 10), chunk=4)})
+    assert policy._fitted
+    heads = [head for _, head in policy._networks()]
+    (first,), (second,) = (head.fits for head in heads)
+    assert first[0] is second[0]
+    assert first[1] != second[1]
+    kept = heads[0].middle.clone()
+    objective.fit_statistics({"demos": Sampler(numbered(tmp_path / "b", 40), chunk=4)})
+    assert [len(head.fits) for head in heads] == [1, 1]
+    assert torch.equal(heads[0].middle, kept)
+
+
+def test_labels_relative_to_an_observation_are_fitted_as_the_head_sees_them(tmp_path) -> None:
+    policy = fitted_on_labels(4, actions={"kind": "relative", "to": "obs"})
+    fit_policy(policy, Sampler(numbered(tmp_path, 4), chunk=4))
+    ((chunks, _),) = policy.head.fits
+    moved = chunks * policy.actions.half_width + policy.actions.centre
+    steps = torch.tensor([[0.0, 0.0], [0.0, 1.0], [0.0, 2.0], [0.0, 3.0]])
+    torch.testing.assert_close(moved, steps.expand_as(moved), atol=1e-4, rtol=0)
+
+
+def test_a_chunk_longer_than_every_episode_is_refused_where_a_head_is_fitted_on_chunks(tmp_path) -> None:
+    source = Sampler(numbered(tmp_path, 4), chunk=LENGTH + 1)
+    with pytest.raises(InputError, match=r"head.kind=import .* no episode has policy.chunk=41 labelled steps in a row: lower"):
+        fit_policy(fitted_on_labels(LENGTH + 1), source)
+    fit_policy(Policy(PolicyConfig(chunk=LENGTH + 1), BOXES.observation, BOXES.action), source)  # the other heads need none

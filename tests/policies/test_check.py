@@ -28,7 +28,7 @@ def own(target, **kwargs):
 
 @pytest.mark.parametrize("observation", SPACES)
 @pytest.mark.parametrize("shape", [{}, {"obs_horizon": 3, "chunk": 4, "ensemble": 2}])
-@pytest.mark.parametrize("head", ["Laplace", "Twinned"])
+@pytest.mark.parametrize("head", ["Laplace", "Twinned", "Fitted"])
 def test_what_keeps_the_contract_passes(observation, shape, head):
     before = torch.get_rng_state()
     check(observation, head=own(f"headbed:{head}", width=0.2), **shape)
