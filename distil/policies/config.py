@@ -1,10 +1,9 @@
-"""What a policy is made of: PolicyConfig and the encoders' configurations (no torch at import)."""
+"""What a policy is made of: PolicyConfig, and the choice of an encoder (no torch at import)."""
 
 from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -12,6 +11,16 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from distil.config import Config
 from distil.errors import InputError
 from distil.heads.config import AutoHeadConfig, HeadConfig
+from distil.policies.encoder_config import (
+    ActivationName,
+    CnnConfig,
+    GruConfig,
+    MlpConfig,
+    NumpyTrunk,
+    ResMlpConfig,
+    TransformerConfig,
+    Width,
+)
 from distil.policies.relative import Origin
 from distil.spaces import Leaf, SpaceSpec
 
@@ -20,77 +29,12 @@ if TYPE_CHECKING:
 
     from distil.policies.encoder import Encoder
 
+__all__ = ["ActMode", "AutoEncoderConfig", "CnnConfig", "GruConfig", "ImportEncoderConfig", "MlpConfig", "NumpyTrunk"]
+__all__ += ["PolicyConfig", "RelativeConfig", "ResMlpConfig", "ResolvedEncoderConfig", "TransformerConfig"]
+
 _PART = re.compile(r"(?P<leaf>[^\[\]]+)(\[(?P<start>\d*):(?P<stop>\d*)\])?")
 
-Width = Annotated[int, Field(ge=1)]
-ActivationName = Literal["relu", "tanh", "silu"]
 ActMode = Literal["point", "sample"]  # a policy's default action, or one drawn from its distribution
-
-
-@dataclass(frozen=True, kw_only=True)
-class NumpyTrunk:
-    """An encoder that numpy can run: linear layers on the standardised features, each followed by the activation."""
-
-    layers: tuple[str, ...]  # names of their arrays, without `.weight` and `.bias`
-    activation: ActivationName
-
-
-class MlpConfig(Config):
-    """A multilayer perceptron over all leaves, flattened and concatenated."""
-
-    kind: Literal["mlp"] = "mlp"
-    hidden: tuple[Width, ...] = Field(default=(256, 256), description="width of each hidden layer")
-    activation: ActivationName = "relu"
-
-    def resolve(self, observation: SpaceSpec) -> MlpConfig:
-        """Return itself: it takes every observation space."""
-        return self
-
-    def build(self, observation: SpaceSpec, horizon: int, clip: float, *, generator: torch.Generator) -> Encoder:
-        """Return the encoder of windows of `horizon` observations, standardised and clipped to +-`clip`."""
-        from distil.policies.encoder import MlpEncoder
-
-        return MlpEncoder(observation, horizon, clip, generator, hidden=self.hidden, activation=self.activation)
-
-    def numpy_twin(self) -> NumpyTrunk | None:
-        """Return the network in numpy."""
-        names = tuple(f"encoder.mlp.layers.{2 * i}" for i in range(len(self.hidden)))  # an activation after each
-        return NumpyTrunk(layers=names, activation=self.activation)
-
-
-class CnnConfig(Config):
-    """A small convolutional network an image, its features joined with the other leaves, then a multilayer perceptron."""
-
-    kind: Literal["cnn"] = "cnn"
-    channels: tuple[Width, ...] = Field(default=(32, 64, 64, 64), description="3x3 convolutions, each halves the image")
-    image_features: Width = Field(default=256, description="features of one image")
-    hidden: tuple[Width, ...] = Field(default=(256, 256), description="width of each hidden layer after the images")
-    activation: ActivationName = "relu"
-
-    def resolve(self, observation: SpaceSpec) -> CnnConfig:
-        """Return itself; InputError if there is no image."""
-        if not any(leaf.is_image for leaf in observation.leaves):
-            raise InputError(f"policy.encoder.kind=cnn: the observation {observation.describe()} has no uint8 image; use mlp")
-        return self
-
-    def build(self, observation: SpaceSpec, horizon: int, clip: float, *, generator: torch.Generator) -> Encoder:
-        """Return the encoder of windows of `horizon` observations, standardised and clipped to +-`clip`."""
-        from distil.policies.encoder import CnnEncoder
-
-        return CnnEncoder(
-            observation,
-            horizon,
-            clip,
-            generator,
-            channels=self.channels,
-            image_features=self.image_features,
-            hidden=self.hidden,
-            activation=self.activation,
-        )
-
-    def numpy_twin(self) -> NumpyTrunk | None:
-        """Return None: convolutions run in torch."""
-        return None
 
 
 class ImportEncoderConfig(Config):
@@ -131,7 +75,7 @@ class AutoEncoderConfig(Config):
         return model(hidden=self.hidden, activation=self.activation)
 
 
-ResolvedEncoderConfig = MlpConfig | CnnConfig | ImportEncoderConfig
+ResolvedEncoderConfig = MlpConfig | CnnConfig | ResMlpConfig | GruConfig | TransformerConfig | ImportEncoderConfig
 
 
 def _kind(value: Any) -> Any:
@@ -142,6 +86,9 @@ EncoderConfig = Annotated[
     Annotated[AutoEncoderConfig, Tag("auto")]
     | Annotated[MlpConfig, Tag("mlp")]
     | Annotated[CnnConfig, Tag("cnn")]
+    | Annotated[ResMlpConfig, Tag("resmlp")]
+    | Annotated[GruConfig, Tag("gru")]
+    | Annotated[TransformerConfig, Tag("transformer")]
     | Annotated[ImportEncoderConfig, Tag("import")],
     Discriminator(_kind),
 ]
@@ -213,6 +160,14 @@ class PolicyConfig(Config):
     def _execute_at_most_chunk(self) -> PolicyConfig:
         if self.execute is not None and self.execute > self.chunk:
             raise ValueError(f"execute={self.execute} is more than chunk={self.chunk} actions: raise chunk or lower execute")
+        return self
+
+    @model_validator(mode="after")
+    def _sequences_have_frames(self) -> PolicyConfig:
+        if isinstance(self.encoder, GruConfig | TransformerConfig) and self.obs_horizon == 1:
+            raise ValueError(
+                f"encoder.kind={self.encoder.kind} reads several observations, obs_horizon is 1: raise it, or use resmlp or mlp"
+            )
         return self
 
     @property

@@ -10,8 +10,8 @@ Legend: B batch, H observation horizon, F features of the vector, D context.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +19,11 @@ from torch import Tensor, nn
 from distil.errors import InputError
 from distil.heads.base import Context
 from distil.nn.cnn import Cnn
+from distil.nn.gru import Gru
 from distil.nn.imported import class_of, make
-from distil.nn.mlp import Activation, Mlp
+from distil.nn.mlp import Mlp
+from distil.nn.resmlp import ResMlp
+from distil.nn.transformer import CausalTransformer
 from distil.policies.layout import Part, fixed_scaling, has_left, layout, num_features, observation_scaling
 from distil.spaces import Leaf, SpaceSpec
 
@@ -93,60 +96,85 @@ class Encoder(nn.Module, ABC):
         """Return the context of windows [B, H, ...] by leaf name."""
 
 
-class MlpEncoder(Encoder):
-    """A perceptron on all leaves of all frames, flattened and concatenated."""
+class FrameEncoder(Encoder):
+    """An encoder that makes one vector of each frame: its features, and those that `cnn` finds in its images.
 
-    def __init__(
-        self,
-        observation: SpaceSpec,
-        horizon: int,
-        clip: float,
-        generator: torch.Generator,
-        *,
-        hidden: Sequence[int],
-        activation: Activation,
-    ) -> None:
-        super().__init__(observation.leaves, clip)
-        self.mlp = Mlp(horizon * self.features.size, hidden, activation, generator)
-        self.num_out = self.mlp.num_out
+    Args:
+        observation: the observation space.
+        clip: of standardised features.
+        cnn: makes the network of one image of a shape; None: pixels are features like others.
+    """
 
-    def forward(self, observations: Mapping[str, Tensor]) -> Context:
-        """Return the context, without tokens."""
-        return Context(pooled_BD=self.mlp(self.features(observations).flatten(1)))
-
-
-class CnnEncoder(Encoder):
-    """A convolutional network an image, its features joined with the other leaves; then a perceptron on all frames."""
-
-    def __init__(
-        self,
-        observation: SpaceSpec,
-        horizon: int,
-        clip: float,
-        generator: torch.Generator,
-        *,
-        channels: Sequence[int],
-        image_features: int,
-        hidden: Sequence[int],
-        activation: Activation,
-    ) -> None:
-        images, vectors = split_images(observation)
+    def __init__(self, observation: SpaceSpec, clip: float, cnn: Callable[[Sequence[int]], Cnn] | None) -> None:
+        images, vectors = split_images(observation) if cnn is not None else ([], list(observation.leaves))
         super().__init__(vectors, clip)
         self._images = [leaf.name for leaf in images]
-        self.cnns = nn.ModuleList(Cnn(leaf.shape, channels, image_features, activation, generator) for leaf in images)
-        num_in = horizon * (self.features.size + len(images) * image_features)
-        self.mlp = Mlp(num_in, hidden, activation, generator)
-        self.num_out = self.mlp.num_out
+        self.cnns = nn.ModuleList() if cnn is None else nn.ModuleList(cnn(leaf.shape) for leaf in images)
+        self.frame_size = self.features.size + sum(cnn.num_out for cnn in cast("Iterable[Cnn]", self.cnns))  # F
 
-    def forward(self, observations: Mapping[str, Tensor]) -> Context:
-        """Return the context, without tokens."""
+    def frames(self, observations: Mapping[str, Tensor]) -> Tensor:
+        """Return the frames [B, H, F]."""
         parts = [self.features(observations)] if self.features.size else []
         for name, cnn in zip(self._images, self.cnns, strict=True):
             image = observations[name]
             features = cnn(image.flatten(0, 1).float() / 255)
             parts.append(features.view(*image.shape[:2], -1))
-        x_BHD = parts[0] if len(parts) == 1 else torch.cat(parts, -1)
-        return Context(pooled_BD=self.mlp(x_BHD.flatten(1)))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+
+
+class FlatEncoder(FrameEncoder):
+    """A perceptron on all frames, concatenated. There are no tokens.
+
+    Args:
+        observation: the observation space.
+        horizon: H.
+        clip: of standardised features.
+        cnn: see `FrameEncoder`.
+        trunk: makes the perceptron of so many inputs.
+    """
+
+    def __init__(
+        self,
+        observation: SpaceSpec,
+        horizon: int,
+        clip: float,
+        cnn: Callable[[Sequence[int]], Cnn] | None,
+        trunk: Callable[[int], Mlp | ResMlp],
+    ) -> None:
+        super().__init__(observation, clip, cnn)
+        self.mlp = trunk(horizon * self.frame_size)
+        self.num_out = self.mlp.num_out
+
+    def forward(self, observations: Mapping[str, Tensor]) -> Context:
+        """Return the context, without tokens."""
+        return Context(pooled_BD=self.mlp(self.frames(observations).flatten(1)))
+
+
+class SequenceEncoder(FrameEncoder):
+    """A network over the frames in their order. The tokens are its states, one a frame, and the context is the newest one.
+
+    Args:
+        observation: the observation space.
+        clip: of standardised features.
+        cnn: see `FrameEncoder`.
+        trunk: makes the network of frames of so many features.
+    """
+
+    def __init__(
+        self,
+        observation: SpaceSpec,
+        clip: float,
+        cnn: Callable[[Sequence[int]], Cnn] | None,
+        trunk: Callable[[int], Gru | CausalTransformer],
+    ) -> None:
+        super().__init__(observation, clip, cnn)
+        self.sequence = trunk(self.frame_size)
+        self.num_out = self.sequence.num_out
+
+    def forward(self, observations: Mapping[str, Tensor]) -> Context:
+        """Return the context, with one token a frame."""
+        tokens_BHD = self.sequence(self.frames(observations))
+        return Context(pooled_BD=tokens_BHD[:, -1], tokens_BLD=tokens_BHD)
 
 
 class Backbone(nn.Module, ABC):

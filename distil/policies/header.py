@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import re
@@ -12,7 +11,7 @@ from typing import Any
 
 from distil.errors import InputError
 from distil.heads.config import ImportHeadConfig
-from distil.policies.config import CnnConfig, ImportEncoderConfig
+from distil.policies.config import ImportEncoderConfig
 from distil.policies.spec import PolicySpec
 from distil.spaces import Leaf
 from distil.types import Array
@@ -73,22 +72,22 @@ def read_header(text: str, arrays: Mapping[str, Array], trust: Sequence[str] = (
 def _sizes(spec: PolicySpec, arrays: Mapping[str, Array]) -> Iterator[tuple[str, int]]:
     """Yield what the configuration asks for that can't be more than the numbers of all arrays together."""
     config, action = spec.config, spec.action.leaf
-    encoder, images = config.encoder, 0
+    encoder, images = spec.encoder, 0
     yield "ensemble", config.ensemble if config.ensemble > len(arrays) else 0
     if not isinstance(config.head, ImportHeadConfig):  # what a trusted class needs, it alone knows
         yield "chunk", config.chunk * (math.prod(action.shape) if action.kind == "box" else len(action.nvec) * max(action.nvec))
     if isinstance(encoder, ImportEncoderConfig):
         return
+    frames = config.obs_horizon if encoder.flattens else 1
     for leaf in spec.observation.leaves:
-        if isinstance(encoder, CnnConfig) and leaf.is_image:
+        if encoder.sees_images and leaf.is_image:
             images += 1
             pixels = math.prod(leaf.shape)
             yield f"observation {leaf.name}", pixels if pixels > _MAX_PIXELS else 0
         else:
-            yield f"observation {leaf.name}", config.obs_horizon * _width(leaf)
+            yield f"observation {leaf.name}", frames * _width(leaf)
     yield "obs_horizon", config.obs_horizon
-    widths = (*encoder.channels, encoder.image_features) if isinstance(encoder, CnnConfig) and images else ()
-    yield "encoder", sum(math.prod(pair) for pair in itertools.pairwise((1, *widths, *encoder.hidden)))
+    yield "encoder", encoder.least_weights(images > 0)
 
 
 def _width(leaf: Leaf) -> int:

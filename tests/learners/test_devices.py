@@ -83,12 +83,19 @@ def test_algorithms_of_interaction(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     rank.close()
 
 
-@pytest.mark.parametrize("head", ["deterministic", "gaussian", "mixture"])
-def test_cloning_from_changed_pixels(head: str) -> None:
-    policy = pixels(head={"kind": head})
+@pytest.mark.parametrize(
+    "keys",
+    [
+        *({"head": {"kind": kind}} for kind in ("deterministic", "gaussian", "mixture")),
+        *({"encoder": {"kind": kind, "width": 16, "channels": [8]}} for kind in ("resmlp", "gru", "transformer")),
+    ],
+    ids=str,
+)
+def test_cloning_from_changed_pixels(keys: dict[str, Any]) -> None:
+    policy = pixels(**keys, obs_horizon=2)
     augment = Augmenter([config.build(policy) for config in changes()], CPU)
     objective = Supervised(policy, OptimiserConfig(ema_decay=0.9))
     objective.begin(9)
-    batch = to_torch(rows(8), CPU)
+    batch = to_torch(rows(8, 2), CPU)
     objective.step({"demos": batch})
     assert step_elsewhere(objective, {"demos": batch}, augment) == {"meta"}

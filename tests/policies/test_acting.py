@@ -31,6 +31,19 @@ def test_every_observation_space_acts_as_torch_does(
         np.testing.assert_allclose(ours.act(observations), theirs.act(observations), atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["resmlp", "gru", "transformer"])
+def test_every_backbone_acts_as_torch_does(world: Callable, oracle: type, kind: str) -> None:
+    """In any order of the rows (CORRECTNESS 5)."""
+    made = world("nested", "box", encoder={"kind": kind, "width": 32}, obs_horizon=3, chunk=4, execute=2)
+    ours, theirs, order = acting(made.policy.ref(0), 4), oracle(made.policy.ref(0), 4), np.array([2, 0, 3, 1])
+    moved = acting(made.policy.ref(0), 4)
+    for _ in range(4):
+        observations = made.observations(4)
+        found = ours.act(observations)
+        np.testing.assert_allclose(found, theirs.act(observations), atol=1e-4)
+        np.testing.assert_array_equal(moved.act({name: value[order] for name, value in observations.items()}), found[order])
+
+
 @pytest.mark.parametrize("action", ACTIONS)
 @pytest.mark.parametrize("act", ["point", "sample"])
 @pytest.mark.parametrize("shape", SHAPES)

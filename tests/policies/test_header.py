@@ -59,6 +59,8 @@ def save_altered(ref: PolicyRef, folder: Path, path: tuple[Any, ...], value: Any
         (("config", "chunk"), 10**9, "its chunk asks for 2000000000 numbers"),
         (("config", "encoder", "hidden"), [10**6, 10**6], "its encoder asks for"),
         (("config", "encoder", "hidden"), [-1], "its config: encoder.hidden"),
+        (("config", "encoder"), {"kind": "resmlp", "num_blocks": 10**12}, "its encoder asks for"),
+        (("config", "encoder"), {"kind": "resmlp", "width": 10**9}, "its encoder asks for"),
         (("config", "nonsense"), 1, "its config: unknown key nonsense"),
         (("observation", "leaves", 0, "shape"), [10**9], "its observation"),
         (("observation", "leaves", 0, "kind"), "what", "its observation space makes no sense"),
