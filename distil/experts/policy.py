@@ -60,8 +60,7 @@ class PolicyExpert:
     def __init__(self, name: str, ref: PolicyRef) -> None:
         self.name = name
         self._ref = ref
-        config = ref.spec.config
-        self.stateful = config.obs_horizon > 1 or config.num_executed > 1
+        self.stateful = ref.spec.config.is_stateful
         self._begun: dict[int, int] = {}  # slot -> seed, until the number of slots is known
         self._num = 0
         self._actor: Acting | None = None

@@ -1,4 +1,4 @@
-"""A policy in N environment slots: observation history, action queue and noise of each slot, numpy where it can.
+"""A policy in N environment slots: observation history, plans and noise of each slot, numpy where it can.
 
 Each slot's episode depends on the weights and its seed only: not on the slot, nor on what the other slots do. For that the
 network always sees exactly N rows. Nothing here imports torch unless the policy needs it.
@@ -19,6 +19,7 @@ from distil.policies.config import ActMode
 from distil.policies.ensemble import EnsemblePlanner, Planner, members
 from distil.policies.noise import slot_noise
 from distil.policies.numpy_policy import numpy_policy
+from distil.policies.overlap import Overlap
 from distil.policies.relative import Origin
 from distil.policies.spec import PolicyRef
 from distil.types import Array, Observations
@@ -37,7 +38,8 @@ class Acting:
 
     Attributes:
         doubt: [N] float32, an ensemble's doubt about the actions that `act` returned last (see `distil.policies.ensemble`), an
-            array of its own. A queued action keeps the doubt of the plan that it is from. None for a single network.
+            array of its own. A queued action keeps the doubt of the plan that it is from; an average of plans has that of the
+            newest one, which saw the current observation. None for a single network.
     """
 
     def __init__(self, ref: PolicyRef, planner: Planner, num_envs: int, *, act: ActMode) -> None:
@@ -52,14 +54,18 @@ class Acting:
         self._queue: Array | None = None  # [N, E, A] head actions
         self._doubts: Array | None = None  # [N, E] of the queue, where the policy is an ensemble
         self._used = np.full(num_envs, self._execute)
+        averaged = config.temporal_ensemble
+        self._overlap = None if averaged is None else Overlap(num_envs, config.chunk, averaged.decay)
         random = act == "sample" and planner.noise_kind != "none"
         self._noise = slot_noise(num_envs, planner.noise_size, planner.noise_kind) if random else None
         self.doubt: Array | None = None
 
     def begin(self, slot: int, seed: int) -> None:
-        """Start a new episode in `slot`: its history and queued actions are dropped, its noise follows `seed`."""
+        """Start a new episode in `slot`: its history and its plans are dropped, its noise follows `seed`."""
         self._fresh[slot] = self._any_fresh = True
         self._used[slot] = self._execute
+        if self._overlap is not None:
+            self._overlap.begin(slot)
         if self._noise is not None:
             self._noise.begin(slot, seed)
 
@@ -72,7 +78,8 @@ class Acting:
         windows = observations if self._horizon == 1 else self._push(observations)
         if self._execute == 1:
             noise = None if self._noise is None else self._noise.take()
-            actions = self._planner.plan(windows, noise)[:, 0]
+            plan = self._planner.plan(windows, noise)
+            actions = plan[:, 0] if self._overlap is None else self._overlap.average(plan)
             self.doubt = None if self._planner.doubt is None else self._planner.doubt[:, 0]
             return self._decode(actions)
         return self._decode(self._from_queue(windows))
@@ -151,7 +158,8 @@ def _fitting() -> Iterator[None]:
 def replay(ref: PolicyRef, windows: Mapping[str, Array], *, block: int = 256) -> tuple[Array, Array | None]:
     """Return what a policy would do at each of R windows, and its doubt there: what it would do first, of a chunk.
 
-    It is what `Acting.act` does at a step that sees the window, and its `doubt`, up to rounding.
+    It is what `Acting.act` does at a step that sees the window, and its `doubt`, up to rounding; with a temporal ensemble, what
+    the plan made there says, without the older ones.
 
     Args:
         ref: the policy.

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from distil.policies.encoder import Encoder
 
 __all__ = ["ActMode", "AutoEncoderConfig", "CnnConfig", "GruConfig", "ImportEncoderConfig", "MlpConfig", "NumpyTrunk"]
-__all__ += ["PolicyConfig", "RelativeConfig", "ResMlpConfig", "ResolvedEncoderConfig", "TransformerConfig"]
+__all__ += ["PolicyConfig", "RelativeConfig", "ResMlpConfig", "ResolvedEncoderConfig", "TemporalEnsembleConfig"]
+__all__ += ["TransformerConfig"]
 
 _PART = re.compile(r"(?P<leaf>[^\[\]]+)(\[(?P<start>\d*):(?P<stop>\d*)\])?")
 
@@ -134,12 +135,28 @@ ActionsConfig = Annotated[
 ]
 
 
+class TemporalEnsembleConfig(Config):
+    """A plan at every step, and the average of what all of them say about the current one. For Box actions.
+
+    It smooths a policy whose demonstrations have one right answer. The average of plans that go different ways is none of them,
+    so it undoes what heads for several right answers are for.
+    """
+
+    decay: float = Field(
+        default=0.01, ge=0, description="a plan's weight is exp(-decay * i), i = 0 for the oldest; more of it trusts old plans"
+    )
+
+
 class PolicyConfig(Config):
     """The learned policy: what it sees, its network, its action distribution, and how many actions it plans ahead."""
 
     obs_horizon: int = Field(default=1, ge=1, description="how many observations it sees, the newest and those before it")
     chunk: int = Field(default=1, ge=1, description="how many actions it predicts at once")
     execute: int | None = Field(default=None, ge=1, description="how many of them it executes before it plans again; null: all")
+    temporal_ensemble: TemporalEnsembleConfig | None = Field(
+        default=None,
+        description="plan at every step, and average the overlapping plans; null: execute one plan after the other",
+    )
     encoder: EncoderConfig = AutoEncoderConfig()
     head: HeadConfig = AutoHeadConfig()
     actions: ActionsConfig = AbsoluteConfig()
@@ -157,9 +174,13 @@ class PolicyConfig(Config):
     )
 
     @model_validator(mode="after")
-    def _execute_at_most_chunk(self) -> PolicyConfig:
+    def _plans_fit(self) -> PolicyConfig:
         if self.execute is not None and self.execute > self.chunk:
             raise ValueError(f"execute={self.execute} is more than chunk={self.chunk} actions: raise chunk or lower execute")
+        if self.temporal_ensemble is not None and self.chunk == 1:
+            raise ValueError("temporal_ensemble averages overlapping plans, which chunk=1 has none of: raise chunk")
+        if self.temporal_ensemble is not None and self.execute not in (None, 1):
+            raise ValueError(f"temporal_ensemble plans at every step, execute={self.execute} does not: leave execute at null")
         return self
 
     @model_validator(mode="after")
@@ -173,7 +194,12 @@ class PolicyConfig(Config):
     @property
     def num_executed(self) -> int:
         """Number of actions executed of each chunk."""
-        return self.execute or self.chunk
+        return 1 if self.temporal_ensemble is not None else self.execute or self.chunk
+
+    @property
+    def is_stateful(self) -> bool:
+        """Whether an action depends on earlier steps of its episode."""
+        return self.obs_horizon > 1 or self.num_executed > 1 or self.temporal_ensemble is not None
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -183,5 +209,9 @@ class PolicyConfig(Config):
     def resolve(self, observation: SpaceSpec, action: SpaceSpec) -> PolicyConfig:
         """Return the configuration with every `auto` replaced by its choice for these spaces."""
         self.actions.origin(observation, action.leaf)
+        if self.temporal_ensemble is not None and action.leaf.kind != "box":
+            raise InputError(
+                f"policy.temporal_ensemble averages actions, which doesn't fit {action.leaf.kind} actions: leave it at null"
+            )
         encoder, head = self.encoder.resolve(observation), self.head.resolve(action.leaf)
         return self.model_copy(update={"encoder": encoder, "head": head})

@@ -5,7 +5,7 @@ from distil.envs import GymEnvConfig, describe
 from distil.errors import InputError
 from distil.experts.policy import PolicyExpertConfig
 from distil.policies.checkpoint import save_policy
-from distil.policies.config import PolicyConfig
+from distil.policies.config import PolicyConfig, TemporalEnsembleConfig
 from distil.policies.predict import Predictor
 
 torch = pytest.importorskip("torch")
@@ -39,9 +39,10 @@ def test_acts_as_the_policy_does(make, ensemble):
         np.testing.assert_allclose(expert.act({"obs": obs}).actions, Predictor(ref).predict(obs), atol=1e-5)
 
 
-def test_a_chunking_policy_is_stateful_and_resets_on_begin(make):
+@pytest.mark.parametrize("keys", [{}, {"temporal_ensemble": TemporalEnsembleConfig()}])
+def test_a_chunking_policy_is_stateful_and_resets_on_begin(make, keys):
     """CORRECTNESS 7."""
-    _, expert = make(chunk=4)
+    _, expert = make(chunk=4, **keys)
     assert expert.stateful
     obs = {"obs": np.random.default_rng(3).normal(size=(2, 3)).astype(np.float32)}
     expert.begin(0, 1)

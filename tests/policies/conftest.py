@@ -97,16 +97,30 @@ class Oracle:
             with torch.no_grad():
                 plans = np.stack([policy.plan(window, None).numpy() for policy in self.policies])
             plan = self.spec.head.combine(plans)[0] if len(plans) > 1 else plans[0]
+            if self.spec.config.temporal_ensemble is not None:
+                return self._averaged(slot, torch.from_numpy(plan), window)
             slot.queue = list(
                 self.policies[0].actions.decode(torch.from_numpy(plan), window)[0, : self.spec.config.num_executed]
             )
         return slot.queue.pop(0).numpy()
+
+    def _averaged(self, slot: Slot, plan: torch.Tensor, window: dict[str, torch.Tensor]) -> Array:
+        """Of the plans that reach this step, where they lead to without bounds; the oldest one counts most."""
+        actions, chunk, leaf = self.policies[0].actions, self.spec.config.chunk, self.spec.action.leaf
+        moved = plan[0] * actions.half_width + actions.centre
+        origin = 0 if actions.origin is None else actions.origin.of_windows(window)
+        slot.plans = [*slot.plans, (moved + origin).numpy()][-chunk:]
+        said = [each[len(slot.plans) - 1 - i] for i, each in enumerate(slot.plans)]
+        weights = np.exp(-self.spec.config.temporal_ensemble.decay * np.arange(len(said)))
+        mean = np.average(said, axis=0, weights=weights)
+        return np.clip(mean, *(bound.ravel() for bound in leaf.bounds())).reshape(leaf.shape)
 
 
 @dataclass
 class Slot:
     history: list[dict[str, Array]] = field(default_factory=list)
     queue: list[torch.Tensor] = field(default_factory=list)
+    plans: list[Array] = field(default_factory=list)
 
 
 @pytest.fixture

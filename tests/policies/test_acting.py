@@ -44,6 +44,39 @@ def test_every_backbone_acts_as_torch_does(world: Callable, oracle: type, kind: 
         np.testing.assert_array_equal(moved.act({name: value[order] for name, value in observations.items()}), found[order])
 
 
+AVERAGED = {"temporal_ensemble": {"decay": 0.3}, "chunk": 3}
+
+
+@pytest.mark.parametrize(
+    ("observation", "shape"),
+    [
+        ("vector", {"obs_horizon": 2}),
+        ("vector", {"actions": {"kind": "relative", "to": "obs[1:3]"}}),
+        ("vector", {"ensemble": 3, "execute": 1}),
+        ("image", {"head": {"kind": "gaussian"}}),
+    ],
+)
+def test_overlapping_plans_are_averaged(world: Callable, oracle: type, observation: str, shape: dict) -> None:
+    """CORRECTNESS 7: those of the own episode alone. Relative actions start from where each plan was made."""
+    made = world(observation, "box", encoder={"hidden": [16]}, **AVERAGED, **shape)
+    ours, theirs, single = (make(made.policy.ref(0), 3) for make in (acting, oracle, acting))
+    for step in range(8):
+        if step == 5:
+            ours.begin(1, 5)
+            theirs.begin(1)
+        observations = made.observations(3)
+        found = ours.act(observations)
+        np.testing.assert_allclose(found, theirs.act(observations), atol=1e-4)
+        for row in range(3):
+            single.begin(row, 0)
+        fresh = single.act(observations)
+        assert np.array_equal(found[0], fresh[0]) == (step == 0)
+        if "ensemble" in shape:
+            np.testing.assert_array_equal(ours.doubt, single.doubt)  # that of the current observation
+        if "obs_horizon" not in shape:
+            np.testing.assert_allclose(replay(made.policy.ref(0), observations)[0], fresh, atol=1e-5)
+
+
 @pytest.mark.parametrize("action", ACTIONS)
 @pytest.mark.parametrize("act", ["point", "sample"])
 @pytest.mark.parametrize("shape", SHAPES)
@@ -144,7 +177,7 @@ def _episode(ref: PolicyRef, num: int, slot: int, seed: int, steps: list, others
 
 
 @pytest.mark.parametrize("head", ["deterministic", "gaussian", "mixture"])
-@pytest.mark.parametrize("shape", [*SHAPES, {"obs_horizon": 2, "chunk": 3}, {"ensemble": 3, "chunk": 2}])
+@pytest.mark.parametrize("shape", [*SHAPES, {"obs_horizon": 2, "chunk": 3}, {"ensemble": 3, "chunk": 2}, AVERAGED])
 def test_an_episode_depends_on_weights_and_seed_only(world: Callable, head: str, shape: dict) -> None:
     """CORRECTNESS 5: not on the slot, the neighbours, or what ran in the slot before; 150 steps outlast a block of noise."""
     ref = world("vector", "box", head={"kind": head}, **shape).policy.ref(0)
@@ -192,7 +225,8 @@ def test_open_loop_replays_a_demonstration_exactly(world: Callable) -> None:
 
 def test_results_are_the_callers_to_keep(world: Callable) -> None:
     shapes = [{}, {"ensemble": 3}, {"ensemble": 3, "chunk": 4}]
-    for made in (world("vector", action, **shape) for action in ("box", "scalar", "discrete") for shape in shapes):
+    worlds = [world("vector", action, **shape) for action in ("box", "scalar", "discrete") for shape in shapes]
+    for made in (*worlds, world("vector", "box", **AVERAGED)):
         actor = acting(made.policy.ref(0), 8)
         first, doubt = actor.act(made.observations(8)), actor.doubt
         kept, doubted = first.copy(), np.copy(doubt)

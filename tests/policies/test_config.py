@@ -32,6 +32,9 @@ def test_kind_may_be_left_out() -> None:
         ({"encoder": {"hidden": [0]}}, r"encoder.hidden.0"),
         ({"chunk": 2, "execute": 3}, "raise chunk or lower execute"),
         ({"ensemble": 0}, "ensemble"),
+        ({"temporal_ensemble": {}}, "which chunk=1 has none of: raise chunk"),
+        ({"temporal_ensemble": {}, "chunk": 4, "execute": 2}, "execute=2 does not: leave execute at null"),
+        ({"temporal_ensemble": {"decay": -1}, "chunk": 4}, "temporal_ensemble.decay"),
     ],
 )
 def test_faults_are_named(data: dict, message: str) -> None:
@@ -42,3 +45,10 @@ def test_faults_are_named(data: dict, message: str) -> None:
 def test_cnn_without_an_image_is_refused() -> None:
     with pytest.raises(InputError, match="use mlp"):
         PolicyConfig(encoder=CnnConfig()).resolve(VECTOR, BOX)
+
+
+def test_only_box_actions_are_averaged() -> None:
+    config = validate(PolicyConfig, {"temporal_ensemble": {}, "chunk": 4})
+    assert (config.num_executed, config.is_stateful) == (1, True)
+    with pytest.raises(InputError, match=r"policy.temporal_ensemble averages actions, which doesn't fit discrete actions"):
+        config.resolve(VECTOR, CHOICE)
