@@ -1,0 +1,175 @@
+"""Heads side by side on demonstrations with several right answers: same backbone, updates and data within a task.
+
+    python benchmarks/multimodal.py [--tasks bimodal avoiding pusht] [--heads mixture ...] [--seeds 0 1 2] [--pusht FILE]
+                                    [--keep FOLDER] [--tune] [--out FILE]
+    python benchmarks/multimodal.py --table
+
+Tasks: see multimodal_tasks.py. FILE of --pusht holds the human demonstrations of PushT: diffusion_policy's zarr, or an .npz of
+its arrays. A seed has its own demonstrations (PushT: the same 206), start weights and batch order; the held-out episodes are
+the same for all. --tune scores on other episodes, to choose settings by.
+
+Every run is added to the file as soon as it ends, and a run of the same settings that is there is not repeated. With --keep,
+its folder stays, and a run that was interrupted continues. Speeds are those of one core: samples of training a CPU-second,
+CPU-seconds of all updates, and the median time of a call that plans, at 1 and 64 environments at once. Writes
+benchmarks/results/multimodal.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from common import machine, write_result
+from inverse_rl import commit
+from multimodal_tasks import Avoiding, Bimodal, PushT, Task
+from threadpoolctl import threadpool_limits
+
+import distil
+from distil.policies.acting import acting
+from distil.policies.config import ActMode
+from distil.policies.restore import policy_of
+from distil.policies.spec import PolicyRef
+from distil.seeding import Purpose
+from distil.stats import mean_interval
+
+RESULTS = Path(__file__).parent / "results" / "multimodal.json"
+HEADS: dict[str, dict[str, Any]] = {  # settings, of all tasks or of one
+    "deterministic": {"policy.head": {"kind": "deterministic"}},
+    "gaussian": {"policy.head": {"kind": "gaussian"}},
+    "mixture": {"policy.head": {"kind": "mixture"}},
+}
+POINT = {("gaussian", "pusht"), ("mixture", "pusht")}  # their default actions do better there than samples
+COMMON = {"tracking.enabled": False, "rollouts.num_workers": 0, "rollouts.num_envs": 25}
+FIGURES = {"parameters": ",.0f", "samples/s": ",.0f", "cpu_s": ".0f", "ms at 1": ".2f", "ms at 64": ".2f"}
+
+
+def settings(head: str, task: str) -> dict[str, Any]:
+    """Return the settings of a row."""
+    return COMMON | HEADS[head] | HEADS.get(f"{head} {task}", {})
+
+
+def measure(task: Task, recipe: Path | str, overrides: Mapping[str, Any], act: ActMode, purpose: Purpose) -> dict[str, float]:
+    """Train and score one run; return its scores and figures. `overrides` name its folder; a run there continues.
+
+    Its name is that of its settings, so that another run's folder isn't taken for it.
+    """
+    run = distil.train(recipe, overrides, resume=True, run=digest(overrides))
+    with tempfile.TemporaryDirectory() as folder:
+        scores = task.score(run, act, Path(folder), purpose)
+    metrics, ref = run.metrics, run.policy().ref
+    rate = metrics["train/samples_per_s"] * metrics["time/update_s"] / metrics["time/update_cpu_s"]
+    return scores | {
+        "parameters": sum(weight.numel() for weight in policy_of(ref).parameters()),
+        "samples/s": round(rate),
+        "cpu_s": round(metrics["train/steps"] * run.config.learner.batch_size / rate, 1),
+        "ms at 1": round(1e3 * latency_s(ref, 1, act), 3),
+        "ms at 64": round(1e3 * latency_s(ref, 64, act), 3),
+    }
+
+
+def latency_s(ref: PolicyRef, num: int, act: ActMode, repetitions: int = 60) -> float:
+    """Return the median time of a call that plans actions of `num` environments."""
+    policy, every = acting(ref, num, act=act), ref.spec.config.num_executed
+    for slot in range(num):
+        policy.begin(slot, slot)
+    rng, leaves = np.random.default_rng(0), ref.spec.observation.leaves
+    observations = {leaf.name: rng.normal(size=(num, *leaf.shape)).astype(leaf.dtype) for leaf in leaves}
+    times = []
+    for call in range(every * repetitions):
+        before_s = time.perf_counter()
+        policy.act(observations)
+        if call % every == 0:  # the others take what was planned
+            times.append(time.perf_counter() - before_s)
+    return float(np.median(times[repetitions // 4 :]))
+
+
+def digest(value: Any) -> str:
+    """Return a short name of settings."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def read(path: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return what a file holds: task -> head -> seed -> result."""
+    found: dict[str, dict[str, dict[str, Any]]] = json.loads(path.read_text())["results"] if path.exists() else {}
+    return found
+
+
+def add(path: Path, task: str, head: str, seed: int, result: Mapping[str, Any]) -> None:
+    """Add a result to a file."""
+    results = read(path)
+    results.setdefault(task, {}).setdefault(head, {})[str(seed)] = dict(result)
+    write_result(path, {"machine": machine(), "results": results})
+
+
+def table(task: type[Task], by_head: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """Return the table of a task: over the seeds, means of all columns, and 95 % intervals of the scores."""
+    columns = [*task.scores, *FIGURES]
+    lines = [f"| head | seeds | {' | '.join(columns)} |", "|---" * (2 + len(columns)) + "|"]
+    for head, by_seed in by_head.items():
+        cells = [head, str(len(by_seed))]
+        for name, form in {**task.scores, **FIGURES}.items():
+            values = [run[name] for run in by_seed.values()]
+            found = mean_interval(values) if name in task.scores else None
+            spread = f" ({found[0]:{form}} to {found[1]:{form}})" if found else ""
+            cells.append(f"{np.mean(values):{form}}{spread}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+TASKS: dict[str, type[Task]] = {"bimodal": Bimodal, "avoiding": Avoiding, "pusht": PushT}
+
+
+def run_all(args: argparse.Namespace, folder: Path) -> None:
+    """Measure what is asked for, seed by seed."""
+    purpose = Purpose.TUNE if args.tune else Purpose.EVALUATE
+    for name, seed, head in ((n, s, h) for n in args.tasks for s in args.seeds for h in args.heads):
+        task = PushT(args.pusht) if name == "pusht" else TASKS[name]()
+        data = folder / name
+        data.mkdir(parents=True, exist_ok=True)
+        recipe: Path | str = task.recipe if isinstance(task.recipe, str) else data / f"{name}.yaml"
+        if isinstance(recipe, Path):
+            recipe.write_text(yaml.safe_dump(task.recipe))
+        own: dict[str, Any] = settings(head, name) | {"seed": seed, "evaluation.episodes": 0}
+        act: ActMode = "point" if (head, name) in POINT else "sample"
+        key = digest([own, act, purpose.name, task.recipe])
+        if read(args.out).get(name, {}).get(head, {}).get(str(seed), {}).get("settings") == key:
+            continue
+        own |= {"runs": str(data / "runs"), "data.path": str(task.prepare(data, seed))}
+        found = measure(task, recipe, own, act, purpose)
+        add(args.out, name, head, seed, found | {"settings": key, "commit": commit()})
+        print(f"{name}, {head}, seed {seed}: {', '.join(f'{key} {found[key]:.3f}' for key in task.scores)}", flush=True)
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Measure what is asked for, print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", nargs="*", choices=list(TASKS), default=list(TASKS))
+    parser.add_argument("--heads", nargs="*", choices=list(HEADS), default=list(HEADS))
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
+    parser.add_argument("--pusht", type=Path, help="the human demonstrations of PushT")
+    parser.add_argument("--keep", type=Path, help="keep data and runs in this folder, and continue those that are there")
+    parser.add_argument("--tune", action="store_true", help="score on tuning episodes, not on those of the reported scores")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--table", action="store_true", help="only print the tables")
+    args = parser.parse_args(words)
+    if "pusht" in args.tasks and args.pusht is None and not args.table:
+        parser.error("the task pusht needs --pusht FILE")
+    if not args.table:
+        torch.set_num_threads(1)
+        with threadpool_limits(1), tempfile.TemporaryDirectory() as passing:
+            run_all(args, args.keep or Path(passing))
+    for name, by_head in read(args.out).items():
+        print(f"\n{name}\n{table(TASKS[name], by_head)}")
+
+
+if __name__ == "__main__":
+    main()

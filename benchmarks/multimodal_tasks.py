@@ -1,0 +1,216 @@
+"""The tasks of multimodal.py: data with several right answers, and what a policy's answers to them are worth.
+
+Legend: N samples, P places, D action dimension, M modes.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium.spaces import Box
+
+import distil
+from distil.envs.avoiding import NUM_WAYS, ROWS, way_of
+from distil.policies.config import ActMode
+from distil.rollouts import EvalResult
+from distil.seeding import Purpose, generator
+from distil.session import Session
+from distil.store import Store
+from distil.validation import store_spec
+
+Array = npt.NDArray[np.float64]
+
+
+class Task(ABC):
+    """A task: what all heads share, its data, its scores.
+
+    Attributes:
+        recipe: a shipped recipe's name, or the data of one.
+        scores: names of what `score` returns -> how the table shows it.
+    """
+
+    recipe: ClassVar[str | Mapping[str, Any]]
+    scores: ClassVar[Mapping[str, str]]
+
+    def prepare(self, folder: Path, seed: int) -> Path:
+        """Make the data that the runs of a seed share; return where they are, or where the expert shall put them."""
+        return folder / f"data-{seed}"
+
+    @abstractmethod
+    def score(self, run: distil.Run, act: ActMode, folder: Path, purpose: Purpose) -> dict[str, float]:
+        """Return the scores of a run's policy.
+
+        Args:
+            run: a finished one.
+            act: how it acts.
+            folder: an empty one, for files that aren't kept.
+            purpose: of which episodes.
+        """
+
+
+class Bimodal(Task):
+    """Regression: two Gaussians in the plane whose places and weights change with x. Their density is known.
+
+    `coverage`: how much of the two modes' true shares the samples have, the smaller of both ratios, at most 1; mean over x. A
+    sample is a mode's within 4 standard deviations. `between`: samples that are neither's. `mmd`: the maximum mean discrepancy
+    to the true density, exact but for the policy's samples (Gretton et al., 2012, equation 3, with a Gaussian kernel).
+    """
+
+    recipe: ClassVar[str | Mapping[str, Any]] = {
+        "algorithm": {"kind": "bc"},
+        "policy": {"encoder": {"kind": "mlp", "hidden": [128, 128]}},
+        "learner": {"num_steps": 3000, "batch_size": 256, "learning_rate": 0.001, "ema_decay": 0.999},
+    }
+    scores: ClassVar[Mapping[str, str]] = {"coverage": ".2f", "between": ".3f", "mmd": ".3f"}
+    sigma, width = 0.05, 0.1  # of a mode, of the kernel
+    num_rows, num_places, num_samples = 5000, 16, 512
+
+    def prepare(self, folder: Path, seed: int) -> Path:
+        """See `Task.prepare`."""
+        path = super().prepare(folder, seed)
+        if not Store.exists(path):
+            rng = generator(seed, "bimodal")
+            x_N = rng.uniform(-1, 1, self.num_rows)
+            mode_N = (rng.random(self.num_rows) >= self.weights(x_N)[:, 0]).astype(int)
+            y_ND = self.modes(x_N)[np.arange(self.num_rows), mode_N] + self.sigma * rng.normal(size=(self.num_rows, 2))
+            spaces = {"observation_space": Box(-1, 1, (1,), np.float32), "action_space": Box(-1, 1, (2,), np.float32)}
+            ends = np.arange(100, self.num_rows + 1, 100)  # rows of an episode have nothing to do with each other
+            distil.Store.create(path, **spaces).add(
+                observations=x_N[:, None], actions=y_ND, episode_ends=ends, final_observation="repeat"
+            )
+        return path
+
+    def modes(self, x_N: Array) -> Array:
+        """Return the modes' places, [N, M, D]."""
+        middle_ND = 0.3 * np.stack([np.sin(3 * x_N), np.cos(3 * x_N)], 1)
+        way_ND = 0.4 * np.stack([np.cos(np.pi / 2 * x_N), np.sin(np.pi / 2 * x_N)], 1)
+        return np.stack([middle_ND + way_ND, middle_ND - way_ND], 1)
+
+    def weights(self, x_N: Array) -> Array:
+        """Return the modes' weights, [N, M]."""
+        first_N = 0.5 + 0.3 * np.sin(2 * x_N)
+        return np.stack([first_N, 1 - first_N], 1)
+
+    def score(self, run: distil.Run, act: ActMode, folder: Path, purpose: Purpose) -> dict[str, float]:
+        """See `Task.score`."""
+        policy, places = run.policy(), np.linspace(-1, 1, self.num_places)
+        samples = [policy.predict(np.full((self.num_samples, 1), x), deterministic=act == "point") for x in places]
+        return self.figures(places, np.array(samples, np.float64))
+
+    def figures(self, places: Array, samples: Array) -> dict[str, float]:
+        """Return the scores of samples [P, N, D], N at each of P places."""
+        coverage, between, squared = [], [], []
+        for modes_MD, weights_M, found_ND in zip(self.modes(places), self.weights(places), samples, strict=True):
+            is_near_NM = np.linalg.norm(found_ND[:, None] - modes_MD, axis=-1) < 4 * self.sigma
+            coverage.append(min(1, *(is_near_NM.mean(0) / weights_M)))
+            between.append(1 - is_near_NM.any(1).mean())
+            squared.append(self._squared_mmd(found_ND, modes_MD, weights_M))
+        mmd = np.sqrt(max(0, np.mean(squared)))
+        return {"coverage": float(np.mean(coverage)), "between": float(np.mean(between)), "mmd": float(mmd)}
+
+    def _squared_mmd(self, found_ND: Array, modes_MD: Array, weights_M: Array) -> float:
+        """Return the squared discrepancy without bias: E k(a, a') - 2 E k(a, y) + E k(y, y')."""
+        num = len(found_ND)
+        own_NN = self._kernel(found_ND, found_ND, 0)
+        own = (own_NN.sum() - np.trace(own_NN)) / (num * (num - 1))
+        across = (self._kernel(found_ND, modes_MD, 1) @ weights_M).mean()
+        return float(own - 2 * across + weights_M @ self._kernel(modes_MD, modes_MD, 2) @ weights_M)
+
+    def _kernel(self, left_ND: Array, right_MD: Array, num_blurred: int) -> Array:
+        """Return E k(left, right), [N, M], where `num_blurred` of the two are means of a mode's Gaussian."""
+        square, blurred = self.width**2, self.width**2 + num_blurred * self.sigma**2
+        distance_NM = np.square(left_ND[:, None] - right_MD).sum(-1)
+        return np.asarray((square / blurred) ** (left_ND.shape[1] / 2) * np.exp(-distance_NM / (2 * blurred)))
+
+
+class Avoiding(Task):
+    """`distil.envs.avoiding`: success, and the entropy of the successes' ways in log base 24, also over the demonstrations'."""
+
+    recipe: ClassVar[str | Mapping[str, Any]] = {
+        "env": {"kind": "import", "target": "distil.envs.avoiding:Avoiding"},
+        "expert": {"kind": "scripted"},
+        "data": {"episodes": 240},
+        "algorithm": {"kind": "bc"},
+        "policy": {"chunk": 8, "execute": 4, "encoder": {"kind": "mlp", "hidden": [256, 256]}},
+        "learner": {"num_steps": 5000, "batch_size": 256, "learning_rate": 0.001, "ema_decay": 0.999},
+        "evaluation": {"episodes": 0},
+    }
+    scores: ClassVar[Mapping[str, str]] = {"success": ".2f", "entropy": ".2f", "of demonstrations": ".2f"}
+    num_episodes = 240
+
+    def score(self, run: distil.Run, act: ActMode, folder: Path, purpose: Purpose) -> dict[str, float]:
+        """See `Task.score`."""
+        result, played = played_by(run, act, folder, purpose, self.num_episodes)
+        assert result.successes is not None
+        own, shown = entropy(ways_in(played)), entropy(ways_in(Store.open(run.config.store_path)))
+        return {"success": float(result.successes.mean()), "entropy": own, "of demonstrations": own / shown}
+
+
+class PushT(Task):
+    """The recipe pusht-bc: mean over the episodes of the maximum score, and success.
+
+    Args:
+        source: the human demonstrations: diffusion_policy's zarr, or an .npz of its arrays.
+    """
+
+    recipe: ClassVar[str | Mapping[str, Any]] = "pusht-bc"
+    scores: ClassVar[Mapping[str, str]] = {"maximum": ".3f", "success": ".2f"}
+    num_episodes = 50
+
+    def __init__(self, source: Path | None) -> None:
+        self._source = source
+
+    def prepare(self, folder: Path, seed: int) -> Path:
+        """See `Task.prepare`. All seeds have the same demonstrations."""
+        path = folder / "data"
+        if not Store.exists(path):
+            assert self._source is not None, "the task pusht needs --pusht FILE"
+            kind = "npz" if self._source.suffix == ".npz" else "zarr"
+            options = ["observations=[state]", "observe=distil.envs.pusht:corners", "--recipe", "pusht-bc"]
+            command = [sys.executable, "-m", "distil", "store", "import", kind, str(self._source), str(path), *options]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return path
+
+    def score(self, run: distil.Run, act: ActMode, folder: Path, purpose: Purpose) -> dict[str, float]:
+        """See `Task.score`."""
+        result, _ = played_by(run, act, folder, purpose, self.num_episodes)
+        assert result.successes is not None
+        return {"maximum": result.mean, "success": float(result.successes.mean())}
+
+
+def played_by(run: distil.Run, act: ActMode, folder: Path, purpose: Purpose, num: int) -> tuple[EvalResult, Store]:
+    """Let a run's policy act; return the outcome, and a store of the episodes in `folder`."""
+    config = run.config
+    with Session(config) as session:
+        store = Store.create(folder / "played", store_spec(config, session.spec))
+        result = session.evaluate("policy", num, run.policy().ref, purpose, act=act, into=store)
+    return result, Store.open(folder / "played")
+
+
+def ways_in(store: Store) -> list[int]:
+    """Return the way of each successful episode of Avoiding in a store."""
+    snapshot = store.snapshot()
+    episodes = (snapshot.episode(index) for index in range(snapshot.num_episodes))
+    return [way_along(np.asarray(each.observations["obs"], np.float64)) for each in episodes if each.success]
+
+
+def way_along(places: Array) -> int:
+    """Return the number of the way that the places [N, 2] of a successful episode take."""
+    gaps = []
+    for y, row in ROWS:
+        after = int(np.argmax(places[:, 1] >= y))
+        gaps.append(int(np.searchsorted(row, places[after, 0])))
+    return way_of(gaps)
+
+
+def entropy(ways: list[int]) -> float:
+    """Return the entropy of the ways' frequencies, in log base 24: 1 if all are equally frequent, 0 for none."""
+    shares = np.bincount(ways, minlength=NUM_WAYS) / max(1, len(ways))
+    return float(-sum(share * np.log(share) for share in shares if share) / np.log(NUM_WAYS))
