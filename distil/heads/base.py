@@ -10,6 +10,7 @@ Legend: B batch, L tokens, T action chunk, A action dimension (or factor), D con
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -53,7 +54,7 @@ class Head(nn.Module, ABC):
     """
 
     noise_kind: ClassVar[NoiseKind] = "none"
-    needs_labels: ClassVar[bool] = False
+    needs_labels: bool = False
     noise_size: int = 0
 
     @abstractmethod
@@ -127,3 +128,12 @@ class DensityHead(Head, ABC):
             noise_BK: standard normal, for an estimate.
         """
         raise InputError(f"head {type(self).__name__}: has no method entropy, which PPO asks for; define it")
+
+
+def line_of(slope_A: Tensor, shift_A: Tensor) -> tuple[Tensor, Tensor]:
+    """Return slope and shift of head actions, without tanh, for those of a `rescale`: actions stay the same, exactly.
+
+    It is the line through the two actions, halfway between the old centre and the old ends, that stay under tanh, too.
+    """
+    high_A, low_A = ((side * math.atanh(0.5) * slope_A + shift_A).tanh() for side in (1, -1))
+    return high_A - low_A, (high_A + low_A) / 2

@@ -9,6 +9,7 @@ from pydantic import Discriminator, Field, Tag
 
 from distil.config import Config
 from distil.errors import InputError
+from distil.heads.bins_config import BinsConfig
 from distil.heads.combine import Combined, mean, medoid, vote
 from distil.heads.twins import CategoricalTwin, DeterministicTwin, GaussianTwin, MixtureTwin, NumpyHead
 from distil.spaces import Leaf
@@ -201,7 +202,7 @@ def with_bound(policy: Any) -> Any:
     return {**policy, "head": {"bound": "tanh", **head}}
 
 
-ResolvedHeadConfig = DeterministicConfig | GaussianConfig | MixtureConfig | CategoricalConfig | ImportHeadConfig
+ResolvedHeadConfig = DeterministicConfig | GaussianConfig | MixtureConfig | BinsConfig | CategoricalConfig | ImportHeadConfig
 
 
 def _kind(value: Any) -> Any:
@@ -213,6 +214,7 @@ HeadConfig = Annotated[
     | Annotated[DeterministicConfig, Tag("deterministic")]
     | Annotated[GaussianConfig, Tag("gaussian")]
     | Annotated[MixtureConfig, Tag("mixture")]
+    | Annotated[BinsConfig, Tag("bins")]
     | Annotated[CategoricalConfig, Tag("categorical")]
     | Annotated[ImportHeadConfig, Tag("import")],
     Discriminator(_kind),

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from distil.heads.base import Context, Head, HeadLoss
+from distil.heads.base import Context, Head, HeadLoss, line_of
 from distil.nn.losses import absolute_error, squared_error
 from distil.nn.mlp import linear
 from distil.spaces import Leaf
@@ -58,9 +58,8 @@ class DeterministicHead(Head):
 
     def rescale(self, slope_A: Tensor, shift_A: Tensor) -> None:
         """Let tanh's argument u become `slope * u + shift`; without tanh, keep all actions inside the old range, exactly."""
-        if self._clips:  # the line through the two actions that this keeps under tanh
-            high_A, low_A = ((side * math.atanh(0.5) * slope_A + shift_A).tanh() for side in (1, -1))
-            slope_A, shift_A = high_A - low_A, (high_A + low_A) / 2
+        if self._clips:
+            slope_A, shift_A = line_of(slope_A, shift_A)
         slope_TA, shift_TA = slope_A.repeat(self._shape[0]), shift_A.repeat(self._shape[0])
         self.linear.weight.mul_(slope_TA[:, None])
         self.linear.bias.mul_(slope_TA).add_(shift_TA)

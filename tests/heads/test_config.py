@@ -44,7 +44,12 @@ def test_a_saved_head_without_a_bound_had_tanh() -> None:
 
 @pytest.mark.parametrize(
     ("config", "leaf"),
-    [(DeterministicConfig(), CHOICE), (GaussianConfig(), CHOICE), (MixtureConfig(), CHOICE), (CategoricalConfig(), BOX)],
+    [
+        (DeterministicConfig(), CHOICE),
+        (GaussianConfig(), CHOICE),
+        (MixtureConfig(), CHOICE),
+        (CategoricalConfig(), BOX),
+    ],
 )
 def test_a_head_that_does_not_fit_the_space_is_refused(config: GaussianConfig, leaf: object) -> None:
     with pytest.raises(InputError, match="leave it at auto"):

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from distil.errors import InputError, RunError
+from distil.heads.config import BinsConfig
 from distil.learners.checkpoints import Checkpoints
 from distil.learners.config import LearnerConfig
 from distil.learners.data import TrainingData, demos
@@ -50,7 +51,8 @@ def content(bed, name: str) -> tuple[dict, dict]:
     return dict(newest.tensors), dict(newest.state) | {"metrics": metrics}
 
 
-ENSEMBLE = PolicyConfig(encoder=MlpConfig(hidden=(16, 16)), ensemble=3)
+FITTED = BinsConfig(num_bins=8, spacing="quantile", hidden=8)  # on the labels, before the first step
+ENSEMBLE = PolicyConfig(encoder=MlpConfig(hidden=(16, 16)), ensemble=3, head=FITTED)
 SETTINGS = {
     "plain": {},
     "ensemble": {"policy": ENSEMBLE, "ema_decay": 0.9},

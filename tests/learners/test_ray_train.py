@@ -10,16 +10,19 @@ import pytest
 
 from distil.config import validate
 from distil.errors import InputError, SupersededError
+from distil.heads.config import BinsConfig
 from distil.learners.config import LearnerConfig
 from distil.learners.data import demos
 from distil.learners.ray_train import use_gpu
 from distil.objectives.augment_config import ObservationNoiseConfig
 from distil.plans import UpdatePlan, WatchPlan
+from distil.policies.config import MlpConfig, PolicyConfig
 from distil.store import MixtureConfig, WeightConfig
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning:ray")]
 
 SETTINGS = {
+    "policy": PolicyConfig(encoder=MlpConfig(hidden=(16, 16)), head=BinsConfig(num_bins=8, spacing="quantile", hidden=8)),
     "ema_decay": 0.9,
     "validation_fraction": 0.2,
     "validate_every": 10,

@@ -63,6 +63,9 @@ class World:
         self.policy = Policy(validate(PolicyConfig, data), self.observation, self.action, seed=seed)
         labels = np.stack([np.asarray(self.action_space.sample()) for _ in range(20)])
         self.policy.fit_normaliser(self.observations(20) | {"action": labels})
+        if self.policy.head.needs_labels:
+            batch = self.batch(20)
+            self.policy.fit_labels(self.policy.actions.encode(batch.actions, batch.observations))
 
     def observations(self, num: int) -> dict[str, Array]:
         return rows(self.observation, self.observation_space, num)
