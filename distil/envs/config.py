@@ -19,7 +19,12 @@ from distil.envs.memory import require_forgetful
 from distil.errors import InputError
 from distil.spaces import SpaceSpec, action_spec, observation_spec
 
-_EXTRAS = {"mujoco": "mujoco", "metaworld": "metaworld", "gym_pusht": "pusht"}  # module -> distil's extra that installs it
+_EXTRAS = {  # module -> distil's extra that installs it
+    "mujoco": "mujoco",
+    "metaworld": "metaworld",
+    "ogbench": "ogbench",
+    "gym_pusht": "pusht",
+}
 
 
 class WrapperConfig(Config):

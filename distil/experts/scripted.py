@@ -11,6 +11,7 @@ from gymnasium import spaces
 
 from distil import content
 from distil.content import Content
+from distil.envs.ogbench import ID as OGBENCH
 from distil.errors import InputError
 from distil.experts import controllers
 from distil.experts.avoiding import AvoidingPlanner
@@ -18,13 +19,16 @@ from distil.experts.base import Checked, Expert, Stateless, check_spaces, every
 from distil.experts.carracing import CarRacingDriver
 from distil.experts.common import OneExpertConfig
 from distil.experts.metaworld import MetaWorldExpert
+from distil.experts.ogbench import OGBenchExpert
 from distil.spaces import SpaceSpec, action_spec, observation_spec
 from distil.types import Array, Labels, Observations
 
 if TYPE_CHECKING:
     from distil.envs import EnvConfig, EnvSpec
 
-Name = Literal["auto", "lunarlander", "cartpole", "pendulum", "mountaincar-continuous", "carracing", "metaworld", "avoiding"]
+Name = Literal[
+    "auto", "lunarlander", "cartpole", "pendulum", "mountaincar-continuous", "carracing", "metaworld", "ogbench", "avoiding"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +71,10 @@ _BY_ENV: dict[str, Name] = {
     "CarRacing": "carracing",
     "Avoiding": "avoiding",
 }
+_READERS: dict[str, tuple[type[CarRacingDriver] | type[OGBenchExpert], spaces.Box]] = {  # of the simulator, with their actions
+    "carracing": (CarRacingDriver, spaces.Box(np.array([-1, 0, 0], np.float32), np.ones(3, np.float32))),
+    "ogbench": (OGBenchExpert, spaces.Box(-1, 1, (5,), np.float32)),
+}
 _OWN = "distil.envs."  # environments of distil's own are imported
 
 
@@ -81,6 +89,8 @@ class ScriptedExpertConfig(OneExpertConfig):
         name = _pick(env) if self.name == "auto" else self.name
         if name == "metaworld":
             return content.of_modules(MetaWorldExpert(_task(env)).module)
+        if name == "ogbench":
+            return content.of_modules(*OGBenchExpert().modules)
         own = {"carracing": CarRacingDriver.__module__, "avoiding": AvoidingPlanner.__module__}
         return content.of_modules(own.get(name, controllers.__name__))
 
@@ -91,19 +101,19 @@ class ScriptedExpertConfig(OneExpertConfig):
             metaworld = MetaWorldExpert(_task(env))
             check_spaces(metaworld.name, _spaces(39, 4), (spec.observation, spec.action))
             return Checked(metaworld, spec.action)
-        if name == "carracing":
-            driver = CarRacingDriver()
-            action = action_spec(spaces.Box(np.array([-1, 0, 0], np.float32), np.ones(3, np.float32)))
-            check_spaces(driver.name, (spec.observation, action), (spec.observation, spec.action))  # it reads the simulator
-            return Checked(driver, spec.action)
+        if name in _READERS:
+            reader, action = _READERS[name]
+            expert = reader()
+            check_spaces(expert.name, (spec.observation, action_spec(action)), (spec.observation, spec.action))
+            return Checked(expert, spec.action)
         if name == "avoiding":
             planner = AvoidingPlanner()
             check_spaces(planner.name, _spaces(2, 2), (spec.observation, spec.action))
             return Checked(planner, spec.action)
         script = _LANDERS[spec.action.leaf.kind == "discrete"] if name == "lunarlander" else _SCRIPTS[name]
-        expert = ScriptedExpert(f"scripted {name}", script.control)
-        check_spaces(expert.name, script.spaces(), (spec.observation, spec.action))
-        return Checked(expert, spec.action)
+        controller = ScriptedExpert(f"scripted {name}", script.control)
+        check_spaces(controller.name, script.spaces(), (spec.observation, spec.action))
+        return Checked(controller, spec.action)
 
 
 class ScriptedExpert(Stateless):
@@ -127,7 +137,7 @@ class ScriptedExpert(Stateless):
 def environments() -> dict[str, list[str]]:
     """Return name of each scripted expert -> the environments for which `auto` selects it."""
     names: dict[str, list[str]] = {}
-    for env_id, name in {**_BY_ENV, "Meta-World": "metaworld"}.items():
+    for env_id, name in {**_BY_ENV, "Meta-World": "metaworld", "OGBench": "ogbench"}.items():
         names.setdefault(name, []).append(env_id)
     return names
 
@@ -148,8 +158,12 @@ def _pick(env: EnvConfig) -> Name:
     env_id = env_id.rpartition(":")[2]  # package:id imports a package first
     if env_id.startswith("Meta-World/"):
         return "metaworld"
+    if env_id == OGBENCH:
+        return "ogbench"
     base = env_id.rpartition("/")[2].partition("-v")[0]
     if base not in _BY_ENV:
         known = ", ".join(sorted(_BY_ENV))
-        raise InputError(f"expert scripted: none for {env_id}, only for {known}, Meta-World; choose another expert.kind")
+        raise InputError(
+            f"expert scripted: none for {env_id}, only for {known}, Meta-World, OGBench; choose another expert.kind"
+        )
     return _BY_ENV[base]
