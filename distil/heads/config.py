@@ -11,6 +11,7 @@ from distil.config import Config
 from distil.errors import InputError
 from distil.heads.bins_config import BinsConfig
 from distil.heads.combine import Combined, mean, medoid, vote
+from distil.heads.energy_config import EnergyConfig
 from distil.heads.twins import CategoricalTwin, DeterministicTwin, GaussianTwin, MixtureTwin, NumpyHead
 from distil.spaces import Leaf
 from distil.types import Array
@@ -202,7 +203,9 @@ def with_bound(policy: Any) -> Any:
     return {**policy, "head": {"bound": "tanh", **head}}
 
 
-ResolvedHeadConfig = DeterministicConfig | GaussianConfig | MixtureConfig | BinsConfig | CategoricalConfig | ImportHeadConfig
+ResolvedHeadConfig = (
+    DeterministicConfig | GaussianConfig | MixtureConfig | BinsConfig | EnergyConfig | CategoricalConfig | ImportHeadConfig
+)
 
 
 def _kind(value: Any) -> Any:
@@ -215,6 +218,7 @@ HeadConfig = Annotated[
     | Annotated[GaussianConfig, Tag("gaussian")]
     | Annotated[MixtureConfig, Tag("mixture")]
     | Annotated[BinsConfig, Tag("bins")]
+    | Annotated[EnergyConfig, Tag("energy")]
     | Annotated[CategoricalConfig, Tag("categorical")]
     | Annotated[ImportHeadConfig, Tag("import")],
     Discriminator(_kind),

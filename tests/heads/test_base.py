@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from distil.heads.base import Context
-from distil.heads.config import CategoricalConfig, DeterministicConfig, GaussianConfig, MixtureConfig
+from distil.heads.config import CategoricalConfig, DeterministicConfig, EnergyConfig, GaussianConfig, MixtureConfig
 from distil.spaces import action_spec
 
 SPACES = [
@@ -11,6 +11,7 @@ SPACES = [
     (DeterministicConfig(loss="l1"), gym.spaces.Box(-1, 1, ())),
     (GaussianConfig(), gym.spaces.Box(-1, 1, (3,))),
     (MixtureConfig(), gym.spaces.Box(-1, 1, (3,))),
+    (EnergyConfig(), gym.spaces.Box(-1, 1, (3,))),
     (CategoricalConfig(), gym.spaces.Discrete(4)),
     (CategoricalConfig(), gym.spaces.MultiDiscrete([[2, 3], [4, 5]])),
     (CategoricalConfig(), gym.spaces.MultiBinary(3)),

@@ -86,7 +86,7 @@ def test_algorithms_of_interaction(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     "keys",
     [
-        *({"head": {"kind": kind}} for kind in ("deterministic", "gaussian", "mixture", "bins")),
+        *({"head": {"kind": kind}} for kind in ("deterministic", "gaussian", "mixture", "bins", "energy")),
         *({"encoder": {"kind": kind, "width": 16, "channels": [8]}} for kind in ("resmlp", "gru", "transformer")),
     ],
     ids=str,

@@ -189,6 +189,16 @@ def test_an_episode_depends_on_weights_and_seed_only(world: Callable, head: str,
     assert np.array_equal(other, runs[0]) == (head == "deterministic" and "ensemble" not in shape)
 
 
+def test_an_episode_of_a_search_in_torch_depends_on_weights_and_seed_only(world: Callable) -> None:
+    """CORRECTNESS 5: a last bit that depended on the slot would choose another candidate."""
+    head = {"kind": "energy", "hidden": [32, 16], "num_candidates": 20}
+    ref = world("vector", "box", head=head, chunk=2).policy.ref(0)
+    steps = list(np.random.default_rng(0).normal(size=(20, 5)))
+    runs = [_episode(ref, 7, slot, 9, steps, np.random.default_rng(slot)) for slot in (0, 6)]
+    np.testing.assert_array_equal(*runs)
+    assert not np.array_equal(_episode(ref, 7, 0, 10, steps, np.random.default_rng(0)), runs[0])
+
+
 @pytest.mark.parametrize("head", ["gaussian", "auto"])
 def test_image_policies_sample_from_the_episodes_noise_too(world: Callable, head: str) -> None:
     """CORRECTNESS 5, on the torch path."""
