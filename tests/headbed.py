@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from distil.heads.base import Context, DensityHead, HeadLoss
-from distil.heads.twins import rows
+from distil.heads.tiles import rows
 from distil.policies.encoder import Backbone
 from distil.spaces import Leaf
 

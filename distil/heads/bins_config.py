@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from distil.config import Config
-from distil.errors import InputError
 from distil.heads.combine import Combined, medoid
+from distil.heads.fits import require_kind
 from distil.heads.twins import NumpyHead
 from distil.spaces import Leaf
 from distil.types import Array
@@ -37,8 +37,7 @@ class BinsConfig(Config):
 
     def resolve(self, action: Leaf) -> BinsConfig:
         """Return itself; InputError if the action space isn't a Box."""
-        if action.kind != "box":
-            raise InputError(f"policy.head.kind=bins doesn't fit a {action.kind} action space: leave it at auto")
+        require_kind(self.kind, action, ("box",))
         return self
 
     def build(self, action: Leaf, context_dim: int, chunk: int, *, generator: torch.Generator) -> Head:

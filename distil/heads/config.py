@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from distil.config import Config
-from distil.errors import InputError
 from distil.heads.bins_config import BinsConfig
 from distil.heads.combine import Combined, mean, medoid, vote
 from distil.heads.energy_config import EnergyConfig
+from distil.heads.fits import require_kind
+from distil.heads.iterative_config import DiffusionConfig, FlowConfig, ShortcutConfig, TwoStepConfig
 from distil.heads.twins import CategoricalTwin, DeterministicTwin, GaussianTwin, MixtureTwin, NumpyHead
 from distil.spaces import Leaf
 from distil.types import Array
@@ -39,7 +40,7 @@ class DeterministicConfig(Config):
 
     def resolve(self, action: Leaf) -> DeterministicConfig:
         """Return itself; InputError if the action space isn't a Box."""
-        _require(self.kind, action, ("box",))
+        require_kind(self.kind, action, ("box",))
         return self
 
     def build(self, action: Leaf, context_dim: int, chunk: int, *, generator: torch.Generator) -> Head:
@@ -66,7 +67,7 @@ class GaussianConfig(Config):
 
     def resolve(self, action: Leaf) -> GaussianConfig:
         """Return itself; InputError if the action space isn't a Box."""
-        _require(self.kind, action, ("box",))
+        require_kind(self.kind, action, ("box",))
         return self
 
     def build(self, action: Leaf, context_dim: int, chunk: int, *, generator: torch.Generator) -> Head:
@@ -98,7 +99,7 @@ class MixtureConfig(Config):
 
     def resolve(self, action: Leaf) -> MixtureConfig:
         """Return itself; InputError if the action space isn't a Box."""
-        _require(self.kind, action, ("box",))
+        require_kind(self.kind, action, ("box",))
         return self
 
     def build(self, action: Leaf, context_dim: int, chunk: int, *, generator: torch.Generator) -> Head:
@@ -124,7 +125,7 @@ class CategoricalConfig(Config):
 
     def resolve(self, action: Leaf) -> CategoricalConfig:
         """Return itself; InputError if the action space is a Box."""
-        _require(self.kind, action, ("discrete", "multi_discrete", "multi_binary"))
+        require_kind(self.kind, action, ("discrete", "multi_discrete", "multi_binary"))
         return self
 
     def build(self, action: Leaf, context_dim: int, chunk: int, *, generator: torch.Generator) -> Head:
@@ -204,7 +205,17 @@ def with_bound(policy: Any) -> Any:
 
 
 ResolvedHeadConfig = (
-    DeterministicConfig | GaussianConfig | MixtureConfig | BinsConfig | EnergyConfig | CategoricalConfig | ImportHeadConfig
+    DeterministicConfig
+    | GaussianConfig
+    | MixtureConfig
+    | BinsConfig
+    | EnergyConfig
+    | FlowConfig
+    | ShortcutConfig
+    | DiffusionConfig
+    | TwoStepConfig
+    | CategoricalConfig
+    | ImportHeadConfig
 )
 
 
@@ -220,11 +231,10 @@ HeadConfig = Annotated[
     | Annotated[BinsConfig, Tag("bins")]
     | Annotated[EnergyConfig, Tag("energy")]
     | Annotated[CategoricalConfig, Tag("categorical")]
+    | Annotated[FlowConfig, Tag("flow")]
+    | Annotated[ShortcutConfig, Tag("shortcut")]
+    | Annotated[DiffusionConfig, Tag("diffusion")]
+    | Annotated[TwoStepConfig, Tag("two_step")]
     | Annotated[ImportHeadConfig, Tag("import")],
     Discriminator(_kind),
 ]
-
-
-def _require(kind: str, action: Leaf, kinds: tuple[str, ...]) -> None:
-    if action.kind not in kinds:
-        raise InputError(f"policy.head.kind={kind} doesn't fit a {action.kind} action space: leave it at auto")

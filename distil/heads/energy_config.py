@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from distil.config import Config
-from distil.errors import InputError
 from distil.heads.combine import Combined, medoid
+from distil.heads.fits import require_kind
 from distil.spaces import Leaf
 from distil.types import Array
 
@@ -38,8 +38,7 @@ class EnergyConfig(Config):
 
     def resolve(self, action: Leaf) -> EnergyConfig:
         """Return itself; InputError if the action space isn't a Box."""
-        if action.kind != "box":
-            raise InputError(f"policy.head.kind=energy doesn't fit a {action.kind} action space: leave it at auto")
+        require_kind(self.kind, action, ("box",))
         return self
 
     def build(self, action: Leaf, context_dim: int, chunk: int, *, generator: torch.Generator) -> Head:

@@ -1,18 +1,22 @@
 """Heads in numpy: what rollout workers run in place of the torch heads, equal to them to 1e-5 (no torch).
 
-A twin exists for heads that are one linear layer, named `linear`, and a function of its outputs. The layer's outputs come as
-tiles: a few rows of the batch (lanes) with the batch as the fastest axis, see `distil.policies.numpy_policy`.
+Most heads are one linear layer, named `linear`, and a function of its outputs: a `NumpyHead`. Others are networks of their own:
+a `NetworkTwin`. Values come and go as tiles, see `distil.heads.tiles`.
 
-Legend: N environments, S lanes of a tile, O outputs of the layer, T action chunk, A action dimension (or factor), K noise.
+Legend: N environments, S lanes of a tile, D context feature, O outputs of the layer, T action chunk, A action dimension (or
+factor), K noise.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Literal, Protocol
+from collections.abc import Mapping
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
+from distil.errors import InputError
+from distil.heads.tiles import OUTPUTS, Tiling, rows, weight_of
 from distil.spaces import Leaf
 from distil.types import Array
 
@@ -45,9 +49,63 @@ class NumpyHead(Protocol):
         """
 
 
-def rows(out: Array, num: int) -> Array:
-    """Return [N, O] of tiles [tiles, O, S]."""
-    return out.transpose(0, 2, 1).reshape(-1, out.shape[1])[:num]
+class BoundTwin(Protocol):
+    """A head in numpy with a policy's weights."""
+
+    def __call__(self, context: Array, noise: Array | None) -> Array:
+        """Return head actions [N, T, A]: the default ones, or the sample that the noise leads to.
+
+        Args:
+            context: [tiles, D + 1, S], with ones in the last row.
+            noise: [N, K]; None for the default actions.
+        """
+
+
+@runtime_checkable
+class NetworkTwin(Protocol):
+    """A head of more than one layer."""
+
+    @property
+    def noise_kind(self) -> str:
+        """What a sample is drawn with: "none", "normal" or "uniform"."""
+
+    @property
+    def noise_size(self) -> int:
+        """K, numbers a sample."""
+
+    def bind(self, arrays: Mapping[str, Array], num_context: int, tiling: Tiling) -> BoundTwin:
+        """Return the head with a policy's weights, for D = `num_context`; InputError if they are not its own."""
+
+
+Twin = NumpyHead | NetworkTwin
+
+
+class OneLayer:
+    """A `NumpyHead` with its layer's weights."""
+
+    def __init__(self, head: NumpyHead, arrays: Mapping[str, Array], num_context: int, tiling: Tiling) -> None:
+        self._head, self._num = head, tiling.rows
+        self._weight = weight_of(arrays, "head.linear", num_context, OUTPUTS)
+        num_out = len(arrays["head.linear.bias"])
+        if num_out != head.num_outputs:
+            raise InputError(
+                f"policy weights head.linear: found {num_out} outputs, expected {head.num_outputs}; use the config "
+                "that made them"
+            )
+        self._result = tiling.buffer(len(self._weight))[:, :-1]
+        self._out = self._result[:, :num_out]
+
+    def __call__(self, context: Array, noise: Array | None) -> Array:
+        """Return head actions [N, T, A]."""
+        np.matmul(self._weight, context, out=self._result)
+        return self._head(self._out, self._num, noise)
+
+
+def bound(twin: Twin, arrays: Mapping[str, Array], num_context: int, tiling: Tiling) -> BoundTwin:
+    """Return a head in numpy with a policy's weights; InputError if they are not its own."""
+    if isinstance(twin, NetworkTwin):
+        return twin.bind(arrays, num_context, tiling)
+    return OneLayer(twin, arrays, num_context, tiling)
 
 
 class DeterministicTwin:

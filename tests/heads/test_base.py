@@ -4,6 +4,7 @@ import torch
 
 from distil.heads.base import Context
 from distil.heads.config import CategoricalConfig, DeterministicConfig, EnergyConfig, GaussianConfig, MixtureConfig
+from distil.heads.iterative_config import DiffusionConfig, FlowConfig, ShortcutConfig, TwoStepConfig
 from distil.spaces import action_spec
 
 SPACES = [
@@ -12,6 +13,7 @@ SPACES = [
     (GaussianConfig(), gym.spaces.Box(-1, 1, (3,))),
     (MixtureConfig(), gym.spaces.Box(-1, 1, (3,))),
     (EnergyConfig(), gym.spaces.Box(-1, 1, (3,))),
+    *((config, gym.spaces.Box(-1, 1, (3,))) for config in (FlowConfig(), ShortcutConfig(), DiffusionConfig(), TwoStepConfig())),
     (CategoricalConfig(), gym.spaces.Discrete(4)),
     (CategoricalConfig(), gym.spaces.MultiDiscrete([[2, 3], [4, 5]])),
     (CategoricalConfig(), gym.spaces.MultiBinary(3)),

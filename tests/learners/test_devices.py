@@ -22,6 +22,7 @@ from distil.objectives.ranks import Ranks
 from distil.objectives.supervised import Supervised
 from distil.objectives.tensors import to_torch
 
+ITERATIVE = ("flow", "shortcut", "diffusion", "two_step")
 CPU, ELSEWHERE = torch.device("cpu"), torch.device("meta")
 
 
@@ -86,7 +87,7 @@ def test_algorithms_of_interaction(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     "keys",
     [
-        *({"head": {"kind": kind}} for kind in ("deterministic", "gaussian", "mixture", "bins", "energy")),
+        *({"head": {"kind": kind}} for kind in ("deterministic", "gaussian", "mixture", "bins", "energy", *ITERATIVE)),
         *({"encoder": {"kind": kind, "width": 16, "channels": [8]}} for kind in ("resmlp", "gru", "transformer")),
     ],
     ids=str,

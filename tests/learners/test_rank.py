@@ -12,7 +12,7 @@ import torch
 from gymnasium import spaces
 
 from distil.errors import InputError, RunError
-from distil.heads.config import DeterministicConfig, GaussianConfig, ImportHeadConfig, MixtureConfig
+from distil.heads.config import DeterministicConfig, FlowConfig, GaussianConfig, ImportHeadConfig, MixtureConfig
 from distil.learners.base import LearnerSetup
 from distil.learners.config import LearnerConfig
 from distil.learners.data import TrainingData, demos
@@ -259,7 +259,9 @@ def test_an_observation_of_a_single_thing_trains_resumes_and_acts(
 
 
 @pytest.mark.parametrize("tier", [1, 2])
-@pytest.mark.parametrize("head", [DeterministicConfig(), GaussianConfig(), MixtureConfig()], ids=lambda head: head.kind)
+@pytest.mark.parametrize(
+    "head", [DeterministicConfig(), GaussianConfig(), MixtureConfig(), FlowConfig()], ids=lambda head: head.kind
+)
 def test_a_policy_reaches_every_label(bed: Any, head: Any, tier: int) -> None:
     """CORRECTNESS 33 and 34: labels of +-0.7 first, of +-6.4 in the next round; the scaling holds all, exactly."""
     policy = PolicyConfig(encoder=MlpConfig(hidden=(16, 16)), head=head)

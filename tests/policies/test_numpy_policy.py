@@ -18,6 +18,7 @@ HEADS = [
     ("box", "deterministic"),
     ("box", "gaussian"),
     ("box", "mixture"),
+    ("box", "flow"),
     ("discrete", "auto"),
     ("multi_discrete", "auto"),
     ("multi_binary", "auto"),
