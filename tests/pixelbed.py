@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from gymnasium import spaces
 
 from distil.config import validate
@@ -23,6 +24,8 @@ def pixels(**keys: Any) -> Policy:
     settings = {"encoder": {"kind": "cnn", "channels": [8, 8], "image_features": 16, "hidden": [16]}, **keys}
     policy = Policy(validate(PolicyConfig, settings), observation_spec(SPACE), ACTION, seed=0)
     policy.fit_normaliser({"obs/pose": np.random.default_rng(0).normal(size=(50, 2)), "action": np.zeros((50, 2), "f4")})
+    if policy.head.needs_labels:
+        policy.fit_labels(torch.rand(50, 1, 2, generator=torch.Generator().manual_seed(0)))
     return policy
 
 

@@ -9,6 +9,7 @@ from pydantic import Discriminator, Field, Tag
 
 from distil.config import Config
 from distil.heads.bins_config import BinsConfig
+from distil.heads.codes_config import CodesConfig
 from distil.heads.combine import Combined, mean, medoid, vote
 from distil.heads.energy_config import EnergyConfig
 from distil.heads.fits import require_kind
@@ -209,6 +210,7 @@ ResolvedHeadConfig = (
     | GaussianConfig
     | MixtureConfig
     | BinsConfig
+    | CodesConfig
     | EnergyConfig
     | FlowConfig
     | ShortcutConfig
@@ -229,6 +231,7 @@ HeadConfig = Annotated[
     | Annotated[GaussianConfig, Tag("gaussian")]
     | Annotated[MixtureConfig, Tag("mixture")]
     | Annotated[BinsConfig, Tag("bins")]
+    | Annotated[CodesConfig, Tag("codes")]
     | Annotated[EnergyConfig, Tag("energy")]
     | Annotated[CategoricalConfig, Tag("categorical")]
     | Annotated[FlowConfig, Tag("flow")]

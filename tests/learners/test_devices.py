@@ -87,7 +87,7 @@ def test_algorithms_of_interaction(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     "keys",
     [
-        *({"head": {"kind": kind}} for kind in ("deterministic", "gaussian", "mixture", "bins", "energy", *ITERATIVE)),
+        *({"head": {"kind": kind}} for kind in ("deterministic", "gaussian", "mixture", "bins", "codes", "energy", *ITERATIVE)),
         *({"encoder": {"kind": kind, "width": 16, "channels": [8]}} for kind in ("resmlp", "gru", "transformer")),
     ],
     ids=str,

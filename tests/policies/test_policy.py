@@ -29,7 +29,7 @@ def test_every_space_trains(world: Callable, observation: str, action: str, hori
     assert all(torch.isfinite(p.grad).all() for p in made.policy.parameters())
 
 
-@pytest.mark.parametrize("head", ["deterministic", "gaussian", "mixture", "bins", "energy", "categorical"])
+@pytest.mark.parametrize("head", ["deterministic", "gaussian", "mixture", "bins", "codes", "energy", "categorical"])
 def test_pads_give_exactly_zero_gradient_and_do_not_count(world: Callable, head: str) -> None:
     """CORRECTNESS 6."""
     made = world("vector", "multi_discrete" if head == "categorical" else "box", chunk=4, head={"kind": head})
@@ -108,7 +108,7 @@ def test_seed_decides_the_start_and_global_state_is_untouched(world: Callable) -
     assert not torch.equal(made.policy.head.linear.weight, other.head.linear.weight)
 
 
-@pytest.mark.parametrize("head", ["deterministic", "gaussian", "mixture", "bins", "energy", "categorical"])
+@pytest.mark.parametrize("head", ["deterministic", "gaussian", "mixture", "bins", "codes", "energy", "categorical"])
 def test_autocast_keeps_the_loss_in_float32(world: Callable, head: str) -> None:
     made = world("vector", "multi_discrete" if head == "categorical" else "box", chunk=2, head={"kind": head})
     batch = made.batch(8)
@@ -143,7 +143,7 @@ def test_members_differ_in_their_weights_and_share_their_statistics(world: Calla
         np.testing.assert_array_equal(arrays[prefix + "encoder.features.mean"], arrays["encoder.features.mean"])
 
 
-@pytest.mark.parametrize("head", ["deterministic", "gaussian", "mixture", "bins", "categorical"])
+@pytest.mark.parametrize("head", ["deterministic", "gaussian", "mixture", "bins", "codes", "categorical"])
 def test_an_ensembles_loss_is_the_mean_of_its_members(world: Callable, head: str) -> None:
     action = "multi_discrete" if head == "categorical" else "box"
     made = world("vector", action, ensemble=3, chunk=2, head={"kind": head})

@@ -30,7 +30,7 @@ LOSS = HeadLoss(loss_BT=torch.zeros(4, 3))
 FIELD = gym.spaces.Box(0, 512, (2,), np.float32)
 
 
-@pytest.mark.parametrize("head", ["deterministic", "gaussian", "mixture", "bins", "energy", "flow"])
+@pytest.mark.parametrize("head", ["deterministic", "gaussian", "mixture", "bins", "codes", "energy", "flow"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_acts_as_torch_does(world: Callable, oracle: type, head: str, shape: dict) -> None:
     """A chunk stays relative to what it was planned from while it is executed; also where an episode begins in between."""
