@@ -31,12 +31,17 @@ class ChunkTwin:
         chunk: T.
         sampler: the head's.
         random: whether it starts from noise, or always from 0.
+        latent_dim: it starts from so many numbers, the same ones at each step, and not from a chunk.
     """
 
-    def __init__(self, action: Leaf, chunk: int, sampler: Sampler, *, random: bool) -> None:
+    def __init__(
+        self, action: Leaf, chunk: int, sampler: Sampler, *, random: bool = True, latent_dim: int | None = None
+    ) -> None:
         self.shape, self.sampler = (chunk, math.prod(action.shape)), sampler
+        self.num_start = chunk * (latent_dim or self.shape[1])
+        self.num_repeats = chunk if latent_dim else 1
         self.noise_kind = "normal" if random else "none"
-        self.noise_size = math.prod(self.shape) if random else 0
+        self.noise_size = self.num_start // self.num_repeats if random else 0
 
     def bind(self, arrays: Mapping[str, Array], num_context: int, tiling: Tiling) -> BoundChunkTwin:
         """Return the head with a policy's weights; InputError if they are not its own."""
@@ -48,7 +53,7 @@ class BoundChunkTwin:
 
     def __init__(self, twin: ChunkTwin, arrays: Mapping[str, Array], num_context: int, tiling: Tiling) -> None:
         self._twin, self._tiling, self._size = twin, tiling, math.prod(twin.shape)
-        num, num_times = self._size, twin.sampler.num_scalars * TIME_FEATURES
+        num, num_times = twin.num_start, twin.sampler.num_scalars * TIME_FEATURES
         inputs = weight_of(arrays, f"{_NETWORK}.inputs", num + num_times + num_context)
         self._chunk, self._times, self._context = (
             np.ascontiguousarray(each) for each in np.split(inputs, [num, num + num_times], 1)
@@ -72,9 +77,10 @@ class BoundChunkTwin:
         """
         tiling = self._tiling
         given = np.matmul(self._context, context)
-        start = tiling.cut(
-            noise if self._twin.noise_size and noise is not None else np.zeros((tiling.rows, self._size), np.float32)
-        )
+        if noise is None or not self._twin.noise_size:
+            start = tiling.cut(np.zeros((tiling.rows, self._twin.num_start), np.float32))
+        else:
+            start = tiling.cut(np.tile(noise, self._twin.num_repeats))
 
         def network(x: Array, *scalars: float) -> Array:
             return self._network(x, given + self._moment(scalars))

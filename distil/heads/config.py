@@ -14,6 +14,7 @@ from distil.heads.combine import Combined, mean, medoid, vote
 from distil.heads.energy_config import EnergyConfig
 from distil.heads.fits import require_kind
 from distil.heads.iterative_config import DiffusionConfig, FlowConfig, ShortcutConfig, TwoStepConfig
+from distil.heads.latent_config import LatentConfig
 from distil.heads.twins import CategoricalTwin, DeterministicTwin, GaussianTwin, MixtureTwin, NumpyHead
 from distil.spaces import Leaf
 from distil.types import Array
@@ -216,6 +217,7 @@ ResolvedHeadConfig = (
     | ShortcutConfig
     | DiffusionConfig
     | TwoStepConfig
+    | LatentConfig
     | CategoricalConfig
     | ImportHeadConfig
 )
@@ -238,6 +240,7 @@ HeadConfig = Annotated[
     | Annotated[ShortcutConfig, Tag("shortcut")]
     | Annotated[DiffusionConfig, Tag("diffusion")]
     | Annotated[TwoStepConfig, Tag("two_step")]
+    | Annotated[LatentConfig, Tag("latent")]
     | Annotated[ImportHeadConfig, Tag("import")],
     Discriminator(_kind),
 ]

@@ -33,13 +33,15 @@ class IterativeHead(Head):
         *,
         network: ChunkNetworkConfig,
         sampler: Sampler,
+        num_in: int | None = None,
     ) -> None:
+        """See `Head`; `num_in` are the numbers of each step that the network starts from, A if None."""
         super().__init__()
         size = math.prod(action.shape)
         self._shape = (chunk, size)
         self._sampler = sampler
         self.noise_size = chunk * size if self.noise_kind == "normal" else 0
-        self.network = network.build(size, size, chunk, sampler.num_scalars, context_dim, generator=generator)
+        self.network = network.build(num_in or size, size, chunk, sampler.num_scalars, context_dim, generator=generator)
         self.register_buffer("slope", torch.ones(size))
         self.register_buffer("shift", torch.zeros(size))
 
@@ -63,7 +65,8 @@ class IterativeHead(Head):
 
     def call(self, context: Context, x_BTA: Tensor, *scalars_B: Tensor) -> Tensor:
         """Return the network's chunk, [B, T, A] float32."""
-        found: Tensor = self.network(x_BTA, torch.stack(scalars_B, -1), context.pooled_BD, context.tokens_BLD)
+        scalars_BS = torch.stack(scalars_B, -1) if scalars_B else x_BTA.new_zeros(len(x_BTA), 0)
+        found: Tensor = self.network(x_BTA, scalars_BS, context.pooled_BD, context.tokens_BLD)
         return found.float()
 
     def _sampled(self, context: Context, start_BTA: Tensor) -> Tensor:

@@ -78,6 +78,17 @@ class Shortcuts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Once:
+    """A single call: the network leads from the start to a chunk."""
+
+    num_scalars: ClassVar[int] = 0
+
+    def __call__(self, network: Network, start: Any) -> Any:
+        """Return the network's chunk."""
+        return network(start)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TwoSteps:
     """An answer, and a second one that sees the first (Pan et al., 2025, arXiv:2512.01809). The start is 0."""
 

@@ -5,6 +5,7 @@ import torch
 from distil.heads.base import Context
 from distil.heads.config import CategoricalConfig, DeterministicConfig, EnergyConfig, GaussianConfig, MixtureConfig
 from distil.heads.iterative_config import DiffusionConfig, FlowConfig, ShortcutConfig, TwoStepConfig
+from distil.heads.latent_config import LatentConfig
 from distil.spaces import action_spec
 
 SPACES = [
@@ -13,6 +14,7 @@ SPACES = [
     (GaussianConfig(), gym.spaces.Box(-1, 1, (3,))),
     (MixtureConfig(), gym.spaces.Box(-1, 1, (3,))),
     (EnergyConfig(), gym.spaces.Box(-1, 1, (3,))),
+    (LatentConfig(), gym.spaces.Box(-1, 1, (3,))),
     *((config, gym.spaces.Box(-1, 1, (3,))) for config in (FlowConfig(), ShortcutConfig(), DiffusionConfig(), TwoStepConfig())),
     (CategoricalConfig(), gym.spaces.Discrete(4)),
     (CategoricalConfig(), gym.spaces.MultiDiscrete([[2, 3], [4, 5]])),
@@ -32,7 +34,7 @@ def test_every_head_keeps_the_contract(config: GaussianConfig, space: gym.Space,
     assert mode.shape[:2] == (7, chunk)
     found = head.loss(context, sample, torch.zeros(7, chunk, dtype=torch.bool))
     loss = found.loss_BT
-    assert found.extras == {}
+    assert set(found.extras) == ({"kl", "reconstruction"} if config.kind == "latent" else set())
     assert loss.shape == (7, chunk)
     loss.sum().backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in head.parameters())

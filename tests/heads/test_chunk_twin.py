@@ -6,6 +6,7 @@ import torch
 from distil.errors import InputError
 from distil.heads.base import Context
 from distil.heads.iterative_config import DiffusionConfig, FlowConfig, ShortcutConfig, TwoStepConfig
+from distil.heads.latent_config import LatentConfig
 from distil.heads.tiles import tiling
 from distil.heads.twins import bound
 from distil.nn.chunks_config import ChunkMlpConfig
@@ -21,6 +22,7 @@ HEADS = [
     DiffusionConfig(network=SMALL, num_steps=3),
     DiffusionConfig(network=SMALL, target="v", num_levels=7, num_steps=7),
     TwoStepConfig(network=SMALL),
+    LatentConfig(network=SMALL, latent_dim=2),
 ]
 
 

@@ -1,4 +1,4 @@
-"""What diffusion, flow, shortcut and two-step heads have in common."""
+"""What diffusion, flow, shortcut, latent and two-step heads have in common."""
 
 import numpy as np
 import pytest
@@ -7,10 +7,12 @@ from chunkbed import SMALL, TWO, ones, trained
 
 from distil.heads.base import Context, Head
 from distil.heads.iterative_config import DiffusionConfig, FlowConfig, ShortcutConfig, TwoStepConfig
+from distil.heads.latent_config import LatentConfig
 from distil.nn.chunks_config import ChunkMlpConfig
 
 RANDOM = [FlowConfig(network=SMALL), DiffusionConfig(network=SMALL), ShortcutConfig(network=SMALL, num_steps=4)]
 RANDOM += [DiffusionConfig(network=ChunkMlpConfig(width=64, num_blocks=2), target=target) for target in ("epsilon", "v")]
+RANDOM += [LatentConfig(network=SMALL, posterior=(64,))]
 HEADS = [*RANDOM, TwoStepConfig(network=SMALL)]
 
 

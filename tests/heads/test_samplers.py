@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from distil.heads.samplers import Ddim, Ode, Shortcuts, TwoSteps, signal_and_noise
+from distil.heads.samplers import Ddim, Ode, Once, Shortcuts, TwoSteps, signal_and_noise
 
 
 @pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("midpoint", 2)])
@@ -22,7 +22,8 @@ def test_shortcuts_tell_the_network_how_long_a_step_is() -> None:
     assert asked == [(0.0, 0.5, 0.5), (0.5, 0.5, 1.0)]
 
 
-def test_two_steps() -> None:
+def test_once_and_two_steps() -> None:
+    assert Once()(lambda x: x + 1, 2.0) == 3.0
     assert TwoSteps(level=0.5)(lambda x, t: x + t + 1, 0.0) == 0.5 * 1 + 0.5 + 1
 
 

@@ -22,7 +22,7 @@ from distil.objectives.ranks import Ranks
 from distil.objectives.supervised import Supervised
 from distil.objectives.tensors import to_torch
 
-ITERATIVE = ("flow", "shortcut", "diffusion", "two_step")
+ITERATIVE = ("flow", "shortcut", "diffusion", "two_step", "latent")
 CPU, ELSEWHERE = torch.device("cpu"), torch.device("meta")
 
 
