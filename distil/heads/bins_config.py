@@ -9,7 +9,8 @@ from pydantic import Field
 from distil.config import Config
 from distil.heads.combine import Combined, medoid
 from distil.heads.fits import require_kind
-from distil.heads.twins import NumpyHead
+from distil.heads.nade_twin import BinsTwin
+from distil.heads.twins import Twin
 from distil.spaces import Leaf
 from distil.types import Array
 
@@ -51,6 +52,6 @@ class BinsConfig(Config):
         """Return the action and the doubt of an ensemble: the default action of the member that is nearest to the others."""
         return medoid(points_MNTA)
 
-    def numpy_twin(self, action: Leaf, chunk: int) -> NumpyHead | None:
-        """Return None: it acts through torch."""
-        return None
+    def numpy_twin(self, action: Leaf, chunk: int) -> Twin | None:
+        """Return the head in numpy."""
+        return BinsTwin(action, chunk, self.num_bins)

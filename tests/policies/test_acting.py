@@ -176,7 +176,7 @@ def _episode(ref: PolicyRef, num: int, slot: int, seed: int, steps: list, others
     return out
 
 
-@pytest.mark.parametrize("head", ["deterministic", "gaussian", "mixture"])
+@pytest.mark.parametrize("head", ["deterministic", "gaussian", "mixture", "bins", "codes"])
 @pytest.mark.parametrize("shape", [*SHAPES, {"obs_horizon": 2, "chunk": 3}, {"ensemble": 3, "chunk": 2}, AVERAGED])
 def test_an_episode_depends_on_weights_and_seed_only(world: Callable, head: str, shape: dict) -> None:
     """CORRECTNESS 5: not on the slot, the neighbours, or what ran in the slot before; 150 steps outlast a block of noise."""

@@ -25,6 +25,7 @@ HEADS = [
     ("box", "deterministic"),
     ("box", "gaussian"),
     ("box", "mixture"),
+    ("box", "codes"),
     ("discrete", "auto"),
     ("multi_discrete", "auto"),
     ("multi_binary", "auto"),
@@ -43,7 +44,7 @@ def test_equals_torch(world: Callable, action: str, head: str, num: int, size: i
     ours = planner(made.policy.ref(0), num).plan(observations, None)
     tensors = {name: torch.from_numpy(value).unsqueeze(1) for name, value in observations.items()}
     alone = [policy_of(member).plan(tensors, None).detach().numpy() for member in members(made.policy.ref(0))]
-    theirs = {"mixture": medoid, "auto": vote}.get(head, mean)(np.stack(alone))[0]
+    theirs = {"mixture": medoid, "codes": medoid, "auto": vote}.get(head, mean)(np.stack(alone))[0]
     assert ours.shape == theirs.shape == (num, 2, ours.shape[-1])
     assert ours.dtype == theirs.dtype
     np.testing.assert_allclose(ours, theirs, atol=1e-5)

@@ -18,6 +18,8 @@ HEADS = [
     ("box", "deterministic"),
     ("box", "gaussian"),
     ("box", "mixture"),
+    ("box", "bins"),
+    ("box", "codes"),
     ("box", "flow"),
     ("discrete", "auto"),
     ("multi_discrete", "auto"),
