@@ -1,7 +1,7 @@
 """Heads side by side on demonstrations with several right answers: same backbone, updates and data within a task.
 
-    python benchmarks/multimodal.py [--tasks bimodal avoiding pusht] [--heads mixture ...] [--seeds 0 1 2] [--pusht FILE]
-                                    [--keep FOLDER] [--tune] [--out FILE]
+    python benchmarks/multimodal.py [--tasks bimodal avoiding pusht cube scene] [--heads mixture ...] [--seeds 0 1 2]
+                                    [--pusht FILE] [--keep FOLDER] [--tune] [--out FILE]
     python benchmarks/multimodal.py --table
 
 Tasks: see multimodal_tasks.py. FILE of --pusht holds the human demonstrations of PushT: diffusion_policy's zarr, or an .npz of
@@ -30,7 +30,7 @@ import torch
 import yaml
 from common import machine, write_result
 from inverse_rl import commit
-from multimodal_tasks import Avoiding, Bimodal, PushT, Task
+from multimodal_tasks import Avoiding, Bimodal, Cube, PushT, Scene, Task
 from threadpoolctl import threadpool_limits
 
 import distil
@@ -42,19 +42,28 @@ from distil.seeding import Purpose
 from distil.stats import mean_interval
 
 RESULTS = Path(__file__).parent / "results" / "multimodal.json"
-HEADS: dict[str, dict[str, Any]] = {  # settings, of all tasks or of one
-    "deterministic": {"policy.head": {"kind": "deterministic"}},
-    "gaussian": {"policy.head": {"kind": "gaussian"}},
-    "mixture": {"policy.head": {"kind": "mixture"}},
+_REFINING = ("flow", "shortcut", "diffusion", "two_step", "latent")  # heads with a network of their own
+_KINDS = ("deterministic", "gaussian", "mixture", "bins", "codes", "energy", *_REFINING)
+HEADS: dict[str, dict[str, Any]] = {kind: {"policy.head": {"kind": kind}} for kind in _KINDS}  # settings, of all tasks
+HEADS |= {
+    "codes, 2 levels": {"policy.head": {"kind": "codes", "num_levels": 2}},
+    "shortcut, 4 steps": {"policy.head": {"kind": "shortcut", "num_steps": 4}},
 }
-POINT = {("gaussian", "pusht"), ("mixture", "pusht")}  # their default actions do better there than samples
+_WIDE = {"width": 512, "num_blocks": 3}
+OWN: dict[tuple[str, str], dict[str, Any]] = {  # task, kind of head -> more settings: PushT's network is equally large for all
+    ("pusht", kind): {"policy.encoder": {"kind": "resmlp", "activation": "silu", **_WIDE}} for kind in _KINDS
+} | {
+    ("pusht", kind): {"policy.encoder": {"kind": "mlp", "hidden": [256]}, "policy.head.network": {"kind": "mlp", **_WIDE}}
+    for kind in _REFINING
+}
+POINT = {("pusht", "gaussian"), ("pusht", "mixture")}  # their default actions do better there than samples
 COMMON = {"tracking.enabled": False, "rollouts.num_workers": 0, "rollouts.num_envs": 25}
 FIGURES = {"parameters": ",.0f", "samples/s": ",.0f", "cpu_s": ".0f", "ms at 1": ".2f", "ms at 64": ".2f"}
 
 
 def settings(head: str, task: str) -> dict[str, Any]:
     """Return the settings of a row."""
-    return COMMON | HEADS[head] | HEADS.get(f"{head} {task}", {})
+    return COMMON | HEADS[head] | OWN.get((task, HEADS[head]["policy.head"]["kind"]), {})
 
 
 def measure(task: Task, recipe: Path | str, overrides: Mapping[str, Any], act: ActMode, purpose: Purpose) -> dict[str, float]:
@@ -125,7 +134,7 @@ def table(task: type[Task], by_head: Mapping[str, Mapping[str, Mapping[str, Any]
     return "\n".join(lines)
 
 
-TASKS: dict[str, type[Task]] = {"bimodal": Bimodal, "avoiding": Avoiding, "pusht": PushT}
+TASKS: dict[str, type[Task]] = {"bimodal": Bimodal, "avoiding": Avoiding, "pusht": PushT, "cube": Cube, "scene": Scene}
 
 
 def run_all(args: argparse.Namespace, folder: Path) -> None:
@@ -139,7 +148,7 @@ def run_all(args: argparse.Namespace, folder: Path) -> None:
         if isinstance(recipe, Path):
             recipe.write_text(yaml.safe_dump(task.recipe))
         own: dict[str, Any] = settings(head, name) | {"seed": seed, "evaluation.episodes": 0}
-        act: ActMode = "point" if (head, name) in POINT else "sample"
+        act: ActMode = "point" if (name, head) in POINT else "sample"
         key = digest([own, act, purpose.name, task.recipe])
         if read(args.out).get(name, {}).get(head, {}).get(str(seed), {}).get("settings") == key:
             continue

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from gymnasium.spaces import Box
 
 import distil
+from distil.config import load_recipe
 from distil.envs.avoiding import NUM_WAYS, ROWS, way_of
 from distil.policies.config import ActMode
 from distil.rollouts import EvalResult
@@ -151,6 +152,40 @@ class Avoiding(Task):
         assert result.successes is not None
         own, shown = entropy(ways_in(played)), entropy(ways_in(Store.open(run.config.store_path)))
         return {"success": float(result.successes.mean()), "entropy": own, "of demonstrations": own / shown}
+
+
+class OGBench(Task):
+    """`distil.envs.ogbench`: success, and how much of the scripted policy's on the same episodes that is."""
+
+    scores: ClassVar[Mapping[str, str]] = {"success": ".2f", "of expert": ".2f"}
+    num_episodes = 50
+
+    @staticmethod
+    def of(env_name: str) -> Mapping[str, Any]:
+        """Return the shipped recipe for an environment."""
+        recipe = load_recipe("ogbench-cube-bc")
+        return {**recipe, "name": env_name, "env": {**recipe["env"], "kwargs": {"env_name": env_name}}}
+
+    def score(self, run: distil.Run, act: ActMode, folder: Path, purpose: Purpose) -> dict[str, float]:
+        """See `Task.score`."""
+        with Session(run.config) as session:
+            shown = session.score("expert", self.num_episodes, purpose).successes
+            result = session.evaluate("policy", self.num_episodes, run.policy().ref, purpose, act=act)
+        assert result.successes is not None
+        assert shown is not None
+        return {"success": float(result.successes.mean()), "of expert": float(result.successes.mean() / shown.mean())}
+
+
+class Cube(OGBench):
+    """One cube to put down at a place."""
+
+    recipe: ClassVar[str | Mapping[str, Any]] = OGBench.of("cube-single-v0")
+
+
+class Scene(OGBench):
+    """A cube, two buttons, a drawer or a window to move."""
+
+    recipe: ClassVar[str | Mapping[str, Any]] = OGBench.of("scene-v0")
 
 
 class PushT(Task):

@@ -8,6 +8,7 @@ when one is made.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -80,7 +81,10 @@ def make_targets(env_name: str, render_mode: str | None = None) -> Targets:
     known = [name for name, spec in gym.registry.items() if str(spec.entry_point).startswith(own) and _is_known(spec)]
     if env_name not in known:
         raise InputError(f"OGBench has no environment {env_name!r}{nearest(env_name, known)}; one of {', '.join(known)}")
-    return Targets(gym.make(env_name, mode="data_collection", disable_env_checker=True, render_mode=render_mode).unwrapped)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # without a display, dm_control's search for a renderer warns
+        env = gym.make(env_name, mode="data_collection", disable_env_checker=True, render_mode=render_mode)
+    return Targets(env.unwrapped)
 
 
 def _is_known(spec: Any) -> bool:

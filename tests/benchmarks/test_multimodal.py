@@ -15,9 +15,11 @@ import multimodal
 from multimodal_tasks import Avoiding, Bimodal, entropy, played_by, way_along
 
 import distil
+from distil.config import apply_overrides, load_recipe, validate
 from distil.envs.avoiding import NUM_WAYS
 from distil.envs.avoiding import Avoiding as Env
 from distil.experts.avoiding import AvoidingPlanner
+from distil.runconfig import RunConfig
 from distil.seeding import Purpose
 
 PLACES = np.linspace(-1, 1, 8)
@@ -101,6 +103,15 @@ def test_the_table_shows_means_and_the_spread_of_scores() -> None:
     by_seed = {str(seed): {"maximum": 0.9 + seed / 100, "success": 0.5, **figures} for seed in range(3)}
     row = multimodal.table(multimodal.PushT, {"flow": by_seed}).splitlines()[-1]
     assert row == "| flow | 3 | 0.910 (0.885 to 0.935) | 0.50 (0.50 to 0.50) | 1,000 | 2,000 | 31 | 0.12 | 1.50 |"
+
+
+@pytest.mark.parametrize("task", multimodal.TASKS)
+def test_every_head_fits_every_task(task: str) -> None:
+    recipe = multimodal.TASKS[task].recipe
+    data = load_recipe(recipe) if isinstance(recipe, str) else recipe
+    for head in multimodal.HEADS:
+        config = validate(RunConfig, apply_overrides(data, multimodal.settings(head, task), RunConfig))
+        assert config.policy.head.kind == multimodal.HEADS[head]["policy.head"]["kind"]
 
 
 def test_avoiding_is_scored_on_episodes_that_the_policy_played(tmp_path: Path) -> None:
