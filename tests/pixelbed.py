@@ -29,12 +29,12 @@ def pixels(**keys: Any) -> Policy:
     return policy
 
 
-def rows(num: int, horizon: int = 1) -> Batch:
-    """Return a batch of numpy arrays; the actions follow from the newest pose."""
+def rows(num: int, horizon: int = 1, chunk: int = 1) -> Batch:
+    """Return a batch of numpy arrays; the actions, all of a chunk alike, follow from the newest pose."""
     rng, shape = np.random.default_rng(num), (num, horizon)
     seen = {"obs/image": rng.integers(0, 256, (*shape, 32, 32, 3), np.uint8), "obs/pose": rng.normal(size=(*shape, 2))}
-    actions = np.tanh(seen["obs/pose"][:, -1:]).astype(np.float32)
-    return Batch(observations=seen, actions=actions, is_pad=np.zeros((num, 1), np.bool_))
+    actions = np.tanh(seen["obs/pose"][:, -1:]).astype(np.float32).repeat(chunk, 1)
+    return Batch(observations=seen, actions=actions, is_pad=np.zeros((num, chunk), np.bool_))
 
 
 def changes() -> list[Any]:

@@ -19,6 +19,10 @@ from distil.nn.time_features import TIME_FEATURES, frequencies
 class ChunkNetwork(nn.Module, ABC):
     """The constructor takes `(num_in, num_out, chunk, num_scalars, context_dim, generator, ...)`: I, O, T, S and D."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("_frequencies", torch.tensor(frequencies()), persistent=False)
+
     @abstractmethod
     def forward(self, x_BTI: Tensor, scalars_BS: Tensor, pooled_BD: Tensor, tokens_BLD: Tensor | None = None) -> Tensor:
         """Return a chunk [B, T, O].
@@ -29,6 +33,11 @@ class ChunkNetwork(nn.Module, ABC):
             pooled_BD: the context, and
             tokens_BLD: its tokens, if it has any.
         """
+
+    def times(self, scalars_BS: Tensor) -> Tensor:
+        """Return the features of the scalars, [B, S F]; see `distil.nn.time_features`."""
+        angles_BSF = scalars_BS[..., None] * self.get_buffer("_frequencies")
+        return torch.cat([angles_BSF.sin(), angles_BSF.cos()], -1).flatten(1)
 
 
 class ChunkMlp(ChunkNetwork):
@@ -55,13 +64,10 @@ class ChunkMlp(ChunkNetwork):
         pairs = [(linear(width, width, generator), linear(width, width, generator)) for _ in range(num_blocks)]
         self.blocks = nn.ModuleList(layer for pair in pairs for layer in pair)
         self.out = linear(width, chunk * num_out, generator)
-        self.register_buffer("_frequencies", torch.tensor(frequencies()), persistent=False)
 
     def forward(self, x_BTI: Tensor, scalars_BS: Tensor, pooled_BD: Tensor, tokens_BLD: Tensor | None = None) -> Tensor:
         """Return a chunk [B, T, O]; tokens are not read."""
-        angles_BSF = scalars_BS[..., None] * self.get_buffer("_frequencies")
-        times_BSF = torch.cat([angles_BSF.sin(), angles_BSF.cos()], -1)
-        h_BW = self.inputs(torch.cat([x_BTI.flatten(1), times_BSF.flatten(1), pooled_BD], -1))
+        h_BW = self.inputs(torch.cat([x_BTI.flatten(1), self.times(scalars_BS), pooled_BD], -1))
         for i in range(0, len(self.blocks), 2):
             inner_BW = silu(self.blocks[i](layer_norm(h_BW, h_BW.shape[-1:])))
             h_BW = h_BW + self.blocks[i + 1](inner_BW)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from distil.config import Config
+from distil.nn.transformer_config import TransformerSizes
 
 if TYPE_CHECKING:
     import torch
@@ -44,4 +45,71 @@ class ChunkMlpConfig(Config):
         return True
 
 
-ChunkNetworkConfig = ChunkMlpConfig
+class ChunkUnetConfig(Config):
+    """A U-Net over the steps of the chunk: convolutions over time at several lengths, each half the one before."""
+
+    kind: Literal["unet"] = "unet"
+    channels: tuple[Annotated[int, Field(ge=8, multiple_of=8)], ...] = Field(
+        default=(64, 128), min_length=1, description="features of a step at each length, multiples of 8"
+    )
+    num_blocks: int = Field(default=1, ge=1, description="residual blocks at each length, on the way down and on the way up")
+
+    def build(
+        self,
+        num_in: int,
+        num_out: int,
+        chunk: int,
+        num_scalars: int,
+        context_dim: int,
+        *,
+        generator: torch.Generator,
+    ) -> ChunkNetwork:
+        """Return the network; see `distil.nn.chunks.ChunkNetwork`."""
+        from distil.nn.unet import ChunkUnet
+
+        return ChunkUnet(
+            num_in, num_out, chunk, num_scalars, context_dim, generator, channels=self.channels, num_blocks=self.num_blocks
+        )
+
+    @property
+    def has_twin(self) -> bool:
+        """Return False: it runs in torch."""
+        return False
+
+
+class ChunkTransformerConfig(TransformerSizes):
+    """A transformer over the steps of the chunk, which look at the context's tokens: for encoders that have some."""
+
+    kind: Literal["transformer"] = "transformer"
+
+    def build(
+        self,
+        num_in: int,
+        num_out: int,
+        chunk: int,
+        num_scalars: int,
+        context_dim: int,
+        *,
+        generator: torch.Generator,
+    ) -> ChunkNetwork:
+        """Return the network; see `distil.nn.chunks.ChunkNetwork`."""
+        from distil.nn.chunk_transformer import ChunkTransformer
+
+        return ChunkTransformer(num_in, num_out, chunk, num_scalars, context_dim, generator, **self.sizes)
+
+    @property
+    def has_twin(self) -> bool:
+        """Return False: it runs in torch."""
+        return False
+
+
+def _kind(value: Any) -> Any:
+    return value.get("kind", "mlp") if isinstance(value, dict) else getattr(value, "kind", None)
+
+
+ChunkNetworkConfig = Annotated[
+    Annotated[ChunkMlpConfig, Tag("mlp")]
+    | Annotated[ChunkUnetConfig, Tag("unet")]
+    | Annotated[ChunkTransformerConfig, Tag("transformer")],
+    Discriminator(_kind),
+]

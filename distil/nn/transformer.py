@@ -12,13 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from distil.nn.mlp import Activation, activation, linear
+from distil.nn.mlp import Activation, activation, linear, seeded
 
 _EXPANSION = 4  # of the feed-forward layers (Vaswani et al., 2017)
 
 
 class Attention(nn.Module):
     """Multi-head attention (Vaswani et al., 2017, arXiv:1706.03762, section 3.2.2): [B, T, width] -> [B, T, width].
+
+    Keys and values have no bias. One of the keys would change nothing, so that Adam would follow the rounding errors of its
+    gradient, and one of the values is part of the result's.
 
     Args:
         width: of queries and result.
@@ -31,7 +34,7 @@ class Attention(nn.Module):
         super().__init__()
         self._num_heads = num_heads
         self.query = linear(width, width, generator)
-        self.key_value = linear(source or width, 2 * width, generator)
+        self.key_value = seeded(nn.Linear(source or width, 2 * width, bias=False, device="meta"), generator)
         self.out = linear(width, width, generator)
 
     def forward(self, x_BTD: Tensor, source_BLD: Tensor, *, causal: bool = False) -> Tensor:

@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from distil.config import Config
 from distil.errors import InputError
+from distil.nn.transformer_config import TransformerSizes
 from distil.spaces import SpaceSpec
 
 if TYPE_CHECKING:
@@ -179,33 +180,23 @@ class GruConfig(FrameConfig):
         return super().least_weights(sees_image) + self.num_layers * 3 * self.width**2
 
 
-class TransformerConfig(FrameConfig):
+class TransformerConfig(FrameConfig, TransformerSizes):
     """A causal transformer over the frames of the window, the oldest first. It needs an observation horizon."""
 
     kind: Literal["transformer"] = "transformer"
-    width: Width = Field(default=128, description="features of a frame's token")
-    num_layers: int = Field(default=2, ge=1)
-    num_heads: int = Field(default=4, ge=1, description="attention heads; they share the width")
 
     flattens: ClassVar[bool] = False
-
-    @model_validator(mode="after")
-    def _heads_share_the_width(self) -> Self:
-        if self.width % self.num_heads:
-            raise ValueError(f"width={self.width} is no multiple of num_heads={self.num_heads}: change one of them")
-        return self
 
     def build(self, observation: SpaceSpec, horizon: int, clip: float, *, generator: torch.Generator) -> Encoder:
         """Return the encoder of windows of `horizon` observations, standardised and clipped to +-`clip`."""
         from distil.nn.transformer import CausalTransformer
         from distil.policies.encoder import SequenceEncoder
 
-        sizes = {"width": self.width, "num_layers": self.num_layers, "num_heads": self.num_heads}
         return SequenceEncoder(
             observation,
             clip,
             self.cnn(generator),
-            lambda num_in: CausalTransformer(num_in, horizon, generator, kind=self.activation, **sizes),
+            lambda num_in: CausalTransformer(num_in, horizon, generator, kind=self.activation, **self.sizes),
         )
 
     def least_weights(self, sees_image: bool) -> int:

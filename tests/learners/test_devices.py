@@ -89,6 +89,7 @@ def test_algorithms_of_interaction(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     [
         *({"head": {"kind": kind}} for kind in ("deterministic", "gaussian", "mixture", "bins", "codes", "energy", *ITERATIVE)),
         *({"encoder": {"kind": kind, "width": 16, "channels": [8]}} for kind in ("resmlp", "gru", "transformer")),
+        *({"head": {"kind": "flow", "network": {"kind": kind}}, "chunk": 3} for kind in ("unet", "transformer")),
     ],
     ids=str,
 )
@@ -97,6 +98,6 @@ def test_cloning_from_changed_pixels(keys: dict[str, Any]) -> None:
     augment = Augmenter([config.build(policy) for config in changes()], CPU)
     objective = Supervised(policy, OptimiserConfig(ema_decay=0.9))
     objective.begin(9)
-    batch = to_torch(rows(8, 2), CPU)
+    batch = to_torch(rows(8, 2, keys.get("chunk", 1)), CPU)
     objective.step({"demos": batch})
     assert step_elsewhere(objective, {"demos": batch}, augment) == {"meta"}

@@ -11,6 +11,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from distil.config import validate
 from distil.errors import InputError, RunError
 from distil.heads.config import DeterministicConfig, FlowConfig, GaussianConfig, ImportHeadConfig, MixtureConfig
 from distil.learners.base import LearnerSetup
@@ -23,7 +24,7 @@ from distil.objectives.ranks import ALONE, Ranks
 from distil.plans import StreamPlan, UpdatePlan
 from distil.policies.acting import acting, replay
 from distil.policies.checkpoint import load_policy_ref, save_policy
-from distil.policies.config import CnnConfig, ImportEncoderConfig, MlpConfig, PolicyConfig
+from distil.policies.config import ImportEncoderConfig, MlpConfig, PolicyConfig
 from distil.policies.predict import Predictor
 from distil.policies.restore import policy_of
 from distil.spaces import action_spec, observation_spec, stack
@@ -213,12 +214,25 @@ def of_space(space: spaces.Space[Any], number: int, length: int = 12) -> Episode
     )
 
 
-@pytest.mark.parametrize("horizon", [1, 2])
-@pytest.mark.parametrize("space", SINGLE.values(), ids=SINGLE)
+FLOWS = [{"kind": "flow", "network": {"kind": kind}} for kind in ("unet", "transformer")]
+PERCEPTRONS: dict[str, dict[str, Any]] = {"mlp": {"kind": "mlp", "hidden": [8]}}
+PERCEPTRONS["cnn"] = {"kind": "cnn", "channels": [4], "image_features": 4, "hidden": [8]}
+NETWORKS: list[dict[str, Any]] = [  # others
+    {"encoder": {"kind": "resmlp", "width": 8, "channels": [4]}, "head": FLOWS[0]},
+    {"encoder": {"kind": "gru", "width": 8, "channels": [4]}},
+    {"encoder": {"kind": "transformer", "width": 8, "channels": [4]}, "head": FLOWS[1]},
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "horizon", "networks"),
+    [*((name, horizon, {}) for name in SINGLE for horizon in (1, 2)), *(("images in a Dict", 3, keys) for keys in NETWORKS)],
+)
 def test_an_observation_of_a_single_thing_trains_resumes_and_acts(
-    tmp_path: Path, space: spaces.Space[Any], horizon: int
+    tmp_path: Path, name: str, horizon: int, networks: dict[str, Any]
 ) -> None:
     """CORRECTNESS 38: in-process, from the store to actions in numpy and torch."""
+    space = SINGLE[name]
     spec = StoreSpec(observation=observation_spec(space), action=action_spec(spaces.Box(-1, 1, (1,), np.float32)))
     store = Store.create(tmp_path / "store", spec)
     writer = store.writer("single")
@@ -227,9 +241,8 @@ def test_an_observation_of_a_single_thing_trains_resumes_and_acts(
     entry = writer.seal()
     assert entry is not None
     snapshot = store.commit([entry])
-    encoder = CnnConfig(channels=(4,), image_features=4, hidden=(8,))
-    has_image = any(leaf.is_image for leaf in spec.observation.leaves)
-    policy = PolicyConfig(encoder=encoder if has_image else MlpConfig(hidden=(8,)), obs_horizon=horizon)
+    kind = "cnn" if any(leaf.is_image for leaf in spec.observation.leaves) else "mlp"
+    policy = validate(PolicyConfig, {"encoder": PERCEPTRONS[kind], "obs_horizon": horizon, **networks})
     config = LearnerConfig(batch_size=8, checkpoint_every=2, warmup_steps=1)
     facts = {"config": config, "policy": policy, "spec": spec, "folder": tmp_path / "checkpoints", "seed": 0}
     undisturbed = Rank(LearnerSetup(**facts | {"folder": tmp_path / "undisturbed"}, resume=False))

@@ -31,10 +31,17 @@ def test_every_observation_space_acts_as_torch_does(
         np.testing.assert_allclose(ours.act(observations), theirs.act(observations), atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["resmlp", "gru", "transformer"])
-def test_every_backbone_acts_as_torch_does(world: Callable, oracle: type, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("encoder", "head"),
+    [
+        ("resmlp", {"kind": "flow", "network": {"kind": "unet", "channels": [8, 16]}}),
+        ("gru", {}),
+        ("transformer", {"kind": "flow", "network": {"kind": "transformer", "width": 32}}),
+    ],
+)
+def test_every_backbone_acts_as_torch_does(world: Callable, oracle: type, encoder: str, head: dict) -> None:
     """In any order of the rows (CORRECTNESS 5)."""
-    made = world("nested", "box", encoder={"kind": kind, "width": 32}, obs_horizon=3, chunk=4, execute=2)
+    made = world("nested", "box", encoder={"kind": encoder, "width": 32}, head=head, obs_horizon=3, chunk=4, execute=2)
     ours, theirs, order = acting(made.policy.ref(0), 4), oracle(made.policy.ref(0), 4), np.array([2, 0, 3, 1])
     moved = acting(made.policy.ref(0), 4)
     for _ in range(4):
