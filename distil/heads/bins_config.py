@@ -41,6 +41,10 @@ class BinsConfig(Config):
         require_kind(self.kind, action, ("box",))
         return self
 
+    def least_weights(self, size: int) -> int:
+        """Return how many numbers its weights and statistics have at least, for chunks of `size` numbers."""
+        return 2 * size * self.num_bins * self.hidden
+
     def build(self, action: Leaf, context_dim: int, chunk: int, *, generator: torch.Generator) -> Head:
         """Return the head."""
         from distil.heads.bins import BinsHead

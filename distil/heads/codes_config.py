@@ -43,6 +43,10 @@ class CodesConfig(Config):
         require_kind(self.kind, action, ("box",))
         return self
 
+    def least_weights(self, size: int) -> int:
+        """Return how many numbers its weights and statistics have at least, for chunks of `size` numbers."""
+        return self.num_levels * self.num_codes * (2 * self.hidden + size)
+
     def build(self, action: Leaf, context_dim: int, chunk: int, *, generator: torch.Generator) -> Head:
         """Return the head."""
         from distil.heads.codes import CodesHead

@@ -45,6 +45,10 @@ class DeterministicConfig(Config):
         require_kind(self.kind, action, ("box",))
         return self
 
+    def least_weights(self, size: int) -> int:
+        """Return how many numbers its weights and statistics have at least, for chunks of `size` numbers."""
+        return size
+
     def build(self, action: Leaf, context_dim: int, chunk: int, *, generator: torch.Generator) -> Head:
         """Return the head."""
         from distil.heads.deterministic import DeterministicHead
@@ -71,6 +75,10 @@ class GaussianConfig(Config):
         """Return itself; InputError if the action space isn't a Box."""
         require_kind(self.kind, action, ("box",))
         return self
+
+    def least_weights(self, size: int) -> int:
+        """Return how many numbers its weights and statistics have at least, for chunks of `size` numbers."""
+        return 2 * size
 
     def build(self, action: Leaf, context_dim: int, chunk: int, *, generator: torch.Generator) -> Head:
         """Return the head."""
@@ -104,6 +112,10 @@ class MixtureConfig(Config):
         require_kind(self.kind, action, ("box",))
         return self
 
+    def least_weights(self, size: int) -> int:
+        """Return how many numbers its weights and statistics have at least, for chunks of `size` numbers."""
+        return self.num_components * 2 * size
+
     def build(self, action: Leaf, context_dim: int, chunk: int, *, generator: torch.Generator) -> Head:
         """Return the head."""
         from distil.heads.mixture import MixtureHead
@@ -129,6 +141,10 @@ class CategoricalConfig(Config):
         """Return itself; InputError if the action space is a Box."""
         require_kind(self.kind, action, ("discrete", "multi_discrete", "multi_binary"))
         return self
+
+    def least_weights(self, size: int) -> int:
+        """Return how many numbers its weights and statistics have at least, for chunks of `size` numbers."""
+        return size
 
     def build(self, action: Leaf, context_dim: int, chunk: int, *, generator: torch.Generator) -> Head:
         """Return the head."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
@@ -29,17 +31,27 @@ class EnergyConfig(Config):
         default=(128, 128), min_length=1, description="width of each layer, on the features of the state and the action"
     )
     num_negatives: int = Field(
-        default=64, ge=1, description="counter-examples of each label in training, uniform over slightly more than all actions"
+        default=64,
+        ge=1,
+        le=65_536,
+        description="counter-examples of each label in training, uniform over slightly more than all actions",
     )
-    num_candidates: int = Field(default=256, ge=2, description="actions that are compared in each round of a search")
+    num_candidates: int = Field(default=256, ge=2, le=65_536, description="actions that are compared in each round of a search")
     num_iterations: int = Field(
-        default=3, ge=1, description="rounds of a search: over all actions, then closer and closer around the chosen one"
+        default=3,
+        ge=1,
+        le=100,
+        description="rounds of a search: over all actions, then closer and closer around the chosen one",
     )
 
     def resolve(self, action: Leaf) -> EnergyConfig:
         """Return itself; InputError if the action space isn't a Box."""
         require_kind(self.kind, action, ("box",))
         return self
+
+    def least_weights(self, size: int) -> int:
+        """Return how many numbers its weights and statistics have at least, for chunks of `size` numbers."""
+        return size * self.hidden[0] + sum(map(math.prod, itertools.pairwise(self.hidden)))
 
     def build(self, action: Leaf, context_dim: int, chunk: int, *, generator: torch.Generator) -> Head:
         """Return the head."""

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 class _IterativeConfig(Config):
     network: ChunkNetworkConfig = Field(default=ChunkMlpConfig(), description="from a noisy chunk and the context to a chunk")
 
+    def least_weights(self, size: int) -> int:
+        """Return how many numbers its weights and statistics have at least, for chunks of `size` numbers."""
+        return self.network.least_weights(size)
+
     def combine(self, points_MNTA: Array) -> Combined:
         """Return the action and the doubt of an ensemble: the default action of the member that is nearest to the others."""
         return medoid(points_MNTA)
@@ -37,7 +41,7 @@ class FlowConfig(_IterativeConfig):
     """Noise flows to actions on straight paths. The default action is what noise of 0 leads to."""
 
     kind: Literal["flow"] = "flow"
-    num_steps: int = Field(default=4, ge=1, description="of the solver when it acts; training doesn't depend on it")
+    num_steps: int = Field(default=4, ge=1, le=1000, description="of the solver when it acts; training doesn't depend on it")
     solver: Literal["euler", "midpoint"] = Field(default="midpoint", description="midpoint calls the network twice a step")
 
     def resolve(self, action: Leaf) -> FlowConfig:
@@ -87,8 +91,8 @@ class DiffusionConfig(_IterativeConfig):
     """Noise is taken away level by level. The default action is what noise of 0 leads to."""
 
     kind: Literal["diffusion"] = "diffusion"
-    num_levels: int = Field(default=100, ge=2, description="of noise, in training")
-    num_steps: int = Field(default=10, ge=1, description="of DDIM when it acts; training doesn't depend on it")
+    num_levels: int = Field(default=100, ge=2, le=10_000, description="of noise, in training")
+    num_steps: int = Field(default=10, ge=1, le=1000, description="of DDIM when it acts; training doesn't depend on it")
     target: Target = Field(default="x0", description="what the network predicts: the action (x0), the noise, or a blend (v)")
 
     @model_validator(mode="after")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
@@ -45,6 +47,10 @@ class LatentConfig(Config):
         """Return itself; InputError if the action space isn't a Box."""
         require_kind(self.kind, action, ("box",))
         return self
+
+    def least_weights(self, size: int) -> int:
+        """Return how many numbers its weights and statistics have at least, for chunks of `size` numbers."""
+        return self.network.least_weights(size) + sum(map(math.prod, itertools.pairwise((*self.posterior, self.latent_dim))))
 
     def build(self, action: Leaf, context_dim: int, chunk: int, *, generator: torch.Generator) -> Head:
         """Return the head."""

@@ -39,6 +39,10 @@ class ChunkMlpConfig(Config):
             num_in, num_out, chunk, num_scalars, context_dim, generator, width=self.width, num_blocks=self.num_blocks
         )
 
+    def least_weights(self, size: int) -> int:
+        """Return how many weights it has at least, for chunks of `size` numbers."""
+        return self.width * (2 * self.num_blocks * self.width + size)
+
     @property
     def has_twin(self) -> bool:
         """Whether `distil.heads.chunk_twin` runs it in numpy."""
@@ -71,6 +75,10 @@ class ChunkUnetConfig(Config):
             num_in, num_out, chunk, num_scalars, context_dim, generator, channels=self.channels, num_blocks=self.num_blocks
         )
 
+    def least_weights(self, size: int) -> int:
+        """Return how many weights it has at least, for chunks of `size` numbers."""
+        return self.num_blocks * sum(5 * width**2 for width in self.channels)
+
     @property
     def has_twin(self) -> bool:
         """Return False: it runs in torch."""
@@ -96,6 +104,10 @@ class ChunkTransformerConfig(TransformerSizes):
         from distil.nn.chunk_transformer import ChunkTransformer
 
         return ChunkTransformer(num_in, num_out, chunk, num_scalars, context_dim, generator, **self.sizes)
+
+    def least_weights(self, size: int) -> int:
+        """Return how many weights it has at least, for chunks of `size` numbers."""
+        return self.num_layers * 16 * self.width**2
 
     @property
     def has_twin(self) -> bool:

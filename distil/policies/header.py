@@ -74,8 +74,10 @@ def _sizes(spec: PolicySpec, arrays: Mapping[str, Array]) -> Iterator[tuple[str,
     config, action = spec.config, spec.action.leaf
     encoder, images = spec.encoder, 0
     yield "ensemble", config.ensemble if config.ensemble > len(arrays) else 0
-    if not isinstance(config.head, ImportHeadConfig):  # what a trusted class needs, it alone knows
-        yield "chunk", config.chunk * (math.prod(action.shape) if action.kind == "box" else len(action.nvec) * max(action.nvec))
+    if not isinstance(spec.head, ImportHeadConfig):  # what a trusted class needs, it alone knows
+        size = config.chunk * (math.prod(action.shape) if action.kind == "box" else len(action.nvec) * max(action.nvec))
+        yield "chunk", size
+        yield "head", spec.head.least_weights(size)
     if isinstance(encoder, ImportEncoderConfig):
         return
     frames = config.obs_horizon if encoder.flattens else 1

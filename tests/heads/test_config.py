@@ -1,5 +1,6 @@
 import gymnasium as gym
 import pytest
+import torch
 
 from distil.config import Config, validate
 from distil.errors import InputError
@@ -54,3 +55,22 @@ def test_a_saved_head_without_a_bound_had_tanh() -> None:
 def test_a_head_that_does_not_fit_the_space_is_refused(config: GaussianConfig, leaf: object) -> None:
     with pytest.raises(InputError, match="leave it at auto"):
         config.resolve(leaf)
+
+
+KINDS = [
+    *({"kind": kind} for kind in ("deterministic", "gaussian", "bins", "energy", "latent")),
+    {"kind": "mixture", "num_components": 3},
+    {"kind": "codes", "num_codes": 4, "num_levels": 2, "hidden": 5},
+    *({"kind": kind, "network": {"width": 32, "num_blocks": 1}} for kind in ("flow", "diffusion", "shortcut", "two_step")),
+    {"kind": "flow", "network": {"kind": "unet", "channels": [8, 16], "num_blocks": 2}},
+    {"kind": "flow", "network": {"kind": "transformer", "width": 4, "num_heads": 1}},
+]
+
+
+@pytest.mark.parametrize("data", KINDS, ids=str)
+def test_a_head_has_at_least_the_weights_that_it_says(data: dict) -> None:
+    """And not many more, with a context of one number."""
+    config = validate(Owner, {"head": data}).head
+    head = config.build(BOX, 1, 3, generator=torch.Generator().manual_seed(0))
+    num = sum(value.numel() for value in head.state_dict().values())
+    assert num / 5 < config.least_weights(6) <= num

@@ -88,6 +88,26 @@ def test_a_header_that_does_not_fit_its_arrays(
 
 
 @pytest.mark.parametrize(
+    "head",
+    [
+        {"kind": "mixture", "num_components": 10**9},
+        {"kind": "bins", "hidden": 10**9},
+        {"kind": "codes", "hidden": 10**9},
+        {"kind": "energy", "hidden": [10**6, 10**6]},
+        {"kind": "latent", "posterior": [10**6, 10**6]},
+        {"kind": "flow", "network": {"width": 10**6}},
+        {"kind": "shortcut", "network": {"kind": "unet", "channels": [8, 8 * 10**6]}},
+        {"kind": "diffusion", "network": {"kind": "transformer", "num_layers": 10**9}},
+    ],
+    ids=str,
+)
+def test_no_head_is_made_that_the_file_has_no_weights_for(world: Callable[..., Any], tmp_path: Path, head: Any) -> None:
+    save_altered(world("vector", "box").policy.ref(0), tmp_path, ("config", "head"), head)
+    with pytest.raises(InputError, match=r"policy.safetensors: its head asks for"):
+        load_policy_ref(tmp_path)
+
+
+@pytest.mark.parametrize(
     ("part", "target", "path", "value", "fault"),
     [
         ("head", "headbed:Laplace", ("config", "encoder", "hidden"), [10**5, 10**5], "its encoder asks for"),
