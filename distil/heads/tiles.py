@@ -2,7 +2,8 @@
 
 BLAS sums a large product in another order at a batch's edges than inside, so the batch is cut into tiles of some rows (lanes),
 with the batch as the fastest axis, where every lane of a tile takes the same path. A layer with a single output would go to
-another routine, so the last ones are padded to a multiple of 8. Biases ride along as one more input that is always 1.
+another routine, so the last ones are padded to a multiple of 8. Biases ride along as one more input that is always 1. A batch
+of a single row is a tile of one lane: it has no neighbours, and the others would cost several times its own time.
 
 Legend: N rows, S lanes of a tile, I inputs, O outputs.
 """
@@ -42,7 +43,7 @@ class Tiling:
 
 def tiling(num_rows: int) -> Tiling:
     """Return how N rows are cut."""
-    lanes = _LANES if num_rows > _LANES // 2 else _LANES // 2
+    lanes = 1 if num_rows == 1 else _LANES if num_rows > _LANES // 2 else _LANES // 2
     return Tiling(rows=num_rows, num=-(-num_rows // lanes), lanes=lanes)
 
 
