@@ -50,12 +50,15 @@ HEADS |= {
     "shortcut, 4 steps": {"policy.head": {"kind": "shortcut", "num_steps": 4}},
 }
 _WIDE = {"width": 512, "num_blocks": 3}
-OWN: dict[tuple[str, str], dict[str, Any]] = {  # task, kind of head -> more settings: PushT's network is equally large for all
-    ("pusht", kind): {"policy.encoder": {"kind": "resmlp", "activation": "silu", **_WIDE}} for kind in _KINDS
+_ENCODER = {"kind": "resmlp", "activation": "silu"}
+OWN: dict[tuple[str, str], dict[str, Any]] = {  # task, kind of head -> more settings: a task's networks are equally deep
+    ("pusht", kind): {"policy.encoder": _ENCODER | _WIDE} for kind in _KINDS
 } | {
     ("pusht", kind): {"policy.encoder": {"kind": "mlp", "hidden": [256]}, "policy.head.network": {"kind": "mlp", **_WIDE}}
     for kind in _REFINING
 }
+OWN |= {("avoiding", kind): {"policy.encoder": _ENCODER | {"num_blocks": 2}} for kind in _KINDS if kind not in _REFINING}
+OWN["avoiding", "energy"] |= {"policy.chunk": 1, "policy.execute": 1}  # more numbers are too many for it
 POINT = {("pusht", "gaussian"), ("pusht", "mixture")}  # their default actions do better there than samples
 COMMON = {"tracking.enabled": False, "rollouts.num_workers": 0, "rollouts.num_envs": 25}
 FIGURES = {"parameters": ",.0f", "samples/s": ",.0f", "cpu_s": ".0f", "ms at 1": ".2f", "ms at 64": ".2f"}

@@ -132,17 +132,9 @@ class Bimodal(Task):
 
 
 class Avoiding(Task):
-    """`distil.envs.avoiding`: success, and the entropy of the successes' ways in log base 24, also over the demonstrations'."""
+    """The recipe avoiding-bc: success, and the entropy of the successes' ways in log base 24, also over the demonstrations'."""
 
-    recipe: ClassVar[str | Mapping[str, Any]] = {
-        "env": {"kind": "import", "target": "distil.envs.avoiding:Avoiding"},
-        "expert": {"kind": "scripted"},
-        "data": {"episodes": 240},
-        "algorithm": {"kind": "bc"},
-        "policy": {"chunk": 8, "execute": 4, "encoder": {"kind": "mlp", "hidden": [256, 256]}},
-        "learner": {"num_steps": 5000, "batch_size": 256, "learning_rate": 0.001, "ema_decay": 0.999},
-        "evaluation": {"episodes": 0},
-    }
+    recipe: ClassVar[str | Mapping[str, Any]] = load_recipe("avoiding-bc")
     scores: ClassVar[Mapping[str, str]] = {"success": ".2f", "entropy": ".2f", "of demonstrations": ".2f"}
     num_episodes = 240
 
