@@ -58,15 +58,23 @@ OWN: dict[tuple[str, str], dict[str, Any]] = {  # task, kind of head -> more set
     for kind in _REFINING
 }
 OWN |= {("avoiding", kind): {"policy.encoder": _ENCODER | {"num_blocks": 2}} for kind in _KINDS if kind not in _REFINING}
+OWN["avoiding", "mixture"] |= {"policy.head.num_components": 8, "policy.head.min_log_std": -2.0}
 OWN["avoiding", "energy"] |= {"policy.chunk": 1, "policy.execute": 1}  # more numbers are too many for it
+ONE_ANSWER = ("deterministic", "two_step")
 POINT = {("pusht", "gaussian"), ("pusht", "mixture")}  # their default actions do better there than samples
-COMMON = {"tracking.enabled": False, "rollouts.num_workers": 0, "rollouts.num_envs": 25}
+COMMON = {"tracking.enabled": False, "evaluation.episodes": 0, "rollouts.num_workers": 0, "rollouts.num_envs": 25}
 FIGURES = {"parameters": ",.0f", "samples/s": ",.0f", "cpu_s": ".0f", "ms at 1": ".2f", "ms at 64": ".2f"}
 
 
 def settings(head: str, task: str) -> dict[str, Any]:
     """Return the settings of a row."""
-    return COMMON | HEADS[head] | OWN.get((task, HEADS[head]["policy.head"]["kind"]), {})
+    own = OWN.get((task, HEADS[head]["policy.head"]["kind"]), {})
+    return COMMON | HEADS[head] | own | {"evaluation.act": act_of(head, task)}
+
+
+def act_of(head: str, task: str) -> ActMode:
+    """Return how a row's policy acts."""
+    return "point" if head in ONE_ANSWER or (task, head) in POINT else "sample"
 
 
 def measure(task: Task, recipe: Path | str, overrides: Mapping[str, Any], act: ActMode, purpose: Purpose) -> dict[str, float]:
@@ -150,8 +158,7 @@ def run_all(args: argparse.Namespace, folder: Path) -> None:
         recipe: Path | str = task.recipe if isinstance(task.recipe, str) else data / f"{name}.yaml"
         if isinstance(recipe, Path):
             recipe.write_text(yaml.safe_dump(task.recipe))
-        own: dict[str, Any] = settings(head, name) | {"seed": seed, "evaluation.episodes": 0}
-        act: ActMode = "point" if (name, head) in POINT else "sample"
+        act, own = act_of(head, name), settings(head, name) | {"seed": seed}
         key = digest([own, act, purpose.name, task.recipe])
         if read(args.out).get(name, {}).get(head, {}).get(str(seed), {}).get("settings") == key:
             continue

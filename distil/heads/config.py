@@ -104,7 +104,11 @@ class MixtureConfig(Config):
 
     kind: Literal["mixture"] = "mixture"
     num_components: int = Field(default=5, ge=2, description="Gaussians; more of them than there are ways do no harm")
-    min_log_std: float = Field(default=-4.0, description="lower clamp of the log deviations before the squashing")
+    min_log_std: float = Field(
+        default=-4.0,
+        description="lower clamp of the log deviations before the squashing; raise it where samples go ways that no "
+        "demonstration goes: very precise Gaussians drown the choice between them",
+    )
     max_log_std: float = Field(default=2.0, description="upper clamp")
 
     def resolve(self, action: Leaf) -> MixtureConfig:

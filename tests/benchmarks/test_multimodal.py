@@ -118,7 +118,6 @@ def test_avoiding_is_scored_on_episodes_that_the_policy_played(tmp_path: Path) -
     recipe = tmp_path / "avoiding.yaml"
     recipe.write_text(multimodal.yaml.safe_dump(Avoiding.recipe))
     settings = multimodal.settings("deterministic", "avoiding") | {"data.episodes": 2, "learner.num_steps": 5, "seed": 0}
-    settings |= {"evaluation.episodes": 0}
     settings |= {"runs": str(tmp_path / "runs"), "data.path": str(tmp_path / "data")}
     run = distil.train(recipe, settings)
     result, played = played_by(run, "point", tmp_path, Purpose.TUNE, 4)
