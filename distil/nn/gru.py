@@ -31,5 +31,6 @@ class Gru(nn.Module):
 
     def forward(self, x_BHF: Tensor) -> Tensor:
         """Return the last layer's hidden state after each frame, [B, H, width], from a state of zeros."""
+        self.gru.flatten_parameters()  # on a GPU, those of a copied module are not in one piece, which cuDNN asks for
         states_BHD: Tensor = self.gru(x_BHF)[0]
         return states_BHD
