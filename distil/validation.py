@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ import numpy as np
 from distil.envs import EnvSpec
 from distil.errors import InputError
 from distil.learners import check_device
+from distil.learners.data import require_chunks
 from distil.rehearsal import rehearse
 from distil.rollouts import as_it_is, given_demonstrations
 from distil.runconfig import RunConfig
 from distil.store import Snapshot, Store, StoreSpec
+from distil.types import Array
 
 _LOOKED_AT = 8  # episodes whose final observations are compared
 
@@ -30,10 +33,15 @@ def check_parts(config: RunConfig, spec: EnvSpec) -> None:
         from distil.policies.check import try_out
 
         try_out(policy, spec.observation, spec.action, supervised=config.algorithm.objective.kind == "supervised")
+    if spec.max_episode_steps is not None and policy.chunk > spec.max_episode_steps:
+        raise InputError(
+            f"policy.chunk={policy.chunk} is longer than an episode of {spec.name}, which ends after {spec.max_episode_steps} "
+            "steps: lower it"
+        )
     for where, act in (("evaluation", config.evaluation.act), ("algorithm", config.algorithm.needs.act)):
-        if act == "sample" and policy.head.kind == "deterministic" and policy.ensemble == 1:
+        if act == "sample" and policy.head.kind in ("deterministic", "two_step") and policy.ensemble == 1:
             fix = "leave policy.head.kind at auto" if config.algorithm.needs.acts else f"set {where}.act=point"
-            raise InputError(f"{where}.act=sample: policy.head.kind=deterministic has one action a state; {fix}")
+            raise InputError(f"{where}.act=sample: policy.head.kind={policy.head.kind} has one action a state; {fix}")
     if config.gate is not None:
         config.gate.check(spec.action.leaf)
     for augmentation in config.learner.augment:
@@ -52,6 +60,11 @@ def check_new_run(config: RunConfig, spec: EnvSpec) -> None:
     is_given = config.algorithm.needs.demonstrations and config.budget().num_demonstrations is None
     if is_given and config.data.mixture is None:
         as_it_is(Store.open(config.store_path), config.data.select, config.data.episodes)
+    if is_given and config.algorithm.objective.kind == "supervised":
+        parts = _given(config)
+        require_chunks(parts, config.policy.chunk)
+        if config.policy.actions.kind == "absolute":
+            _require_different_labels(parts)
     if needs.get("demos", {}).get("n_step") is not None:
         for given in _given(config):
             check_transitions(given)
@@ -83,6 +96,23 @@ def check_transitions(demonstrations: Snapshot) -> None:
         raise InputError(
             f"{path}: the last observation of each demonstration is a copy of the one before it, so its last action seems to "
             "change nothing: import it again with final_observation=drop"
+        )
+
+
+def _require_different_labels(parts: Sequence[Snapshot]) -> None:
+    """Raise InputError if all labels are the same; it looks at episodes only until two differ."""
+    first: Array | None = None
+    for part in parts:
+        for number in range(part.num_episodes):
+            episode = part.episode(number)
+            labels = episode.expert_actions[episode.labelled == 1]
+            first = labels[0] if first is None and len(labels) else first
+            if first is not None and (labels != first).any():
+                return
+    if first is not None:
+        raise InputError(
+            f"{parts[0].path}: all labels are the same action, {first.tolist()}, so there is nothing to learn: give "
+            "demonstrations that act differently, or check which column was imported as the action"
         )
 
 

@@ -34,8 +34,8 @@ def main(folder: Path, number: int, free_bytes: int, num_steps: int, batch_size:
         seen.append(batches["demos"].observations["obs"][:, 0, 0].numpy().copy())
         return original(self, batches)
 
-    def fit(policy, source):
-        notes = fit_policy(policy, source)
+    def fit(policy, source, **facts):
+        notes = fit_policy(policy, source, **facts)
         policy.encoder.features.mean.add_(1e-3 * number)  # as if this processor rounded in another way
         return notes
 

@@ -32,6 +32,14 @@ def config(**keys: Any) -> RunConfig:
             "algorithm.act=sample: .*one action a state; set algorithm.act",
         ),
         (BOX | {"evaluation": {"act": "sample"}}, "evaluation.act=sample: .*one action a state; set evaluation.act=point"),
+        (
+            BOX | {"evaluation": {"act": "sample"}, "policy": {"head": {"kind": "two_step"}}},
+            "head.kind=two_step has one action a state",
+        ),
+        (
+            BOX | {"policy": {"chunk": 201}},
+            "policy.chunk=201 is longer than an episode of Pendulum-v1, which ends after 200 steps",
+        ),
         ({"learner": {"augment": [{"kind": "shift"}]}}, "shift is for images"),
         ({"algorithm": {"kind": "dagger", "stop": {"env_steps": 499}}}, "below one episode, which may take 500"),
     ],
@@ -216,6 +224,30 @@ def test_given_demonstrations_and_those_of_a_mixture_are_looked_at_too(tmp_path:
         other = config(**(SQIL | keys))
         with pytest.raises(InputError, match="final_observation=drop"):
             check_new_run(other, Setting.of(own).spec)
+
+
+def test_given_demonstrations_have_labels_that_differ(tmp_path: Path) -> None:
+    cloning = {"algorithm": {"kind": "bc"}}
+    same = [episode(i, expert_actions=np.ones(6, np.int64)) for i in range(3)]
+    unlabelled = episode(3, labelled=np.zeros(6, np.uint8))
+    own = stored(tmp_path / "same", [unlabelled, *same], **cloning)
+    with pytest.raises(InputError, match=r"demos: all labels are the same action, 1, so there is nothing to learn: give"):
+        check_new_run(own, Setting.of(own).spec)
+    own = stored(tmp_path / "other", [*same, episode(4, expert_actions=np.array([1, 1, 1, 1, 1, 0]))], **cloning)
+    check_new_run(own, Setting.of(own).spec)
+
+
+def test_given_demonstrations_are_as_long_as_a_chunk(tmp_path: Path) -> None:
+    cloning = {"algorithm": {"kind": "bc"}}
+    for chunk in (6, 7):
+        own = stored(tmp_path / str(chunk), [episode(i, 4 + i) for i in range(3)], **cloning, policy={"chunk": chunk})
+        if chunk == 6:
+            check_new_run(own, Setting.of(own).spec)
+        else:
+            with pytest.raises(
+                InputError, match=r"demos: policy\.chunk=7 is longer than each of .*, of 6 steps at most: lower it"
+            ):
+                check_new_run(own, Setting.of(own).spec)
 
 
 def test_an_algorithm_that_learns_from_no_demonstrations_needs_no_store(tmp_path: Path) -> None:

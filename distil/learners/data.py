@@ -99,7 +99,8 @@ def open_sources(
         seed: picks the held-out episodes.
 
     Raises:
-        InputError: there is no such stream; a part has nothing to train on; the reader's budget is too small.
+        InputError: there is no such stream; a part has nothing to train on; chunks are longer than all episodes; the reader's
+            budget is too small.
     """
     if missing := [name for name in needs if name not in streams]:
         raise InputError(f"the objective needs a stream {missing[0]!r}, the plan has {', '.join(streams)}; fix `needs`")
@@ -117,6 +118,7 @@ def open_sources(
             unweighted = [] if held_out is None else [replace(held_out, weights=None)]
             stores.append([training, *(half for half in unweighted if _has_samples(half, every))])
             windows.append(options)
+        require_chunks([training for training, _ in pairs], options.get("chunk", 1))
     opened = iter(reader.mixture(stores, windows))
     parts = {name: [next(opened) for _ in streams[name].parts] for name in needs}
     held = [source for part in parts[main] for source in part[1:]]
@@ -124,6 +126,16 @@ def open_sources(
         training={name: streams[name].mix([part[0] for part in found]) for name, found in parts.items()},
         held_out=streams[main].chain(held) if held else None,
     )
+
+
+def require_chunks(parts: Sequence[Snapshot], chunk: int) -> None:
+    """Raise InputError if no episode of a stream's parts is as long as a chunk: its last actions would never be learned."""
+    longest = max((int(part.episodes.length.max(initial=0)) for part in parts), default=0)
+    if longest < chunk:
+        raise InputError(
+            f"{parts[0].path}: policy.chunk={chunk} is longer than each of the episodes to learn from, of {longest} steps at "
+            "most: lower it, or take longer episodes"
+        )
 
 
 def _without(snapshot: Snapshot, digests: NDArray[Any]) -> Snapshot:

@@ -120,7 +120,7 @@ class GradientObjective(ABC):
         notes: list[str] = []
         if source.num_samples >= 2 * self._num_fitted:
             self._num_fitted = source.num_samples
-            notes = fit_policy(self.policy, source) if is_first else refit_policy(self.policy, source)
+            notes = fit_policy(self.policy, source, imitates=True) if is_first else refit_policy(self.policy, source)
             # Other processors may round sums in another way, which leads a clustering of labels to other centres.
             self._ranks.copy_first_([value for value in self.policy.buffers() if value.is_floating_point()])
         if not is_first and self.policy.actions.is_open and self._widen_actions(label_moments(self.policy, source)):

@@ -20,23 +20,31 @@ from distil.store.order import SampleSource
 
 _BLOCK = 4096  # windows
 _MOST_NAMES = 8  # of dimensions, in a line
+_LEAST_WIDTH = 1e-6  # of the labels' range, in half widths of the action's: below, they count as the same
 _MOST_CHUNKS, _MOST_NUMBERS = 50_000, 1 << 25  # that heads are fitted on: the same on all ranks, whatever memory they have
 
 
-def fit_policy(policy: Policy, source: SampleSource) -> list[str]:
+def fit_policy(policy: Policy, source: SampleSource, *, imitates: bool = False) -> list[str]:
     """Set the policy's statistics to those of all samples of `source`; return notes for the user.
 
     Heads that are fitted on labels see chunks of them: drawn as batches are, so that a mixture has its shares.
 
+    Args:
+        policy: to fit.
+        source: its data.
+        imitates: it learns to give the labels of `source`, so they must differ.
+
     Raises:
-        InputError: a value isn't finite; a head is fitted on chunks, and no episode holds one.
+        InputError: a value isn't finite; all labels are the same; a head is fitted on chunks, and no episode holds one.
         RunError: a shard is damaged.
     """
-    found = source.statistics([name for name in policy.needs if name != "action"])
-    constant = policy.fit(found | ({"action": label_moments(policy, source)} if policy.actions.is_open else {}))
+    found = dict(source.statistics([name for name in policy.needs if name != "action"]))
+    if imitates or policy.actions.is_open:
+        found["action"] = label_moments(policy, source)
+    constant = policy.fit(found)
     if policy.head.needs_labels:
         policy.fit_labels(whole_chunks(policy, source))
-    notes = []
+    notes = _same_labels(policy, found["action"]) if imitates else []
     if floats := [leaf.name for leaf in policy.observation.leaves if leaf.looks_like_float_image]:
         notes.append(
             f"{', '.join(floats)}: images of floats are read as plain numbers, without convolutions; "
@@ -96,6 +104,30 @@ def refit_policy(policy: Policy, source: SampleSource) -> list[str]:
         "fitted again"
     )
     return [note, *([_constant(constant, policy.config.std_floor)] if constant else [])]
+
+
+def _same_labels(policy: Policy, labels: Moments) -> list[str]:
+    """Return a note if dimensions (or factors) of the action are the same in all labels; InputError if all are."""
+    low, width = labels.minimum.ravel(), (labels.maximum - labels.minimum).ravel()
+    is_box = policy.action.leaf.kind == "box"
+    least = _LEAST_WIDTH * policy.actions.half_width.cpu().numpy() if is_box else 0.0
+    same = np.flatnonzero(width <= least)
+    if labels.count < 2 or not len(same):
+        return []
+    if len(same) == len(width):
+        shown = ", ".join(f"{value:g}" for value in low[:_MOST_NAMES]) + (", ..." if len(low) > _MOST_NAMES else "")
+        raise InputError(
+            f"all {labels.count} labels of the training data are the same action ({shown}): there is nothing to learn; give "
+            "demonstrations that act differently, or check which column was imported as the action"
+        )
+    names = ", ".join(f"action[{i}]" for i in same[:_MOST_NAMES]) + (", ..." if len(same) > _MOST_NAMES else "")
+    note = f"{len(same)} of {len(width)} numbers of the action are the same in all labels, and can only be repeated: {names}"
+    if policy.spec.head.kind in ("gaussian", "mixture"):
+        note += (
+            f"; policy.head.kind={policy.spec.head.kind} has a density, which becomes as narrow there as min_log_std lets it, "
+            "and outweighs the other numbers in the loss: choose another head, or leave them out of the action space"
+        )
+    return [note]
 
 
 def _constant(names: Sequence[str], std_floor: float) -> str:

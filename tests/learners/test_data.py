@@ -84,6 +84,14 @@ def test_a_part_without_anything_to_train_on_is_named(bed: Any) -> None:
         opened(of(bed.snapshot, held_out), reader, validation_fraction=0.2, seed=0)
 
 
+def test_chunks_longer_than_all_episodes_are_refused(bed: Any) -> None:
+    """In a mixture, the longest episode of a part suffices."""
+    facts: dict[str, Any] = {"reader": Reader(ReadConfig(share=False)), "validation_fraction": 0, "seed": 0}
+    open_sources(mixed(bed), {"demos": {"chunk": 30}}, **facts)
+    with pytest.raises(InputError, match=r"store: policy\.chunk=30 is longer than each of the episodes .*: lower it"):
+        open_sources(demos(bed.snapshot), {"demos": {"chunk": 30}}, **facts)
+
+
 @pytest.mark.parametrize("weights", [WeightConfig(), WEIGHTS], ids=["even", "weighted"])
 def test_a_killed_update_on_a_mixture_resumes_exactly(bed: Any, monkeypatch: pytest.MonkeyPatch, weights: WeightConfig) -> None:
     """CORRECTNESS 11, and the stores have grown meanwhile; CORRECTNESS 8: the statistics are those of all parts."""

@@ -237,7 +237,7 @@ def test_the_policy_is_what_was_trained(bed):
 def test_a_checkpoint_of_another_shape_is_refused_in_one_line(bed):
     bed.learner().update(UpdatePlan(num_steps=5), demos(bed.snapshot))
     wide = PolicyConfig(encoder=MlpConfig(hidden=(32, 16)))
-    with pytest.raises(InputError, match=r"checkpoint is of another policy: policy\.members\S+ is absent there"):
+    with pytest.raises(InputError, match=r"checkpoint is of another policy: policy\.head\.edges is absent there"):
         bed.learner(resume=True, policy=ENSEMBLE)
     with pytest.raises(
         InputError, match=r"checkpoint is of another policy: policy\.encoder\S+ is \(16,\) there and \(32,\)"

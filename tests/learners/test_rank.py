@@ -341,7 +341,7 @@ def test_images_of_floats_that_are_read_as_plain_numbers_are_named(bed: Any) -> 
     writer = (store := Store.create(bed.folder / "sky", spec)).writer("w")
     rng = np.random.default_rng(0)
     seen = {"obs/sky": rng.random((5, 8, 8, 3), np.float32), "obs/far": rng.random((5, 2), np.float32)}
-    actions = np.zeros((4, 2), np.float32)
+    actions = rng.random((4, 2), np.float32)
     facts: dict[str, Any] = {
         "labelled": np.ones(4, np.uint8),
         "acted_by_expert": np.ones(4, np.uint8),

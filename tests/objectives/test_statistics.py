@@ -35,7 +35,8 @@ class Columns:
         return len(self.columns["obs"])
 
     def statistics(self, names: list[str]) -> Any:
-        return moments_of({name: self.columns[name] for name in names})
+        labels = np.arange(2 * self.num_samples).reshape(-1, 2) % 7 / 7
+        return moments_of({name: self.columns.get(name, labels) for name in names})
 
 
 def test_statistics_are_those_of_the_source_and_constant_dimensions_are_named(make_policy):
@@ -46,6 +47,36 @@ def test_statistics_are_those_of_the_source_and_constant_dimensions_are_named(ma
     (note,) = fit_policy(policy, cast(SampleSource, Columns(obs=values)))
     assert note.startswith("1 observation dimensions vary by less than policy.std_floor=")
     assert "obs[1]; lower it if they matter" in note
+
+
+def test_actions_that_no_label_tells_apart_are_noted_and_a_single_action_is_refused() -> None:
+    observation = observation_spec(gym.spaces.Box(-1, 1, (3,)))
+    rng = np.random.default_rng(0)
+    obs, labels = rng.normal(size=(40, 3)), rng.uniform(-1, 1, (40, 3)).astype(np.float32)
+    choices = rng.integers(0, 3, (40, 2))
+
+    def notes(space: gym.Space[Any], labels: Any, head: str = "auto", **facts: Any) -> list[str]:
+        policy = Policy(validate(PolicyConfig, {"head": {"kind": head}}), observation, action_spec(space))
+        return fit_policy(policy, cast(SampleSource, Columns(obs=obs, action=labels)), **facts)
+
+    box, pair = gym.spaces.Box(-1, 1, (3,)), gym.spaces.MultiDiscrete([3, 4])
+    assert notes(box, labels, imitates=True) == []
+    assert notes(pair, choices, imitates=True) == []
+    labels[:, 1] = 0.5 + 1e-8 * np.arange(40)
+    assert notes(box, labels) == []  # of what others did, as in reinforcement learning
+    same = "1 of 3 numbers of the action are the same in all labels, and can only be repeated: action[1]"
+    assert notes(box, labels, imitates=True) == [same]
+    (note,) = notes(box, labels, "gaussian", imitates=True)
+    assert note.startswith(same + "; policy.head.kind=gaussian has a density")
+    choices[:, 0] = 2
+    (note,) = notes(pair, choices, imitates=True)
+    assert note.startswith("1 of 2 numbers of the action are the same in all labels")
+    for space, all_same in ((box, labels[:1]), (pair, choices[:1]), (gym.spaces.Discrete(3), choices[:1, 0])):
+        with pytest.raises(
+            InputError, match=r"all 40 labels of the training data are the same action \(.*\): there is nothing"
+        ):
+            notes(space, all_same.repeat(40, 0), imitates=True)
+        assert notes(space, all_same, imitates=True) == []  # a single label
 
 
 def rows(num: int, mean: float) -> Any:
