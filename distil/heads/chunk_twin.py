@@ -64,8 +64,12 @@ class BoundChunkTwin:
         self._out = weight_of(arrays, f"{_NETWORK}.out", width, OUTPUTS)
         self._inner, self._normed = tiling.buffer(width), tiling.buffer(width)
         self._line = [arrays[f"head.{name}"].astype(np.float32) for name in ("slope", "shift")]
-        if any(value.shape != twin.shape[1:] for value in self._line):
-            raise InputError(f"policy weights head.slope: not of {twin.shape[1]} numbers; use the config that made them")
+        limits = arrays["head.limits"].astype(np.float32)
+        if any(value.shape != twin.shape for value in self._line) or limits.shape != (2, *twin.shape):
+            raise InputError(
+                f"policy weights head.slope, shift, limits: not of {twin.shape} numbers; use the config that made them"
+            )
+        self._limits = limits.reshape(2, self._size, 1)
         self._moments: dict[tuple[float, ...], Array] = {}  # of the solver: what they add to the first layer, [W, 1]
 
     def __call__(self, context: Array, noise: Array | None) -> Array:
@@ -85,7 +89,7 @@ class BoundChunkTwin:
         def network(x: Array, *scalars: float) -> Array:
             return self._network(x, given + self._moment(scalars))
 
-        found = rows(self._twin.sampler(network, start), tiling.rows).reshape(-1, *self._twin.shape)
+        found = rows(self._twin.sampler(network, start, *self._limits), tiling.rows).reshape(-1, *self._twin.shape)
         found = found * self._line[0] + self._line[1]
         actions: Array = np.clip(found, _LOW, _HIGH, out=found)
         return actions

@@ -16,13 +16,21 @@ from distil.heads.samplers import Sampler
 from distil.nn.chunks_config import ChunkNetworkConfig
 from distil.spaces import Leaf
 
+_LEAST_DEVIATION = 1e-3  # of numbers that don't vary, in halves of the range
+
 
 class IterativeHead(Head):
-    """A head whose sampler calls a `ChunkNetwork`, in a space of its own that is a line away from the head's: see `rescale`."""
+    """A head whose sampler calls a `ChunkNetwork`, in a space of its own that is a line away from the head's.
+
+    There each number of a chunk has mean 0 and deviation 1, as the noise has. Otherwise small ones drown in it: actions
+    relative to where the robot is are close to 0 at the start of a chunk, and far from it at the end.
+    """
 
     noise_kind: ClassVar[NoiseKind] = "normal"
+    needs_labels = True
     slope: Tensor
     shift: Tensor
+    limits: Tensor
 
     def __init__(
         self,
@@ -42,8 +50,15 @@ class IterativeHead(Head):
         self._sampler = sampler
         self.noise_size = chunk * size if self.noise_kind == "normal" else 0
         self.network = network.build(num_in or size, size, chunk, sampler.num_scalars, context_dim, generator=generator)
-        self.register_buffer("slope", torch.ones(size))
-        self.register_buffer("shift", torch.zeros(size))
+        self.register_buffer("slope", torch.ones(self._shape))
+        self.register_buffer("shift", torch.zeros(self._shape))
+        self.register_buffer("limits", torch.stack([-self.slope, self.slope]))  # of actions, in the own space
+
+    def fit_labels(self, chunks_RTA: Tensor, seed: int) -> None:
+        """Take mean and deviation of each number of a chunk for the line. The head can be used without, as its labels are."""
+        self.slope.copy_(chunks_RTA.std(0, correction=0).clamp(min=_LEAST_DEVIATION))
+        self.shift.copy_(chunks_RTA.mean(0))
+        self.limits.copy_(torch.stack([(bound - self.shift) / self.slope for bound in (-1, 1)]))
 
     def point(self, context: Context) -> Tensor:
         """Return what noise of 0 leads to, [B, T, A] in [-1, 1]."""
@@ -73,5 +88,5 @@ class IterativeHead(Head):
         def network(x_BTA: Tensor, *scalars: float) -> Tensor:
             return self.call(context, x_BTA, *(x_BTA.new_full((len(x_BTA),), scalar) for scalar in scalars))
 
-        found: Tensor = self._sampler(network, start_BTA)
+        found: Tensor = self._sampler(network, start_BTA, *self.limits)
         return (found * self.slope + self.shift).clamp(-1, 1)

@@ -35,6 +35,8 @@ class LatentHead(IterativeHead):
     26 %), and five times the size of z changes nothing.
     """
 
+    needs_labels = False  # it isn't noise on the actions that it starts from
+
     def __init__(
         self,
         action: Leaf,
@@ -51,6 +53,9 @@ class LatentHead(IterativeHead):
         self.noise_size, self._kl_weight = latent_dim, kl_weight
         self.posterior = Mlp(chunk * self._shape[1] + chunk + context_dim, posterior, "relu", generator)
         self.moments = linear(self.posterior.num_out, 2 * latent_dim, generator)
+
+    def fit_labels(self, chunks_RTA: Tensor, seed: int) -> None:
+        """Do nothing: `kl_weight` is an error in halves of the actions' range."""
 
     def loss(
         self, context: Context, actions_BTA: Tensor, is_pad_BT: Tensor, *, generator: torch.Generator | None = None

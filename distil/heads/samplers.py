@@ -26,8 +26,15 @@ class Sampler(Protocol):
     def num_scalars(self) -> int:
         """How many numbers the network is given."""
 
-    def __call__(self, network: Network, start: Any) -> Any:
-        """Return the chunk; a pure function of `start`, row by row if the network is one."""
+    def __call__(self, network: Network, start: Any, low: Any = -1.0, high: Any = 1.0) -> Any:
+        """Return the chunk; a pure function of `start`, row by row if the network is one.
+
+        Args:
+            network: see the module.
+            start: a chunk.
+            low: of each number of a chunk, for estimates on the way, and
+            high: the same; the result may lie outside.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +52,7 @@ class Ode:
     solver: Literal["euler", "midpoint"] = "midpoint"
     num_scalars: ClassVar[int] = 1
 
-    def __call__(self, network: Network, start: Any) -> Any:
+    def __call__(self, network: Network, start: Any, low: Any = -1.0, high: Any = 1.0) -> Any:
         """Return x at t = 1."""
         times = [1 - (1 - i / self.num_steps) ** _LATE for i in range(self.num_steps + 1)]
         x = start
@@ -69,7 +76,7 @@ class Shortcuts:
     num_steps: int
     num_scalars: ClassVar[int] = 2
 
-    def __call__(self, network: Network, start: Any) -> Any:
+    def __call__(self, network: Network, start: Any, low: Any = -1.0, high: Any = 1.0) -> Any:
         """Return x at t = 1."""
         x, step = start, 1 / self.num_steps
         for i in range(self.num_steps):
@@ -83,7 +90,7 @@ class Once:
 
     num_scalars: ClassVar[int] = 0
 
-    def __call__(self, network: Network, start: Any) -> Any:
+    def __call__(self, network: Network, start: Any, low: Any = -1.0, high: Any = 1.0) -> Any:
         """Return the network's chunk."""
         return network(start)
 
@@ -95,7 +102,7 @@ class TwoSteps:
     level: float  # t of the second step
     num_scalars: ClassVar[int] = 1
 
-    def __call__(self, network: Network, start: Any) -> Any:
+    def __call__(self, network: Network, start: Any, low: Any = -1.0, high: Any = 1.0) -> Any:
         """Return the second answer."""
         return network(network(start, 0.0) * self.level, self.level)
 
@@ -109,13 +116,13 @@ class Ddim:
     target: Target
     num_scalars: ClassVar[int] = 1
 
-    def __call__(self, network: Network, start: Any) -> Any:
-        """Return x0; on the way, its estimates are kept in [-1, 1]."""
+    def __call__(self, network: Network, start: Any, low: Any = -1.0, high: Any = 1.0) -> Any:
+        """Return x0; on the way, its estimates are kept between `low` and `high`."""
         levels = [round(self.num_levels * (1 - i / self.num_steps)) for i in range(self.num_steps + 1)]
         x = start
         for level, next_level in itertools.pairwise(levels):
             signal, noise = signal_and_noise(level / self.num_levels)
-            x0 = self._x0(x, network(x, level / self.num_levels), signal, noise).clip(-1, 1)
+            x0 = self._x0(x, network(x, level / self.num_levels), signal, noise).clip(low, high)
             epsilon = (x - x0 * signal) * (1 / noise)
             signal, noise = signal_and_noise(next_level / self.num_levels) if next_level else (1.0, 0.0)
             x = x0 * signal + epsilon * noise

@@ -29,6 +29,7 @@ HEADS = [
 def _both(config: FlowConfig, num: int):
     head = config.build(LEAF, D, CHUNK, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
+        head.fit_labels(torch.randn(50, CHUNK, 3) * torch.linspace(0.1, 0.5, CHUNK)[:, None] + 0.1, seed=0)
         head.rescale(torch.tensor([0.5, 1.0, 0.8]), torch.tensor([0.1, 0.0, -0.2]))
     arrays = {f"head.{name}": value.numpy() for name, value in head.state_dict().items()}
     return head, bound(config.numpy_twin(LEAF, CHUNK), arrays, D, tiling(num))

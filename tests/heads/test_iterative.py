@@ -72,5 +72,24 @@ def test_rescaling_moves_each_action_along_a_line(config: FlowConfig) -> None:
     torch.testing.assert_close(_loss(head, context, labels * slope + shift, no_pads), loss)
 
 
+@pytest.mark.parametrize("config", HEADS, ids=_name)
+def test_small_numbers_of_a_chunk_count_as_much_as_large_ones(config: FlowConfig) -> None:
+    """Relative actions are small at the start of a chunk. The latent head's own error is in halves of the range."""
+    rng = torch.Generator().manual_seed(0)
+    head = config.build(TWO, 3, 3, generator=rng).requires_grad_(False)
+    sizes = torch.tensor([[0.01, 0.0], [0.1, 0.1], [0.5, 0.3]])  # one number doesn't vary
+    labels, no_pads = torch.randn(400, 3, 2, generator=rng) * sizes + 0.2, torch.zeros(400, 3, dtype=torch.bool)
+    head.fit_labels(labels, seed=0)
+    if not head.needs_labels:
+        assert torch.equal(head.own(labels, no_pads), labels)
+        return
+    own = head.own(labels, no_pads)
+    torch.testing.assert_close(own.mean(0), torch.zeros(3, 2), atol=1e-4, rtol=0)
+    torch.testing.assert_close(own.std(0, correction=0), (sizes > 0).float(), atol=1e-3, rtol=0)
+    head.network.out.weight.zero_()
+    head.network.out.bias.fill_(9.0)  # far outside
+    assert float(head.sample(Context(pooled_BD=torch.randn(5, 3))).abs().max()) <= 1
+
+
 def _loss(head: Head, context: Context, labels: torch.Tensor, no_pads: torch.Tensor) -> torch.Tensor:
     return head.loss(context, labels, no_pads, generator=torch.Generator().manual_seed(1)).loss_BT

@@ -36,6 +36,7 @@ def test_ddim_ends_at_the_estimate_and_visits_equal_steps() -> None:
 
 def test_estimates_stay_inside() -> None:
     assert Ddim(num_steps=3, num_levels=3, target="x0")(lambda x, t: np.float64(7), np.float64(0)) == 1
+    assert Ddim(num_steps=3, num_levels=3, target="x0")(lambda x, t: np.float64(7), np.float64(0), -8.0, 5.0) == 5
 
 
 def test_the_schedule_begins_with_signal_and_ends_with_noise() -> None:
