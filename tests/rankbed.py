@@ -9,10 +9,12 @@ import numpy as np
 import psutil
 import torch
 
+from distil.heads.iterative_config import FlowConfig
 from distil.learners.base import LearnerSetup
 from distil.learners.config import LearnerConfig
 from distil.learners.data import TrainingData, demos
 from distil.learners.rank import Rank
+from distil.nn.chunks_config import ChunkMlpConfig
 from distil.objectives import gradient
 from distil.objectives.config import ImportObjectiveConfig, SupervisedConfig
 from distil.objectives.gradient import GradientObjective, fit_policy
@@ -20,6 +22,8 @@ from distil.objectives.ranks import Ranks
 from distil.plans import StreamPlan, UpdatePlan
 from distil.policies.config import MlpConfig, PolicyConfig
 from distil.store.store import Store
+
+HEAD = FlowConfig(network=ChunkMlpConfig(width=8, num_blocks=1))  # a loss of random numbers
 
 
 def main(folder: Path, number: int, free_bytes: int, num_steps: int, batch_size: int, has_agent: int) -> None:
@@ -44,7 +48,7 @@ def main(folder: Path, number: int, free_bytes: int, num_steps: int, batch_size:
     snapshot = Store.open(folder / "store").snapshot()
     setup = LearnerSetup(
         config=LearnerConfig(batch_size=batch_size),
-        policy=PolicyConfig(encoder=MlpConfig(hidden=(8,))),
+        policy=PolicyConfig(encoder=MlpConfig(hidden=(8,)), head=HEAD),
         spec=snapshot.spec,
         folder=folder / "checkpoints",
         seed=0,

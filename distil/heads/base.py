@@ -68,7 +68,7 @@ class Head(nn.Module, ABC):
             actions_BTA: labels.
             is_pad_BT: bool, the steps without a label. Their losses are left out afterwards; a head whose steps see each other
                 must leave them out itself.
-            generator: for heads whose loss is random.
+            generator: for heads whose loss is random. What `distil.nn.rows` draws with it is the same for any number of ranks.
         """
 
     @abstractmethod

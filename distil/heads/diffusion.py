@@ -16,6 +16,7 @@ from distil.heads.iterative import IterativeHead
 from distil.heads.samplers import Ddim, signal_and_noise
 from distil.nn.chunks_config import ChunkNetworkConfig
 from distil.nn.losses import squared_error
+from distil.nn.rows import integers, normal
 from distil.spaces import Leaf
 
 
@@ -40,8 +41,8 @@ class DiffusionHead(IterativeHead):
     ) -> HeadLoss:
         """Return the squared error of the target at a random level, mean over the action's dimensions: [B, T]."""
         actions_BTA = self.own(actions_BTA, is_pad_BT)
-        noise_BTA = torch.randn(actions_BTA.shape, generator=generator, device=actions_BTA.device)
-        level_B = torch.randint(self._num_levels, (len(noise_BTA),), generator=generator, device=noise_BTA.device)
+        noise_BTA = normal(actions_BTA.shape, generator, actions_BTA.device)
+        level_B = integers(self._num_levels, noise_BTA.shape[:1], generator, noise_BTA.device)
         time_B = (level_B + 1) / self._num_levels
         signal_B11, share_B11 = signal_and_noise(time_B[:, None, None], torch.sqrt, torch.cos)
         x_BTA = signal_B11 * actions_BTA + share_B11 * noise_BTA

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from distil.heads.base import Context, Head, HeadLoss, line_of
 from distil.nn.mlp import Mlp, linear, seeded
+from distil.nn.rows import uniform
 from distil.spaces import Leaf
 
 _REACH = 1.1  # of counter-examples and candidates: from both sides of an action on its bound
@@ -69,7 +70,7 @@ class EnergyHead(Head):
         in all chunks of a row, so that only the others tell the label apart.
         """
         shape = (len(actions_BTA), 1 + self._num_negatives, *self._shape)
-        drawn_BNTA = (2 * torch.rand(shape, generator=generator, device=actions_BTA.device) - 1) * _REACH
+        drawn_BNTA = (2 * uniform(shape, generator, actions_BTA.device) - 1) * _REACH
         chunks_BNTA = torch.cat([actions_BTA[:, None], drawn_BNTA[:, 1:]], 1)
         chunks_BNTA = torch.where(is_pad_BT[:, None, :, None], drawn_BNTA[:, :1], chunks_BNTA)
         energy_BN = self.energy(context, chunks_BNTA)

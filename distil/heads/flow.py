@@ -14,6 +14,7 @@ from torch import Tensor
 from distil.heads.base import Context, HeadLoss
 from distil.heads.iterative import IterativeHead
 from distil.nn.losses import squared_error
+from distil.nn.rows import normal, uniform
 
 
 class FlowHead(IterativeHead):
@@ -30,7 +31,7 @@ class FlowHead(IterativeHead):
     ) -> HeadLoss:
         """Return the squared error of the action, mean over its dimensions: [B, T]."""
         actions_BTA = self.own(actions_BTA, is_pad_BT)
-        noise_BTA = torch.randn(actions_BTA.shape, generator=generator, device=actions_BTA.device)
-        time_B = torch.rand(len(actions_BTA), generator=generator, device=actions_BTA.device)
+        noise_BTA = normal(actions_BTA.shape, generator, actions_BTA.device)
+        time_B = uniform(actions_BTA.shape[:1], generator, actions_BTA.device)
         x_BTA = torch.lerp(noise_BTA, actions_BTA, time_B[:, None, None])
         return HeadLoss(loss_BT=squared_error(self.call(context, x_BTA, time_B), actions_BTA))

@@ -21,6 +21,7 @@ from distil.heads.samplers import Once
 from distil.nn.chunks_config import ChunkNetworkConfig
 from distil.nn.losses import absolute_error
 from distil.nn.mlp import Mlp, linear
+from distil.nn.rows import normal
 from distil.spaces import Leaf
 
 _WIDEST = 6.0  # log standard deviations of the posterior are kept in +-this
@@ -67,7 +68,7 @@ class LatentHead(IterativeHead):
         """
         actions_BTA = self.own(actions_BTA, is_pad_BT)
         mean_BZ, log_std_BZ = self._guess(context, actions_BTA, is_pad_BT)
-        noise_BZ = torch.randn(mean_BZ.shape, generator=generator, device=mean_BZ.device)
+        noise_BZ = normal(mean_BZ.shape, generator, mean_BZ.device)
         z_BZ = mean_BZ + log_std_BZ.exp() * noise_BZ
         error_BT = absolute_error(self.call(context, self._repeated(z_BZ)), actions_BTA)
         # Kingma and Welling, appendix B

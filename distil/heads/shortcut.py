@@ -16,9 +16,10 @@ from distil.heads.iterative import IterativeHead
 from distil.heads.samplers import Shortcuts
 from distil.nn.chunks_config import ChunkNetworkConfig
 from distil.nn.losses import squared_error
+from distil.nn.rows import integers, normal, uniform
 from distil.spaces import Leaf
 
-_SHARE = 4  # one row in so many learns that a long step is two short ones
+_LONG = slice(None, None, 4)  # the rows that learn that a long step is two short ones
 
 
 class ShortcutHead(IterativeHead):
@@ -43,25 +44,23 @@ class ShortcutHead(IterativeHead):
     ) -> HeadLoss:
         """Return the squared error of each step's end, mean over the action's dimensions: [B, T].
 
-        The first quarter of the rows learn long steps: rows come in random order.
+        Every fourth row learns a long step: rows come in random order.
         """
         actions_BTA = self.own(actions_BTA, is_pad_BT)
-        noise_BTA = torch.randn(actions_BTA.shape, generator=generator, device=actions_BTA.device)
-        time_B = torch.rand(len(actions_BTA), generator=generator, device=actions_BTA.device)
-        num = len(actions_BTA) // _SHARE
-        level_N = torch.randint(self._num_halvings, (num,), generator=generator, device=actions_BTA.device)
-        length_N = 0.5 ** level_N.float()  # of the long step; it starts at a multiple of itself
-        time_B = torch.cat([(time_B[:num] / length_N).floor() * length_N, time_B[num:]])
+        noise_BTA = normal(actions_BTA.shape, generator, actions_BTA.device)
+        time_B = uniform(actions_BTA.shape[:1], generator, actions_BTA.device)
+        level_B = integers(self._num_halvings, actions_BTA.shape[:1], generator, actions_BTA.device)
+        length_N = 0.5 ** level_B[_LONG].float()  # of the long step; it starts at a multiple of itself
+        time_B[_LONG] = (time_B[_LONG] / length_N).floor() * length_N
+        length_B = torch.zeros_like(time_B)
+        length_B[_LONG] = length_N
         x_BTA = torch.lerp(noise_BTA, actions_BTA, time_B[:, None, None])
-        length_B = torch.cat([length_N, torch.zeros_like(time_B[num:])])
-        target_BTA = actions_BTA
-        if num:
-            part = Context(
-                pooled_BD=context.pooled_BD[:num],
-                tokens_BLD=None if context.tokens_BLD is None else context.tokens_BLD[:num],
-            )
-            long_NTA = self._two_steps(part, x_BTA[:num], time_B[:num], length_N / 2)
-            target_BTA = torch.cat([long_NTA, target_BTA[num:]])
+        part = Context(
+            pooled_BD=context.pooled_BD[_LONG],
+            tokens_BLD=None if context.tokens_BLD is None else context.tokens_BLD[_LONG],
+        )
+        target_BTA = actions_BTA.clone()
+        target_BTA[_LONG] = self._two_steps(part, x_BTA[_LONG], time_B[_LONG], length_N / 2)
         return HeadLoss(loss_BT=squared_error(self.call(context, x_BTA, time_B, length_B), target_BTA))
 
     @torch.no_grad()

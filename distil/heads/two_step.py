@@ -19,6 +19,7 @@ from distil.heads.iterative import IterativeHead
 from distil.heads.samplers import TwoSteps
 from distil.nn.chunks_config import ChunkNetworkConfig
 from distil.nn.losses import squared_error
+from distil.nn.rows import normal
 from distil.spaces import Leaf
 
 
@@ -45,7 +46,7 @@ class TwoStepHead(IterativeHead):
     ) -> HeadLoss:
         """Return the sum of both steps' squared errors, mean over the action's dimensions: [B, T]."""
         actions_BTA = self.own(actions_BTA, is_pad_BT)
-        noise_BTA = torch.randn(actions_BTA.shape, generator=generator, device=actions_BTA.device)
+        noise_BTA = normal(actions_BTA.shape, generator, actions_BTA.device)
         level_B = actions_BTA.new_full((len(actions_BTA),), self._level)
         first_BTA = self.call(context, torch.zeros_like(actions_BTA), torch.zeros_like(level_B))
         second_BTA = self.call(context, torch.lerp(noise_BTA, actions_BTA, self._level), level_B)

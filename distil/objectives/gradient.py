@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from distil.nn.losses import weighted_mean
+from distil.nn.rows import RowGenerator
 from distil.objectives.adamw import AdamW
 from distil.objectives.base import DEMOS, ObjectiveState
 from distil.objectives.ema import Average
@@ -69,7 +70,8 @@ class GradientObjective(ABC):
         self._weights = {name: value for name, value in policy.named_parameters() if value.requires_grad}
         self._adamw = AdamW(self._weights, weight_decay=optimiser.weight_decay, max_norm=optimiser.grad_clip)
         self._average = Average(self._weights, optimiser.ema_decay) if optimiser.ema_decay else None
-        self._generator = torch.Generator(self._device)
+        self._generator = RowGenerator(self._device)
+        self._generator.rank, self._generator.world_size = ranks.rank, ranks.world_size
         self._step = self._num_steps = 0
         self._num_fitted = 0  # samples when the statistics were last fitted, or found to be of use
         self.learning_rate = 0.0  # of the last step
@@ -154,8 +156,8 @@ class GradientObjective(ABC):
         self._step, self._num_steps = 0, num_steps
 
     def reseed(self, seed: int) -> None:
-        """Restart the randomness of the loss at `seed`."""
-        self._generator.manual_seed(seed)
+        """Restart the randomness of the loss at the first rank's `seed`: all draw alike, each takes its rows."""
+        self._generator.manual_seed(self._ranks.of_first(seed))
 
     def step(self, batches: Mapping[str, Batch]) -> Mapping[str, Tensor]:
         """Take one gradient step on this rank's slices of the global batches.

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from rankbed import HEAD
 
 from distil.config import validate
 from distil.errors import InputError, RunError
@@ -167,7 +168,7 @@ def test_two_ranks_on_two_streams_take_the_steps_of_one(bed: Any) -> None:
     assert [process.wait(120) for process in processes] == [0, 0]
     setup = LearnerSetup(
         config=LearnerConfig(batch_size=16),
-        policy=PolicyConfig(encoder=MlpConfig(hidden=(8,))),
+        policy=PolicyConfig(encoder=MlpConfig(hidden=(8,)), head=HEAD),
         spec=bed.snapshot.spec,
         folder=bed.folder / "alone",
         seed=0,
