@@ -34,10 +34,16 @@ def integers(num: int, shape: Sequence[int], generator: torch.Generator | None, 
     return _own(lambda size, **where: torch.randint(num, size, **where), shape, generator, device)
 
 
-def _own(draw: Callable[..., Tensor], shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
+def _drawn(
+    draw: Callable[..., Tensor], shape: Sequence[int], generator: torch.Generator | None, device: torch.device
+) -> Tensor:
     """Draw for all ranks, whose slices of a global batch are equally long, and keep this rank's."""
     where: dict[str, Any] = {"generator": generator, "device": device}
     if not isinstance(generator, RowGenerator) or generator.world_size == 1:
         return draw(tuple(shape), **where)
     num, rank = shape[0], generator.rank
     return draw((num * generator.world_size, *shape[1:]), **where)[rank * num : (rank + 1) * num]
+
+
+# A compiler knows no generator but torch's own.
+_own: Callable[..., Tensor] = torch.compiler.disable(_drawn)  # type: ignore[no-untyped-call]

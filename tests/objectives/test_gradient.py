@@ -6,6 +6,8 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from distil.heads.iterative_config import FlowConfig
+from distil.nn.chunks_config import ChunkMlpConfig
 from distil.objectives.optimiser_config import OptimiserConfig
 from distil.objectives.ranks import Ranks
 from distil.objectives.supervised import Supervised
@@ -248,7 +250,9 @@ def test_compiled_takes_the_same_steps(make_policy, make_batch, ensemble):
 def test_policies_of_several_kinds_are_compiled_in_one_process(make_policy, make_batch):
     """A second shape was compiled for all shapes, which failed for images."""
     spec = observation_spec(spaces.Box(0, 255, (84, 84, 3), np.uint8))
-    images = Policy(PolicyConfig(encoder=CnnConfig(channels=(4, 4), image_features=4)), spec, make_policy().action, seed=0)
+    head = FlowConfig(network=ChunkMlpConfig(width=8, num_blocks=1))  # its loss draws from a generator of ours
+    config = PolicyConfig(encoder=CnnConfig(channels=(4, 4), image_features=4), head=head)
+    images = Policy(config, spec, make_policy().action, seed=0)
     batch = make_batch(0, 8)
     seen = {"obs": torch.zeros(8, 1, 84, 84, 3, dtype=torch.uint8)}
     for policy, given in ((make_policy(), make_batch(0, 16)), (images, replace(batch, observations=seen))):
