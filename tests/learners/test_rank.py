@@ -302,7 +302,7 @@ def test_a_policy_reaches_every_label(bed: Any, head: Any, tier: int) -> None:
     obs = columns["obs"][columns["labelled"] == 1]
     np.testing.assert_array_equal(after.arrays["encoder.features.mean"], obs.mean(0, dtype=np.float64).astype(np.float32))
     acts = replay(after, rows)[0]  # a warm start: nearly the same policy
-    assert abs(acts - acted).mean() < 0.1 * abs(acted).mean()
+    assert abs(acts - acted).mean() < 0.2 * abs(acted).mean()
     learner.update(UpdatePlan(num_steps=300, round=2), demos(grown))
     assert len(notes) == 1
     assert np.array_equal(learner.policy.arrays["actions.half_width"], half)
