@@ -30,10 +30,10 @@ _WIDEST = 6.0  # log standard deviations of the posterior are kept in +-this
 class LatentHead(IterativeHead):
     """A decoder p(chunk | context, z) with z ~ N(0, 1), and a posterior q(z | chunk, context) to train it with.
 
-    The absolute error is the likelihood of a Laplace distribution of scale `kl_weight`. With it, the decoder switches from one
-    way to another where the squared error passes through their mean: of two ways 24 deviations apart, 5 % of the samples were
-    between them after 800 steps, and 12 % with the squared error. A lower weight leaves z where no label was (0.05: 9 %, 0.01:
-    26 %), and five times the size of z changes nothing.
+    With the absolute error, the decoder switches from one way to another where the squared error passes through their mean: of
+    two ways 24 deviations apart, 5 % of the samples were between them after 800 steps with a `kl_weight` of 0.1, and 12 % with
+    the squared error. A lower weight leaves z where no label was (0.025: 9 %, 0.005: 26 %); four times the size of z changes
+    nothing. On Avoiding, with chunks of 16, success was .67 with 0.006, .88 with 0.016, and .95 with 0.03.
     """
 
     needs_labels = False  # it isn't noise on the actions that it starts from
@@ -61,10 +61,10 @@ class LatentHead(IterativeHead):
     def loss(
         self, context: Context, actions_BTA: Tensor, is_pad_BT: Tensor, *, generator: torch.Generator | None = None
     ) -> HeadLoss:
-        """Return the absolute error, mean over the action's dimensions, and each step's part of the divergence: [B, T].
+        """Return the absolute error, mean over the action's dimensions, and `kl_weight` times the divergence: [B, T].
 
-        Their mean over the labelled steps is minus the evidence lower bound of Sohn et al., equation 4, a number of the chunk,
-        times `kl_weight` and up to a constant.
+        Their mean over the n labelled numbers of the chunk is minus the evidence lower bound of Sohn et al., equation 4, times
+        `kl_weight` and up to a constant, for a Laplace distribution of scale n * `kl_weight`.
         """
         actions_BTA = self.own(actions_BTA, is_pad_BT)
         mean_BZ, log_std_BZ = self._guess(context, actions_BTA, is_pad_BT)
@@ -73,8 +73,7 @@ class LatentHead(IterativeHead):
         error_BT = absolute_error(self.call(context, self._repeated(z_BZ)), actions_BTA)
         # Kingma and Welling, appendix B
         kl_B = (0.5 * (mean_BZ.square() + (2 * log_std_BZ).exp() - 1) - log_std_BZ).sum(-1)
-        num_labelled_B = (~is_pad_BT).sum(1).clamp(min=1) * self._shape[1]
-        loss_BT = error_BT + (self._kl_weight * kl_B / num_labelled_B)[:, None]
+        loss_BT = error_BT + self._kl_weight * kl_B[:, None]
         return HeadLoss(loss_BT=loss_BT, extras={"reconstruction": error_BT, "kl": kl_B[:, None].expand_as(error_BT)})
 
     def point(self, context: Context) -> Tensor:

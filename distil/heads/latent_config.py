@@ -33,10 +33,10 @@ class LatentConfig(Config):
     kind: Literal["latent"] = "latent"
     latent_dim: int = Field(default=8, ge=1, description="random numbers; those that it doesn't need cost nothing")
     kl_weight: float = Field(
-        default=0.2,
+        default=0.05,
         gt=0,
-        description="mean error of an action number, in halves of the range, that random numbers need not explain: lower, and "
-        "samples fall between the ways; higher, and ways that lie closer than this become one",
+        description="how much of the mean error, in halves of the range, a nat of random numbers must save: lower, and samples "
+        "fall between the ways; higher, and ways that differ less become one",
     )
     network: ChunkNetworkConfig = Field(default=ChunkMlpConfig(), description="from state and random numbers to a chunk")
     posterior: tuple[Annotated[int, Field(ge=1)], ...] = Field(

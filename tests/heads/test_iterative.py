@@ -12,7 +12,7 @@ from distil.nn.chunks_config import ChunkMlpConfig
 
 RANDOM = [FlowConfig(network=SMALL), DiffusionConfig(network=SMALL), ShortcutConfig(network=SMALL, num_steps=4)]
 RANDOM += [DiffusionConfig(network=ChunkMlpConfig(width=64, num_blocks=2), target=target) for target in ("epsilon", "v")]
-RANDOM += [LatentConfig(network=SMALL, posterior=(64,))]
+RANDOM += [LatentConfig(network=SMALL, posterior=(64,), kl_weight=0.1)]
 HEADS = [*RANDOM, TwoStepConfig(network=SMALL)]
 
 

@@ -17,7 +17,7 @@ def _head() -> LatentHead:
 
 
 def test_the_loss_is_the_error_and_each_steps_part_of_the_divergence() -> None:
-    """Of N(1, e) from N(0, 1) in each of three numbers: (1 + e^2 - 1) / 2 - 1; among the numbers that have a label."""
+    """Of N(1, e) from N(0, 1) in each of three numbers: (1 + e^2 - 1) / 2 - 1."""
     head, context, labels = _head(), Context(pooled_BD=torch.randn(2, 4)), torch.rand(2, 3, 2) - 0.5
     is_pad = torch.tensor([[False, False, True], [True, True, True]])
     found = head.loss(context, labels, is_pad, generator=torch.Generator().manual_seed(1))
@@ -29,7 +29,7 @@ def test_the_loss_is_the_error_and_each_steps_part_of_the_divergence() -> None:
     moved = head.loss(context, labels, is_pad, generator=torch.Generator().manual_seed(1))
     error = (head.call(context, (1 + math.e * drawn)[:, None].expand(2, 3, 3)) - labels)[0, :2].abs().mean(-1)
     divergence = 3 * (math.e**2 / 2 - 1)
-    torch.testing.assert_close(moved.loss_BT[0, :2], error + 0.5 * divergence / 4)
+    torch.testing.assert_close(moved.loss_BT[0, :2], error + 0.5 * divergence)
     torch.testing.assert_close(moved.extras["kl"], torch.full((2, 3), divergence))
     torch.testing.assert_close(moved.extras["reconstruction"][0, :2], error)
     assert torch.isfinite(moved.loss_BT).all()
