@@ -42,10 +42,12 @@ class BinsHead(DensityHead):
         num_bins: int,
         spacing: Literal["uniform", "quantile"],
         hidden: int,
+        temperature: float,
     ) -> None:
         super().__init__()
         self._shape = (chunk, math.prod(action.shape))
         self._evenly = 1.0 if spacing == "uniform" else _EVENLY
+        self._temperature = temperature
         self.needs_labels = spacing == "quantile"
         self.noise_size = 2 * math.prod(self._shape)  # which bin, and where in it
         self.nade = Nade(context_dim, math.prod(self._shape), num_bins, hidden, generator)
@@ -88,9 +90,11 @@ class BinsHead(DensityHead):
         return self._of_bins((self.edges[:, 1:] + self.edges[:, :-1]) / 2, bins_BD.view(-1, *self._shape))
 
     def sample_from(self, context: Context, noise_BK: Tensor) -> Tensor:
-        """Return a sample, [B, T, A]: each number's bin by the first half of the noise, its place in it by the second."""
+        """Return a sample, [B, T, A]: bins at the temperature by the first half of the noise, places in them by the second."""
         chance_BD, place_BD = noise_BK.tensor_split(2, -1)
-        bins_BD, _ = self.nade.choose(context.pooled_BD, lambda logits_BN, d: drawn(logits_BN, chance_BD[:, d]))
+        bins_BD, _ = self.nade.choose(
+            context.pooled_BD, lambda logits_BN, d: drawn(logits_BN / self._temperature, chance_BD[:, d])
+        )
         bins_BTA = bins_BD.view(-1, *self._shape)
         low_BTA, width_BTA = self._of_bins(self.edges[:, :-1], bins_BTA), self._of_bins(self.edges.diff(dim=-1), bins_BTA)
         return low_BTA + place_BD.view(bins_BTA.shape) * width_BTA

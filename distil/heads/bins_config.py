@@ -35,6 +35,11 @@ class BinsConfig(Config):
         "first training data",
     )
     hidden: int = Field(default=64, ge=1, description="units that carry the context and the numbers before")
+    temperature: float = Field(
+        default=1.0,
+        gt=0,
+        description="of samples: below 1, bins that are likely are drawn more often still; training doesn't depend on it",
+    )
 
     def resolve(self, action: Leaf) -> BinsConfig:
         """Return itself; InputError if the action space isn't a Box."""
@@ -50,7 +55,7 @@ class BinsConfig(Config):
         from distil.heads.bins import BinsHead
 
         settings = {"num_bins": self.num_bins, "hidden": self.hidden}
-        return BinsHead(action, context_dim, chunk, generator, spacing=self.spacing, **settings)
+        return BinsHead(action, context_dim, chunk, generator, spacing=self.spacing, temperature=self.temperature, **settings)
 
     def combine(self, points_MNTA: Array) -> Combined:
         """Return the action and the doubt of an ensemble: the default action of the member that is nearest to the others."""
@@ -58,4 +63,4 @@ class BinsConfig(Config):
 
     def numpy_twin(self, action: Leaf, chunk: int) -> Twin | None:
         """Return the head in numpy."""
-        return BinsTwin(action, chunk, self.num_bins)
+        return BinsTwin(action, chunk, self.num_bins, self.temperature)

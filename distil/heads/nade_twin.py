@@ -28,13 +28,13 @@ class BinsTwin:
 
     noise_kind = "uniform"
 
-    def __init__(self, action: Leaf, chunk: int, num_bins: int) -> None:
-        self._shape, self._num = (chunk, math.prod(action.shape)), num_bins
+    def __init__(self, action: Leaf, chunk: int, num_bins: int, temperature: float) -> None:
+        self._shape, self._num, self._temperature = (chunk, math.prod(action.shape)), num_bins, temperature
         self.noise_size = 2 * math.prod(self._shape)
 
     def bind(self, arrays: Mapping[str, Array], num_context: int, tiling: Tiling) -> BoundTwin:
         """Return the head with a policy's weights; InputError if they are not its own."""
-        size, (chunk, num_actions) = math.prod(self._shape), self._shape
+        size, (chunk, num_actions), temperature = math.prod(self._shape), self._shape, np.float32(self._temperature)
         nade = _Nade(arrays, num_context, tiling, size, self._num)
         edges_AE = _array(arrays, "head.edges", (num_actions, self._num + 1)).astype(np.float32)
         low_DK, width_DK = np.tile(edges_AE[:, :-1], (chunk, 1)), np.tile(np.diff(edges_AE), (chunk, 1))
@@ -45,7 +45,7 @@ class BinsTwin:
             if noise is None:
                 bins_ND = nade.choose(context, _likeliest)
                 return np.asarray(middle_DK[each_D, bins_ND].reshape(shape))
-            bins_ND = nade.choose(context, _drawing(noise))
+            bins_ND = nade.choose(context, _drawing(noise, temperature))
             found: Array = low_DK[each_D, bins_ND] + noise[:, size:] * width_DK[each_D, bins_ND]
             return found.reshape(shape)
 
@@ -116,11 +116,11 @@ def _likeliest(logits_NK: Array, c: int) -> Array:
     return chosen
 
 
-def _drawing(noise_NC: Array) -> Pick:
+def _drawing(noise_NC: Array, temperature: np.float32 = _HIGH) -> Pick:
     """Return what draws the options whose cumulative probability passes the noise."""
 
     def pick(logits_NK: Array, c: int) -> Array:
-        below = np.exp(logits_NK - logits_NK.max(-1, keepdims=True)).cumsum(-1)
+        below = np.exp((logits_NK - logits_NK.max(-1, keepdims=True)) / temperature).cumsum(-1)
         chosen: Array = np.minimum((below <= noise_NC[:, c, None] * below[:, -1:]).sum(-1), logits_NK.shape[1] - 1)
         return chosen
 

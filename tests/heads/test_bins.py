@@ -168,3 +168,17 @@ def test_context_changes_the_density() -> None:
     head = _head(chunk=2)
     actions = torch.tensor([[[0.3], [0.1]]])
     assert head.log_prob(Context(pooled_BD=-torch.ones(1, 1)), actions).sum() != head.log_prob(ones(1), actions).sum()
+
+
+def test_a_low_temperature_draws_likely_bins_more_often_and_changes_no_density() -> None:
+    plain, cool = _head(num_bins=4), _head(num_bins=4, temperature=0.25)
+    for head in (plain, cool):
+        with torch.no_grad():
+            head.nade.weight.zero_()
+            head.nade.bias.copy_(torch.tensor([[0.4, 0.3, 0.2, 0.1]]).log())
+    grid = torch.tensor([-0.7, -0.2, 0.2, 0.7]).reshape(-1, 1, 1)
+    assert torch.equal(plain.log_prob(ones(4), grid), cool.log_prob(ones(4), grid))
+    samples = cool.sample(ones(20_000), generator=GENERATOR.manual_seed(0)).detach().flatten()
+    share = ((samples + 1) * 2).long().bincount(minlength=4) / 20_000
+    expected = torch.tensor([0.4, 0.3, 0.2, 0.1]) ** 4
+    np.testing.assert_allclose(share, expected / expected.sum(), atol=0.01)

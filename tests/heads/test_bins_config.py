@@ -16,7 +16,7 @@ def test_it_is_for_box_actions() -> None:
         BinsConfig().resolve(action_spec(gym.spaces.MultiDiscrete([2, 3])).leaf)
 
 
-@pytest.mark.parametrize("data", [{"num_bins": 1}, {"num_bins": 1025}, {"hidden": 0}, {"spacing": "even"}])
+@pytest.mark.parametrize("data", [{"num_bins": 1}, {"num_bins": 1025}, {"hidden": 0}, {"temperature": 0}, {"spacing": "even"}])
 def test_what_makes_no_sense_is_refused(data: dict[str, object]) -> None:
     with pytest.raises(InputError, match=next(iter(data))):
         validate(BinsConfig, data)

@@ -15,7 +15,7 @@ from distil.spaces import action_spec
 LEAF, CHUNK, D = action_spec(gym.spaces.Box(-1, 1, (3,))).leaf, 2, 5
 HEADS = [
     BinsConfig(num_bins=9, hidden=12),
-    BinsConfig(num_bins=16, hidden=12, spacing="quantile"),
+    BinsConfig(num_bins=16, hidden=12, spacing="quantile", temperature=0.6),
     CodesConfig(num_codes=8, hidden=12),
     CodesConfig(num_codes=5, hidden=12, num_levels=3),
 ]
