@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -100,6 +101,8 @@ class GradientObjective(ABC):
     def _loss_module(self) -> Callable[[Mapping[str, Batch], torch.Generator], PolicyLoss]:
         module: nn.Module = _Loss(self.policy, self.losses)
         if self._config.compile:
+            # The compiler itself looks at `grad` of what is passed on where a loss draws random numbers.
+            warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf")
             module.compile(dynamic=False)  # batches are of one size, but a process may train several policies in turn
         if self._ranks.world_size > 1:
             module = nn.parallel.DistributedDataParallel(module, **_OPTIONS)
