@@ -45,5 +45,13 @@ def _drawn(
     return draw((num * generator.world_size, *shape[1:]), **where)[rank * num : (rank + 1) * num]
 
 
-# A compiler knows no generator but torch's own.
-_own: Callable[..., Tensor] = torch.compiler.disable(_drawn)  # type: ignore[no-untyped-call]
+_own: Callable[..., Tensor] = _drawn
+
+
+def keep_from_compilers() -> None:
+    """Let functions that torch compiles call these draws as they are: a compiler knows no generator but torch's own.
+
+    Call it before compiling. It isn't done on import, as it loads the compiler, in half a second.
+    """
+    global _own
+    _own = torch.compiler.disable(_drawn)  # type: ignore[no-untyped-call]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from distil.nn.losses import weighted_mean
-from distil.nn.rows import RowGenerator
+from distil.nn.rows import RowGenerator, keep_from_compilers
 from distil.objectives.adamw import AdamW
 from distil.objectives.base import DEMOS, ObjectiveState
 from distil.objectives.ema import Average
@@ -101,6 +101,7 @@ class GradientObjective(ABC):
     def _loss_module(self) -> Callable[[Mapping[str, Batch], torch.Generator], PolicyLoss]:
         module: nn.Module = _Loss(self.policy, self.losses)
         if self._config.compile:
+            keep_from_compilers()
             # The compiler itself looks at `grad` of what is passed on where a loss draws random numbers.
             warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf")
             module.compile(dynamic=False)  # batches are of one size, but a process may train several policies in turn
