@@ -32,10 +32,10 @@ def fit_policy(policy: Policy, source: SampleSource, *, imitates: bool = False) 
     Args:
         policy: to fit.
         source: its data.
-        imitates: it learns to give the labels of `source`, so they must differ.
+        imitates: it learns to give the labels of `source`, so they should differ.
 
     Raises:
-        InputError: a value isn't finite; all labels are the same; a head is fitted on chunks, and no episode holds one.
+        InputError: a value isn't finite; a head is fitted on chunks, and no episode holds one.
         RunError: a shard is damaged.
     """
     found = dict(source.statistics([name for name in policy.needs if name != "action"]))
@@ -107,7 +107,7 @@ def refit_policy(policy: Policy, source: SampleSource) -> list[str]:
 
 
 def _same_labels(policy: Policy, labels: Moments) -> list[str]:
-    """Return a note if dimensions (or factors) of the action are the same in all labels; InputError if all are."""
+    """Return a note if dimensions (or factors) of the action are the same in all labels."""
     low, width = labels.minimum.ravel(), (labels.maximum - labels.minimum).ravel()
     is_box = policy.action.leaf.kind == "box"
     least = _LEAST_WIDTH * policy.actions.half_width.cpu().numpy() if is_box else 0.0
@@ -116,10 +116,10 @@ def _same_labels(policy: Policy, labels: Moments) -> list[str]:
         return []
     if len(same) == len(width):
         shown = ", ".join(f"{value:g}" for value in low[:_MOST_NAMES]) + (", ..." if len(low) > _MOST_NAMES else "")
-        raise InputError(
-            f"all {labels.count} labels of the training data are the same action ({shown}): there is nothing to learn; give "
-            "demonstrations that act differently, or check which column was imported as the action"
-        )
+        return [  # no error: a first round of DAgger may be like that
+            f"all {labels.count} labels of the training data are the same action ({shown}), so the policy can only repeat it: "
+            "give demonstrations that act differently, if there are any"
+        ]
     names = ", ".join(f"action[{i}]" for i in same[:_MOST_NAMES]) + (", ..." if len(same) > _MOST_NAMES else "")
     note = f"{len(same)} of {len(width)} numbers of the action are the same in all labels, and can only be repeated: {names}"
     if policy.spec.head.kind in ("gaussian", "mixture"):

@@ -32,7 +32,7 @@ SETTINGS = {
     "data": {"episodes": 6},
     "algorithm": {
         "kind": "dagger",
-        "rounds": 6,
+        "rounds": 10,
         "episodes_per_round": 24,
         "overlap": 1,
         "check_episodes": 0,
@@ -44,7 +44,7 @@ SETTINGS = {
     "rollouts": {"num_workers": 0, "num_envs": 2},
     "tracking": {"enabled": False},
 }
-KILLS = ["worker"] * 5 + ["expert"] * 2 + ["driver"] * 2 + ["node"]  # `scripts/chaos` does hundreds
+KILLS = ["worker"] * 10 + ["expert"] * 3 + ["driver"] * 3 + ["node"] * 3
 DEADLINE_S = 420.0
 
 

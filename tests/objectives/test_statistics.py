@@ -49,7 +49,7 @@ def test_statistics_are_those_of_the_source_and_constant_dimensions_are_named(ma
     assert "obs[1]; lower it if they matter" in note
 
 
-def test_actions_that_no_label_tells_apart_are_noted_and_a_single_action_is_refused() -> None:
+def test_actions_that_no_label_tells_apart_are_noted() -> None:
     observation = observation_spec(gym.spaces.Box(-1, 1, (3,)))
     rng = np.random.default_rng(0)
     obs, labels = rng.normal(size=(40, 3)), rng.uniform(-1, 1, (40, 3)).astype(np.float32)
@@ -72,10 +72,8 @@ def test_actions_that_no_label_tells_apart_are_noted_and_a_single_action_is_refu
     (note,) = notes(pair, choices, imitates=True)
     assert note.startswith("1 of 2 numbers of the action are the same in all labels")
     for space, all_same in ((box, labels[:1]), (pair, choices[:1]), (gym.spaces.Discrete(3), choices[:1, 0])):
-        with pytest.raises(
-            InputError, match=r"all 40 labels of the training data are the same action \(.*\): there is nothing"
-        ):
-            notes(space, all_same.repeat(40, 0), imitates=True)
+        (note,) = notes(space, all_same.repeat(40, 0), imitates=True)
+        assert note.startswith("all 40 labels of the training data are the same action (")
         assert notes(space, all_same, imitates=True) == []  # a single label
 
 
