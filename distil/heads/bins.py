@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from distil.heads.base import Context, DensityHead, HeadLoss, line_of
-from distil.nn.nade import Nade, drawn
+from distil.nn.choices import drawn
+from distil.nn.nade import Nade
 from distil.spaces import Leaf
 from distil.types import Array
 

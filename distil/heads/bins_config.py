@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from distil.config import Config
 from distil.heads.combine import Combined, medoid
-from distil.heads.fits import require_kind
+from distil.heads.fits import BoxHeadConfig
 from distil.heads.nade_twin import BinsTwin
 from distil.heads.twins import Twin
 from distil.spaces import Leaf
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from distil.heads.base import Head
 
 
-class BinsConfig(Config):
+class BinsConfig(BoxHeadConfig):
     """Each number of a chunk is one of some bins, given those before it, by maximum likelihood. For Box actions.
 
     It takes any density, and as many steps to sample as a chunk has numbers. The default action is the likeliest bin of each
@@ -40,11 +39,6 @@ class BinsConfig(Config):
         gt=0,
         description="of samples: below 1, bins that are likely are drawn more often still; training doesn't depend on it",
     )
-
-    def resolve(self, action: Leaf) -> BinsConfig:
-        """Return itself; InputError if the action space isn't a Box."""
-        require_kind(self.kind, action, ("box",))
-        return self
 
     def least_weights(self, size: int) -> int:
         """Return how many numbers its weights and statistics have at least, for chunks of `size` numbers."""

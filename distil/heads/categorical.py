@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from distil.heads.base import Context, DensityHead, HeadLoss
+from distil.nn.choices import drawn
 from distil.nn.losses import categorical_log_prob
 from distil.nn.mlp import linear
 from distil.spaces import Leaf
@@ -53,9 +54,7 @@ class CategoricalHead(DensityHead):
 
     def sample_from(self, context: Context, noise_BK: Tensor) -> Tensor:
         """Return the choices whose cumulative probability passes the uniform noise, [B, T, A] int64."""
-        cdf_BTAN = self.logits(context).softmax(-1).cumsum(-1)
-        u_BTA1 = noise_BK.view(-1, *self._shape[:2], 1) * cdf_BTAN[..., -1:]
-        return (cdf_BTAN <= u_BTA1).sum(-1).clamp(max=self._shape[2] - 1)
+        return drawn(self.logits(context), noise_BK.view(-1, *self._shape[:2]))
 
     def logits(self, context: Context) -> Tensor:
         """Return the unnormalised log probabilities [B, T, A, N]; -inf for choices that a factor lacks."""

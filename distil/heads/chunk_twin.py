@@ -64,12 +64,10 @@ class BoundChunkTwin:
         self._out = weight_of(arrays, f"{_NETWORK}.out", width, OUTPUTS)
         self._inner, self._normed = tiling.buffer(width), tiling.buffer(width)
         self._line = [arrays[f"head.{name}"].astype(np.float32) for name in ("slope", "shift")]
-        limits = arrays["head.limits"].astype(np.float32)
-        if any(value.shape != twin.shape for value in self._line) or limits.shape != (2, *twin.shape):
-            raise InputError(
-                f"policy weights head.slope, shift, limits: not of {twin.shape} numbers; use the config that made them"
-            )
-        self._limits = limits.reshape(2, self._size, 1)
+        if any(value.shape != twin.shape for value in self._line):
+            raise InputError(f"policy weights head.slope, shift: not of {twin.shape} numbers; use the config that made them")
+        slope, shift = self._line
+        self._limits = [((bound - shift) / slope).reshape(self._size, 1) for bound in (_LOW, _HIGH)]  # before the line
         self._moments: dict[tuple[float, ...], Array] = {}  # of the solver: what they add to the first layer, [W, 1]
 
     def __call__(self, context: Array, noise: Array | None) -> Array:

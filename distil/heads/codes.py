@@ -19,9 +19,10 @@ import torch
 from torch import Tensor
 
 from distil.heads.base import Context, Head, HeadLoss, line_of
+from distil.nn.choices import drawn
 from distil.nn.losses import squared_error
 from distil.nn.mlp import linear
-from distil.nn.nade import Nade, drawn
+from distil.nn.nade import Nade
 from distil.seeding import generator as seeded
 from distil.spaces import Leaf
 from distil.types import Array

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from distil.config import Config
 from distil.heads.combine import Combined, medoid
-from distil.heads.fits import require_kind
+from distil.heads.fits import BoxHeadConfig
 from distil.heads.nade_twin import CodesTwin
 from distil.heads.twins import Twin
 from distil.spaces import Leaf
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from distil.heads.base import Head
 
 
-class CodesConfig(Config):
+class CodesConfig(BoxHeadConfig):
     """One of some typical chunks, found among the labels, and an offset from it. For Box actions.
 
     Behavior Transformer's head (`num_levels: 1`), and VQ-BeT's. The default action is the likeliest chunk with its offset.
@@ -37,11 +36,6 @@ class CodesConfig(Config):
         "data's shares less closely",
     )
     hidden: int = Field(default=256, ge=1, description="units that carry the context and the codes before")
-
-    def resolve(self, action: Leaf) -> CodesConfig:
-        """Return itself; InputError if the action space isn't a Box."""
-        require_kind(self.kind, action, ("box",))
-        return self
 
     def least_weights(self, size: int) -> int:
         """Return how many numbers its weights and statistics have at least, for chunks of `size` numbers."""

@@ -12,7 +12,7 @@ from distil.heads.bins_config import BinsConfig
 from distil.heads.codes_config import CodesConfig
 from distil.heads.combine import Combined, mean, medoid, vote
 from distil.heads.energy_config import EnergyConfig
-from distil.heads.fits import require_kind
+from distil.heads.fits import BoxHeadConfig, require_kind
 from distil.heads.iterative_config import DiffusionConfig, FlowConfig, ShortcutConfig, TwoStepConfig
 from distil.heads.latent_config import LatentConfig
 from distil.heads.twins import CategoricalTwin, DeterministicTwin, GaussianTwin, MixtureTwin, NumpyHead
@@ -33,17 +33,12 @@ _BOUND: Any = Field(
 )
 
 
-class DeterministicConfig(Config):
+class DeterministicConfig(BoxHeadConfig):
     """One action a state, trained by its distance to the label. For Box actions."""
 
     kind: Literal["deterministic"] = "deterministic"
     loss: Literal["mse", "l1"] = Field(default="mse", description="mse finds the labels' mean, l1 their median")
     bound: Bound = _BOUND
-
-    def resolve(self, action: Leaf) -> DeterministicConfig:
-        """Return itself; InputError if the action space isn't a Box."""
-        require_kind(self.kind, action, ("box",))
-        return self
 
     def least_weights(self, size: int) -> int:
         """Return how many numbers its weights and statistics have at least, for chunks of `size` numbers."""
@@ -64,17 +59,12 @@ class DeterministicConfig(Config):
         return DeterministicTwin(action, chunk, self.bound)
 
 
-class GaussianConfig(Config):
+class GaussianConfig(BoxHeadConfig):
     """A tanh-squashed Gaussian whose mean and deviation depend on the state, by maximum likelihood. For Box actions."""
 
     kind: Literal["gaussian"] = "gaussian"
     min_log_std: float = Field(default=-5.0, description="lower clamp of the log deviation before the squashing")
     max_log_std: float = Field(default=2.0, description="upper clamp")
-
-    def resolve(self, action: Leaf) -> GaussianConfig:
-        """Return itself; InputError if the action space isn't a Box."""
-        require_kind(self.kind, action, ("box",))
-        return self
 
     def least_weights(self, size: int) -> int:
         """Return how many numbers its weights and statistics have at least, for chunks of `size` numbers."""
@@ -96,7 +86,7 @@ class GaussianConfig(Config):
         return GaussianTwin(action, chunk, self.min_log_std, self.max_log_std)
 
 
-class MixtureConfig(Config):
+class MixtureConfig(BoxHeadConfig):
     """Several tanh-squashed Gaussians, for demonstrations with several right answers, by maximum likelihood. For Box actions.
 
     A component is one way through a whole chunk. The default action is the heaviest component's median.
@@ -110,11 +100,6 @@ class MixtureConfig(Config):
         "demonstration goes: very precise Gaussians drown the choice between them",
     )
     max_log_std: float = Field(default=2.0, description="upper clamp")
-
-    def resolve(self, action: Leaf) -> MixtureConfig:
-        """Return itself; InputError if the action space isn't a Box."""
-        require_kind(self.kind, action, ("box",))
-        return self
 
     def least_weights(self, size: int) -> int:
         """Return how many numbers its weights and statistics have at least, for chunks of `size` numbers."""

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from distil.heads.base import Context, Head, HeadLoss, line_of
+from distil.nn.choices import drawn
 from distil.nn.mlp import Mlp, linear, seeded
 from distil.nn.rows import uniform
 from distil.spaces import Leaf
@@ -128,12 +129,6 @@ class EnergyHead(Head):
                 candidates_BNM = chosen_BM[:, None] + _SPREAD * 0.5 ** (i - 1) * normal_BNM
                 candidates_BNM = candidates_BNM.clamp(-_REACH, _REACH)
             energy_BN = self._energy(context_BW, candidates_BNM)
-            index_B = energy_BN.argmin(-1) if chances_BI is None else _drawn(energy_BN, chances_BI[:, i])
+            index_B = energy_BN.argmin(-1) if chances_BI is None else drawn(-energy_BN, chances_BI[:, i])
             chosen_BM = candidates_BNM.take_along_dim(index_B[:, None, None], 1).squeeze(1)
         return chosen_BM.view(-1, *self._shape).clamp(-1, 1)
-
-
-def _drawn(energy_BN: Tensor, chance_B: Tensor) -> Tensor:
-    """Return the index that uniform noise draws by the weights exp(-E), [B]."""
-    below_BN = (-energy_BN).softmax(-1).cumsum(-1)
-    return (below_BN <= chance_B[:, None] * below_BN[:, -1:]).sum(-1).clamp(max=energy_BN.shape[1] - 1)

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from distil.config import Config
 from distil.heads.combine import Combined, medoid
-from distil.heads.fits import require_kind
+from distil.heads.fits import BoxHeadConfig
 from distil.spaces import Leaf
 from distil.types import Array
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from distil.heads.base import Head
 
 
-class EnergyConfig(Config):
+class EnergyConfig(BoxHeadConfig):
     """An energy of state and action, low where demonstrations act, which is searched for low values. For Box actions.
 
     For chunks of few numbers: the counter-examples that it learns from fill the space of chunks, and become too few for it.
@@ -43,11 +42,6 @@ class EnergyConfig(Config):
         le=100,
         description="rounds of a search: over all actions, then closer and closer around the chosen one",
     )
-
-    def resolve(self, action: Leaf) -> EnergyConfig:
-        """Return itself; InputError if the action space isn't a Box."""
-        require_kind(self.kind, action, ("box",))
-        return self
 
     def least_weights(self, size: int) -> int:
         """Return how many numbers its weights and statistics have at least, for chunks of `size` numbers."""

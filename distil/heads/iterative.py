@@ -13,6 +13,7 @@ from torch import Tensor
 
 from distil.heads.base import Context, Head, NoiseKind, line_of
 from distil.heads.samplers import Sampler
+from distil.nn.chunks import ChunkSizes
 from distil.nn.chunks_config import ChunkNetworkConfig
 from distil.spaces import Leaf
 
@@ -30,7 +31,6 @@ class IterativeHead(Head):
     needs_labels = True
     slope: Tensor
     shift: Tensor
-    limits: Tensor
 
     def __init__(
         self,
@@ -49,16 +49,17 @@ class IterativeHead(Head):
         self._shape = (chunk, size)
         self._sampler = sampler
         self.noise_size = chunk * size if self.noise_kind == "normal" else 0
-        self.network = network.build(num_in or size, size, chunk, sampler.num_scalars, context_dim, generator=generator)
+        sizes = ChunkSizes(
+            num_in=num_in or size, num_out=size, chunk=chunk, num_scalars=sampler.num_scalars, context_dim=context_dim
+        )
+        self.network = network.build(sizes, generator=generator)
         self.register_buffer("slope", torch.ones(self._shape))
         self.register_buffer("shift", torch.zeros(self._shape))
-        self.register_buffer("limits", torch.stack([-self.slope, self.slope]))  # of actions, in the own space
 
     def fit_labels(self, chunks_RTA: Tensor, seed: int) -> None:
         """Take mean and deviation of each number of a chunk for the line. The head can be used without, as its labels are."""
         self.slope.copy_(chunks_RTA.std(0, correction=0).clamp(min=_LEAST_DEVIATION))
         self.shift.copy_(chunks_RTA.mean(0))
-        self.limits.copy_(torch.stack([(bound - self.shift) / self.slope for bound in (-1, 1)]))
 
     def point(self, context: Context) -> Tensor:
         """Return what noise of 0 leads to, [B, T, A] in [-1, 1]."""
@@ -69,7 +70,10 @@ class IterativeHead(Head):
         return self._sampled(context, noise_BK.view(-1, *self._shape))
 
     def rescale(self, slope_A: Tensor, shift_A: Tensor) -> None:
-        """Keep all actions inside the old range, exactly: the network's own space stays as it is."""
+        """Keep all actions inside the old range: the network's own space stays as it is.
+
+        Estimates on the way may reach as far as the new range.
+        """
         slope_A, shift_A = line_of(slope_A, shift_A)
         self.slope.mul_(slope_A)
         self.shift.mul_(slope_A).add_(shift_A)
@@ -88,5 +92,6 @@ class IterativeHead(Head):
         def network(x_BTA: Tensor, *scalars: float) -> Tensor:
             return self.call(context, x_BTA, *(x_BTA.new_full((len(x_BTA),), scalar) for scalar in scalars))
 
-        found: Tensor = self._sampler(network, start_BTA, *self.limits)
+        limits = ((bound - self.shift) / self.slope for bound in (-1, 1))  # of actions, in the own space
+        found: Tensor = self._sampler(network, start_BTA, *limits)
         return (found * self.slope + self.shift).clamp(-1, 1)

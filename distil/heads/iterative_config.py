@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
-from distil.config import Config
 from distil.heads.chunk_twin import ChunkTwin
 from distil.heads.combine import Combined, mean, medoid
-from distil.heads.fits import require_kind
+from distil.heads.fits import BoxHeadConfig
 from distil.heads.samplers import Ddim, Ode, Sampler, Shortcuts, Target, TwoSteps
 from distil.heads.twins import Twin
 from distil.nn.chunks_config import ChunkMlpConfig, ChunkNetworkConfig
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from distil.heads.base import Head
 
 
-class _IterativeConfig(Config):
+class _IterativeConfig(BoxHeadConfig):
     network: ChunkNetworkConfig = Field(default=ChunkMlpConfig(), description="from a noisy chunk and the context to a chunk")
 
     def least_weights(self, size: int) -> int:
@@ -44,11 +43,6 @@ class FlowConfig(_IterativeConfig):
     num_steps: int = Field(default=4, ge=1, le=1000, description="of the solver when it acts; training doesn't depend on it")
     solver: Literal["euler", "midpoint"] = Field(default="midpoint", description="midpoint calls the network twice a step")
 
-    def resolve(self, action: Leaf) -> FlowConfig:
-        """Return itself; InputError if the action space isn't a Box."""
-        require_kind(self.kind, action, ("box",))
-        return self
-
     def build(self, action: Leaf, context_dim: int, chunk: int, *, generator: torch.Generator) -> Head:
         """Return the head."""
         from distil.heads.flow import FlowHead
@@ -69,11 +63,6 @@ class ShortcutConfig(_IterativeConfig):
     kind: Literal["shortcut"] = "shortcut"
     num_steps: Literal[1, 2, 4, 8, 16] = Field(default=1, description="when it acts; training doesn't depend on it")
     num_halvings: int = Field(default=3, ge=1, le=7, description="how often the one step is halved in training: 3 for 8 steps")
-
-    def resolve(self, action: Leaf) -> ShortcutConfig:
-        """Return itself; InputError if the action space isn't a Box."""
-        require_kind(self.kind, action, ("box",))
-        return self
 
     def build(self, action: Leaf, context_dim: int, chunk: int, *, generator: torch.Generator) -> Head:
         """Return the head."""
@@ -101,11 +90,6 @@ class DiffusionConfig(_IterativeConfig):
             raise ValueError(f"num_steps={self.num_steps} is more than num_levels={self.num_levels}: lower it")
         return self
 
-    def resolve(self, action: Leaf) -> DiffusionConfig:
-        """Return itself; InputError if the action space isn't a Box."""
-        require_kind(self.kind, action, ("box",))
-        return self
-
     def build(self, action: Leaf, context_dim: int, chunk: int, *, generator: torch.Generator) -> Head:
         """Return the head."""
         from distil.heads.diffusion import DiffusionHead
@@ -125,11 +109,6 @@ class TwoStepConfig(_IterativeConfig):
 
     kind: Literal["two_step"] = "two_step"
     level: float = Field(default=0.9, gt=0, lt=1, description="how much of the action the second step sees in training")
-
-    def resolve(self, action: Leaf) -> TwoStepConfig:
-        """Return itself; InputError if the action space isn't a Box."""
-        require_kind(self.kind, action, ("box",))
-        return self
 
     def build(self, action: Leaf, context_dim: int, chunk: int, *, generator: torch.Generator) -> Head:
         """Return the head."""

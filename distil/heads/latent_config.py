@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from distil.config import Config
 from distil.heads.chunk_twin import ChunkTwin
 from distil.heads.combine import Combined, medoid
-from distil.heads.fits import require_kind
+from distil.heads.fits import BoxHeadConfig
 from distil.heads.samplers import Once
 from distil.heads.twins import Twin
 from distil.nn.chunks_config import ChunkMlpConfig, ChunkNetworkConfig
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from distil.heads.base import Head
 
 
-class LatentConfig(Config):
+class LatentConfig(BoxHeadConfig):
     """Regression on a chunk, given the state and random numbers that say which way it goes. For Box actions.
 
     The default action is that of random numbers of 0, which may lie between two ways.
@@ -42,11 +41,6 @@ class LatentConfig(Config):
     posterior: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         default=(256, 256), description="layers of the network that guesses the random numbers of a label, in training"
     )
-
-    def resolve(self, action: Leaf) -> LatentConfig:
-        """Return itself; InputError if the action space isn't a Box."""
-        require_kind(self.kind, action, ("box",))
-        return self
 
     def least_weights(self, size: int) -> int:
         """Return how many numbers its weights and statistics have at least, for chunks of `size` numbers."""

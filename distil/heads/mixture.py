@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from distil.heads.base import Context, DensityHead, HeadLoss
+from distil.nn.choices import drawn
 from distil.nn.losses import LABEL_LIMIT, pre_image, squashed_gaussian_log_prob
 from distil.nn.mlp import linear
 from distil.spaces import Leaf
@@ -77,9 +78,7 @@ class MixtureHead(DensityHead):
     def sample_from(self, context: Context, noise_BN: Tensor) -> Tensor:
         """Return a sample of the component that the last number chooses, [B, T, A]."""
         log_weight_BK, mean_BKTA, log_std_BKTA = self.components(context)
-        chance_B1 = torch.special.ndtr(noise_BN[:, -1:])
-        below_BK = log_weight_BK.exp().cumsum(-1)
-        choice_B = (below_BK <= chance_B1 * below_BK[:, -1:]).sum(-1).clamp(max=self._shape[0] - 1)
+        choice_B = drawn(log_weight_BK, torch.special.ndtr(noise_BN[:, -1]))
         noise_BTA = noise_BN[:, :-1].view(-1, *self._shape[1:])
         return (_chosen(mean_BKTA, choice_B) + _chosen(log_std_BKTA, choice_B).exp() * noise_BTA).tanh()
 

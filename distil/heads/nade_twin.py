@@ -13,7 +13,7 @@ import numpy as np
 
 from distil.errors import InputError
 from distil.heads.tiles import OUTPUTS, Tiling, rows, weight_of
-from distil.heads.twins import BoundTwin
+from distil.heads.twins import BoundTwin, drawn
 from distil.spaces import Leaf
 from distil.types import Array
 
@@ -117,14 +117,8 @@ def _likeliest(logits_NK: Array, c: int) -> Array:
 
 
 def _drawing(noise_NC: Array, temperature: np.float32 = _HIGH) -> Pick:
-    """Return what draws the options whose cumulative probability passes the noise."""
-
-    def pick(logits_NK: Array, c: int) -> Array:
-        below = np.exp((logits_NK - logits_NK.max(-1, keepdims=True)) / temperature).cumsum(-1)
-        chosen: Array = np.minimum((below <= noise_NC[:, c, None] * below[:, -1:]).sum(-1), logits_NK.shape[1] - 1)
-        return chosen
-
-    return pick
+    """Return what draws each choice by its noise."""
+    return lambda logits_NK, c: drawn(logits_NK / temperature, noise_NC[:, c])
 
 
 def _array(arrays: Mapping[str, Array], name: str, shape: tuple[int, ...]) -> Array:

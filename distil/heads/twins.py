@@ -108,6 +108,13 @@ def bound(twin: Twin, arrays: Mapping[str, Array], num_context: int, tiling: Til
     return OneLayer(twin, arrays, num_context, tiling)
 
 
+def drawn(logits: Array, uniform: Array) -> Array:
+    """`distil.nn.choices.drawn` in numpy."""
+    below = np.exp(logits - logits.max(-1, keepdims=True)).cumsum(-1)
+    chosen: Array = np.minimum((below <= uniform[..., None] * below[..., -1:]).sum(-1), logits.shape[-1] - 1)
+    return chosen
+
+
 class DeterministicTwin:
     """`distil.heads.deterministic` in numpy."""
 
@@ -174,8 +181,7 @@ class MixtureTwin:
             return point.reshape(num, self._chunk, -1)
         from scipy.special import ndtr  # a default action needs no scipy, which takes a while to import
 
-        below = np.exp(logits - logits.max(-1, keepdims=True)).cumsum(-1)
-        choice = np.minimum((below <= ndtr(noise[:, -1:]) * below[:, -1:]).sum(-1), self._num - 1)
+        choice = drawn(logits, ndtr(noise[:, -1]))
         std = np.exp(np.clip(log_std.reshape(shape)[each, choice], *self._limits))
         sample: Array = np.tanh(mean.reshape(shape)[each, choice] + std * noise[:, :-1])
         return sample.reshape(num, self._chunk, -1)
@@ -200,8 +206,4 @@ class CategoricalTwin:
             logits = np.where(self._missing, _NEGATIVE, logits)
         if noise is None:
             return np.asarray(logits.argmax(-1))
-        weights = np.exp(logits - logits.max(-1, keepdims=True))
-        cdf = weights.cumsum(-1)
-        point = noise.reshape(num, *self._shape[:2], 1) * cdf[..., -1:]
-        choices: Array = np.minimum((cdf <= point).sum(-1), self._shape[2] - 1)
-        return choices
+        return drawn(logits, noise.reshape(num, *self._shape[:2]))

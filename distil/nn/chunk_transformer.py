@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from distil.nn.chunks import ChunkNetwork
+from distil.nn.chunks import ChunkNetwork, ChunkSizes
 from distil.nn.mlp import linear
 from distil.nn.time_features import TIME_FEATURES
 from distil.nn.transformer import Attention, feed_forward, places
@@ -42,11 +42,7 @@ class ChunkTransformer(ChunkNetwork):
 
     def __init__(
         self,
-        num_in: int,
-        num_out: int,
-        chunk: int,
-        num_scalars: int,
-        context_dim: int,
+        sizes: ChunkSizes,
         generator: torch.Generator,
         *,
         width: int,
@@ -54,14 +50,14 @@ class ChunkTransformer(ChunkNetwork):
         num_heads: int,
     ) -> None:
         super().__init__()
-        self.embed, self.places = linear(num_in, width, generator), places(chunk, width, generator)
-        self.context, self.context_norm = linear(context_dim, width, generator), nn.LayerNorm(width)
+        self.embed, self.places = linear(sizes.num_in, width, generator), places(sizes.chunk, width, generator)
+        self.context, self.context_norm = linear(sizes.context_dim, width, generator), nn.LayerNorm(width)
         self.time: nn.Module | None = None
-        if num_scalars:
-            layers = linear(num_scalars * TIME_FEATURES, width, generator), nn.SiLU(), linear(width, width, generator)
+        if sizes.num_scalars:
+            layers = linear(sizes.num_scalars * TIME_FEATURES, width, generator), nn.SiLU(), linear(width, width, generator)
             self.time = nn.Sequential(*layers)
         self.blocks = nn.ModuleList(_Block(width, num_heads, generator) for _ in range(num_layers))
-        self.norm, self.out = nn.LayerNorm(width), linear(width, num_out, generator)
+        self.norm, self.out = nn.LayerNorm(width), linear(width, sizes.num_out, generator)
 
     def forward(self, x_BTI: Tensor, scalars_BS: Tensor, pooled_BD: Tensor, tokens_BLD: Tensor | None = None) -> Tensor:
         """Return a chunk [B, T, O]."""

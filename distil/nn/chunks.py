@@ -7,6 +7,7 @@ W width, F features of a scalar.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +17,19 @@ from distil.nn.mlp import linear
 from distil.nn.time_features import TIME_FEATURES, frequencies
 
 
+@dataclass(frozen=True, kw_only=True)
+class ChunkSizes:
+    """What a chunk network takes and returns."""
+
+    num_in: int  # I, numbers of a step in
+    num_out: int  # O, and out
+    chunk: int  # T, steps
+    num_scalars: int  # S, numbers in [0, 1], such as times
+    context_dim: int  # D
+
+
 class ChunkNetwork(nn.Module, ABC):
-    """The constructor takes `(num_in, num_out, chunk, num_scalars, context_dim, generator, ...)`: I, O, T, S and D."""
+    """The constructor takes `(sizes: ChunkSizes, generator, ...)`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,22 +60,20 @@ class ChunkMlp(ChunkNetwork):
 
     def __init__(
         self,
-        num_in: int,
-        num_out: int,
-        chunk: int,
-        num_scalars: int,
-        context_dim: int,
+        sizes: ChunkSizes,
         generator: torch.Generator,
         *,
         width: int,
         num_blocks: int,
     ) -> None:
         super().__init__()
-        self._shape = (chunk, num_out)
-        self.inputs = linear(chunk * num_in + num_scalars * TIME_FEATURES + context_dim, width, generator)
+        self._shape = (sizes.chunk, sizes.num_out)
+        self.inputs = linear(
+            sizes.chunk * sizes.num_in + sizes.num_scalars * TIME_FEATURES + sizes.context_dim, width, generator
+        )
         pairs = [(linear(width, width, generator), linear(width, width, generator)) for _ in range(num_blocks)]
         self.blocks = nn.ModuleList(layer for pair in pairs for layer in pair)
-        self.out = linear(width, chunk * num_out, generator)
+        self.out = linear(width, sizes.chunk * sizes.num_out, generator)
 
     def forward(self, x_BTI: Tensor, scalars_BS: Tensor, pooled_BD: Tensor, tokens_BLD: Tensor | None = None) -> Tensor:
         """Return a chunk [B, T, O]; tokens are not read."""

@@ -12,7 +12,7 @@ from distil.nn.transformer_config import TransformerSizes
 if TYPE_CHECKING:
     import torch
 
-    from distil.nn.chunks import ChunkNetwork
+    from distil.nn.chunks import ChunkNetwork, ChunkSizes
 
 
 class ChunkMlpConfig(Config):
@@ -22,22 +22,11 @@ class ChunkMlpConfig(Config):
     width: int = Field(default=256, ge=1, description="of each layer")
     num_blocks: int = Field(default=2, ge=0, description="residual blocks, of two linear layers each")
 
-    def build(
-        self,
-        num_in: int,
-        num_out: int,
-        chunk: int,
-        num_scalars: int,
-        context_dim: int,
-        *,
-        generator: torch.Generator,
-    ) -> ChunkNetwork:
+    def build(self, sizes: ChunkSizes, *, generator: torch.Generator) -> ChunkNetwork:
         """Return the network; see `distil.nn.chunks.ChunkNetwork`."""
         from distil.nn.chunks import ChunkMlp
 
-        return ChunkMlp(
-            num_in, num_out, chunk, num_scalars, context_dim, generator, width=self.width, num_blocks=self.num_blocks
-        )
+        return ChunkMlp(sizes, generator, width=self.width, num_blocks=self.num_blocks)
 
     def least_weights(self, size: int) -> int:
         """Return how many weights it has at least, for chunks of `size` numbers."""
@@ -58,22 +47,11 @@ class ChunkUnetConfig(Config):
     )
     num_blocks: int = Field(default=1, ge=1, description="residual blocks at each length, on the way down and on the way up")
 
-    def build(
-        self,
-        num_in: int,
-        num_out: int,
-        chunk: int,
-        num_scalars: int,
-        context_dim: int,
-        *,
-        generator: torch.Generator,
-    ) -> ChunkNetwork:
+    def build(self, sizes: ChunkSizes, *, generator: torch.Generator) -> ChunkNetwork:
         """Return the network; see `distil.nn.chunks.ChunkNetwork`."""
         from distil.nn.unet import ChunkUnet
 
-        return ChunkUnet(
-            num_in, num_out, chunk, num_scalars, context_dim, generator, channels=self.channels, num_blocks=self.num_blocks
-        )
+        return ChunkUnet(sizes, generator, channels=self.channels, num_blocks=self.num_blocks)
 
     def least_weights(self, size: int) -> int:
         """Return how many weights it has at least, for chunks of `size` numbers."""
@@ -90,20 +68,11 @@ class ChunkTransformerConfig(TransformerSizes):
 
     kind: Literal["transformer"] = "transformer"
 
-    def build(
-        self,
-        num_in: int,
-        num_out: int,
-        chunk: int,
-        num_scalars: int,
-        context_dim: int,
-        *,
-        generator: torch.Generator,
-    ) -> ChunkNetwork:
+    def build(self, sizes: ChunkSizes, *, generator: torch.Generator) -> ChunkNetwork:
         """Return the network; see `distil.nn.chunks.ChunkNetwork`."""
         from distil.nn.chunk_transformer import ChunkTransformer
 
-        return ChunkTransformer(num_in, num_out, chunk, num_scalars, context_dim, generator, **self.sizes)
+        return ChunkTransformer(sizes, generator, **self.sizes)
 
     def least_weights(self, size: int) -> int:
         """Return how many weights it has at least, for chunks of `size` numbers."""

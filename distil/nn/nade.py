@@ -72,9 +72,3 @@ class Nade(nn.Module):
             choices.append(pick(nn.functional.linear(sum_BH.relu(), self.weight[d], self.bias[d]), d))
             sum_BH = sum_BH + self.embedding[d][choices[-1]]
         return torch.stack(choices, 1), sum_BH.relu()
-
-
-def drawn(logits_BN: Tensor, uniform_B: Tensor) -> Tensor:
-    """Return the options whose cumulative probability passes the uniform noise, [B] int64."""
-    below_BN = logits_BN.softmax(-1).cumsum(-1)
-    return (below_BN <= uniform_B[:, None] * below_BN[:, -1:]).sum(-1).clamp(max=logits_BN.shape[-1] - 1)

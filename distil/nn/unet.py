@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, interpolate, pad, silu
 
-from distil.nn.chunks import ChunkNetwork
+from distil.nn.chunks import ChunkNetwork, ChunkSizes
 from distil.nn.mlp import linear
 from distil.nn.time_features import TIME_FEATURES
 
@@ -86,25 +86,21 @@ class ChunkUnet(ChunkNetwork):
 
     def __init__(
         self,
-        num_in: int,
-        num_out: int,
-        chunk: int,
-        num_scalars: int,
-        context_dim: int,
+        sizes: ChunkSizes,
         generator: torch.Generator,
         *,
         channels: Sequence[int],
         num_blocks: int,
     ) -> None:
         super().__init__()
-        self._chunk, self._fill = chunk, -chunk % 2 ** (len(channels) - 1)
-        down = [_Level(a, b, num_blocks, generator) for a, b in zip([num_in, *channels[:-1]], channels, strict=True)]
+        self._chunk, self._fill = sizes.chunk, -sizes.chunk % 2 ** (len(channels) - 1)
+        down = [_Level(a, b, num_blocks, generator) for a, b in zip([sizes.num_in, *channels[:-1]], channels, strict=True)]
         halve = [Conv(width, width, generator, kernel=3, stride=2) for width in channels[:-1]]
         up = [_Level(a + b, a, num_blocks, generator) for a, b in itertools.pairwise(channels)][::-1]
         self._sizes = [size for level in (*down, *up) for size in level.films]
         self.down, self.halve, self.up = nn.ModuleList(down), nn.ModuleList(halve), nn.ModuleList(up)
-        self.out = Conv(channels[0], num_out, generator, kernel=1)
-        self.condition = linear(num_scalars * TIME_FEATURES + context_dim, 2 * channels[-1], generator)
+        self.out = Conv(channels[0], sizes.num_out, generator, kernel=1)
+        self.condition = linear(sizes.num_scalars * TIME_FEATURES + sizes.context_dim, 2 * channels[-1], generator)
         self.film = linear(2 * channels[-1], sum(self._sizes), generator)
 
     def forward(self, x_BTI: Tensor, scalars_BS: Tensor, pooled_BD: Tensor, tokens_BLD: Tensor | None = None) -> Tensor:

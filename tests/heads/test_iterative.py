@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from chunkbed import SMALL, TWO, ones, trained
+from chunkbed import ONE, SMALL, TWO, ones, trained
 
 from distil.heads.base import Context, Head
 from distil.heads.iterative_config import DiffusionConfig, FlowConfig, ShortcutConfig, TwoStepConfig
@@ -54,7 +54,11 @@ def test_steps_without_a_label_tell_the_others_nothing(config: FlowConfig) -> No
     assert torch.equal(*found)
 
 
-@pytest.mark.parametrize("config", HEADS, ids=_name)
+# Without training, the first estimates from predicted noise are cut off at the range, which is another one then.
+STEADY = [config for config in HEADS if getattr(config, "target", None) != "epsilon"]
+
+
+@pytest.mark.parametrize("config", STEADY, ids=_name)
 def test_rescaling_moves_each_action_along_a_line(config: FlowConfig) -> None:
     """CORRECTNESS 34: and the loss of the moved labels is that of the old ones."""
     head = config.build(TWO, 3, 2, generator=torch.Generator().manual_seed(0)).requires_grad_(False)
@@ -93,3 +97,11 @@ def test_small_numbers_of_a_chunk_count_as_much_as_large_ones(config: FlowConfig
 
 def _loss(head: Head, context: Context, labels: torch.Tensor, no_pads: torch.Tensor) -> torch.Tensor:
     return head.loss(context, labels, no_pads, generator=torch.Generator().manual_seed(1)).loss_BT
+
+
+def test_what_a_wider_range_adds_can_be_reached() -> None:
+    """CORRECTNESS 34: diffusion keeps its estimates inside of the range, which is the new one."""
+    head = DiffusionConfig(network=SMALL).build(ONE, 2, 2, generator=torch.Generator().manual_seed(0)).requires_grad_(False)
+    head.rescale(torch.tensor([0.3]), torch.tensor([-0.2]))
+    head.call = lambda context, x, time: torch.full_like(x, 50.0)
+    torch.testing.assert_close(head.point(ones(3)), torch.ones(3, 2, 1))

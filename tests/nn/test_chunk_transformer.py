@@ -2,12 +2,16 @@ import pytest
 import torch
 
 from distil.nn.chunk_transformer import ChunkTransformer
+from distil.nn.chunks import ChunkSizes
 from distil.nn.chunks_config import ChunkTransformerConfig
 
 
 def _made(seed: int = 0, num_scalars: int = 2) -> ChunkTransformer:
     config = ChunkTransformerConfig(width=16, num_layers=2, num_heads=2)
-    return config.build(3, 2, 4, num_scalars, 5, generator=torch.Generator().manual_seed(seed))
+    return config.build(
+        ChunkSizes(num_in=3, num_out=2, chunk=4, num_scalars=num_scalars, context_dim=5),
+        generator=torch.Generator().manual_seed(seed),
+    )
 
 
 def _given(num_scalars: int = 2) -> list[torch.Tensor]:

@@ -1,11 +1,13 @@
 import torch
 
-from distil.nn.chunks import ChunkMlp
+from distil.nn.chunks import ChunkMlp, ChunkSizes
 from distil.nn.chunks_config import ChunkMlpConfig
 
 
 def _made(seed: int = 0) -> ChunkMlp:
-    return ChunkMlpConfig(width=16, num_blocks=2).build(3, 2, 4, 2, 5, generator=torch.Generator().manual_seed(seed))
+    return ChunkMlpConfig(width=16, num_blocks=2).build(
+        ChunkSizes(num_in=3, num_out=2, chunk=4, num_scalars=2, context_dim=5), generator=torch.Generator().manual_seed(seed)
+    )
 
 
 def test_each_input_and_each_weight_counts() -> None:

@@ -1,7 +1,6 @@
-import numpy as np
 import torch
 
-from distil.nn.nade import Nade, drawn
+from distil.nn.nade import Nade
 
 
 def _nade() -> Nade:
@@ -38,12 +37,3 @@ def test_it_starts_with_independent_choices_of_a_seed() -> None:
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
     hidden = one.hidden(torch.ones(2, 3), torch.tensor([[0, 1, 2, 3], [4, 4, 4, 4]]))
     assert torch.equal(hidden[0], hidden[1])
-
-
-def test_draws_follow_the_probabilities() -> None:
-    logits = torch.tensor([[0.5, -1.0, 2.0, -torch.inf]]).expand(20_000, -1)
-    uniform = (torch.arange(20_000) + 0.5) / 20_000
-    share = drawn(logits, uniform).bincount(minlength=4) / 20_000
-    np.testing.assert_allclose(share, logits[0].softmax(-1), atol=1e-3)
-    ends = drawn(logits[:2], torch.tensor([0.0, 1 - 2**-24]))
-    assert ends.tolist() == [0, 2]

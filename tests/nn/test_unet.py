@@ -2,13 +2,17 @@ import pytest
 import torch
 from torch.nn.functional import conv1d
 
+from distil.nn.chunks import ChunkSizes
 from distil.nn.chunks_config import ChunkUnetConfig
 from distil.nn.unet import ChunkUnet, Conv
 
 
 def _made(seed: int = 0, chunk: int = 6, num_blocks: int = 1) -> ChunkUnet:
     config = ChunkUnetConfig(channels=(8, 16, 24), num_blocks=num_blocks)
-    return config.build(3, 2, chunk, 2, 5, generator=torch.Generator().manual_seed(seed))
+    return config.build(
+        ChunkSizes(num_in=3, num_out=2, chunk=chunk, num_scalars=2, context_dim=5),
+        generator=torch.Generator().manual_seed(seed),
+    )
 
 
 def _given(chunk: int = 6) -> list[torch.Tensor]:
