@@ -30,7 +30,7 @@ import torch
 import yaml
 from common import machine, write_result
 from inverse_rl import commit
-from multimodal_tasks import Avoiding, Bimodal, Cube, PushT, Scene, Task
+from multimodal_tasks import Avoiding, AvoidingDagger, AvoidingGate, Bimodal, Cube, Lander, LanderDagger, PushT, Scene, Task
 from threadpoolctl import threadpool_limits
 
 import distil
@@ -69,7 +69,7 @@ FIGURES = {"parameters": ",.0f", "samples/s": ",.0f", "cpu_s": ".0f", "ms at 1":
 
 def settings(head: str, task: str) -> dict[str, Any]:
     """Return the settings of a row."""
-    own = OWN.get((task, HEADS[head]["policy.head"]["kind"]), {})
+    own = OWN.get((task.removesuffix("-dagger").removesuffix("-gate"), HEADS[head]["policy.head"]["kind"]), {})
     return COMMON | HEADS[head] | own | {"evaluation.act": act_of(head, task)}
 
 
@@ -146,7 +146,17 @@ def table(task: type[Task], by_head: Mapping[str, Mapping[str, Mapping[str, Any]
     return "\n".join(lines)
 
 
-TASKS: dict[str, type[Task]] = {"bimodal": Bimodal, "avoiding": Avoiding, "pusht": PushT, "cube": Cube, "scene": Scene}
+TASKS: dict[str, type[Task]] = {
+    "bimodal": Bimodal,
+    "avoiding": Avoiding,
+    "avoiding-dagger": AvoidingDagger,
+    "avoiding-gate": AvoidingGate,
+    "lander": Lander,
+    "lander-dagger": LanderDagger,
+    "pusht": PushT,
+    "cube": Cube,
+    "scene": Scene,
+}
 
 
 def run_all(args: argparse.Namespace, folder: Path) -> None:
@@ -163,7 +173,8 @@ def run_all(args: argparse.Namespace, folder: Path) -> None:
         key = digest([own, act, purpose.name, task.recipe])
         if read(args.out).get(name, {}).get(head, {}).get(str(seed), {}).get("settings") == key:
             continue
-        own |= {"runs": str(data / "runs"), "data.path": str(task.prepare(data, seed))}
+        at = task.prepare(data, seed) if task.shares_data else data / f"data-{key}"
+        own |= {"runs": str(data / "runs"), "data.path": str(at)}
         found = measure(task, recipe, own, act, purpose)
         add(args.out, name, head, seed, found | {"settings": key, "commit": commit()})
         print(f"{name}, {head}, seed {seed}: {', '.join(f'{key} {found[key]:.3f}' for key in task.scores)}", flush=True)

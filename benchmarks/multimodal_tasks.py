@@ -35,10 +35,12 @@ class Task(ABC):
     Attributes:
         recipe: a shipped recipe's name, or the data of one.
         scores: names of what `score` returns -> how the table shows it.
+        shares_data: whether all heads learn from the same data; DAgger collects its own.
     """
 
     recipe: ClassVar[str | Mapping[str, Any]]
     scores: ClassVar[Mapping[str, str]]
+    shares_data: ClassVar[bool] = True
 
     def prepare(self, folder: Path, seed: int) -> Path:
         """Make the data that the runs of a seed share; return where they are, or where the expert shall put them."""
@@ -144,6 +146,73 @@ class Avoiding(Task):
         assert result.successes is not None
         own, shown = entropy(ways_in(played)), entropy(ways_in(Store.open(run.config.store_path)))
         return {"success": float(result.successes.mean()), "entropy": own, "of demonstrations": own / shown}
+
+
+class AvoidingDagger(Avoiding):
+    """As Avoiding, with DAgger: as many gradient steps and episodes in all, three quarters of these the learner's.
+
+    `labels`: how many steps the expert has labelled.
+    """
+
+    recipe: ClassVar[str | Mapping[str, Any]] = {
+        **load_recipe("avoiding-bc"),
+        "name": "avoiding-dagger",
+        "data": {**load_recipe("avoiding-bc")["data"], "episodes": 48},
+        "algorithm": {"kind": "dagger", "act": "sample", "rounds": 4, "episodes_per_round": 48, "tuning_episodes": 0},
+        "learner": {"num_steps": 1500, "ema_decay": 0.999},
+    }
+    scores: ClassVar[Mapping[str, str]] = {**Avoiding.scores, "labels": ",.0f"}
+    shares_data = False
+
+    def score(self, run: distil.Run, act: ActMode, folder: Path, purpose: Purpose) -> dict[str, float]:
+        """See `Task.score`."""
+        return super().score(run, act, folder, purpose) | {"labels": run.reports[-1].spent.expert_labels}
+
+
+class AvoidingGate(AvoidingDagger):
+    """As AvoidingDagger, but SafeDAgger's gate decides who acts and whether the expert is asked."""
+
+    recipe: ClassVar[str | Mapping[str, Any]] = {
+        **AvoidingDagger.recipe,
+        "name": "avoiding-gate",
+        "algorithm": {**AvoidingDagger.recipe["algorithm"], "gate": {"kind": "safe"}},
+    }
+
+
+class Lander(Task):
+    """LunarLander with continuous actions, where one answer is right: what heads for several cost there. 20 demonstrations."""
+
+    recipe: ClassVar[str | Mapping[str, Any]] = {
+        "name": "lander",
+        "env": {"id": "LunarLander-v3", "kwargs": {"continuous": True}},
+        "expert": {"kind": "scripted"},
+        "data": {"episodes": 20},
+        "algorithm": {"kind": "bc"},
+        "learner": {"num_steps": 4000},
+    }
+    scores: ClassVar[Mapping[str, str]] = {"score": ".3f", "labels": ",.0f"}
+    num_episodes = 50
+
+    def score(self, run: distil.Run, act: ActMode, folder: Path, purpose: Purpose) -> dict[str, float]:
+        """See `Task.score`: 0 is a random policy, 1 the expert."""
+        with Session(run.config) as session:
+            baselines = session.baselines(self.num_episodes, purpose)
+            result = session.evaluate("policy", self.num_episodes, run.policy().ref, purpose, act=act)
+        assert baselines is not None
+        return {"score": baselines.normalise(result.mean), "labels": run.reports[-1].spent.expert_labels}
+
+
+class LanderDagger(Lander):
+    """As Lander, with DAgger: as many episodes in all."""
+
+    recipe: ClassVar[str | Mapping[str, Any]] = {
+        **Lander.recipe,
+        "name": "lander-dagger",
+        "data": {"episodes": 5},
+        "algorithm": {"kind": "dagger", "rounds": 4, "episodes_per_round": 5, "tuning_episodes": 0},
+        "learner": {"num_steps": 1000},
+    }
+    shares_data = False
 
 
 class OGBench(Task):

@@ -19,7 +19,10 @@ ENVIRONMENTS = {  # library -> interpreter, what pip installs in turn
             ["--no-deps", "robomimic==0.3.0"],
         ],
     ),
-    "stable-baselines3": ("python3.11", [[TORCH, "stable-baselines3==2.9.2", "mujoco==3.3.0", "gymnasium[classic-control]"]]),
+    "stable-baselines3": (
+        "python3.11",
+        [[TORCH, "stable-baselines3==2.9.2", "mujoco==3.3.0", "imageio", "gymnasium[classic-control]"]],
+    ),
     "d3rlpy": ("python3.11", [[TORCH, "d3rlpy==2.8.1"]]),
 }
 _VERSIONS = (

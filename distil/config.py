@@ -14,6 +14,7 @@ import re
 import sys
 import typing
 from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -245,7 +246,7 @@ def apply_overrides(data: Mapping[str, Any], overrides: Mapping[str, Any], model
         is_variant = last == "kind" and (model is None or _has_kind(model, parents))
         if is_variant and node.get("kind") != overrides[key]:  # a missing kind is the default, which is unknown here
             node.clear()
-        node[last] = overrides[key]
+        node[last] = deepcopy(overrides[key])  # a deeper key may change it, and the caller keeps its own
     return out
 
 

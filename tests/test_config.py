@@ -375,3 +375,9 @@ def test_a_shown_configuration_has_no_password() -> None:
     with pytest.raises(InputError) as caught:
         validate(Tracked, {"uri": ["postgresql://me:hunter22@host/db"]})
     assert "hunter22" not in str(caught.value)
+
+
+def test_overrides_are_left_as_they_are() -> None:
+    overrides = {"policy.head": {"kind": "flow"}, "policy.head.num_steps": 2}
+    assert apply_overrides({}, overrides) == {"policy": {"head": {"kind": "flow", "num_steps": 2}}}
+    assert overrides["policy.head"] == {"kind": "flow"}

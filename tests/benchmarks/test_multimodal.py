@@ -114,6 +114,16 @@ def test_every_head_fits_every_task(task: str) -> None:
         assert config.policy.head.kind == multimodal.HEADS[head]["policy.head"]["kind"]
 
 
+@pytest.mark.parametrize("head", ["mixture", "bins", "codes", "diffusion", "shortcut", "latent", "energy"])
+def test_a_heads_recipe_is_its_row(head: str) -> None:
+    assert isinstance(Avoiding.recipe, dict)
+    row = validate(RunConfig, apply_overrides(Avoiding.recipe, multimodal.settings(head, "avoiding"), RunConfig))
+    shipped = validate(RunConfig, load_recipe(f"avoiding-{head}-bc"))
+    for name in ("env", "expert", "data", "policy", "algorithm", "learner"):
+        assert getattr(shipped, name).model_dump() == getattr(row, name).model_dump(), name
+    assert shipped.evaluation.act == row.evaluation.act
+
+
 def test_avoiding_is_scored_on_episodes_that_the_policy_played(tmp_path: Path) -> None:
     recipe = tmp_path / "avoiding.yaml"
     recipe.write_text(multimodal.yaml.safe_dump(Avoiding.recipe))
