@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -120,19 +121,25 @@ def with_imported_files(path: Path, folders: Sequence[Path]) -> dict[str, Path]:
 
 def _imported(file: Path, folders: Sequence[Path]) -> Iterator[Path]:
     """Yield the files in or below `folders` that the module imports, under any of their names."""
+    for name in _imported_names(file.read_bytes()):
+        parts = [part for part in name.split(".") if part.isidentifier()]
+        for folder, begin in product(folders, range(len(parts))):
+            place = folder.joinpath(*parts[begin:])
+            yield from (p for p in (place.with_suffix(".py"), place / "__init__.py") if p.is_file())
+
+
+@lru_cache(maxsize=256)  # a run asks for the content of the same modules many times
+def _imported_names(source: bytes) -> tuple[str, ...]:
+    """Return the names that a module's import statements have; none if it is not valid for this Python."""
     try:
-        tree = ast.parse(file.read_bytes())
-    except (SyntaxError, ValueError, RecursionError):  # not valid for this Python: the bytes alone identify it
-        return
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError):  # the bytes alone identify it
+        return ()
+    names = dict[str, None]()
     for node in ast.walk(tree):
-        names: list[str] = []
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            names |= dict.fromkeys(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
-            names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
-        for name in names:
-            parts = [part for part in name.split(".") if part.isidentifier()]
-            for folder, begin in product(folders, range(len(parts))):
-                place = folder.joinpath(*parts[begin:])
-                yield from (p for p in (place.with_suffix(".py"), place / "__init__.py") if p.is_file())
+            names |= dict.fromkeys([base, *(f"{base}.{alias.name}" for alias in node.names)])
+    return tuple(names)

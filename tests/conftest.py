@@ -1,3 +1,4 @@
+import gc
 import os
 import signal
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+THRESHOLDS = gc.get_threshold()
+gc.set_threshold(50_000, 50, 10)  # imports make millions of objects and no garbage
 TESTS = Path(__file__).parent
 sys.path.insert(0, str(TESTS))  # `testbed:Toy` and the like are import targets
 
@@ -18,6 +21,11 @@ with warnings.catch_warnings():
 
 settings.register_profile("no deadline", deadline=None)  # a busy machine fails no test
 settings.load_profile("no deadline")
+
+
+def pytest_collection_finish():
+    gc.freeze()  # what there is now stays: it need not be searched for garbage again and again
+    gc.set_threshold(*THRESHOLDS)
 
 
 @pytest.fixture(autouse=True)

@@ -23,6 +23,7 @@ from distil.cli.store_admin import compact, diff, drop, gc, pins, recover, snaps
 from distil.cli.submit import as_job, submit
 from distil.cli.sweep import sweep
 from distil.cli.tracking import register, sync, ui
+from distil.cluster import SESSION
 from distil.errors import InputError, RunError, SupersededError
 from distil.redaction import redact
 
@@ -153,6 +154,8 @@ def main() -> None:
     debug = len(arguments) < len(sys.argv) - 1
     _stop_on_signals()
     try:
+        if _is_folder_gone():
+            raise RunError(_folder_fault())
         code = cli.main(arguments, prog_name="distil", standalone_mode=False)
     except BaseException as error:
         if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
@@ -174,6 +177,8 @@ def main() -> None:
 
 def _told(error: BaseException) -> tuple[str, int] | None:
     """Return an exception's message for the user and the exit code; None for an unexpected exception."""
+    if _is_of_missing_file(error) and _is_folder_gone():  # the error's own message names no file, or a wrong cause
+        return _folder_fault(), 1
     match error:
         case click.ClickException():
             return error.format_message(), 2
@@ -188,6 +193,31 @@ def _told(error: BaseException) -> tuple[str, int] | None:
         case SystemExit():
             return f"ended by sys.exit({error.code}) in the code of the environment or the expert; remove that call", 1
     return None
+
+
+def _is_of_missing_file(error: BaseException | None) -> bool:
+    """Return whether a file that was not found raised an error, or led to it."""
+    while error is not None and not isinstance(error, FileNotFoundError):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def _is_folder_gone() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
+
+
+def _folder_fault() -> str:
+    """Return what a current folder that was removed means. A job's is among the files of Ray on its node."""
+    if SESSION in os.environ:
+        return (
+            "the job's folder has been removed from its node: Ray there has ended or is being restarted; submit the command "
+            "again (a run with a name continues)"
+        )
+    return "the current folder has been removed; run the command in a folder that exists"
 
 
 def _stop_on_signals() -> None:

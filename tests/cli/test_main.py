@@ -52,7 +52,7 @@ def test_a_run_needs_no_ray_and_searches_for_no_garbage_at_its_end(tmp_path: Pat
     code += "import gc; print(sorted({'ray', 'mlflow', 'sympy'} & set(sys.modules)), gc.get_freeze_count() > 100_000)"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[] True"
-    assert "rollouts: in this process, without Ray: " in done.stderr
+    assert "rollouts: in this process" in done.stderr  # because it is short, or because there is one core
 
 
 @pytest.fixture
@@ -120,6 +120,36 @@ def test_debug_shows_where_a_real_command_failed(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "in load_recipe" in done.stderr
     assert done.stderr.splitlines()[-1] == "distil: nothing.yaml: no such recipe file"
+
+
+@pytest.mark.parametrize("is_job", [True, False])
+def test_a_folder_that_is_removed_meanwhile_is_told(
+    is_job: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], signals: None
+) -> None:
+    """A job's folder goes with Ray on its node: the run ended with `[Errno 2] No such file or directory`."""
+    folder = tmp_path / "job"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    if is_job:
+        monkeypatch.setenv("DISTIL_RAY_SESSION", "session_1")
+
+    def fail(*_: object, **__: object) -> None:
+        folder.rmdir()
+        try:
+            Path("runs").resolve()
+        except OSError as error:
+            raise RunError("Ray: the cluster cannot be used") from error
+
+    monkeypatch.setattr(cli, "main", fail)
+    monkeypatch.setattr(sys, "argv", ["distil", "train", "x"])
+    expected = "submit the command again (a run with a name continues)" if is_job else "run the command in a folder that exists"
+    for _ in ("gone meanwhile", "gone before"):
+        with pytest.raises(SystemExit) as caught:
+            main()
+        assert caught.value.code == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "folder has been removed" in line
+        assert line.endswith(expected)
 
 
 def test_a_closed_pipe_is_not_an_error(tmp_path: Path) -> None:

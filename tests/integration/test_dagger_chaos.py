@@ -68,7 +68,7 @@ def storm(cluster, folder):
     options = ["--address", cluster.dashboard, "--root", str(folder), "--python", sys.executable]
     command = [sys.executable, "-m", "distil", "submit", *options, "--", "train", "chaos.json", "--run", "chaos-001"]
     # a node may die before the job is on it, too
-    unlucky = ("died 4 times on the episodes", "it ended with its node")
+    unlucky = ("died 4 times on the episodes", "it ended with its node", "the job's folder has been removed")
     return chaosbed.Storm(cluster, command, folder, random.Random(1), driver="distil train chaos.json", unlucky=unlucky)
 
 
