@@ -11,6 +11,7 @@ from gymnasium import spaces
 
 from distil import content
 from distil.content import Content
+from distil.envs import planning
 from distil.envs.ogbench import ID as OGBENCH
 from distil.errors import InputError
 from distil.experts import controllers
@@ -20,6 +21,7 @@ from distil.experts.carracing import CarRacingDriver
 from distil.experts.common import OneExpertConfig
 from distil.experts.metaworld import MetaWorldExpert
 from distil.experts.ogbench import OGBenchExpert
+from distil.experts.planner import Planner
 from distil.spaces import SpaceSpec, action_spec, observation_spec
 from distil.types import Array, Labels, Observations
 
@@ -27,7 +29,16 @@ if TYPE_CHECKING:
     from distil.envs import EnvConfig, EnvSpec
 
 Name = Literal[
-    "auto", "lunarlander", "cartpole", "pendulum", "mountaincar-continuous", "carracing", "metaworld", "ogbench", "avoiding"
+    "auto",
+    "lunarlander",
+    "cartpole",
+    "pendulum",
+    "mountaincar-continuous",
+    "carracing",
+    "metaworld",
+    "ogbench",
+    "avoiding",
+    "planner",
 ]
 
 
@@ -70,6 +81,12 @@ _BY_ENV: dict[str, Name] = {
     "MountainCarContinuous": "mountaincar-continuous",
     "CarRacing": "carracing",
     "Avoiding": "avoiding",
+    "GridWorld": "planner",
+    "FrozenLake": "planner",
+    "FrozenLake8x8": "planner",
+    "CliffWalking": "planner",
+    "CliffWalkingSlippery": "planner",
+    "Taxi": "planner",
 }
 _READERS: dict[str, tuple[type[CarRacingDriver] | type[OGBenchExpert], spaces.Box]] = {  # of the simulator, with their actions
     "carracing": (CarRacingDriver, spaces.Box(np.array([-1, 0, 0], np.float32), np.ones(3, np.float32))),
@@ -91,6 +108,8 @@ class ScriptedExpertConfig(OneExpertConfig):
             return content.of_modules(MetaWorldExpert(_task(env)).module)
         if name == "ogbench":
             return content.of_modules(*OGBenchExpert().modules)
+        if name == "planner":
+            return content.of_modules(Planner.__module__, planning.__name__)
         own = {"carracing": CarRacingDriver.__module__, "avoiding": AvoidingPlanner.__module__}
         return content.of_modules(own.get(name, controllers.__name__))
 
@@ -106,10 +125,12 @@ class ScriptedExpertConfig(OneExpertConfig):
             expert = reader()
             check_spaces(expert.name, (spec.observation, action_spec(action)), (spec.observation, spec.action))
             return Checked(expert, spec.action)
+        if name == "planner":
+            return Checked(Planner(env), spec.action)
         if name == "avoiding":
-            planner = AvoidingPlanner()
-            check_spaces(planner.name, _spaces(2, 2), (spec.observation, spec.action))
-            return Checked(planner, spec.action)
+            steerer = AvoidingPlanner()
+            check_spaces(steerer.name, _spaces(2, 2), (spec.observation, spec.action))
+            return Checked(steerer, spec.action)
         script = _LANDERS[spec.action.leaf.kind == "discrete"] if name == "lunarlander" else _SCRIPTS[name]
         controller = ScriptedExpert(f"scripted {name}", script.control)
         check_spaces(controller.name, script.spaces(), (spec.observation, spec.action))

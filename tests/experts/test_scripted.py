@@ -40,7 +40,7 @@ def test_auto_selects_by_the_environment(env_id, kwargs, name, shape, dtype):
 def test_an_environment_without_a_script():
     with pytest.raises(
         InputError,
-        match=r"none for Acrobot-v1, only for Avoiding, CarRacing, CartPole, LunarLander.*choose another expert.kind",
+        match=r"none for Acrobot-v1, only for Avoiding, CarRacing, CartPole, CliffWalking.*choose another expert.kind",
     ):
         build("Acrobot-v1")
 
