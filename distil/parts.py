@@ -137,7 +137,7 @@ def _make_learner(config: RunConfig, rundir: RunDir, session: Session, spec: Sto
         config.policy,
         spec,
         rundir.checkpoints,
-        objective=config.algorithm.objective,
+        objective=config.objective,
         seed=config.seed,
         resume=rundir.checkpoints.exists(),
         progress=progress,

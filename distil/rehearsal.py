@@ -60,7 +60,7 @@ def _made(config: RunConfig, spec: EnvSpec) -> Objective:
     from distil.policies.policy import Policy
 
     policy = Policy(config.policy, spec.observation, spec.action)
-    return config.algorithm.objective.build(policy, config.learner.model_copy(update={"compile": False}), ALONE)
+    return config.objective.build(policy, config.learner.model_copy(update={"compile": False}), ALONE)
 
 
 def _require_streams(config: RunConfig, spec: EnvSpec, needs: Iterable[str]) -> None:

@@ -19,6 +19,7 @@ from distil.algorithms.dagger import DaggerConfig
 from distil.algorithms.gail import GailConfig
 from distil.algorithms.imported import ImportAlgorithmConfig
 from distil.algorithms.iq import IqConfig
+from distil.algorithms.mce_irl import MceIrlConfig
 from distil.algorithms.ml_irl import MlIrlConfig
 from distil.algorithms.pwil import PwilConfig
 from distil.algorithms.rl import RlConfig
@@ -29,6 +30,7 @@ from distil.experts.config import ExpertConfig
 from distil.experts.gates.config import GateConfig
 from distil.heads.config import with_bound
 from distil.learners import LearnerConfig
+from distil.objectives.config import ObjectiveConfig
 from distil.policies.config import ActMode, PolicyConfig
 from distil.rollouts import NoiseConfig, RolloutConfig
 from distil.rundir import RunDir
@@ -49,6 +51,7 @@ AnyAlgorithm = Annotated[
     | CsilConfig
     | GailConfig
     | AirlConfig
+    | MceIrlConfig
     | RlConfig
     | ImportAlgorithmConfig,
     Field(discriminator="kind"),
@@ -173,6 +176,12 @@ class RunConfig(Config):
         ):
             if is_set:
                 raise ValueError(f"env is missing, and {what} needs one: set env.id, or {instead}")
+
+    @property
+    def objective(self) -> ObjectiveConfig:
+        """What the learner minimises; one that needs to know the dynamics is told the environment."""
+        chosen = self.algorithm.objective
+        return chosen.model_copy(update={"env": self.env}) if "env" in type(chosen).model_fields else chosen
 
     @property
     def gate(self) -> GateConfig | None:

@@ -29,7 +29,15 @@ COUNTED: Mapping[str, str] = {  # those that do not depend on the machine, in wo
     "env_steps": "environment steps",
     "gradient_steps": "gradient steps",
 }
-_NAMES = {"bc": "BC", "dagger": "DAgger", "csil": "CSIL", "iq": "IQ-Learn", "ml_irl": "ML-IRL", "rl": "RL"}
+_NAMES = {
+    "bc": "BC",
+    "dagger": "DAgger",
+    "csil": "CSIL",
+    "iq": "IQ-Learn",
+    "mce_irl": "MCE-IRL",
+    "ml_irl": "ML-IRL",
+    "rl": "RL",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

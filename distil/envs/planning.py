@@ -84,8 +84,12 @@ def occupancy(dynamics: Dynamics, policy_SA: Array, start_S: Array, *, discount:
     return out
 
 
+def policy_moves(dynamics: Dynamics, policy_SA: Array) -> Array:
+    """Return where a policy goes in a step: probabilities [S, S]."""
+    moves_SS: Array = np.matmul(policy_SA[:, None], dynamics.transitions_SAS)[:, 0]
+    return moves_SS
+
+
 def _system(dynamics: Dynamics, policy_SA: Array, discount: float) -> Array:
-    """Return I - discount * P of a policy, [S, S]."""
-    moves_SS = np.matmul(policy_SA[:, None], dynamics.transitions_SAS)[:, 0]
-    out: Array = np.eye(dynamics.num_states) - discount * moves_SS
+    out: Array = np.eye(dynamics.num_states) - discount * policy_moves(dynamics, policy_SA)
     return out

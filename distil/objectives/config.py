@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from distil.config import Config
+from distil.envs.config import EnvConfig
 from distil.errors import InputError, RunError
 from distil.objectives.rl_config import StepConfig
+from distil.objectives.tabular_config import CausalEntropySettings
 from distil.rewards.config import RewardConfig
 
 if TYPE_CHECKING:
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from distil.objectives.optimiser_config import OptimiserConfig
     from distil.objectives.ranks import Ranks
     from distil.policies.policy import Policy
+
+
+_OF_NETWORKS = ("obs_horizon", "chunk", "ensemble", "obs_clip", "actions")
+_OF_GRADIENTS = ("ema_decay", "augment", "precision", "compile", "patience", "learning_rate", "batch_size", "weight_decay")
 
 
 class SupervisedConfig(Config):
@@ -98,4 +104,29 @@ class InteractionConfig(Config):
         yield
 
 
-ObjectiveConfig = Annotated[SupervisedConfig | InteractionConfig | ImportObjectiveConfig, Field(discriminator="kind")]
+class CausalEntropyConfig(CausalEntropySettings):
+    """Maximum causal entropy inverse reinforcement learning in a table, where the dynamics are known."""
+
+    unused: ClassVar[Mapping[str, str]] = {
+        **{f"policy.{name}": "leave it out: the policy is a table" for name in _OF_NETWORKS},
+        **{f"learner.{name}": "leave it out: nothing takes gradient steps" for name in _OF_GRADIENTS},
+        "learner.num_steps": "set algorithm.max_steps",
+    }
+    kind: Literal["causal_entropy"] = "causal_entropy"
+    env: EnvConfig | None = None  # the run's
+
+    def build(self, policy: Policy, optimiser: OptimiserConfig, ranks: Ranks, *, seed: int = 0) -> Objective:
+        """Return the objective that writes `policy`; InputError if the environment or the policy is not a table."""
+        from distil.objectives.tabular import TabularIrl
+
+        return TabularIrl(self, self.env, policy)
+
+    @contextmanager
+    def naming_faults(self) -> Iterator[None]:
+        """Let exceptions through: this objective is distil's own."""
+        yield
+
+
+ObjectiveConfig = Annotated[
+    SupervisedConfig | InteractionConfig | CausalEntropyConfig | ImportObjectiveConfig, Field(discriminator="kind")
+]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from distil.rewards.base import RewardModel
     from distil.rewards.maxent import MaxEntReward
     from distil.rewards.network import StepNetwork
+    from distil.rewards.tabular import TabularReward
 
 Width = Annotated[int, Field(ge=1)]
 
@@ -158,6 +159,19 @@ class CoherentConfig(Config):
 
         refinement = self.refinement.build(num_features, num_action, generator)
         return CoherentReward(deepcopy(policy), refinement, prior=self.prior, lowest=self.lowest, noise=self.noise)
+
+
+class TabularConfig(Config):
+    """A table of the states, or of states and actions. Of the states alone, it transfers to other dynamics."""
+
+    kind: Literal["tabular"] = "tabular"
+    sees: Literal["state", "state_action"] = "state"
+
+    def build(self, num_features: int, num_action: int, generator: torch.Generator) -> TabularReward:
+        """Return the model, whose table is 0."""
+        from distil.rewards.tabular import TabularReward
+
+        return TabularReward(num_features, num_action, sees=self.sees)
 
 
 RewardConfig = Annotated[

@@ -28,6 +28,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "sqil": _OFF_POLICY,
     "iq": {**_OFF_POLICY, "algorithm.step.regulariser": {"loguniform": [0.1, 5.0]}},
     "dac": {**_OFF_POLICY, **_LEARNED_REWARD, "algorithm.reward.gradient_penalty": {"choice": [1.0, 10.0]}},
+    "mce_irl": {"algorithm.l2": {"loguniform": [1e-6, 1e-2]}, "algorithm.discount": {"choice": [0.9, 0.95, 0.99]}},
     "ml_irl": {**_OFF_POLICY, "algorithm.reward.rate": {"loguniform": [0.01, 0.3]}},
     "pwil": {**_OFF_POLICY, "algorithm.reward.bandwidth": {"choice": [2.0, 5.0, 10.0]}},
     "csil": {**_OFF_POLICY, "algorithm.step.anchor": {"loguniform": [0.3, 30.0]}},
