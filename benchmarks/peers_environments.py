@@ -21,7 +21,7 @@ ENVIRONMENTS = {  # library -> interpreter, what pip installs in turn
     ),
     "stable-baselines3": (
         "python3.11",
-        [[TORCH, "stable-baselines3==2.9.2", "mujoco==3.3.0", "imageio", "gymnasium[classic-control]"]],
+        [[TORCH, "stable-baselines3==2.9.2", "mujoco==3.3.0", "gymnasium[classic-control,mujoco]"]],
     ),
     "d3rlpy": ("python3.11", [[TORCH, "d3rlpy==2.8.1"]]),
 }

@@ -114,11 +114,14 @@ def test_every_head_fits_every_task(task: str) -> None:
         assert config.policy.head.kind == multimodal.HEADS[head]["policy.head"]["kind"]
 
 
-@pytest.mark.parametrize("head", ["mixture", "bins", "codes", "diffusion", "shortcut", "latent", "energy"])
-def test_a_heads_recipe_is_its_row(head: str) -> None:
-    assert isinstance(Avoiding.recipe, dict)
-    row = validate(RunConfig, apply_overrides(Avoiding.recipe, multimodal.settings(head, "avoiding"), RunConfig))
-    shipped = validate(RunConfig, load_recipe(f"avoiding-{head}-bc"))
+_AVOIDING = [("avoiding", kind) for kind in ("mixture", "bins", "codes", "diffusion", "shortcut", "latent", "energy")]
+
+
+@pytest.mark.parametrize(("task", "head"), [*_AVOIDING, ("pusht", "two_step")])
+def test_a_heads_recipe_is_its_row(task: str, head: str) -> None:
+    settings = multimodal.settings(head, task)
+    row = validate(RunConfig, apply_overrides(load_recipe(f"{task}-bc"), settings, RunConfig))
+    shipped = validate(RunConfig, load_recipe(f"{task}-{head.replace('_', '-')}-bc"))
     for name in ("env", "expert", "data", "policy", "algorithm", "learner"):
         assert getattr(shipped, name).model_dump() == getattr(row, name).model_dump(), name
     assert shipped.evaluation.act == row.evaluation.act
