@@ -123,7 +123,7 @@ def test_a_heads_recipe_is_its_row(task: str, head: str) -> None:
     row = validate(RunConfig, apply_overrides(load_recipe(f"{task}-bc"), settings, RunConfig))
     shipped = validate(RunConfig, load_recipe(f"{task}-{head.replace('_', '-')}-bc"))
     for name in ("env", "expert", "data", "policy", "algorithm", "learner"):
-        assert getattr(shipped, name).model_dump() == getattr(row, name).model_dump(), name
+        assert shipped.model_dump()[name] == row.model_dump()[name], name
     assert shipped.evaluation.act == row.evaluation.act
 
 
