@@ -22,6 +22,7 @@ from distil.experts.common import OneExpertConfig
 from distil.experts.metaworld import MetaWorldExpert
 from distil.experts.ogbench import OGBenchExpert
 from distil.experts.planner import Planner
+from distil.experts.pointmaze import MazePlanner
 from distil.spaces import SpaceSpec, action_spec, observation_spec
 from distil.types import Array, Labels, Observations
 
@@ -38,6 +39,7 @@ Name = Literal[
     "metaworld",
     "ogbench",
     "avoiding",
+    "pointmaze",
     "planner",
 ]
 
@@ -81,6 +83,7 @@ _BY_ENV: dict[str, Name] = {
     "MountainCarContinuous": "mountaincar-continuous",
     "CarRacing": "carracing",
     "Avoiding": "avoiding",
+    "PointMaze": "pointmaze",
     "GridWorld": "planner",
     "FrozenLake": "planner",
     "FrozenLake8x8": "planner",
@@ -110,8 +113,8 @@ class ScriptedExpertConfig(OneExpertConfig):
             return content.of_modules(*OGBenchExpert().modules)
         if name == "planner":
             return content.of_modules(Planner.__module__, planning.__name__)
-        own = {"carracing": CarRacingDriver.__module__, "avoiding": AvoidingPlanner.__module__}
-        return content.of_modules(own.get(name, controllers.__name__))
+        own = {"carracing": CarRacingDriver, "avoiding": AvoidingPlanner, "pointmaze": MazePlanner}
+        return content.of_modules(own[name].__module__ if name in own else controllers.__name__)
 
     def build(self, env: EnvConfig, spec: EnvSpec) -> Expert:
         """Return the expert for this environment; InputError if there is none or its spaces do not fit."""
@@ -127,8 +130,8 @@ class ScriptedExpertConfig(OneExpertConfig):
             return Checked(expert, spec.action)
         if name == "planner":
             return Checked(Planner(env), spec.action)
-        if name == "avoiding":
-            steerer = AvoidingPlanner()
+        if name in ("avoiding", "pointmaze"):
+            steerer = AvoidingPlanner() if name == "avoiding" else MazePlanner(env)
             check_spaces(steerer.name, _spaces(2, 2), (spec.observation, spec.action))
             return Checked(steerer, spec.action)
         script = _LANDERS[spec.action.leaf.kind == "discrete"] if name == "lunarlander" else _SCRIPTS[name]
