@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -185,8 +184,9 @@ def update_of(kind: str, num_steps: int, index: int) -> UpdatePlan:
     return UpdatePlan(num_steps=num_steps, round=index, streams=todo.update.streams)
 
 
-def main(folder: Path, num_steps: int, number: int, *kinds: str) -> None:
+def one_of_two(folder: Path, num_steps: int, number: int, *kinds: str) -> None:
     """Be rank `number` of two in two updates by each of the algorithms; write the policies' weights."""
+    torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/ranks", rank=number, world_size=2)
     for kind in kinds:
         own = folder / kind
@@ -201,10 +201,6 @@ def main(folder: Path, num_steps: int, number: int, *kinds: str) -> None:
         np.savez(own / f"weights{number}.npz", **rank.policy.arrays)
         rank.close()
     torch.distributed.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])
 
 
 class Right:

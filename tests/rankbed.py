@@ -1,7 +1,6 @@
 """One rank of a group in a separate process, which records the samples that it trains on."""
 
 import json
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,11 +25,12 @@ from distil.store.store import Store
 HEAD = FlowConfig(network=ChunkMlpConfig(width=8, num_blocks=1))  # a loss of random numbers
 
 
-def main(folder: Path, number: int, free_bytes: int, num_steps: int, batch_size: int, has_agent: int) -> None:
+def one_of_two(folder: Path, number: int, free_bytes: int, num_steps: int, batch_size: int, has_agent: bool) -> None:
     """Be rank `number` of two on the store in `folder`; write the first number of each sample's observation, and the weights.
 
     With `has_agent`, the episodes of the store are also the agent's stream, of an objective of two streams.
     """
+    torch.set_num_threads(1)
     psutil.virtual_memory = lambda: SimpleNamespace(available=free_bytes)
     seen, original = [], GradientObjective.step
 
@@ -64,7 +64,3 @@ def main(folder: Path, number: int, free_bytes: int, num_steps: int, batch_size:
     (folder / f"metrics{number}.json").write_text(json.dumps(dict(metrics)))
     rank.close()
     torch.distributed.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), *(int(value) for value in sys.argv[2:]))

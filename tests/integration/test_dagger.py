@@ -2,16 +2,15 @@
 
 import itertools
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from forkbed import begin
 from testbed import Balancer
 
 import distil
@@ -267,23 +266,16 @@ def test_an_error_in_what_is_collected_ahead_ends_the_run_and_it_resumes(ahead, 
     assert_same(distil.train("cartpole-dagger", SMALL | AHEAD, resume=True), ahead)
 
 
-def start(folder, *more, **changes):
-    overrides = [f"{key}={json.dumps(value)}" for key, value in (SMALL | changes).items()]
-    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
-    command = [sys.executable, "-m", "distil", "train", "cartpole-dagger", *overrides, *more]
-    return subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
 def test_sigkill_again_and_again(undisturbed):
-    """CORRECTNESS 14: a real process, killed at each new line of its journal."""
+    """CORRECTNESS 14: a real process, killed as its journal grows."""
     journal, kills = Path("runs/cartpole-dagger-001/journal.jsonl"), 0
     for wanted in (3, 5, 7):
-        process = start(Path.cwd(), *(["--resume"] if kills else []))
-        while process.poll() is None and not (journal.exists() and journal.read_bytes().count(b"\n") >= wanted):
+        process = begin(partial(distil.train, "cartpole-dagger", SMALL, resume=kills > 0))
+        while process.exitcode is None and not (journal.exists() and journal.read_bytes().count(b"\n") >= wanted):
             time.sleep(0.002)  # polls a real process, decides nothing
-        process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=30)
-        kills += process.returncode == -signal.SIGKILL
+        process.kill()
+        process.join(30)
+        kills += process.exitcode == -signal.SIGKILL
     assert kills == 3
     done = distil.train("cartpole-dagger", SMALL, resume=True)
     assert_same(done, undisturbed)

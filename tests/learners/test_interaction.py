@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from interactionbed import ALGORITHMS, setup_of, streams_of, update_of
+from forkbed import side_by_side
+from interactionbed import ALGORITHMS, one_of_two, setup_of, streams_of, update_of
 
 from distil.errors import RunError
 from distil.learners.checkpoints import Checkpoints
@@ -153,9 +152,7 @@ def test_an_update_that_diverges_keeps_the_last_good_checkpoint(
 
 def test_two_ranks_take_the_steps_of_one(tmp_path: Path) -> None:
     """CORRECTNESS 28: two processes; parameters equal to 1e-5, with noise, dropout, second derivatives and prepared fields."""
-    script = Path(__file__).parents[1] / "interactionbed.py"
-    processes = [subprocess.Popen([sys.executable, script, tmp_path, str(STEPS), str(n), *ALGORITHMS]) for n in (0, 1)]
-    assert [process.wait(240) for process in processes] == [0, 0]
+    assert side_by_side(one_of_two, *((tmp_path, STEPS, number, *ALGORITHMS) for number in (0, 1))) == [0, 0]
     for kind in ALGORITHMS:
         alone = trained(tmp_path / kind, kind, name="alone")
         for number in (0, 1):

@@ -1,16 +1,15 @@
 """A rank by itself; what it learns is in test_local.py, what several ranks learn in test_ray_train.py."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from forkbed import side_by_side
 from gymnasium import spaces
-from rankbed import HEAD
+from rankbed import HEAD, one_of_two
 
 from distil.config import validate
 from distil.errors import InputError, RunError
@@ -149,12 +148,8 @@ def test_ranks_with_different_free_memory_read_each_sample_once(bed: Any) -> Non
     expected = columns["obs"][columns["labelled"] == 1][:, 0]
     num_steps, rest = divmod(len(expected), 200)
     assert not rest
-    script = Path(__file__).parents[1] / "rankbed.py"
-    processes = [
-        subprocess.Popen([sys.executable, script, bed.folder, *map(str, (number, free_bytes, num_steps, 200, 0))])
-        for number, free_bytes in ((0, 3_000_000), (1, 2_900_000))
-    ]
-    assert [process.wait(120) for process in processes] == [0, 0]
+    ranks = [(bed.folder, number, free, num_steps, 200, False) for number, free in ((0, 3_000_000), (1, 2_900_000))]
+    assert side_by_side(one_of_two, *ranks) == [0, 0]
     tiers = [json.loads((bed.folder / f"metrics{n}.json").read_text())["train/data_tier"] for n in (0, 1)]
     assert tiers == [2, 2]
     seen = np.concatenate([np.load(bed.folder / f"seen{n}.npy") for n in (0, 1)])
@@ -163,9 +158,7 @@ def test_ranks_with_different_free_memory_read_each_sample_once(bed: Any) -> Non
 
 def test_two_ranks_on_two_streams_take_the_steps_of_one(bed: Any) -> None:
     """CORRECTNESS 28: two processes with an objective of two streams; parameters equal to 1e-5."""
-    script, free_bytes = Path(__file__).parents[1] / "rankbed.py", str(1 << 30)
-    processes = [subprocess.Popen([sys.executable, script, bed.folder, str(n), free_bytes, "30", "16", "1"]) for n in (0, 1)]
-    assert [process.wait(120) for process in processes] == [0, 0]
+    assert side_by_side(one_of_two, *((bed.folder, number, 1 << 30, 30, 16, True) for number in (0, 1))) == [0, 0]
     setup = LearnerSetup(
         config=LearnerConfig(batch_size=16),
         policy=PolicyConfig(encoder=MlpConfig(hidden=(8,)), head=HEAD),
