@@ -13,13 +13,26 @@ if TYPE_CHECKING:
     from distil.api import evaluate as evaluate
     from distil.api import label as label
     from distil.api import load_policy as load_policy
+    from distil.api import load_reward as load_reward
     from distil.api import open_run as open_run
     from distil.api import train as train
     from distil.errors import InputError as InputError
     from distil.errors import RunError as RunError
     from distil.interchange.add import Store as Store
 
-__all__ = ["InputError", "Run", "RunError", "Store", "collect", "evaluate", "label", "load_policy", "open_run", "train"]
+__all__ = [
+    "InputError",
+    "Run",
+    "RunError",
+    "Store",
+    "collect",
+    "evaluate",
+    "label",
+    "load_policy",
+    "load_reward",
+    "open_run",
+    "train",
+]
 
 _MODULES = {
     "InputError": "distil.errors",

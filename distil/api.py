@@ -18,6 +18,8 @@ from distil.policies.config import ActMode
 from distil.policies.predict import Predictor
 from distil.report import Score, score_table
 from distil.resume import run_to_continue
+from distil.rewards.function import RewardFunction
+from distil.rewards.ref import load_reward_ref
 from distil.rllib import training as rllib
 from distil.rollouts import Baselines, EvalResult
 from distil.rollouts.config import NumWorkers
@@ -94,6 +96,14 @@ class Run:
         """Return the policy of the last finished round; InputError if there is none yet."""
         return load_policy(self.path, trust=self.config.policy.targets)
 
+    def reward(self) -> RewardFunction:
+        """Return the reward that the run learned, or was given; InputError says why there is none."""
+        run, algorithm = RunDir(self.path), self.config.algorithm
+        if not run.reward.is_dir():
+            reason = algorithm.objective.no_reward or "no update is finished yet, or an earlier version of distil kept none"
+            raise InputError(f"{self.path}: the run has no reward: algorithm.kind={algorithm.kind}: {reason}")
+        return load_reward(self.path, trust=self.config.policy.targets)
+
 
 def open_run(path: Path | str) -> Run:
     """Return the run in a folder; InputError if there is none."""
@@ -116,6 +126,21 @@ def load_policy(path: Path | str, *, trust: Sequence[str] = ()) -> Predictor:
     """
     path = Path(path)
     return Predictor(load_policy_ref(path / "policy" if (path / "policy").is_dir() else path, trust=trust))
+
+
+def load_reward(path: Path | str, *, trust: Sequence[str] = ()) -> RewardFunction:
+    """Return the reward in a run's folder or in a reward's folder, as a function of observations and actions.
+
+    Args:
+        path: the folder.
+        trust: classes (package.module:Class), modules or packages of your own that a clone or a Q-function in it may name as
+            its head or encoder; they are imported.
+
+    Raises:
+        InputError: there is none, or its files do not fit each other.
+    """
+    path = Path(path)
+    return RewardFunction(load_reward_ref(path / "reward" if (path / "reward").is_dir() else path, trust=trust))
 
 
 def collect_with_report(
@@ -178,6 +203,7 @@ def train(
         SupersededError: a newer attempt has taken the run over.
     """
     config = load_config(recipe, overrides)
+    config = config.model_copy(update={"algorithm": config.algorithm.pinned()})
     if config.evaluation.video and config.env is not None:
         check_video(config.env)
     config.tracking.address()  # refused before anything starts
@@ -217,7 +243,9 @@ def train_expert(
     run: str | None = None,
     progress: Progress = silent,
 ) -> Run:
-    """Train an expert by reinforcement learning on the environment's own reward (`algorithm.kind=rl`); see `train`.
+    """Train an expert by reinforcement learning (`algorithm.kind=rl`): on the environment's own reward, or a given one.
+
+    See `train`.
 
     Its policy serves as an expert: `expert: {kind: policy, path: RUN}`.
 

@@ -14,8 +14,10 @@ from distil.rundir import RunDir
 from distil.tracking import flatten
 
 _ROLLOUTS = ("rollouts.num_workers", "rollouts.service", "rollouts.address", "rollouts.start_timeout_s")
-_MAY_CHANGE = (*_ROLLOUTS, "tracking.", "evaluation.video", "expert.paid", "runs")
-"""Keys that a resumed run may change: they say where and how it runs and is measured, not what it learns."""
+_MAY_CHANGE = (*_ROLLOUTS, "tracking.", "evaluation.video", "expert.paid", "runs", "algorithm.reward.path")
+"""Keys that a resumed run may change: they say where and how it runs and is measured, not what it learns.
+
+A reward that is given is known by its digest."""
 _SHOWN = 3  # runs in one message
 
 

@@ -16,12 +16,15 @@ from collections.abc import Generator
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
 from distil.algorithms.base import Algorithm
 from distil.parts import Heard, Parts, assemble, tracked, unheard_score
 from distil.plans import CheckPlan, ConfirmPlan, EvaluatePlan, Metrics, Round, RoundReport, Spent, UpdatePlan, WatchPlan
 from distil.policies.checkpoint import load_policy_ref, save_policy
 from distil.policies.spec import PolicyRef
+from distil.rewards.config import REWARD
+from distil.rewards.ref import copy_reward, save_reward
 from distil.rollouts.evaluation import score_low
 from distil.rollouts.video import record_video
 from distil.runconfig import RunConfig
@@ -156,6 +159,7 @@ def _update(todo: Round, plan: UpdatePlan, parts: Parts) -> dict[str, float]:
     metrics = {**parts.learner.update(plan, streams, partial(_watch, todo, plan.watch, parts)), **_watched(todo, parts)}
     parts.losses.finish_update(metrics)
     save_policy(parts.learner.policy, parts.rundir.policy, parts.rundir.check)
+    _save_reward(parts.rundir.reward, parts)
     if parts.config.overlap:
         save_policy(parts.learner.policy, parts.rundir.policy_after(todo.index), parts.rundir.check)
         parts.rundir.forget_policies(before=todo.index - 1 - parts.config.overlap)
@@ -261,8 +265,15 @@ def _choose(todo: Round, metrics: Metrics, parts: Parts) -> tuple[float | None, 
         if chosen is not None:
             parts.rundir.forget_policies(before=chosen)
         save_policy(parts.learner.policy, parts.rundir.policy_after(todo.index), parts.rundir.check)
+        _save_reward(parts.rundir.policy_after(todo.index), parts)
         chosen = todo.index
     return quality, chosen
+
+
+def _save_reward(folder: Path, parts: Parts) -> None:
+    """Keep the reward that the learner has learned, if it learns one."""
+    if (reward := parts.learner.reward) is not None:
+        save_reward(reward, folder, parts.rundir.check)
 
 
 def _ending(parts: Parts) -> PolicyRef:
@@ -297,16 +308,20 @@ def _log(report: RoundReport, todo: Round, parts: Parts) -> None:
 
 
 def _keep_results(parts: Parts) -> None:
-    """Let the run's policy be the one that it ends with; copy configuration, policy, loss curve and video to the tracker."""
+    """Let the run's policy and reward be those that it ends with; copy them, configuration, losses and video to the tracker."""
     rundir, tracker, policy = parts.rundir, parts.tracker, _ending(parts)
     rundir.check()
     tracker.artifact(rundir.path / "config.yaml")
     chosen = next((report.chosen for report in reversed(rundir.reports())), None)
     if chosen is not None:
         save_policy(policy, rundir.policy, rundir.check)
+        if (rundir.policy_after(chosen) / REWARD).is_file():
+            copy_reward(rundir.policy_after(chosen), rundir.reward, rundir.check)
         say(parts.session.progress, f"the run ends with the best policy that it scored, that of round {chosen + 1}")
     if rundir.policy.is_dir():  # an algorithm may end without an update
         tracker.artifact(rundir.policy, "policy")
+    if rundir.reward.is_dir():
+        tracker.artifact(rundir.reward, "reward")
     plot = parts.losses.plot(rundir.path / "loss.png", rundir.name)
     if plot is not None:
         tracker.artifact(plot)

@@ -8,6 +8,7 @@ runs/<name>-001/
   checkpoints/     of the learner, inside a round
   rllib/           RLlib's newest checkpoint, where it trains
   policy/          the policy of the last reported round; in the end, the one that the run ends with
+  reward/          the reward that was learned beside it, where one was
   policies/        earlier policies: those that act in rounds that are collected ahead, or the best one so far
   agent/           a store of the run's own policies' newest episodes, for algorithms that train on them
   results.json     the last report's metrics, once the run is finished
@@ -152,8 +153,13 @@ class RunDir:
         """The folder of the policy."""
         return self.path / "policy"
 
+    @property
+    def reward(self) -> Path:
+        """The folder of the reward."""
+        return self.path / "reward"
+
     def policy_after(self, round_index: int) -> Path:
-        """The folder of the policy that a round ended with: kept to collect ahead, or if it is the best so far."""
+        """The folder of the policy that a round ended with, kept to collect ahead or as the best so far; with its reward."""
         return self.path / "policies" / f"{round_index:04d}"
 
     def forget_policies(self, before: int) -> None:

@@ -1,21 +1,25 @@
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from interactionbed import config
 
 from distil import api
 from distil.config import to_yaml
 from distil.console import Console
 from distil.envs import EnvSpec
 from distil.errors import InputError
+from distil.rewards.ref import save_reward
 from distil.rollouts import Baselines, EvalResult, Fleet
 from distil.runconfig import RunConfig, load_config
 from distil.rundir import RunDir
 from distil.session import Session
+from distil.store import Store
 
 FAST: dict[str, Any] = {
     "env.max_episode_steps": 40,
@@ -275,3 +279,60 @@ def test_progress_says_which_run_which_round_and_what(overrides: dict[str, Any])
     out.truncate(0)
     api.train("cartpole-bc", overrides, run="other", progress=Console(out))
     assert "other: update 10/10 in" in out.getvalue()  # there is one round
+
+
+def _recipe(folder: Path, kind: str, **keys: Any) -> Path:
+    path = folder / f"{kind}.yaml"
+    path.write_text(to_yaml(config(folder, kind, **keys)))
+    return path
+
+
+def test_the_reward_of_a_run_is_kept_and_is_one_to_train_on(tmp_path: Path) -> None:
+    """From another environment's data on, in a run that continues only with that reward."""
+    tracking = {"tracking.enabled": True, "tracking.uri": f"sqlite:///{tmp_path}/m.db"}
+    source = api.train(_recipe(tmp_path, "ml_irl"), tracking, parent="another's")
+    reward = source.reward()
+    assert reward.ref.version == source.policy().ref.version
+    episode = Store.open(source.config.store_path).snapshot().episode(0)
+    assert np.isfinite(reward.of_episode(episode)).all()
+    assert np.array_equal(api.load_reward(source.path / "reward").of_episode(episode), reward.of_episode(episode))
+    records = [json.loads(line) for line in (source.path / "outbox.jsonl").read_text().splitlines()]
+    assert ("reward", "reward") in {(record["path"], record["folder"]) for record in records if record["kind"] == "artifact"}
+
+    algorithm = {"kind": "rl", "step": {"kind": "sac", "hidden": [8]}, "reward": {"kind": "learned", "path": str(source.path)}}
+    longer = {"id": "Pendulum-v1", "max_episode_steps": 30}
+    recipe = _recipe(
+        tmp_path, "dac", name="on-it", env=longer, algorithm={"stop": {"wall_s": 1e-6}, "reward": None} | algorithm
+    )
+    run = api.train(recipe)
+    assert run.config.algorithm.reward.digest is not None
+    assert np.array_equal(run.reward().of_episode(episode), reward.of_episode(episode)), "its copy is what it learned from"
+    source.path.rename(tmp_path / "moved")
+    with pytest.raises(InputError, match="no reward there"):
+        api.train(recipe, resume=True)
+    there = {"algorithm.reward.path": str(tmp_path / "moved")}
+    (run.path / "results.json").unlink()
+    assert api.train(recipe, there, resume=True).path == run.path
+    header = json.loads((tmp_path / "moved" / "reward" / "reward.json").read_text())
+    assert (header["nature"], header["version"]) == ("reward", reward.ref.version)
+    save_reward(replace(reward.ref, version=99), tmp_path / "moved" / "reward")
+    with pytest.raises(InputError, match=r"algorithm\.reward\.digest"):
+        api.train(recipe, there, resume=True)
+    with pytest.raises(InputError, match="the reward is not the one that the run began with"):
+        api.train(run.path, there, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [("rl", "the environment's own reward"), ("sqil", "1 for demonstrations and 0"), ("pwil", "the steps before it")],
+)
+def test_a_run_without_a_reward_says_why(tmp_path: Path, kind: str, reason: str) -> None:
+    settings = config(tmp_path, kind)
+    run = RunDir.create(tmp_path, kind, to_yaml(settings))
+    with pytest.raises(InputError, match=rf"the run has no reward: algorithm\.kind={kind}: .*{reason}"):
+        api.open_run(run.path).reward()
+
+
+def test_a_clone_has_no_reward(overrides: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"the run has no reward: algorithm\.kind=bc: it imitates actions"):
+        api.train("cartpole-bc", overrides).reward()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 from distil.config import Config
 from distil.errors import InputError
@@ -66,6 +66,14 @@ class AlgorithmConfig(Config):
     def num_rounds(self) -> int | None:
         """The most rounds that collect or learn, for people; None: not known."""
         return None
+
+    def pinned(self) -> Self:
+        """Return it with the digests of the files that it names: a run has them in its configuration.
+
+        Raises:
+            InputError: a file is missing, or is another one than a digest says.
+        """
+        return self
 
     def check(self, budget: Budget) -> None:
         """Raise ValueError if a run with this budget cannot measure what the algorithm decides by."""

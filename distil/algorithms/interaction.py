@@ -18,7 +18,7 @@ from distil.errors import InputError
 from distil.objectives.config import InteractionConfig
 from distil.objectives.rl_config import PpoConfig, StepConfig
 from distil.plans import DEMOS, Choice, CollectPlan, EvaluatePlan, Round, RoundReport, Spent, StreamPlan, UpdatePlan
-from distil.rewards.config import RewardConfig
+from distil.rewards.given_config import AnyRewardConfig
 from distil.store.index import EpisodeIndex
 
 _FIRST_LENGTH = 100  # steps of an episode, before any is known
@@ -54,12 +54,13 @@ class ByInteractionConfig(AlgorithmConfig):
     select: Literal["best", "last"] = "best"
     """Which policy the run ends with, of those that were scored: that whose states on the tuning episodes were the nearest
     to the demonstrations' (`tune/wasserstein`, which no reward enters), or the last one. Reinforcement learning goes by the
-    return of these episodes. Without any, and with `stop.normalised`, it is the last one."""
+    return of these episodes. Without any, with `stop.normalised`, and with a reward that was learned earlier, it is the last
+    one."""
     stop: PeekConfig = PeekConfig()
 
     @property
     @abstractmethod
-    def parts(self) -> tuple[StepConfig, RewardConfig]:
+    def parts(self) -> tuple[StepConfig, AnyRewardConfig]:
         """The step of reinforcement learning and the reward."""
 
     @model_validator(mode="after")
@@ -74,9 +75,9 @@ class ByInteractionConfig(AlgorithmConfig):
     def _may_stop_by_its_score(self) -> Self:
         if self.stop.normalised is None:
             return self
-        if self._imitates and not self.stop.peek:
+        if not self._is_scored and not self.stop.peek:
             raise ValueError(
-                "stop.normalised decides by the environment's reward, which imitation by interaction must not read: set "
+                "stop.normalised decides by the environment's reward, which learning from another one must not read: set "
                 "stop.peek=true if it may here, or drop it and follow tune/wasserstein"
             )
         if not self.tuning_episodes:
@@ -93,8 +94,13 @@ class ByInteractionConfig(AlgorithmConfig):
 
     @property
     def _imitates(self) -> bool:
-        """Whether demonstrations, and not the environment's reward, say what is good."""
-        return self.parts[1].kind != "environment"
+        """Whether demonstrations, and not a given reward, say what is good."""
+        return self.parts[1].kind not in ("environment", "learned")
+
+    @property
+    def _is_scored(self) -> bool:
+        """Whether it learns from the environment's reward, which scores are made of."""
+        return self.parts[1].kind == "environment"
 
     @property
     def num_pretraining(self) -> int:
@@ -230,7 +236,9 @@ class Interaction:
         """Return by what the policy of a round may be the one that the run ends with; None: it may not."""
         if tuning is None or self.config.select == "last" or self.config.stop.normalised is not None:
             return None
-        return "distance" if self.config._imitates else "return"
+        if self.config._imitates:
+            return "distance"
+        return "return" if self.config._is_scored else None
 
     def _tuning(self, index: int, num_looks: int, *, is_last: bool = False) -> EvaluatePlan | None:
         """Return the score of every few rounds; the last one has it, too, unless a score on held-out episodes follows."""

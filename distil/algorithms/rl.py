@@ -1,23 +1,28 @@
-"""Reinforcement learning on the environment's own reward: how experts are trained."""
+"""Reinforcement learning on a given reward: how experts are trained, and what a reward that was learned is worth elsewhere."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from distil.algorithms.base import Needs
 from distil.algorithms.interaction import ByInteractionConfig
 from distil.algorithms.rllib_config import RllibConfig
 from distil.objectives.rl_config import PpoConfig, StepConfig
-from distil.rewards.config import EnvironmentConfig, RewardConfig
+from distil.rewards.config import EnvironmentConfig
+from distil.rewards.given_config import AnyRewardConfig, GivenConfig
 
 
 class RlConfig(ByInteractionConfig):
-    """A step of reinforcement learning on the environment's reward, without demonstrations."""
+    """A step of reinforcement learning without demonstrations, on the environment's reward or on one that a run learned.
+
+    With the latter, the environment's reward is never read in training; scores are still made of it.
+    """
 
     kind: Literal["rl"] = "rl"
     step: StepConfig = PpoConfig()
+    reward: Annotated[EnvironmentConfig | GivenConfig, Field(discriminator="kind")] = EnvironmentConfig()
     backend: Literal["distil", "rllib"] = "distil"  # who trains: distil's own step, or RLlib on the Ray cluster
     rllib: RllibConfig = RllibConfig()
 
@@ -25,7 +30,15 @@ class RlConfig(ByInteractionConfig):
     def _consistent(self) -> RlConfig:
         if self.backend == "distil" and self.rllib != RllibConfig():
             raise ValueError("rllib has no effect with backend=distil: set backend=rllib, or remove it")
+        if self.backend == "rllib" and self.reward.kind != "environment":
+            raise ValueError(
+                f"RLlib learns from the environment's reward, not from reward.kind={self.reward.kind}: set backend=distil"
+            )
         return self
+
+    def pinned(self) -> Self:
+        """Return it with the digest of the reward that it learns from."""
+        return self if self.reward.kind == "environment" else self.model_copy(update={"reward": self.reward.pinned()})
 
     @property
     def needs(self) -> Needs:
@@ -33,6 +46,6 @@ class RlConfig(ByInteractionConfig):
         return Needs(acts=True, act="sample", demonstrations=False, backend=self.backend)
 
     @property
-    def parts(self) -> tuple[StepConfig, RewardConfig]:
-        """The step and the environment's reward."""
-        return self.step, EnvironmentConfig()
+    def parts(self) -> tuple[StepConfig, AnyRewardConfig]:
+        """The step and the reward; a learner on another host has another current folder."""
+        return self.step, self.reward if self.reward.kind == "environment" else self.reward.absolute()

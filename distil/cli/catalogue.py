@@ -45,6 +45,8 @@ def experts_evaluate(recipe: str, overrides: tuple[str, ...], as_json: bool) -> 
 def experts_train(recipe: str, overrides: tuple[str, ...], resume: bool, run: str | None, as_json: bool) -> None:
     """Train an expert by reinforcement learning on the environment's own reward.
 
+    With algorithm.reward.kind=learned algorithm.reward.path=RUN, the reward is the one that RUN learned.
+
     The result is a policy like any other, and serves as an expert at once.
     """
     from distil import api

@@ -14,6 +14,7 @@ from distil.content import with_imported_files
 from distil.errors import InputError
 from distil.experts.team import SeveralExpertsConfig
 from distil.jobs.package import Package
+from distil.rewards.given_config import GivenConfig
 from distil.runconfig import RunConfig
 
 
@@ -60,6 +61,16 @@ def expert_files(config: RunConfig) -> dict[str, str]:
         else:
             found |= dict.fromkeys(member.content(config.env).files, what)
     return found
+
+
+def reward_files(config: RunConfig) -> dict[str, str]:
+    """Return the file of the reward that a run is given: path -> what names it; InputError if it is not there."""
+    reward = getattr(config.algorithm, "reward", None)
+    if not isinstance(reward, GivenConfig):
+        return {}
+    if not Path(reward.path).is_absolute():
+        return {str(reward.file): "algorithm.reward.path"}
+    return {reward.path: "algorithm.reward.path"} if Path(reward.path).is_relative_to(Path.cwd()) else {}
 
 
 def module_files(config: RunConfig, folder: Path) -> tuple[dict[str, str], set[str]]:

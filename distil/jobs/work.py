@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from distil.errors import InputError
-from distil.jobs.inputs import expert_files, module_files, require_files
+from distil.jobs.inputs import expert_files, module_files, require_files, reward_files
 from distil.jobs.package import Package
 from distil.jobs.paths import Homes, homes, override_words, stays
 from distil.redaction import redact
@@ -47,7 +47,7 @@ class Work:
                     "rollouts.address=null"
                 )
             files, others = module_files(config, folder)
-            require_files(package, folder, files | expert_files(config))
+            require_files(package, folder, files | expert_files(config) | reward_files(config))
             installed |= others
         if not installed:
             return self

@@ -12,6 +12,7 @@ from distil.learners.config import LearnerConfig
 from distil.objectives.config import ObjectiveConfig, SupervisedConfig
 from distil.plans import Metrics, UpdatePlan
 from distil.policies.spec import PolicyRef
+from distil.rewards.ref import RewardRef
 
 if TYPE_CHECKING:
     from distil.learners.data import Streams
@@ -32,6 +33,10 @@ class Learner(Protocol):
     @property
     def policy(self) -> PolicyRef:
         """The policy after the last finished update; version 0 is the untrained one."""
+
+    @property
+    def reward(self) -> RewardRef | None:
+        """The reward that the last finished update learned; None: the objective learns none."""
 
     def update(self, plan: UpdatePlan, streams: Streams, watch: Watch = unwatched) -> Metrics:
         """Carry out `plan`; return metrics `train/*` and `time/*`. An update that a checkpoint holds the end of isn't repeated.

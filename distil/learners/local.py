@@ -9,6 +9,7 @@ from distil.learners.rank import Rank, choose_device
 from distil.objectives.ranks import Ranks
 from distil.plans import Metrics, UpdatePlan
 from distil.policies.spec import PolicyRef
+from distil.rewards.ref import RewardRef
 from distil.types import Note, Progress, silent, unheard
 
 if TYPE_CHECKING:
@@ -26,6 +27,11 @@ class LocalLearner:
     def policy(self) -> PolicyRef:
         """The policy after the last finished update; version 0 is the untrained one."""
         return self._rank.policy
+
+    @property
+    def reward(self) -> RewardRef | None:
+        """The reward that the last finished update learned; None: the objective learns none."""
+        return self._rank.reward
 
     def update(self, plan: UpdatePlan, streams: Streams, watch: Watch = unwatched) -> Metrics:
         """Carry out `plan`; an update that a checkpoint holds the end of isn't repeated."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from distil.plans import Metrics, UpdatePlan
 from distil.policies.spec import PolicyRef
+from distil.rewards.ref import RewardRef
 from distil.store.weights import Weights
 
 
@@ -48,6 +49,7 @@ class Done:
 
     metrics: Metrics
     policy: PolicyRef
+    reward: RewardRef | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

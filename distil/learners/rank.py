@@ -14,11 +14,12 @@ from distil.learners.data import Sources, Streams, TrainingData, digest_of, open
 from distil.learners.loop import Fit, FitState
 from distil.nn.imported import naming_class
 from distil.objectives.augment import Augmenter
-from distil.objectives.base import Objective, ObjectiveState
+from distil.objectives.base import Objective, ObjectiveState, Rewarding
 from distil.objectives.ranks import ALONE, Ranks
 from distil.plans import Metrics, UpdatePlan
 from distil.policies.policy import Policy
 from distil.policies.spec import PolicyRef
+from distil.rewards.ref import RewardRef
 from distil.seeding import integer
 from distil.store.reading import Reader
 from distil.types import Note, Progress, silent, unheard
@@ -59,6 +60,13 @@ class Rank:
         if self._ref is None or self._ref.version != self._version:
             self._ref = self._objective.evaluation_policy().ref(self._version)
         return self._ref
+
+    @property
+    def reward(self) -> RewardRef | None:
+        """The reward that the last finished update learned; None: the objective learns none."""
+        objective = self._objective
+        found = objective.evaluation_reward() if isinstance(objective, Rewarding) else None
+        return None if found is None else found.ref(self._version)
 
     def update(self, plan: UpdatePlan, streams: Streams, watch: Watch = unwatched) -> Metrics:
         """Carry out `plan` on `streams`, from its newest checkpoint if there is one.

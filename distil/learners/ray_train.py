@@ -28,6 +28,7 @@ from distil.learners.rank import Rank, choose_device
 from distil.objectives.ranks import Ranks
 from distil.plans import Metrics, UpdatePlan
 from distil.policies.spec import PolicyRef
+from distil.rewards.ref import RewardRef
 from distil.store.store import Store
 from distil.types import Note, Progress, silent, unheard
 
@@ -72,7 +73,8 @@ class RayLearner:
         self._room = room(setup.config, "GPU" if gpu else "CPU")
         self._room.require_possible(ray)
         note(f"learner: starting Ray Train (learner.num_learners={setup.config.num_learners})")
-        self._ref = Rank(setup).policy  # before anything starts: removes old checkpoints, or checks those to resume from
+        first = Rank(setup)  # before anything starts: removes old checkpoints, or checks those to resume from
+        self._ref, self._reward = first.policy, first.reward
         self._index, self._idle = -1, True
         self._mailbox: Any = ray.remote(num_cpus=0, max_concurrency=64, scheduling_strategy=beside_driver(ray))(
             Mailbox
@@ -104,6 +106,11 @@ class RayLearner:
         """The policy after the last finished update; version 0 is the untrained one."""
         return self._ref
 
+    @property
+    def reward(self) -> RewardRef | None:
+        """The reward that the last finished update learned; None: the objective learns none."""
+        return self._reward
+
     def update(self, plan: UpdatePlan, streams: Streams, watch: Watch = unwatched) -> Metrics:
         """Have the group carry out `plan`.
 
@@ -126,7 +133,7 @@ class RayLearner:
             for step, policy in status.shown:
                 watch(step, policy)
             if status.result is not None:
-                self._ref, self._idle = status.result.policy, True
+                self._ref, self._reward, self._idle = status.result.policy, status.result.reward, True
                 return status.result.metrics
             self._check(status, time.monotonic() - posted_s)
 
@@ -211,7 +218,7 @@ def _serve(rank: Rank, ranks: Ranks, mailbox: Any) -> None:
         watch = (lambda *shown: ray.get(mailbox.show.remote(*shown))) if ranks.rank == 0 else unwatched
         metrics = rank.update(order.plan, streams, watch)
         if ranks.rank == 0:
-            ray.get(mailbox.report.remote(order.index, Done(metrics=metrics, policy=rank.policy)))
+            ray.get(mailbox.report.remote(order.index, Done(metrics=metrics, policy=rank.policy, reward=rank.reward)))
         last = order.index
 
 

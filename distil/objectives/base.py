@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from distil.types import Batch
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from distil.policies.policy import Policy
+    from distil.rewards.frozen import FrozenReward
     from distil.store.order import SampleSource
     from distil.store.windows import WindowOptions
 
@@ -115,3 +116,11 @@ class Objective(Protocol):
 
     def load_state_dict(self, state: ObjectiveState) -> None:
         """Take over `state`; ValueError names the first tensor that doesn't fit."""
+
+
+@runtime_checkable
+class Rewarding(Protocol):
+    """What an objective has that learns a reward beside its policy."""
+
+    def evaluation_reward(self) -> FrozenReward | None:
+        """Return an independent copy of the reward that is to be saved; None: it has none to keep."""

@@ -17,7 +17,8 @@ from distil.objectives.judge import Judge
 from distil.objectives.rl_config import PpoConfig, SacConfig, StepConfig
 from distil.objectives.steps import RLStep
 from distil.rewards.base import RewardModel
-from distil.rewards.config import CoherentConfig, LearnedConfig, RewardConfig
+from distil.rewards.config import CoherentConfig, LearnedConfig, OfPolicyConfig
+from distil.rewards.given_config import AnyRewardConfig
 
 if TYPE_CHECKING:
     from distil.objectives.optimiser_config import OptimiserConfig
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 def build(
     chosen: StepConfig,
-    judge: RewardConfig,
+    judge: AnyRewardConfig,
     policy: Policy,
     optimiser: OptimiserConfig,
     ranks: Ranks,
@@ -45,7 +46,7 @@ def build(
     num_action = sum(leaf.nvec) if leaf.nvec else math.prod(leaf.shape)
     step = _step(chosen, policy, optimiser, ranks, generator)
     reward: RewardModel
-    if isinstance(judge, CoherentConfig):
+    if isinstance(judge, OfPolicyConfig):
         reward = judge.build(policy, policy.encoder.features.size, num_action, generator)
     else:
         reward = judge.build(policy.encoder.features.size, num_action, generator)
@@ -53,7 +54,7 @@ def build(
     _require_vectors(
         policy, {f"step.kind={chosen.kind}": step.reads_features, f"reward.kind={judge.kind}": reward.reads_features}
     )
-    if reward.reads_rewards and policy.actions.is_open:
+    if not reward.needs_demos and policy.actions.is_open:
         raise InputError(
             "the action space has no bounds, and there are no demonstrations to take a range from: give the environment "
             "bounded actions, such as by the wrapper gymnasium.wrappers.RescaleAction"
@@ -62,7 +63,7 @@ def build(
     clone_rate = 0.0
     if isinstance(judge, CoherentConfig):
         rate, clone_rate = judge.refinement.rate, judge.rate
-    model = Judge(policy, reward, optimiser, ranks, rate=rate, clone_rate=clone_rate)
+    model = Judge(policy, reward, optimiser, ranks, rate=rate, clone_rate=clone_rate, config=judge)
     return Interaction(policy, step, model, optimiser, ranks, offline=offline)
 
 

@@ -13,7 +13,7 @@ from distil.envs.config import EnvConfig
 from distil.errors import InputError, RunError
 from distil.objectives.rl_config import StepConfig
 from distil.objectives.tabular_config import CausalEntropySettings
-from distil.rewards.config import RewardConfig
+from distil.rewards.given_config import AnyRewardConfig
 
 if TYPE_CHECKING:
     from distil.objectives.base import Objective
@@ -30,6 +30,7 @@ class SupervisedConfig(Config):
     """The policy's own loss on the demonstrations: behavioural cloning and DAgger."""
 
     unused: ClassVar[Mapping[str, str]] = {}  # keys of the run that have no effect with it -> what to do instead
+    no_reward: ClassVar[str] = "it imitates actions"  # why a run has no reward to keep
     kind: Literal["supervised"] = "supervised"
 
     def build(self, policy: Policy, optimiser: OptimiserConfig, ranks: Ranks, *, seed: int = 0) -> Objective:
@@ -52,6 +53,7 @@ class ImportObjectiveConfig(Config):
     """
 
     unused: ClassVar[Mapping[str, str]] = {}
+    no_reward: ClassVar[str] = "its objective has no method evaluation_reward"
     kind: Literal["import"] = "import"
     target: str  # package.module:Class
     kwargs: dict[str, Any] = Field(default_factory=dict)
@@ -89,8 +91,13 @@ class InteractionConfig(Config):
     }
     kind: Literal["interaction"] = "interaction"
     step: StepConfig
-    reward: RewardConfig
+    reward: AnyRewardConfig
     offline: bool = False  # learn from demonstrations alone
+
+    @property
+    def no_reward(self) -> str:
+        """Why a run has no reward to keep."""
+        return str(getattr(self.reward, "no_reward", ""))
 
     def build(self, policy: Policy, optimiser: OptimiserConfig, ranks: Ranks, *, seed: int = 0) -> Objective:
         """Return the objective that trains `policy`, which is on its device already; `seed` is of its other networks."""
@@ -112,6 +119,7 @@ class CausalEntropyConfig(CausalEntropySettings):
         **{f"learner.{name}": "leave it out: nothing takes gradient steps" for name in _OF_GRADIENTS},
         "learner.num_steps": "set algorithm.max_steps",
     }
+    no_reward: ClassVar[str] = ""
     kind: Literal["causal_entropy"] = "causal_entropy"
     env: EnvConfig | None = None  # the run's
 

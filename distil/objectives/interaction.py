@@ -26,6 +26,7 @@ from distil.objectives.tensors import to_torch
 from distil.objectives.transitions import AGENT, Transitions, joined, of_batch
 from distil.policies.policy import Policy
 from distil.rewards.base import ClonedReward
+from distil.rewards.frozen import FrozenReward, freeze
 from distil.store.order import SampleSource
 from distil.store.windows import TransitionBatch, WindowOptions
 from distil.types import Batch
@@ -50,12 +51,12 @@ class Interaction:
 
     @property
     def needs(self) -> Mapping[str, WindowOptions]:
-        """The learner's own steps and, unless the environment's reward is used, demonstrations; those alone in pretraining."""
+        """The learner's own steps and, unless the reward is given, demonstrations; those alone in pretraining."""
         own: WindowOptions = {"n_step": 1, "every": True, "rewards": self._judge.model.reads_rewards}
         shown: WindowOptions = {"n_step": 1, "every": True, "rewards": False}
         if self._is_cloning or self._is_offline:
             return {DEMOS: shown}
-        return {AGENT: own} if self._judge.model.reads_rewards else {AGENT: own, DEMOS: shown}
+        return {AGENT: own, DEMOS: shown} if self._judge.model.needs_demos else {AGENT: own}
 
     def fit_statistics(self, sources: Mapping[str, SampleSource]) -> Sequence[str]:
         """Fit the policy's statistics once, on the demonstrations; without any, on the learner's steps.
@@ -147,6 +148,11 @@ class Interaction:
         if self._average is not None:
             out.load_state_dict({**out.state_dict(), **self._average.tensors})
         return out
+
+    def evaluation_reward(self) -> FrozenReward | None:
+        """Return a copy of the reward that is learned, or that the Q-function implies; None: there is none to keep."""
+        implied = self._rl.implied()
+        return self._judge.frozen() if implied is None else freeze(*implied, self.policy, self._rl.discount)
 
     def _new_average(self) -> Average | None:
         decay = self._config.ema_decay

@@ -5,12 +5,12 @@ Legend: B batch, R rows of complete episodes.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from distil.heads.base import DensityHead
 from distil.objectives.base import DEMOS
@@ -22,6 +22,10 @@ from distil.objectives.trained import Trained
 from distil.objectives.transitions import AGENT, Transitions, of_batch
 from distil.policies.policy import Policy
 from distil.rewards.base import ClonedReward, EpisodeReward, LearnedReward, RewardModel, Rewards, Steps
+from distil.rewards.config import SavedConfig
+from distil.rewards.frozen import FrozenReward, freeze
+from distil.rewards.given import GivenReward
+from distil.rewards.view import view
 from distil.store.order import SampleSource
 from distil.store.windows import TransitionBatch
 
@@ -36,6 +40,7 @@ class Judge:
         ranks: the group.
         rate: learning rate of what is learned beside the policy, times that of the policy.
         clone_rate: that of a clone.
+        config: of the model; None: it is not one to keep.
     """
 
     def __init__(
@@ -47,8 +52,10 @@ class Judge:
         *,
         rate: float,
         clone_rate: float = 0.0,
+        config: Any = None,
     ) -> None:
         self.model: RewardModel = model.to(ranks.device)
+        self._config = config
         self._policy, self._rate, self._clone_rate, self._ranks = policy, rate, clone_rate, ranks
         weights = {name: value for name, value in model.named_parameters() if value.requires_grad}
         of_clone = {name: value for name, value in weights.items() if name.startswith("clone.")}
@@ -96,15 +103,19 @@ class Judge:
         self.trained["clone"].minimise(loss, self._clone_rate * learning_rate)
         return {"pretraining_loss": loss.detach(), **figures}
 
+    def frozen(self) -> FrozenReward | None:
+        """Return a copy of the model as it is, for use elsewhere; None: it is not one to keep."""
+        if isinstance(self.model, GivenReward):
+            return copy.deepcopy(self.model.frozen)
+        if not isinstance(self._config, SavedConfig):
+            return None
+        return freeze(self._config, self.model, self._policy, self.model.discount)  # type: ignore[arg-type]
+
     def _steps(self, transitions: Transitions) -> Steps:
         """Return transitions as the model sees them: standardised features and one-hot choices, if it reads them."""
-        features, actions_BA = self._policy.encoder.features, transitions.actions_BA
-        seen_BF = ahead_BF = torch.empty(len(transitions), 0, device=actions_BA.device)
-        if self.model.reads_features:
-            seen_BF, ahead_BF = (features(x).flatten(1) for x in (transitions.observations, transitions.next_observations))
-            if not actions_BA.is_floating_point():
-                sizes = self._policy.action.leaf.nvec
-                actions_BA = torch.cat([one_hot(actions_BA[:, i], n) for i, n in enumerate(sizes)], -1).float()
+        given = (transitions.observations, transitions.actions_BA, transitions.next_observations)
+        policy = self._policy
+        seen_BF, actions_BA, ahead_BF = view(self.model, policy.encoder.features, policy.action.leaf, *given)
         return Steps(
             features_BF=seen_BF,
             actions_BA=actions_BA,
@@ -113,6 +124,7 @@ class Judge:
             is_expert_B=transitions.is_expert_B,
             rewards_B=transitions.extras.get("reward", transitions.rewards_B),
             observations=transitions.observations,
+            next_observations=transitions.next_observations if self.model.reads_next else {},
             log_probs_B=self._log_probs(transitions) if self.model.needs_log_probs else None,
         )
 

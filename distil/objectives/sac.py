@@ -23,6 +23,8 @@ from distil.objectives.trained import Trained, follow
 from distil.objectives.transitions import Transitions
 from distil.policies.policy import Policy
 from distil.rewards.base import Rewards
+from distil.rewards.config import CriticsConfig, ImpliedConfig
+from distil.rewards.implied import CriticsReward, ImpliedReward
 
 
 class _Networks(nn.Module):
@@ -99,6 +101,17 @@ class Sac(RLStep):
             "temperature": alpha,
             **figures,
         }
+
+    def implied(self) -> tuple[ImpliedConfig, ImpliedReward] | None:
+        """Return the reward that the critics imply, unless they learn from rewards."""
+        config = self._config
+        if config.loss == "td":
+            return None
+        model = CriticsReward(self._policy, self.networks.critics)
+        model.temperature.copy_(self.networks.log_alpha.detach().exp())
+        return ImpliedConfig(
+            critics=CriticsConfig(hidden=config.hidden, num=config.num_critics, layer_norm=config.layer_norm)
+        ), model
 
     def _distance(self, transitions: Transitions) -> Tensor:
         """Return the mean square distance, in tenths, of the policy's default actions from those of the demonstrations.

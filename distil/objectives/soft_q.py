@@ -25,6 +25,8 @@ from distil.objectives.trained import Trained, follow
 from distil.objectives.transitions import Transitions
 from distil.policies.policy import Policy
 from distil.rewards.base import Rewards
+from distil.rewards.config import ImpliedConfig
+from distil.rewards.implied import ImpliedReward, LogitsReward
 
 
 class _Target(nn.Module):
@@ -78,6 +80,14 @@ class SoftQ(RLStep):
         self._trained.minimise(loss, learning_rate)
         self._follow(config.target_rate)
         return {"loss": loss.detach(), "value": value_B.detach().mean(), **figures}
+
+    def implied(self) -> tuple[ImpliedConfig, ImpliedReward] | None:
+        """Return the reward that the Q-function implies, unless it learns from rewards."""
+        if self._config.loss == "td":
+            return None
+        model = LogitsReward(self._policy)
+        model.temperature.fill_(self._config.temperature)
+        return ImpliedConfig(), model
 
     def _follow(self, rate: float) -> None:
         follow(self.networks.encoder, self._policy.encoder, rate)

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from distil.objectives.transitions import Transitions
 from distil.rewards.base import Rewards
+from distil.rewards.config import ImpliedConfig
+from distil.rewards.implied import ImpliedReward
 from distil.types import Array
 
 
@@ -50,6 +52,10 @@ class RLStep(ABC):
     @abstractmethod
     def load_optimisers(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Load what `optimisers` returned."""
+
+    def implied(self) -> tuple[ImpliedConfig, ImpliedReward] | None:
+        """Return the reward that its Q-function implies, on its own networks; None: it learns from rewards."""
+        return None
 
     def after_end(self, rewards: Rewards) -> Tensor:
         """Return the value of the absorbing state, [B]: its reward for ever."""

@@ -21,6 +21,7 @@ from distil.objectives.causal_entropy import CausalEntropy
 from distil.objectives.tabular_config import CausalEntropySettings
 from distil.policies.encoder_config import MlpConfig
 from distil.policies.policy import Policy
+from distil.rewards.frozen import FrozenReward, freeze
 from distil.store.order import SampleSource
 from distil.store.windows import WindowOptions
 from distil.types import Array, Batch
@@ -118,6 +119,10 @@ class TabularIrl:
     def evaluation_policy(self) -> Policy:
         """Return a copy of the policy."""
         return copy.deepcopy(self.policy).eval()
+
+    def evaluation_reward(self) -> FrozenReward:
+        """Return a copy of the reward."""
+        return freeze(self._config.reward, self.reward, self.policy, self._config.discount)
 
     def restore_policy(self, tensors: Mapping[str, Tensor]) -> None:
         """Set the weights of an earlier `evaluation_policy`."""

@@ -5,24 +5,19 @@ The safetensors file alone is the policy, so one rename replaces it and no half-
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import xxhash
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
-
-from distil.durable import make_folders, replace_durably
-from distil.errors import InputError, RunError
+from distil.errors import InputError
 from distil.fence import Check, unfenced
+from distil.policies import arrayfile
 from distil.policies.header import Header, read_header
 from distil.policies.spec import PolicyRef
 from distil.spaces import SpaceSpec, difference
 
-WEIGHTS = "policy.safetensors"
-READABLE = "policy.json"
+_WHAT = "policy"
+WEIGHTS = f"{_WHAT}.safetensors"
+READABLE = f"{_WHAT}.json"
 
 
 def save_policy(ref: PolicyRef, folder: str | Path, check: Check = unfenced) -> Path:
@@ -39,18 +34,8 @@ def save_policy(ref: PolicyRef, folder: str | Path, check: Check = unfenced) -> 
     Raises:
         RunError: the disk refused.
     """
-    folder = Path(folder)
-    header = Header(version=ref.version, spec=ref.spec, digest=_digest(ref)).to_json()
-    weights = save({k: np.ascontiguousarray(v) for k, v in ref.arrays.items()}, metadata={"distil": json.dumps(header)})
-    try:
-        make_folders(folder)
-        replace_durably(folder / WEIGHTS, weights, check)
-        replace_durably(folder / READABLE, (json.dumps(header, indent=2) + "\n").encode(), check)
-    except OSError as error:
-        raise RunError(
-            f"{folder}: can't write the policy: {error.strerror}; free some space or choose another folder"
-        ) from None
-    return folder / WEIGHTS
+    header = Header(version=ref.version, spec=ref.spec, digest=None).to_json()
+    return arrayfile.write(Path(folder), _WHAT, header, ref.arrays, check)
 
 
 def load_policy_ref(folder: str | Path, *, trust: Sequence[str] = ()) -> PolicyRef:
@@ -64,24 +49,15 @@ def load_policy_ref(folder: str | Path, *, trust: Sequence[str] = ()) -> PolicyR
     Raises:
         InputError: there is none, it is damaged, or a newer distil wrote it.
     """
-    path = Path(folder)
-    path = path if path.suffix == ".safetensors" else path / WEIGHTS
-    if not path.is_file():
-        raise InputError(f"{path}: no policy here; give the folder of a trained run's policy")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            text = (file.metadata() or {})["distil"]
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, OSError) as error:  # or a dtype that numpy lacks
-        raise InputError(f"{path}: not a whole distil policy ({type(error).__name__}); copy it again or retrain") from None
+    path = arrayfile.path_of(Path(folder), _WHAT)
+    text, arrays = arrayfile.read(path, _WHAT, "give the folder of a trained run's policy")
     try:
         header = read_header(text, arrays, trust)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    ref = PolicyRef(version=header.version, spec=header.spec, arrays=arrays)
-    if header.digest != _digest(ref):
+    if header.digest != arrayfile.digest(arrays):
         raise InputError(f"{path}: the weights are damaged (their digest differs); copy the file again or retrain")
-    return ref
+    return PolicyRef(version=header.version, spec=header.spec, arrays=arrays)
 
 
 def require_spaces(ref: PolicyRef, observation: SpaceSpec, action: SpaceSpec, what: str) -> None:
@@ -95,12 +71,3 @@ def require_spaces(ref: PolicyRef, observation: SpaceSpec, action: SpaceSpec, wh
                 f"the policy's {name} are {mine.describe()}, those of {what} {theirs.describe()}: {differs}; use a policy "
                 "trained on its spaces (imported data take them from --recipe RECIPE or --env ID)"
             )
-
-
-def _digest(ref: PolicyRef) -> str:
-    state = xxhash.xxh3_128()
-    for name in sorted(ref.arrays):
-        value = np.ascontiguousarray(ref.arrays[name])
-        state.update(f"{name} {value.dtype} {value.shape}".encode())
-        state.update(value.tobytes())
-    return state.hexdigest()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from distil.errors import InputError
 from distil.heads.config import ImportHeadConfig
+from distil.policies.arrayfile import parse
 from distil.policies.config import ImportEncoderConfig
 from distil.policies.spec import PolicySpec
 from distil.spaces import Leaf
@@ -47,29 +47,33 @@ def read_header(text: str, arrays: Mapping[str, Array], trust: Sequence[str] = (
         InputError: it makes no sense, is of another format, names code that is not trusted, or describes a larger network than
             the arrays are of.
     """
-    try:
-        header = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"its header is no JSON ({type(error).__name__}); copy it again or retrain") from None
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        found = header.get("format") if isinstance(header, dict) else None
-        raise InputError(f"policy format {str(found)[:20]}, this distil reads {FORMAT}; update distil")
+    header = parse(text, "policy", FORMAT)
     spec, version = header.get("spec"), header.get("version")
     if not isinstance(spec, dict) or not isinstance(spec.get("config"), dict) or type(version) is not int:
         raise InputError("its header lacks spec, config or version; copy it again or retrain")
     known = PolicySpec.from_json(spec)
-    for target in known.config.targets:
-        if not any(target == name or re.match(rf"{re.escape(name)}[.:]", target) for name in trust):
-            module = target.partition(":")[0]
-            raise InputError(f"it names code to import, {target!r}; if you trust it, load the policy with trust=[{module!r}]")
-    num = sum(value.size for value in arrays.values())
-    for what, size in _sizes(known, arrays):
-        if not size <= num:
-            raise InputError(f"its {what} asks for {size} numbers, the file has {num}; copy it again or retrain")
+    require_trusted(known, trust, "policy")
+    require_small(sizes(known, arrays), arrays)
     return Header(version=version, spec=known, digest=header.get("digest"))
 
 
-def _sizes(spec: PolicySpec, arrays: Mapping[str, Array]) -> Iterator[tuple[str, int]]:
+def require_trusted(spec: PolicySpec, trust: Sequence[str], what: str) -> None:
+    """Raise InputError if a policy names code to import that the caller doesn't trust; `what` is what holds the policy."""
+    for target in spec.config.targets:
+        if not any(target == name or re.match(rf"{re.escape(name)}[.:]", target) for name in trust):
+            module = target.partition(":")[0]
+            raise InputError(f"it names code to import, {target!r}; if you trust it, load the {what} with trust=[{module!r}]")
+
+
+def require_small(asked: Iterable[tuple[str, int]], arrays: Mapping[str, Array]) -> None:
+    """Raise InputError if a part that a header describes, by name and size, has more numbers than all arrays together."""
+    num = sum(value.size for value in arrays.values())
+    for what, size in asked:
+        if not size <= num:
+            raise InputError(f"its {what} asks for {size} numbers, the file has {num}; copy it again or retrain")
+
+
+def sizes(spec: PolicySpec, arrays: Mapping[str, Array]) -> Iterator[tuple[str, int]]:
     """Yield what the configuration asks for that can't be more than the numbers of all arrays together."""
     config, action = spec.config, spec.action.leaf
     encoder, images = spec.encoder, 0
@@ -87,10 +91,11 @@ def _sizes(spec: PolicySpec, arrays: Mapping[str, Array]) -> Iterator[tuple[str,
             pixels = math.prod(leaf.shape)
             yield f"observation {leaf.name}", pixels if pixels > _MAX_PIXELS else 0
         else:
-            yield f"observation {leaf.name}", frames * _width(leaf)
+            yield f"observation {leaf.name}", frames * width(leaf)
     yield "obs_horizon", config.obs_horizon
     yield "encoder", encoder.least_weights(images > 0)
 
 
-def _width(leaf: Leaf) -> int:
+def width(leaf: Leaf) -> int:
+    """Return the number of features of a leaf that is read as numbers."""
     return sum(leaf.nvec) if leaf.kind in ("discrete", "multi_discrete") else math.prod(leaf.shape)

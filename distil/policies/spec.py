@@ -55,9 +55,7 @@ class PolicySpec:
             InputError: a key is unknown or has a wrong value, or a space is not one that distil writes.
         """
         config = validate(PolicyConfig, with_bound(data["config"]), "its config")
-        observation, action = _space(data, "observation"), _space(data, "action")
-        if len(action.leaves) != 1 or (not action.leaf.shape == () and min(action.leaf.shape) < 1):
-            raise InputError(f"its action space is {action.describe()}, not one of numbers; copy it again or retrain")
+        observation, action = spaces_of(data)
         return PolicySpec(config=config.resolve(observation, action), observation=observation, action=action)
 
 
@@ -68,6 +66,14 @@ class PolicyRef:
     version: int
     spec: PolicySpec
     arrays: Mapping[str, Array] = field(repr=False)  # named weights and statistics
+
+
+def spaces_of(data: Mapping[str, Any]) -> tuple[SpaceSpec, SpaceSpec]:
+    """Return the observation and the action space of a header; InputError if they are not ones that distil writes."""
+    observation, action = _space(data, "observation"), _space(data, "action")
+    if len(action.leaves) != 1 or (not action.leaf.shape == () and min(action.leaf.shape) < 1):
+        raise InputError(f"its action space is {action.describe()}, not one of numbers; copy it again or retrain")
+    return observation, action
 
 
 def _space(data: Mapping[str, Any], name: str) -> SpaceSpec:

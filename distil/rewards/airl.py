@@ -45,9 +45,16 @@ class AirlReward(LearnedReward):
         """Return the rewards."""
         assert steps.log_probs_B is not None
         shaped_B = self.bare(steps) + self._shaping(steps)
-        absorbing = self.reward.after_end(self.reward(self.reward.absorbing()).clamp(-LARGEST, LARGEST))
         rewards_B = (shaped_B - steps.log_probs_B).clamp(-LARGEST, LARGEST)
-        return Rewards(rewards_B=rewards_B, absorbing_B=absorbing.expand(len(rewards_B)))
+        return Rewards(rewards_B=rewards_B, absorbing_B=self._absorbing().expand(len(rewards_B)))
+
+    def elsewhere(self, steps: Steps) -> Rewards:
+        """Return g alone."""
+        bare_B = self.bare(steps)
+        return Rewards(rewards_B=bare_B, absorbing_B=self._absorbing().expand(len(bare_B)))
+
+    def _absorbing(self) -> Tensor:
+        return self.reward.after_end(self.reward(self.reward.absorbing()).clamp(-LARGEST, LARGEST))
 
     def bare(self, steps: Steps) -> Tensor:
         """Return g, [B]: the reward to use elsewhere, without potential and density of a policy."""

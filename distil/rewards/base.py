@@ -35,6 +35,7 @@ class Steps:
     is_expert_B: Tensor  # bool
     rewards_B: Tensor | None = None  # the environment's, where they were read, or those of `EpisodeReward.of_episodes`
     observations: Mapping[str, Tensor] = field(default_factory=dict)  # leaf name -> [B, 1, ...], as they are stored
+    next_observations: Mapping[str, Tensor] = field(default_factory=dict)  # the same, where `reads_next`
     log_probs_B: Tensor | None = None  # the current policy's log density of the actions, where `needs_log_probs`; no gradient
 
 
@@ -52,18 +53,31 @@ class RewardModel(nn.Module, ABC):
     Attributes:
         reads_rewards: whether it needs the environment's own rewards.
         reads_features: whether it depends on states and actions at all.
+        reads_next: whether it needs the next observations as they are stored.
+        needs_demos: whether it compares the learner's steps with demonstrations.
         needs_log_probs: whether it needs the current policy's log density of each step's action.
         discount: of the return; the objective sets it.
     """
 
     reads_rewards: ClassVar[bool] = False
     reads_features: ClassVar[bool] = True
+    reads_next: ClassVar[bool] = False
+    needs_demos: ClassVar[bool] = True
     needs_log_probs: ClassVar[bool] = False
     discount: float = 0.99
 
     @abstractmethod
     def forward(self, steps: Steps) -> Rewards:
         """Return the rewards of steps."""
+
+    def elsewhere(self, steps: Steps) -> Rewards:
+        """Return the rewards to use elsewhere: without what belongs to this run's policy, such as shaping and densities.
+
+        Args:
+            steps: none of them marked as terminated, without densities.
+        """
+        found: Rewards = self(steps)
+        return found
 
     def notes(self) -> Sequence[str]:
         """Return what the user should know of the model's state before the next update; each only once."""

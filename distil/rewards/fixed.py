@@ -14,6 +14,7 @@ class EnvironmentReward(RewardModel):
 
     reads_rewards: ClassVar[bool] = True
     reads_features: ClassVar[bool] = False
+    needs_demos: ClassVar[bool] = False
 
     def forward(self, steps: Steps) -> Rewards:
         """Return the stored rewards."""

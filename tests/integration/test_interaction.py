@@ -19,6 +19,7 @@ from distil.config import to_yaml
 from distil.parts import tracked
 from distil.policies.checkpoint import load_policy_ref
 from distil.policies.spec import PolicyRef
+from distil.rewards.ref import load_reward_ref
 from distil.runconfig import RunConfig
 from distil.rundir import RunDir
 from distil.session import Session
@@ -179,6 +180,9 @@ def test_a_run_ends_with_the_best_policy_that_was_scored(tmp_path: Path, kind: s
     assert last.metrics["eval/return_mean"] == held_out.mean
     assert last.policy_version == policies[best].version
     assert weights(load_policy_ref(rundir.policy)) == weights(policies[best])
+    if kind == "csil":
+        assert load_reward_ref(rundir.reward).version == policies[best].version
+    assert rundir.reward.is_dir() == (kind == "csil")
     assert not rundir.look.exists()
     assert best in {int(path.name) for path in (rundir.path / "policies").iterdir()}
     assert len(list((rundir.path / "policies").iterdir())) <= 2, "policies that were worse are gone"

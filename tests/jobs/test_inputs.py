@@ -5,7 +5,7 @@ import pytest
 from jobbed import project
 
 from distil.errors import InputError
-from distil.jobs.inputs import expert_files, module_files, require_files
+from distil.jobs.inputs import expert_files, module_files, require_files, reward_files
 from distil.jobs.package import pack
 from distil.runconfig import load_config
 
@@ -72,3 +72,16 @@ def test_the_files_of_experts_are_those_that_they_read(mine: Path) -> None:
     assert expert_files(load_config("cartpole-bc", {"expert": here})) == {str(mine / "policy"): "expert.path"}
     with pytest.raises(InputError, match="holds no policy"):
         expert_files(load_config("cartpole-bc", {"expert": {"kind": "policy", "path": "nowhere"}}))
+
+
+def test_the_file_of_a_given_reward_travels(mine: Path) -> None:
+    (mine / "run" / "reward").mkdir(parents=True)
+    (mine / "run" / "reward" / "reward.safetensors").write_bytes(b"1")
+    for path, files in (
+        ("run", {"run/reward/reward.safetensors": "algorithm.reward.path"}),
+        (str(mine / "run"), {str(mine / "run"): "algorithm.reward.path"}),
+        ("/shared/run", {}),
+    ):
+        given = {"kind": "rl", "reward": {"kind": "learned", "path": path}}
+        assert reward_files(load_config("cartpole-ppo", {"algorithm": given})) == files
+    assert reward_files(load_config("cartpole-bc")) == {}

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 from forkbed import side_by_side
-from interactionbed import ALGORITHMS, one_of_two, setup_of, streams_of, update_of
+from interactionbed import ALGORITHMS, config, one_of_two, setup_of, streams_of, update_of
+from learnedbed import learned
 
 from distil.errors import RunError
 from distil.learners.checkpoints import Checkpoints
@@ -21,6 +22,7 @@ from distil.learners.rank import Rank
 from distil.objectives.interaction import Interaction
 from distil.plans import StreamPlan, UpdatePlan
 from distil.policies.spec import PolicyRef
+from distil.rewards.ref import RewardRef, save_reward
 
 STEPS = 24
 
@@ -51,6 +53,33 @@ def test_the_environments_reward_is_never_read_in_imitation(tmp_path: Path, kind
             trained(tmp_path / "poisoned", kind, rewards=np.nan)
     else:
         assert same(trained(tmp_path / "poisoned", kind, rewards=np.nan), calm)
+
+
+@pytest.mark.parametrize("step", [{"kind": "ppo", "epochs": 2}, {"kind": "soft_q"}])
+def test_the_environments_reward_is_never_read_where_another_one_is_given(tmp_path: Path, step: dict[str, Any]) -> None:
+    """CORRECTNESS 20, for each way in which rewards reach a step."""
+    file = save_reward(learned("gail"), tmp_path / "reward")
+    changes = {"algorithm": {"kind": "rl", "step": step, "reward": {"kind": "learned", "path": str(file.parent)}}}
+    found = list[PolicyRef]()
+    for name, rewards in (("calm", None), ("poisoned", np.nan), ("other", None)):
+        if name == "other":
+            save_reward(learned_again("gail"), file.parent)
+        objective = config(tmp_path, "rl", **changes).algorithm.objective
+        rank = Rank(replace(setup_of(tmp_path / name, "rl"), objective=objective))
+        for index in (1, 2):
+            update(rank, "rl", index, streams_of(tmp_path / name, "rl", rewards))
+        found.append(rank.policy)
+        assert rank.reward is not None
+    assert same(found[0], found[1])
+    assert not same(found[0], found[2]), "it is the given one that counts"
+
+
+def learned_again(kind: str) -> RewardRef:
+    """Another reward: the same with the opposite sign."""
+    ref = learned(kind)
+    last = {name: -value for name, value in ref.arrays.items() if name.startswith("model.network.last")}
+    assert last
+    return replace(ref, arrays={**ref.arrays, **last})
 
 
 @pytest.mark.parametrize("kind", [kind for kind in ALGORITHMS if kind != "csil"])

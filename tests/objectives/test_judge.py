@@ -16,6 +16,7 @@ from distil.objectives.ranks import ALONE
 from distil.objectives.transitions import AGENT, Transitions, of_batch
 from distil.policies.policy import Policy
 from distil.rewards.base import RewardModel, Rewards, Steps
+from distil.rewards.config import MaxEntConfig
 
 BOX, CHOICE = spaces.Box(-1, 1, (2,), np.float32), spaces.Discrete(2)
 SETTINGS = LearnerConfig(learning_rate=1e-2, weight_decay=0.0, grad_clip=None, schedule="constant", warmup_steps=0)
@@ -51,6 +52,16 @@ def test_a_model_sees_one_hot_choices_and_standardised_features() -> None:
     assert steps.actions_BA.tolist() == [[1, 0], [0, 1], [0, 1]]
     torch.testing.assert_close(steps.features_BF, policy.encoder.features(batch.observations).flatten(1))
     assert steps.log_probs_B is None
+
+
+def test_a_model_is_frozen_with_its_configuration_only() -> None:
+    policy, config = policy_for(CHOICE), MaxEntConfig(hidden=(4,))
+    model = config.build(policy.encoder.features.size, 2, torch.Generator().manual_seed(0))
+    frozen = Judge(policy, model, SETTINGS, ALONE, rate=1.0, config=config).frozen()
+    assert frozen is not None
+    assert frozen.spec.config == config
+    torch.testing.assert_close(frozen.model.state_dict(), model.state_dict())
+    assert Judge(policy, model, SETTINGS, ALONE, rate=1.0).frozen() is None
 
 
 def test_a_model_that_reads_no_features_gets_none() -> None:

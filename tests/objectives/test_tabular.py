@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from distil.objectives.optimiser_config import OptimiserConfig
 from distil.objectives.ranks import ALONE
 from distil.objectives.tabular import TabularIrl
 from distil.policies.policy import Policy, PolicyConfig
+from distil.rewards.function import RewardFunction
+from distil.rewards.ref import load_reward_ref, save_reward
 from distil.types import Batch
 
 GRID = ImportEnvConfig(target="distil.envs.gridworld:GridWorld", kwargs={"size": 4, "gap": "left"})
@@ -58,6 +61,20 @@ WALK = Counted([1, 0, 4, 8, 12, 13, 14, 14], [0, 1, 1, 1, 2, 2, 4, 4])
 def fitted(objective: TabularIrl, source: Any = WALK) -> dict[str, float]:
     objective.prepare({"demos": source})
     return {name: float(value) for name, value in objective.step({}).items()}
+
+
+@pytest.mark.parametrize("sees", ["state", "state_action"])
+def test_the_reward_that_is_kept_is_the_table(tmp_path: Path, sees: str) -> None:
+    objective = make(reward={"kind": "tabular", "sees": sees})
+    fitted(objective)
+    ref = objective.evaluation_reward().ref(1)
+    save_reward(ref, tmp_path)
+    found = RewardFunction(load_reward_ref(tmp_path))
+    states_B, actions_B = np.arange(16).repeat(5), np.tile(np.arange(5), 16)
+    table = objective.reward.table.numpy() * np.ones((1, 5))
+    np.testing.assert_allclose(found.rewards(states_B, actions_B), table.ravel(), rtol=1e-6, atol=1e-7)
+    assert (found.nature, found.sees, found.absorbing) == ("reward", sees, None)
+    assert table.std() > 0
 
 
 def test_the_policy_acts_as_the_fitted_table_says() -> None:

@@ -52,6 +52,9 @@ def test_the_bare_reward_has_no_potential_no_density_and_no_end() -> None:
         actions_BA=torch.zeros(4, 2),
     )
     assert torch.equal(model.bare(episode), model.bare(other))
+    alive = replace(episode, terminated_B=other.terminated_B, log_probs_B=None)
+    assert torch.equal(model.elsewhere(alive).rewards_B, model.bare(episode))
+    assert torch.equal(model.elsewhere(alive).absorbing_B, model(episode).absorbing_B)
 
 
 def test_the_reward_is_the_logit_with_the_policy_s_density() -> None:
