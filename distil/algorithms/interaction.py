@@ -16,7 +16,7 @@ from distil.algorithms.base import AlgorithmConfig, Budget, Needs
 from distil.algorithms.stop import PeekConfig
 from distil.errors import InputError
 from distil.objectives.config import InteractionConfig
-from distil.objectives.rl_config import PpoConfig, StepConfig
+from distil.objectives.rl_config import AnyStepConfig, PpoConfig
 from distil.plans import DEMOS, Choice, CollectPlan, EvaluatePlan, Round, RoundReport, Spent, StreamPlan, UpdatePlan
 from distil.rewards.given_config import AnyRewardConfig
 from distil.store.index import EpisodeIndex
@@ -60,7 +60,7 @@ class ByInteractionConfig(AlgorithmConfig):
 
     @property
     @abstractmethod
-    def parts(self) -> tuple[StepConfig, AnyRewardConfig]:
+    def parts(self) -> tuple[AnyStepConfig, AnyRewardConfig]:
         """The step of reinforcement learning and the reward."""
 
     @model_validator(mode="after")

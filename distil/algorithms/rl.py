@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from distil.algorithms.base import Needs
 from distil.algorithms.interaction import ByInteractionConfig
 from distil.algorithms.rllib_config import RllibConfig
-from distil.objectives.rl_config import PpoConfig, StepConfig
+from distil.objectives.rl_config import AnyStepConfig, PpoConfig
 from distil.rewards.config import EnvironmentConfig
 from distil.rewards.given_config import AnyRewardConfig, GivenConfig
 
@@ -21,7 +21,7 @@ class RlConfig(ByInteractionConfig):
     """
 
     kind: Literal["rl"] = "rl"
-    step: StepConfig = PpoConfig()
+    step: AnyStepConfig = PpoConfig()
     reward: Annotated[EnvironmentConfig | GivenConfig, Field(discriminator="kind")] = EnvironmentConfig()
     backend: Literal["distil", "rllib"] = "distil"  # who trains: distil's own step, or RLlib on the Ray cluster
     rllib: RllibConfig = RllibConfig()
@@ -36,9 +36,21 @@ class RlConfig(ByInteractionConfig):
             )
         return self
 
+    @model_validator(mode="after")
+    def _plans_without_acting(self) -> RlConfig:
+        for name in ("steps", "steps_per_round", "updates_per_step", "random_steps", "keep_steps"):
+            if self.step.kind == "soft_vi" and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} has no effect with step.kind=soft_vi, which plans and does not act: remove it")
+        return self
+
     def pinned(self) -> Self:
         """Return it with the digest of the reward that it learns from."""
         return self if self.reward.kind == "environment" else self.model_copy(update={"reward": self.reward.pinned()})
+
+    @property
+    def num_acting(self) -> int:
+        """Steps of the learner in the environment, about; a planner takes one episode, from which it learns nothing."""
+        return 1 if self.step.kind == "soft_vi" else self.steps
 
     @property
     def needs(self) -> Needs:
@@ -46,6 +58,6 @@ class RlConfig(ByInteractionConfig):
         return Needs(acts=True, act="sample", demonstrations=False, backend=self.backend)
 
     @property
-    def parts(self) -> tuple[StepConfig, AnyRewardConfig]:
+    def parts(self) -> tuple[AnyStepConfig, AnyRewardConfig]:
         """The step and the reward; a learner on another host has another current folder."""
         return self.step, self.reward if self.reward.kind == "environment" else self.reward.absolute()

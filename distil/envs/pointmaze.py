@@ -19,7 +19,7 @@ GOAL = (0.0, 0.7)
 STEP = 0.1  # the longest way along x, and along y, in a step
 NUM_STEPS = 100
 NEAR = 0.1  # of the goal: success
-_STARTS = ((-0.6, 0.6), (-0.9, -0.6))  # x and y
+_STARTS = ((-0.9, 0.9), (-0.9, -0.1))  # x and y: also close to either gap, so that a learner can find it
 _BESIDE = 0.01  # from the barrier, at which the point comes to rest
 
 

@@ -14,20 +14,23 @@ from distil.heads.categorical import CategoricalHead
 from distil.heads.gaussian import GaussianHead
 from distil.objectives.interaction import Interaction
 from distil.objectives.judge import Judge
-from distil.objectives.rl_config import PpoConfig, SacConfig, StepConfig
+from distil.objectives.rl_config import AnyStepConfig, PpoConfig, SacConfig, SoftViConfig, StepConfig
+from distil.objectives.soft_vi import SoftVi
 from distil.objectives.steps import RLStep
 from distil.rewards.base import RewardModel
 from distil.rewards.config import CoherentConfig, LearnedConfig, OfPolicyConfig
 from distil.rewards.given_config import AnyRewardConfig
 
 if TYPE_CHECKING:
+    from distil.envs.config import EnvConfig
+    from distil.objectives.base import Objective
     from distil.objectives.optimiser_config import OptimiserConfig
     from distil.objectives.ranks import Ranks
     from distil.policies.policy import Policy
 
 
 def build(
-    chosen: StepConfig,
+    chosen: AnyStepConfig,
     judge: AnyRewardConfig,
     policy: Policy,
     optimiser: OptimiserConfig,
@@ -35,22 +38,36 @@ def build(
     seed: int,
     *,
     offline: bool = False,
-) -> Interaction:
-    """Return the objective; `seed` gives its other networks' start weights, `offline` leaves out the learner's own steps.
+    env: EnvConfig | None = None,
+) -> Objective:
+    """Return the objective.
+
+    Args:
+        chosen: the step.
+        judge: the reward.
+        policy: what to train.
+        optimiser: how.
+        ranks: the group.
+        seed: of the other networks' start weights.
+        offline: leave out the learner's own steps.
+        env: the run's environment, for steps that plan in its dynamics.
 
     Raises:
-        InputError: the step doesn't fit the policy.
+        InputError: the step does not fit the policy or the environment.
     """
     _require_no_labels(policy)
     generator, leaf = torch.Generator().manual_seed(seed), policy.action.leaf
     num_action = sum(leaf.nvec) if leaf.nvec else math.prod(leaf.shape)
-    step = _step(chosen, policy, optimiser, ranks, generator)
+    step = None if isinstance(chosen, SoftViConfig) else _step(chosen, policy, optimiser, ranks, generator)
     reward: RewardModel
     if isinstance(judge, OfPolicyConfig):
         reward = judge.build(policy, policy.encoder.features.size, num_action, generator)
     else:
         reward = judge.build(policy.encoder.features.size, num_action, generator)
-    reward.discount = step.discount
+    reward.discount = chosen.discount
+    if isinstance(chosen, SoftViConfig):
+        return SoftVi(chosen, env, policy, Judge(policy, reward, optimiser, ranks, rate=0.0))
+    assert step is not None
     _require_vectors(
         policy, {f"step.kind={chosen.kind}": step.reads_features, f"reward.kind={judge.kind}": reward.reads_features}
     )

@@ -11,7 +11,7 @@ from pydantic import Field
 from distil.config import Config
 from distil.envs.config import EnvConfig
 from distil.errors import InputError, RunError
-from distil.objectives.rl_config import StepConfig
+from distil.objectives.rl_config import AnyStepConfig
 from distil.objectives.tabular_config import CausalEntropySettings
 from distil.rewards.given_config import AnyRewardConfig
 
@@ -90,9 +90,10 @@ class InteractionConfig(Config):
         "learner.compile": "leave it at false",
     }
     kind: Literal["interaction"] = "interaction"
-    step: StepConfig
+    step: AnyStepConfig
     reward: AnyRewardConfig
     offline: bool = False  # learn from demonstrations alone
+    env: EnvConfig | None = None  # the run's
 
     @property
     def no_reward(self) -> str:
@@ -103,7 +104,7 @@ class InteractionConfig(Config):
         """Return the objective that trains `policy`, which is on its device already; `seed` is of its other networks."""
         from distil.objectives.build import build
 
-        return build(self.step, self.reward, policy, optimiser, ranks, seed, offline=self.offline)
+        return build(self.step, self.reward, policy, optimiser, ranks, seed, offline=self.offline, env=self.env)
 
     @contextmanager
     def naming_faults(self) -> Iterator[None]:

@@ -78,4 +78,13 @@ class PpoConfig(Config):
     epochs: int = Field(default=10, ge=1)  # over a round's steps
 
 
+class SoftViConfig(Config):
+    """Soft value iteration, for Discrete spaces of environments that tell their dynamics. It needs no acting."""
+
+    kind: Literal["soft_vi"] = "soft_vi"
+    discount: float = Field(default=0.95, ge=0, lt=1)
+    temperature: float = Field(default=1.0, gt=0)  # weight of the entropy, in units of the reward; rewards of mce_irl are for 1
+
+
 StepConfig = Annotated[SacConfig | SoftQConfig | PpoConfig, Field(discriminator="kind")]
+AnyStepConfig = Annotated[SacConfig | SoftQConfig | PpoConfig | SoftViConfig, Field(discriminator="kind")]

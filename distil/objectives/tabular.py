@@ -6,11 +6,12 @@ Legend: B batch, S states, A actions.
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from distil.envs.config import EnvConfig
 from distil.envs.dynamics import Dynamics, dynamics_of
@@ -30,8 +31,82 @@ _BLOCK = 65536  # samples
 _MOST_NUMBERS = 3000  # of a table: each step solves a system of that size
 
 
-class TabularIrl:
-    """See `distil.objectives.base.Objective` for the protocol. One step is all of the fitting: it needs no second one.
+class TableObjective(ABC):
+    """See `distil.objectives.base.Objective` for the protocol. One step is all of the work: no second one changes anything."""
+
+    def __init__(self, env: EnvConfig | None, policy: Policy) -> None:
+        """Own `policy`, which is on its device already.
+
+        Raises:
+            InputError: the environment's dynamics are not known, or the policy is not a table.
+        """
+        self.policy, self.dynamics = policy, known_dynamics(env, policy)
+
+    @property
+    @abstractmethod
+    def needs(self) -> Mapping[str, WindowOptions]:
+        """Stream name -> what a sample of it holds."""
+
+    @property
+    def parts(self) -> Mapping[str, nn.Module]:
+        """What a checkpoint holds, by name."""
+        return {"policy": self.policy}
+
+    @abstractmethod
+    def step(self, batches: Mapping[str, Batch]) -> Mapping[str, Tensor]:
+        """Write the policy; return name -> scalar to report."""
+
+    def fit_statistics(self, sources: Mapping[str, SampleSource]) -> Sequence[str]:
+        """Do nothing: choices need no statistics."""
+        return []
+
+    def prepare(self, sources: Mapping[str, SampleSource]) -> Mapping[str, SampleSource]:
+        """Return the sources as they are."""
+        return sources
+
+    def begin(self, num_steps: int) -> None:  # noqa: B027 (not abstract: there is nothing to do)
+        """Do nothing: each step starts anew."""
+
+    def reseed(self, seed: int) -> None:  # noqa: B027
+        """Do nothing: nothing is random."""
+
+    def validate(self, policy: Policy, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Return minus the log-likelihood of each held-out step, [B]."""
+        return policy.loss(batch)
+
+    def figures(self) -> Mapping[str, float]:
+        """Return none."""
+        return {}
+
+    def evaluation_policy(self) -> Policy:
+        """Return a copy of the policy."""
+        return copy.deepcopy(self.policy).eval()
+
+    def restore_policy(self, tensors: Mapping[str, Tensor]) -> None:
+        """Set the weights of an earlier `evaluation_policy`."""
+        self.policy.load_state_dict(dict(tensors))
+
+    def state_dict(self) -> ObjectiveState:
+        """Return all parts."""
+        tensors = {
+            f"{part}.{name}": value for part, module in self.parts.items() for name, value in module.state_dict().items()
+        }
+        return ObjectiveState(tensors=tensors, counters={})
+
+    def load_state_dict(self, state: ObjectiveState) -> None:
+        """Take over `state`; ValueError names the first tensor that is missing or has another shape."""
+        for part, module in self.parts.items():
+            own = module.state_dict()
+            for name, value in own.items():
+                held = state.tensors.get(f"{part}.{name}")
+                if held is None or held.shape != value.shape:
+                    there = "absent" if held is None else tuple(held.shape)
+                    raise ValueError(f"{part}.{name} is {there} there and {tuple(value.shape)} in this configuration")
+            module.load_state_dict({name: state.tensors[f"{part}.{name}"] for name in own})
+
+
+class TabularIrl(TableObjective):
+    """Maximum causal entropy IRL.
 
     It reads the demonstrations' observations and labels, never rewards, and of the environment only the dynamics.
     """
@@ -42,9 +117,8 @@ class TabularIrl:
         Raises:
             InputError: the environment's dynamics are not known, or the policy is not a table.
         """
-        self.policy, self._config = policy, config
-        self._dynamics = known_dynamics(env, policy)
-        num_states, num_actions = self._dynamics.num_states, self._dynamics.num_actions
+        super().__init__(env, policy)
+        self._config, num_states, num_actions = config, self.dynamics.num_states, self.dynamics.num_actions
         self.reward = config.reward.build(num_states, num_actions, torch.Generator())
         self.reward.discount = config.discount
         if self.reward.table.numel() > _MOST_NUMBERS:
@@ -59,9 +133,14 @@ class TabularIrl:
         """One stream, the demonstrations."""
         return {DEMOS: {}}
 
-    def fit_statistics(self, sources: Mapping[str, SampleSource]) -> Sequence[str]:
-        """Do nothing: choices need no statistics."""
-        return []
+    @property
+    def parts(self) -> Mapping[str, nn.Module]:
+        """The policy and the reward."""
+        return {"policy": self.policy, "reward": self.reward}
+
+    def evaluation_reward(self) -> FrozenReward:
+        """Return a copy of the reward."""
+        return freeze(self._config.reward, self.reward, self.policy, self._config.discount)
 
     def prepare(self, sources: Mapping[str, SampleSource]) -> Mapping[str, SampleSource]:
         """Count the demonstrations' steps, by their weights; return the sources as they are."""
@@ -72,12 +151,6 @@ class TabularIrl:
         self._visits_SA = visits_SA / visits_SA.sum()
         return sources
 
-    def begin(self, num_steps: int) -> None:
-        """Do nothing: each step starts anew."""
-
-    def reseed(self, seed: int) -> None:
-        """Do nothing: nothing is random."""
-
     def step(self, batches: Mapping[str, Batch]) -> Mapping[str, Tensor]:
         """Fit the reward to all demonstrations, and write its soft-optimal policy.
 
@@ -86,7 +159,7 @@ class TabularIrl:
         """
         config = self._config
         problem = CausalEntropy(
-            dynamics=self._dynamics,
+            dynamics=self.dynamics,
             visits_SA=self._visits_SA,
             sees=config.reward.sees,
             discount=config.discount,
@@ -107,43 +180,6 @@ class TabularIrl:
             "iterations": found.num_steps,
         }
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in figures.items()}
-
-    def validate(self, policy: Policy, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Return minus the log-likelihood of each held-out step, [B]."""
-        return policy.loss(batch)
-
-    def figures(self) -> Mapping[str, float]:
-        """Return none."""
-        return {}
-
-    def evaluation_policy(self) -> Policy:
-        """Return a copy of the policy."""
-        return copy.deepcopy(self.policy).eval()
-
-    def evaluation_reward(self) -> FrozenReward:
-        """Return a copy of the reward."""
-        return freeze(self._config.reward, self.reward, self.policy, self._config.discount)
-
-    def restore_policy(self, tensors: Mapping[str, Tensor]) -> None:
-        """Set the weights of an earlier `evaluation_policy`."""
-        self.policy.load_state_dict(dict(tensors))
-
-    def state_dict(self) -> ObjectiveState:
-        """Return the policy and the reward."""
-        parts = {"policy": self.policy, "reward": self.reward}
-        tensors = {f"{part}.{name}": value for part, module in parts.items() for name, value in module.state_dict().items()}
-        return ObjectiveState(tensors=tensors, counters={})
-
-    def load_state_dict(self, state: ObjectiveState) -> None:
-        """Take over `state`; ValueError names the first tensor that is missing or has another shape."""
-        for part, module in (("policy", self.policy), ("reward", self.reward)):
-            own = module.state_dict()
-            for name, value in own.items():
-                held = state.tensors.get(f"{part}.{name}")
-                if held is None or held.shape != value.shape:
-                    there = "absent" if held is None else tuple(held.shape)
-                    raise ValueError(f"{part}.{name} is {there} there and {tuple(value.shape)} in this configuration")
-            module.load_state_dict({name: state.tensors[f"{part}.{name}"] for name in own})
 
 
 def known_dynamics(env: EnvConfig | None, policy: Policy) -> Dynamics:

@@ -1,12 +1,16 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
 from interactionbed import learning_round
 
+import distil
+from distil.algorithms.base import Budget
 from distil.algorithms.rl import RlConfig
 from distil.config import validate
 from distil.errors import InputError
-from distil.objectives.rl_config import PpoConfig, SacConfig
+from distil.objectives.rl_config import PpoConfig, SacConfig, SoftViConfig
+from distil.plans import RoundReport, Spent
 
 
 def test_it_reads_no_demonstrations() -> None:
@@ -45,3 +49,27 @@ def test_a_given_reward_takes_the_place_of_the_environments() -> None:
 def test_what_a_given_reward_excludes(keys: dict[str, Any], fault: str) -> None:
     with pytest.raises(InputError, match=fault):
         validate(RlConfig, _given(**keys))
+
+
+def test_a_planner_acts_for_one_episode_and_plans_once() -> None:
+    algorithm = RlConfig(step=SoftViConfig()).build(Budget(num_demonstrations=None, num_steps=1, num_evaluation_episodes=3))
+    first = algorithm.next_round(None)
+    assert first is not None
+    assert first.collect is not None
+    assert first.update is not None
+    assert (first.collect.num_episodes, first.collect.min_steps, first.update.num_steps) == (1, 1, 1)
+    last = algorithm.next_round(RoundReport(index=0, snapshot=None, policy_version=1, spent=Spent(agent_steps=50)))
+    assert last is not None
+    assert (last.collect, last.update, last.is_final) == (None, None, True)
+    with pytest.raises(InputError, match=r"updates_per_step has no effect with step\.kind=soft_vi"):
+        validate(RlConfig, {"step": {"kind": "soft_vi"}, "updates_per_step": 0.5})
+
+
+def test_the_reward_of_the_states_is_worth_as_much_where_the_gap_has_moved(tmp_path: Path) -> None:
+    """Planned there on what was learned from demonstrations with the gap on the other side."""
+    small = {"runs": str(tmp_path), "rollouts.num_workers": 0, "tracking.enabled": False, "evaluation.episodes": 10}
+    source = distil.train("gridworld-mce-irl", small | {"data.path": str(tmp_path / "demos"), "evaluation.episodes": 0})
+    learned = {"algorithm.reward": {"kind": "learned", "path": str(source.path)}, "algorithm.step.temperature": 1.0}
+    run = distil.train("gridworld-soft-vi", small | learned)
+    assert run.metrics["eval/normalised"] > 0.95
+    assert run.metrics["budget/agent_steps"] == 50
