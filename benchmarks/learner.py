@@ -13,6 +13,7 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ from common import machine, write_result
 from gymnasium import spaces
 from torch import nn
 
-from distil.learners import LearnerConfig, make_learner
-from distil.learners.data import demos
+from distil.learners import Learner, LearnerConfig, make_learner
+from distil.learners.data import Streams, demos
 from distil.plans import UpdatePlan
 from distil.policies.config import PolicyConfig
 from distil.spaces import action_spec, observation_spec
@@ -98,25 +99,33 @@ class Bare:
         return num_steps * BATCH / (time.perf_counter() - start_s)
 
 
+def ratios(
+    bare: Callable[[int], float], learner: Learner, streams: Streams, num_steps: int, repetitions: int
+) -> list[dict[str, float]]:
+    """Interleave the repetitions of a bare loop and of distil's; return the figures of each. A first one warms up."""
+    rows: list[dict[str, float]] = []
+    for number in range(-1, repetitions):
+        steps = num_steps if number >= 0 else num_steps // 10
+        figures: dict[str, float] = {}
+        for which in ("bare", "distil") if number % 2 else ("distil", "bare"):
+            if which == "bare":
+                figures["bare"] = bare(steps)
+                continue
+            metrics = learner.update(UpdatePlan(num_steps=steps, round=number + 1), streams)
+            figures["distil"] = metrics["train/samples_per_s"]
+            figures["data_wait"] = metrics["time/data_wait_s"] / metrics["time/update_s"]
+        if number >= 0:
+            rows.append(figures | {"ratio": figures["distil"] / figures["bare"]})
+    return rows
+
+
 def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Interleave the repetitions; return the figures."""
     snapshot = make_snapshot(folder / "store", args.episodes)
     config = LearnerConfig(batch_size=BATCH, threads=args.threads)
     learner = make_learner(config, PolicyConfig(), SPEC, folder / "checkpoints", seed=0)
     bare = Bare(snapshot)
-    rows: list[dict[str, float]] = []
-    for number in range(-1, args.repetitions):  # the first one warms up
-        steps = args.steps if number >= 0 else args.steps // 10
-        figures: dict[str, float] = {}
-        for which in ("bare", "distil") if number % 2 else ("distil", "bare"):
-            if which == "bare":
-                figures["bare"] = bare.run(steps)
-                continue
-            metrics = learner.update(UpdatePlan(num_steps=steps, round=number + 1), demos(snapshot))
-            figures["distil"] = metrics["train/samples_per_s"]
-            figures["data_wait"] = metrics["time/data_wait_s"] / metrics["time/update_s"]
-        if number >= 0:
-            rows.append(figures | {"ratio": figures["distil"] / figures["bare"]})
+    rows = ratios(bare.run, learner, demos(snapshot), args.steps, args.repetitions)
     learner.close()
     return {
         "bare_samples_per_s": round(statistics.median(row["bare"] for row in rows)),
