@@ -2,8 +2,9 @@
 
 OGBench (Park et al., 2025, arXiv:2410.20092) gives its tasks a goal that is an observation, among five fixed ones, and draws it
 from numpy's global state. Here its mode for collecting data draws start and target of an episode from the seed of `reset`: a
-place for a cube, or a button, drawer or window to move. What the target is, is part of the observation. `ogbench` is imported
-when one is made.
+place for a cube, or a button, drawer or window to move. What the target is, is part of the observation, and so is where it and
+the cubes are as seen from the gripper: scripted policies act by these differences, and a network that has to find them in the
+places needs many more demonstrations. `ogbench` is imported when one is made.
 """
 
 from __future__ import annotations
@@ -51,21 +52,38 @@ class Targets(gym.Wrapper[Any, Any, Any, Any]):  # type: ignore[misc]
         return shown, float(reward), bool(terminated), bool(truncated), {"success": bool(info["success"])}
 
     def _with_target(self, observation: Array, info: Mapping[str, Any]) -> Array:
-        return np.concatenate([observation, self._target(info)]).astype(np.float32)
+        return np.concatenate([observation, self._target(info), self._cubes(info)]).astype(np.float32)
 
     def _target(self, info: Mapping[str, Any]) -> Array:
         """Return the target's numbers. Those of other targets than this episode's are 0: they are of earlier episodes."""
         task = info["privileged/target_task"]
         turn, blocks = info["privileged/target_block_yaw"], np.eye(self.unwrapped._num_cubes)
-        place = (info["privileged/target_block_pos"] - _CENTRE) * _SCALE
-        parts = {"cube": [blocks[info["privileged/target_block"]], place, np.cos(turn), np.sin(turn)]}
+        goal = info["privileged/target_block_pos"]
+        place = (goal - _CENTRE) * _SCALE
+        parts = {"cube": [blocks[info["privileged/target_block"]], place, np.cos(turn), np.sin(turn), _seen(goal, info)]}
         if "privileged/target_button" in info:
             buttons = np.eye(self.unwrapped._num_buttons)
-            parts["button"] = [buttons[info["privileged/target_button"]], [info["privileged/target_button_state"]]]
-            parts["drawer"] = [info["privileged/target_drawer_pos"] * _DRAWER_SCALE]
-            parts["window"] = [info["privileged/target_window_pos"] * _WINDOW_SCALE]
+            button = [buttons[info["privileged/target_button"]], [info["privileged/target_button_state"]]]
+            parts["button"] = [*button, _seen(info["privileged/target_button_top_pos"], info)]
+            for name, scale in (("drawer", _DRAWER_SCALE), ("window", _WINDOW_SCALE)):
+                handle = _seen(info[f"privileged/{name}_handle_pos"], info)
+                parts[name] = [info[f"privileged/target_{name}_pos"] * scale, handle]
             parts = {name: [[1.0], *numbers] for name, numbers in parts.items()}
         return np.concatenate([np.concatenate(numbers) * (name == task) for name, numbers in parts.items()])
+
+    def _cubes(self, info: Mapping[str, Any]) -> Array:
+        """Return each cube as seen from the gripper: its place, and its turn, which is the same after a quarter."""
+        numbers = list[Array]()
+        for cube in range(self.unwrapped._num_cubes):
+            turn = 4 * (info[f"privileged/block_{cube}_yaw"] - info["proprio/effector_yaw"])
+            numbers += [_seen(info[f"privileged/block_{cube}_pos"], info), np.cos(turn), np.sin(turn)]
+        return np.concatenate(numbers)
+
+
+def _seen(place: Array, info: Mapping[str, Any]) -> Array:
+    """Return a place as seen from the gripper."""
+    out: Array = (place - info["proprio/effector_pos"]) * _SCALE
+    return out
 
 
 def make_targets(env_name: str, render_mode: str | None = None) -> Targets:

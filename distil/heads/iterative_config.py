@@ -36,7 +36,15 @@ class _IterativeConfig(BoxHeadConfig):
         return ChunkTwin(action, chunk, sampler, random=random) if self.network.has_twin else None
 
 
-class FlowConfig(_IterativeConfig):
+class _NoisyConfig(_IterativeConfig):
+    temperature: float = Field(
+        default=1.0,
+        gt=0,
+        description="of samples: multiplies the noise, below 1 for ones nearer to the default action, not in training",
+    )
+
+
+class FlowConfig(_NoisyConfig):
     """Noise flows to actions on straight paths. The default action is what noise of 0 leads to."""
 
     kind: Literal["flow"] = "flow"
@@ -54,10 +62,10 @@ class FlowConfig(_IterativeConfig):
         return self._twin(action, chunk, self._sampler())
 
     def _sampler(self) -> Sampler:
-        return Ode(num_steps=self.num_steps, solver=self.solver)
+        return Ode(num_steps=self.num_steps, solver=self.solver, temperature=self.temperature)
 
 
-class ShortcutConfig(_IterativeConfig):
+class ShortcutConfig(_NoisyConfig):
     """A flow that is trained to need one step. The default action is what noise of 0 leads to."""
 
     kind: Literal["shortcut"] = "shortcut"
@@ -68,15 +76,20 @@ class ShortcutConfig(_IterativeConfig):
         """Return the head."""
         from distil.heads.shortcut import ShortcutHead
 
-        sizes = {"num_steps": self.num_steps, "num_halvings": self.num_halvings}
-        return ShortcutHead(action, context_dim, chunk, generator, network=self.network, **sizes)
+        sampler, num_halvings = self._sampler(), self.num_halvings
+        return ShortcutHead(
+            action, context_dim, chunk, generator, network=self.network, sampler=sampler, num_halvings=num_halvings
+        )
 
     def numpy_twin(self, action: Leaf, chunk: int) -> Twin | None:
         """Return the head in numpy, if its network has a twin."""
-        return self._twin(action, chunk, Shortcuts(num_steps=self.num_steps))
+        return self._twin(action, chunk, self._sampler())
+
+    def _sampler(self) -> Shortcuts:
+        return Shortcuts(num_steps=self.num_steps, temperature=self.temperature)
 
 
-class DiffusionConfig(_IterativeConfig):
+class DiffusionConfig(_NoisyConfig):
     """Noise is taken away level by level. The default action is what noise of 0 leads to."""
 
     kind: Literal["diffusion"] = "diffusion"
@@ -101,7 +114,8 @@ class DiffusionConfig(_IterativeConfig):
         return self._twin(action, chunk, self._sampler())
 
     def _sampler(self) -> Ddim:
-        return Ddim(num_steps=self.num_steps, num_levels=self.num_levels, target=self.target)
+        sizes = {"num_steps": self.num_steps, "num_levels": self.num_levels}
+        return Ddim(target=self.target, temperature=self.temperature, **sizes)
 
 
 class TwoStepConfig(_IterativeConfig):

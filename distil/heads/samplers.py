@@ -1,6 +1,7 @@
 """How heads that refine a chunk get from a start to actions: the same lines for torch's tensors and numpy's arrays (no torch).
 
 A network takes the chunk so far and some numbers in [0, 1], and returns a chunk. Each sampler says how many numbers it gives.
+Those that start from noise have a temperature, which multiplies it: below 1, samples are nearer to the default action.
 """
 
 from __future__ import annotations
@@ -50,12 +51,13 @@ class Ode:
 
     num_steps: int
     solver: Literal["euler", "midpoint"] = "midpoint"
+    temperature: float = 1.0
     num_scalars: ClassVar[int] = 1
 
     def __call__(self, network: Network, start: Any, low: Any = -1.0, high: Any = 1.0) -> Any:
         """Return x at t = 1."""
         times = [1 - (1 - i / self.num_steps) ** _LATE for i in range(self.num_steps + 1)]
-        x = start
+        x = start * self.temperature
         for time, next_time in itertools.pairwise(times):
             step, half = next_time - time, (next_time - time) / 2
             velocity = (network(x, time) - x) * (1 / (1 - time))
@@ -74,11 +76,12 @@ class Shortcuts:
     """
 
     num_steps: int
+    temperature: float = 1.0
     num_scalars: ClassVar[int] = 2
 
     def __call__(self, network: Network, start: Any, low: Any = -1.0, high: Any = 1.0) -> Any:
         """Return x at t = 1."""
-        x, step = start, 1 / self.num_steps
+        x, step = start * self.temperature, 1 / self.num_steps
         for i in range(self.num_steps):
             x = x + (network(x, i * step, step) - x) * (step / (1 - i * step))
         return x
@@ -114,12 +117,13 @@ class Ddim:
     num_steps: int
     num_levels: int  # of noise, in training
     target: Target
+    temperature: float = 1.0
     num_scalars: ClassVar[int] = 1
 
     def __call__(self, network: Network, start: Any, low: Any = -1.0, high: Any = 1.0) -> Any:
         """Return x0; on the way, its estimates are kept between `low` and `high`."""
         levels = [round(self.num_levels * (1 - i / self.num_steps)) for i in range(self.num_steps + 1)]
-        x = start
+        x = start * self.temperature
         for level, next_level in itertools.pairwise(levels):
             signal, noise = signal_and_noise(level / self.num_levels)
             x0 = self._x0(x, network(x, level / self.num_levels), signal, noise).clip(low, high)

@@ -33,10 +33,10 @@ class ShortcutHead(IterativeHead):
         generator: torch.Generator,
         *,
         network: ChunkNetworkConfig,
-        num_steps: int,
+        sampler: Shortcuts,
         num_halvings: int,
     ) -> None:
-        super().__init__(action, context_dim, chunk, generator, network=network, sampler=Shortcuts(num_steps=num_steps))
+        super().__init__(action, context_dim, chunk, generator, network=network, sampler=sampler)
         self._num_halvings = num_halvings
 
     def loss(

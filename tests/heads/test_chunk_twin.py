@@ -15,11 +15,11 @@ from distil.spaces import action_spec
 LEAF, CHUNK, D = action_spec(gym.spaces.Box(-1, 1, (3,))).leaf, 4, 5
 SMALL = ChunkMlpConfig(width=24, num_blocks=2)
 HEADS = [
-    FlowConfig(network=SMALL, solver="euler"),
+    FlowConfig(network=SMALL, solver="euler", temperature=0.4),
     FlowConfig(network=ChunkMlpConfig(width=16, num_blocks=0), num_steps=2),
-    ShortcutConfig(network=SMALL, num_steps=2),
+    ShortcutConfig(network=SMALL, num_steps=2, temperature=0.4),
     DiffusionConfig(network=SMALL, target="epsilon"),
-    DiffusionConfig(network=SMALL, num_steps=3),
+    DiffusionConfig(network=SMALL, num_steps=3, temperature=0.4),
     DiffusionConfig(network=SMALL, target="v", num_levels=7, num_steps=7),
     TwoStepConfig(network=SMALL),
     LatentConfig(network=SMALL, latent_dim=2),

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -46,3 +47,21 @@ def test_the_schedule_begins_with_signal_and_ends_with_noise() -> None:
     assert (np.diff(squares[:, 0]) < 0).all()
     assert squares[0, 0] > 0.995
     assert squares[-1, 0] == pytest.approx(0.001, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        Ode(num_steps=2, temperature=0.5),
+        Shortcuts(num_steps=2, temperature=0.5),
+        Ddim(num_steps=2, num_levels=4, target="v", temperature=0.5),
+    ],
+    ids=lambda sampler: type(sampler).__name__,
+)
+def test_the_temperature_multiplies_the_noise_and_nothing_else(sampler: Ode) -> None:
+    def network(x: np.float64, *scalars: float) -> np.float64:
+        return np.float64(0.3 * x + 0.1)
+
+    plain = replace(sampler, temperature=1.0)
+    assert sampler(network, np.float64(0.8)) == plain(network, np.float64(0.4)) != plain(network, np.float64(0.8))
+    assert sampler(network, np.float64(0.0)) == plain(network, np.float64(0.0))
