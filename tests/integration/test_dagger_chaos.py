@@ -32,7 +32,7 @@ SETTINGS = {
     "data": {"episodes": 6},
     "algorithm": {
         "kind": "dagger",
-        "rounds": 10,
+        "rounds": 6,
         "episodes_per_round": 24,
         "overlap": 1,
         "check_episodes": 0,
@@ -44,7 +44,7 @@ SETTINGS = {
     "rollouts": {"num_workers": 0, "num_envs": 2},
     "tracking": {"enabled": False},
 }
-KILLS = ["worker"] * 10 + ["expert"] * 3 + ["driver"] * 3 + ["node"] * 3
+KILLS = ["worker"] * 4 + ["expert"] * 2 + ["driver"] * 2 + ["node"] * 2
 DEADLINE_S = 420.0
 
 
