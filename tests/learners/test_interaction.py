@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +45,26 @@ def trained(folder: Path, kind: str, rewards: float | None = None, name: str = "
     return rank.policy
 
 
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, PolicyRef]]:
+    """Return the folder and the policy of an undisturbed learner of a kind; it is trained once, into `calm`."""
+
+    @cache
+    def of(kind: str) -> tuple[Path, PolicyRef]:
+        folder = tmp_path_factory.mktemp(kind)
+        return folder, trained(folder, kind, name="calm")
+
+    return of
+
+
 @pytest.mark.parametrize("kind", ALGORITHMS)
-def test_the_environments_reward_is_never_read_in_imitation(tmp_path: Path, kind: str) -> None:
+def test_the_environments_reward_is_never_read_in_imitation(tmp_path: Path, kind: str, calm: Any) -> None:
     """CORRECTNESS 20: it is NaN in both stores. Only reinforcement learning reads it."""
-    calm = trained(tmp_path / "calm", kind)
     if kind == "rl":
         with pytest.raises(RunError, match="training diverged"):
             trained(tmp_path / "poisoned", kind, rewards=np.nan)
     else:
-        assert same(trained(tmp_path / "poisoned", kind, rewards=np.nan), calm)
+        assert same(trained(tmp_path / "poisoned", kind, rewards=np.nan), calm(kind)[1])
 
 
 @pytest.mark.parametrize("step", [{"kind": "ppo", "epochs": 2}, {"kind": "soft_q"}])
@@ -128,14 +140,15 @@ def content(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 
 @pytest.mark.parametrize("kind", ALGORITHMS)
 @pytest.mark.parametrize("kills", [(3,), (STEPS + 9, 4), (11, 11, 11)])
-def test_killed_and_resumed_equals_undisturbed(tmp_path: Path, kind: str, kills: tuple[int, ...]) -> None:
+def test_killed_and_resumed_equals_undisturbed(kind: str, kills: tuple[int, ...], calm: Any) -> None:
     """CORRECTNESS 11: bit for bit, weights, targets, temperature, reward model and moments, on-policy ones too."""
-    calm = trained(tmp_path, kind, name="calm")
+    folder, undisturbed = calm(kind)
+    name = f"killed at {kills}"
 
     def attempt(resume: bool) -> PolicyRef:
-        rank = Rank(replace(setup_of(tmp_path, kind, "killed"), resume=resume))
+        rank = Rank(replace(setup_of(folder, kind, name), resume=resume))
         for index in (1, 2):
-            update(rank, kind, index, streams_of(tmp_path, kind))
+            update(rank, kind, index, streams_of(folder, kind))
         return rank.policy
 
     for number, step in enumerate(kills):
@@ -143,8 +156,8 @@ def test_killed_and_resumed_equals_undisturbed(tmp_path: Path, kind: str, kills:
             kill_at(patch, step)
             with pytest.raises(Killed):
                 attempt(resume=number > 0)
-    assert same(attempt(resume=True), calm)
-    (tensors, state), (expected, expected_state) = content(tmp_path / "killed"), content(tmp_path / "calm")
+    assert same(attempt(resume=True), undisturbed)
+    (tensors, state), (expected, expected_state) = content(folder / name), content(folder / "calm")
     assert state == expected_state
     assert tensors.keys() == expected.keys()
     assert all(torch.equal(value, expected[name]) for name, value in tensors.items())
@@ -179,11 +192,11 @@ def test_an_update_that_diverges_keeps_the_last_good_checkpoint(
     )
 
 
-def test_two_ranks_take_the_steps_of_one(tmp_path: Path) -> None:
+def test_two_ranks_take_the_steps_of_one(tmp_path: Path, calm: Any) -> None:
     """CORRECTNESS 28: two processes; parameters equal to 1e-5, with noise, dropout, second derivatives and prepared fields."""
     assert side_by_side(one_of_two, *((tmp_path, STEPS, number, *ALGORITHMS) for number in (0, 1))) == [0, 0]
     for kind in ALGORITHMS:
-        alone = trained(tmp_path / kind, kind, name="alone")
+        _, alone = calm(kind)
         for number in (0, 1):
             arrays = np.load(tmp_path / kind / f"weights{number}.npz")
             assert all(np.allclose(values, arrays[name], rtol=0, atol=1e-5) for name, values in alone.arrays.items()), kind
