@@ -18,6 +18,7 @@ from distil.cli.compare import compare
 from distil.cli.interchange import store_export, store_formats, store_import
 from distil.cli.label import label
 from distil.cli.results import result_text
+from distil.cli.reward import reward
 from distil.cli.store import store
 from distil.cli.store_admin import compact, diff, drop, gc, pins, recover, snapshots, tag
 from distil.cli.submit import as_job, submit
@@ -139,7 +140,7 @@ for command in (label, snapshots, tag, pins, diff, drop, gc, compact, recover, s
     store.add_command(command)
 for work in (train, sweep, collect, evaluate):
     submit.add_command(as_job(work))
-for found in (store, experts, recipes, compare, register, submit, sweep, sync, ui):
+for found in (store, experts, recipes, compare, register, reward, submit, sweep, sync, ui):
     cli.add_command(found)
 
 

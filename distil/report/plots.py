@@ -141,6 +141,33 @@ def plot_curves(
         return _save(figure, path)
 
 
+def plot_levels(scores: Sequence[Score], path: Path | str, *, title: str = "", subtitle: str = "", xlabel: str = "") -> Path:
+    """Draw scores one below the other, the first one at the top; return `path`.
+
+    Args:
+        scores: with a name each; `mean`, the interval and `runs` are drawn.
+        path: the PNG (or PDF, SVG) to write.
+        title: the subject.
+        subtitle: how it was measured, in small print.
+        xlabel: what `mean` is.
+    """
+    import matplotlib as mpl
+
+    with mpl.rc_context({**_STYLE, "axes.grid.axis": "x"}):
+        figure, axes = _figure(title, subtitle)
+        for place, score in enumerate(scores):
+            colour = {"random": _RANDOM, "expert": _EXPERT}.get(score.name, _COLOURS[place % len(_COLOURS)])
+            if score.low is not None and score.high is not None:
+                axes.plot([score.low, score.high], [place, place], color=colour, linewidth=6, alpha=0.25, solid_capstyle="butt")
+            axes.plot(score.runs, [place] * len(score.runs), ".", color=colour, markersize=7, alpha=0.6)
+            axes.plot([score.mean], [place], "D", color=colour, markersize=8, markeredgecolor="white")
+        axes.set_yticks(range(len(scores)), [score.name for score in scores])
+        axes.invert_yaxis()
+        axes.margins(x=0.06, y=0.12)
+        axes.set_xlabel(xlabel)
+        return _save(figure, path)
+
+
 def _figure(title: str, subtitle: str, layout: Literal["constrained"] | None = "constrained") -> tuple[Figure, Axes]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -19,6 +19,7 @@ from distil.config import to_yaml
 from distil.parts import tracked
 from distil.policies.checkpoint import load_policy_ref
 from distil.policies.spec import PolicyRef
+from distil.rewards.config import REWARD
 from distil.rewards.ref import load_reward_ref
 from distil.runconfig import RunConfig
 from distil.rundir import RunDir
@@ -56,6 +57,7 @@ def outcome(rundir: RunDir) -> dict[str, Any]:
     spent = {name: value for name, value in vars(last.spent).items() if name not in ("wall_s", "cpu_s")}
     return {
         "weights": weights(load_policy_ref(run.policy)),
+        "reward": (run.reward / REWARD).read_bytes() if run.reward.is_dir() else None,
         "episodes": sorted(zip(store.episodes.uid.tolist(), store.episodes.length.tolist(), strict=True)),
         "rounds": [line["round"] for line in run.journal("agent")],
         "spent": spent,

@@ -19,6 +19,7 @@ from interactionbed import config
 from distil import run as loop
 from distil.config import to_yaml
 from distil.policies.checkpoint import load_policy_ref
+from distil.rewards.config import REWARD
 from distil.runconfig import RunConfig
 from distil.rundir import RunDir
 from distil.session import Session
@@ -129,3 +130,5 @@ def test_kills_on_a_cluster_cost_no_step(tmp_path: Path, ray_session: Any, monke
     assert {name: value.tobytes() for name, value in arrays.items()} == {
         name: value.tobytes() for name, value in wanted.items()
     }
+    learned, expected = ((each.reward / REWARD).read_bytes() for each in (run, calm))
+    assert learned == expected, "the group hands the reward over, too"

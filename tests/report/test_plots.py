@@ -8,7 +8,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from distil.report import Curve, Score, plot_curves, plot_scores
+from distil.report import Curve, Score, plot_curves, plot_levels, plot_scores
 from distil.report.plots import log_ticks
 
 EXPERT = Score(name="expert", mean=262.3, low=251.0, high=270.0, normalised=1.0)
@@ -108,3 +108,15 @@ def test_the_normalised_score_is_at_the_right_where_both_ends_are_known(tmp_path
     both = pixels(plot_scores(scores, tmp_path / "b.png", expert=EXPERT, random=RANDOM))
     dark = [(image[:, -60:-4] < 0.5).all(axis=2).sum() for image in (plain, both)]
     assert dark[1] > dark[0] + 300  # ticks' numbers and the name
+
+
+def test_each_score_has_a_line_with_its_interval(tmp_path: Path) -> None:
+    scores = [
+        Score(name="expert", mean=10.0, low=None, high=None),
+        Score(name="learned", mean=8.0, low=6.0, high=10.0, runs=(7.0, 9.0)),
+        Score(name="random", mean=0.0, low=None, high=None),
+    ]
+    path = plot_levels(scores, tmp_path / "plots" / "levels.png", title="T", subtitle="s", xlabel="x")
+    image = pixels(path)
+    assert all(has_colour(image, colour) for colour in ("#222222", "#D55E00", "#8A8A8A"))
+    assert path.read_bytes() != plot_levels(scores[:2], tmp_path / "two.png").read_bytes()

@@ -1,0 +1,1 @@
+"""A learned reward in another environment: what a policy that is trained on it there is worth."""

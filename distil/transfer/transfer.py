@@ -1,0 +1,238 @@
+"""`distil reward transfer`: freeze a run's reward, train on it from scratch in another environment, and compare.
+
+OUT/
+  runs/           the runs: on each learned reward, on the environment's own reward, clones of the demonstrations
+  recipes/        their configurations
+  transfer.json   the scores
+  transfer.png    the plot
+
+All are ordinary runs with names of their own. The same call continues those that are unfinished and keeps those that are done.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distil import api
+from distil.config import to_yaml
+from distil.durable import make_folders, replace_durably
+from distil.errors import InputError
+from distil.fence import hold
+from distil.policies.spec import PolicyRef
+from distil.report import Score, plot_levels, score_table
+from distil.rewards.config import ABOUT
+from distil.rewards.ref import RewardSpec, require_leaves
+from distil.rollouts import Baselines, EvalResult
+from distil.runconfig import RunConfig
+from distil.session import Session
+from distil.spaces import difference
+from distil.stats import mean_interval
+from distil.store.schema import environment
+from distil.transfer.settings import Changes, clone, on_reward, require_alike, there
+from distil.types import Progress, say, silent
+
+LEARNED, TRUE, SOURCE, CLONE = "RL on the learned reward", "RL on the true reward", "source policy", "clone"
+CLONE_STEPS = 5000
+_EPISODES = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """What came out: scores on the held-out episodes of the other environment."""
+
+    environment: str
+    scores: Sequence[Score]
+    notes: Sequence[str]
+    spec: RewardSpec
+    num_episodes: int
+    plot: Path
+
+    @property
+    def title(self) -> str:
+        """What was measured."""
+        return f"{self.environment}: {self.num_episodes} held-out episodes"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON data."""
+        reward = {"kind": self.spec.config.kind, "sees": self.spec.sees, "nature": self.spec.nature}
+        return {
+            "environment": self.environment,
+            "episodes": self.num_episodes,
+            "reward": reward | {"about": ABOUT[self.spec.nature]},
+            "scores": [asdict(score) for score in self.scores],
+            "notes": list(self.notes),
+            "plot": str(self.plot),
+        }
+
+    def text(self) -> str:
+        """Return the table and what is to be known of it."""
+        reward = f"The reward ({self.spec.config.kind}, sees the {self.spec.sees}) is {ABOUT[self.spec.nature]}."
+        return "\n".join([score_table(self.scores, self.title), reward, *self.notes, f"plot: {self.plot}"])
+
+
+def transfer(
+    runs: Sequence[Path | str],
+    changes: Changes,
+    *,
+    out: Path | str,
+    num_seeds: int = 1,
+    recipe: str | None = None,
+    clone_steps: int = CLONE_STEPS,
+    progress: Progress = silent,
+) -> Transfer:
+    """Carry the reward of a run, or of several that differ by their seeds, to another environment.
+
+    Args:
+        runs: the folders of runs that learned a reward.
+        changes: dotted key -> value: what is different in the environment (`env.*`); also `expert.*`, `evaluation.*`,
+            `rollouts.*`, `tracking.*`, and of reinforcement learning `algorithm.*`, `learner.*`, `policy.*`.
+        out: the folder for its runs and results.
+        num_seeds: of reinforcement learning on each reward, and of clones; the true reward gets as many.
+        recipe: of reinforcement learning; None: the step that the run learned with, or SAC or soft Q-learning.
+        clone_steps: gradient steps of a clone.
+        progress: called as the work proceeds.
+
+    Raises:
+        InputError: a run has no reward, the reward does not fit the other environment, or nothing changes.
+        RunError: a run failed. The same call continues from there.
+    """
+    out, sources = Path(out), [api.open_run(run) for run in runs]
+    rewards, configs = [run.reward() for run in sources], [run.config for run in sources]
+    require_alike(configs, [str(run.path) for run in sources])
+    shared = there(configs[0], changes, out / "runs")
+    where = f"the reward of {sources[0].path}"
+    with Session(shared, progress) as session:
+        for reward in rewards:
+            require_leaves(reward.ref.spec, session.spec.observation, session.spec.action, where)
+        make_folders(out)
+        with hold(out, "transfer"):
+            work = _Work(sources, rewards[0].ref.spec, shared, session, out, changes, recipe, num_seeds, clone_steps)
+            return work.carry_out()
+
+
+class _Work:
+    """The runs and the scores of one transfer."""
+
+    def __init__(
+        self,
+        sources: Sequence[api.Run],
+        spec: RewardSpec,
+        shared: RunConfig,
+        session: Session,
+        out: Path,
+        changes: Changes,
+        recipe: str | None,
+        num_seeds: int,
+        clone_steps: int,
+    ) -> None:
+        self._sources, self._spec, self._shared, self._session, self._out = sources, spec, shared, session, out
+        self._changes, self._recipe, self._num_seeds = changes, recipe, num_seeds
+        self._clone_steps = clone_steps
+        self._num = shared.evaluation.episodes or _EPISODES
+        self._notes = list[str]()
+
+    def carry_out(self) -> Transfer:
+        """Train what is missing, score everything, and write table and plot."""
+        learned = self._of_each(LEARNED, self._on_learned, "reward")
+        true = [self._mean(self._policy(self._on_reward("true", None, seed))) for seed in range(self._num_seeds)]
+        kept = self._of_each(SOURCE, lambda run, seed: run.policy().ref, "run", num_seeds=1)
+        clones = self._of_each(CLONE, self._clone, "demonstration")
+        random = self._session.score("random", self._num)
+        experts = self._session.scores(self._num)
+        expert = max(experts.values(), key=lambda result: result.mean) if experts else None
+        best = max([*true, *([expert.mean] if expert is not None else [])])
+        scale = Baselines(random=random.mean, expert=best)
+        rows = [self._level("expert", expert, scale)] if expert is not None else []
+        found = {TRUE: true, LEARNED: learned, SOURCE: kept, CLONE: clones}
+        rows += [_score(name, means, scale) for name, means in found.items() if means]
+        rows.append(self._level("random", random, scale))
+        self._notes.append(
+            f"Normalised: 0 is the random policy, 1 the better of the expert and RL on the true reward ({best:.4g})."
+        )
+        return self._written(rows)
+
+    def _of_each(
+        self, name: str, make: Callable[[api.Run, int], PolicyRef], what: str, num_seeds: int | None = None
+    ) -> list[float]:
+        """Return the mean returns of policies: one a source run, or of a single one one a seed."""
+        seeds = range(num_seeds or self._num_seeds)
+        found = list[list[float]]()
+        for run in self._sources:
+            policies = [make(run, seed) for seed in seeds]
+            if any(self._stays_behind(name, policy) for policy in policies):
+                return []
+            found.append([self._mean(policy) for policy in policies])
+        if len(found) == 1:
+            if len(seeds) > 1:
+                self._notes.append(f"{name}: {len(seeds)} seeds of training from the same {what}.")
+            return found[0]
+        self._notes.append(
+            f"{name}: {len(found)} values, each the mean over {len(seeds)} seeds of training from other {what}s."
+        )
+        return [float(np.mean(means)) for means in found]
+
+    def _stays_behind(self, name: str, policy: PolicyRef) -> bool:
+        """Return whether a policy can't act in the other environment, and note why."""
+        spec, owners = self._session.spec, ("the policy", "the environment")
+        pairs = ((policy.spec.observation, spec.observation), (policy.spec.action, spec.action))
+        differs = next((text for mine, its in pairs if (text := difference(mine, its, owners))), "")
+        if differs:
+            self._notes.append(f"{name}: it can't act there, since {differs}.")
+        return bool(differs)
+
+    def _mean(self, policy: PolicyRef) -> float:
+        act = self._shared.evaluation.act
+        return self._session.evaluate("policy", self._num, policy, act=act).mean
+
+    def _on_learned(self, run: api.Run, seed: int) -> PolicyRef:
+        return self._policy(self._on_reward(f"learned-{run.path.name}", run.path.absolute(), seed))
+
+    def _on_reward(self, name: str, path: Path | None, seed: int) -> RunConfig:
+        name, source = f"{name}-seed-{seed}", self._sources[0].config
+        return on_reward(source, self._spec, self._shared, self._changes, self._recipe, name, seed, path)
+
+    def _clone(self, run: api.Run, seed: int) -> PolicyRef:
+        name = f"clone-{run.path.name}-seed-{seed}"
+        return self._policy(clone(run.config, self._shared, name, seed, self._clone_steps), shares=False)
+
+    def _policy(self, config: RunConfig, *, shares: bool = True) -> PolicyRef:
+        """Return the policy of a run, which is started, continued or done."""
+        recipe = self._out / "recipes" / f"{config.name}.yaml"
+        make_folders(recipe.parent)
+        replace_durably(recipe, to_yaml(config).encode())
+        say(self._session.progress, f"{config.name}: {self._out / 'runs' / config.name}")
+        session = self._session if shares else None
+        run = api.train(recipe, resume=True, run=config.name, progress=self._session.progress, session=session)
+        return run.policy().ref
+
+    def _level(self, name: str, result: EvalResult, scale: Baselines) -> Score:
+        return Score(name=name, mean=result.mean, low=None, high=None, normalised=scale.normalise(result.mean))
+
+    def _written(self, rows: Sequence[Score]) -> Transfer:
+        env = self._shared.env
+        assert env is not None
+        shown = environment(env.model_dump(mode="json"))
+        subtitle = f"{self._num} held-out episodes; dots: training runs; band: 95 % interval"
+        plot = plot_levels(rows, self._out / "transfer.png", title=shown, subtitle=subtitle, xlabel="mean return")
+        found = Transfer(environment=shown, scores=rows, notes=self._notes, spec=self._spec, num_episodes=self._num, plot=plot)
+        replace_durably(self._out / "transfer.json", (json.dumps(found.to_json(), indent=2) + "\n").encode())
+        return found
+
+
+def _score(name: str, means: Sequence[float], scale: Baselines) -> Score:
+    low, high = mean_interval(means) or (None, None)
+    mean = float(np.mean(means))
+    return Score(name=name, mean=mean, low=low, high=high, normalised=scale.normalise(mean), runs=tuple(means))
+
+
+def default_out(runs: Sequence[Path | str]) -> Path:
+    """Return the folder beside the runs' folder; InputError if no run is given."""
+    if not runs:
+        raise InputError("no run is given: name the folder of a run that learned a reward")
+    return Path("transfer") / Path(runs[0]).name
