@@ -19,14 +19,14 @@ GOAL = (0.0, 0.7)
 STEP = 0.1  # the longest way along x, and along y, in a step
 NUM_STEPS = 100
 NEAR = 0.1  # of the goal: success
-_STARTS = ((-0.9, 0.9), (-0.9, -0.1))  # x and y: also close to either gap, so that a learner can find it
+_START = 0.9  # x and y at most: on both sides of the barrier, so that a learner finds out what is behind it
 _BESIDE = 0.01  # from the barrier, at which the point comes to rest
 
 
 class PointMaze(gym.Env):  # type: ignore[misc]
     """Observations are the point's position (x, y) in [-1, 1]; actions its change in a step, each in [-1, 1] times 0.1.
 
-    The point starts below a barrier along y = 0, which leaves a gap at one side; the goal is above it. The point does not pass
+    The point starts anywhere. A barrier along y = 0 leaves a gap at one side; the goal is above it. The point does not pass
     the barrier, but slides along it. The reward is minus the distance to the goal after the step. Episodes have 100 steps and
     never terminate. `is_success`: the point is within 0.1 of the goal.
 
@@ -49,9 +49,9 @@ class PointMaze(gym.Env):  # type: ignore[misc]
         self._place, self._num = (0.0, 0.0), 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
-        """Start below the barrier."""
+        """Start anywhere."""
         super().reset(seed=seed)
-        x, y = (float(self.np_random.uniform(*limits)) for limits in _STARTS)
+        x, y = self.np_random.uniform(-_START, _START, 2).tolist()
         self._place, self._num = (x, y), 0
         return self._observation(), {}
 

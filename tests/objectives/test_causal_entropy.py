@@ -60,10 +60,14 @@ def test_of_states_and_actions_the_visits_match_too() -> None:
     np.testing.assert_allclose(found.plan.probabilities[seen_S], expert.probabilities[seen_S], atol=1e-4)
 
 
-def test_where_the_task_ends_the_policy_is_recovered_too() -> None:
-    """FrozenLake's holes and its goal: each has a reward of its own, for ever; none is a choice."""
+@pytest.mark.parametrize("waits", [False, True])
+def test_where_the_task_ends_the_policy_is_recovered_too(waits: bool) -> None:
+    """FrozenLake's holes and its goal: each has a reward of its own, for ever; none is a choice.
+
+    Demonstrations end there, or wait there for their limit of time, which shows nothing more.
+    """
     dynamics, expert, visits_SA = expert_of(GymEnvConfig(id="FrozenLake-v1"))
-    visits_SA[dynamics.is_terminal_S] = 0.0  # demonstrations end there
+    visits_SA[dynamics.is_terminal_S] *= [[1.0, 0.0, 0.0, 0.0]] if waits else 0.0
     found = problem(dynamics, visits_SA / visits_SA.sum()).fit(tolerance=1e-12, max_steps=100)
     alive_S = visits_SA.sum(-1) > 1e-9
     np.testing.assert_allclose(found.plan.probabilities[alive_S], expert.probabilities[alive_S], atol=1e-4)
@@ -72,14 +76,16 @@ def test_where_the_task_ends_the_policy_is_recovered_too() -> None:
 
 @pytest.mark.parametrize("sees", ["state", "state_action"])
 def test_the_gradient_is_that_of_the_likelihood(sees: Sees) -> None:
-    """Numerically, at a table that is far from the maximum, with demonstrations that no policy would make."""
+    """Numerically, at a table that is far from the maximum, with demonstrations that no policy would make.
+
+    They also act where the task has ended.
+    """
     rng = np.random.default_rng(0)
-    dynamics = dynamics_of(grid(size=3, goal=[2, 0]))
-    visits_SA = rng.random((9, 5))
-    given = problem(dynamics, visits_SA / visits_SA.sum(), sees, l2=0.1)
-    table_D = rng.normal(size=9 if sees == "state" else 45)
+    visits_SA = rng.random((16, 4))
+    given = problem(dynamics_of(GymEnvConfig(id="FrozenLake-v1")), visits_SA / visits_SA.sum(), sees, l2=0.1)
+    table_D = rng.normal(size=16 if sees == "state" else 64)
     gradient_D, _ = given._slope(table_D, given._loss(table_D, None)[0])
-    for number in range(0, len(table_D), 4):
+    for number in range(0, len(table_D), 5):
         shift_D = 1e-5 * np.eye(len(table_D))[number]
         after, before = (given._loss(table_D + sign * shift_D, None)[1] for sign in (1, -1))
         assert gradient_D[number] == pytest.approx((after - before) / 2e-5, abs=1e-7)
