@@ -18,7 +18,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logsumexp
 
 from distil.envs.dynamics import Dynamics
 from distil.errors import RunError
@@ -66,7 +65,7 @@ def soft_plan(
         gains_S = (policy_SA * (rewards_SA - temperature * log_policy_SA * ~ended_S[:, None])).sum(-1)
         values_S = np.linalg.solve(_system(dynamics, policy_SA, discount), gains_S)
         q_SA = rewards_SA + discount * dynamics.transitions_SAS @ values_S
-        better_S = np.where(ended_S, values_S, temperature * logsumexp(q_SA / temperature, axis=-1))
+        better_S = np.where(ended_S, values_S, temperature * np.logaddexp.reduce(q_SA / temperature, axis=-1))
         log_policy_SA = np.where(ended_S[:, None], -np.log(dynamics.num_actions), (q_SA - better_S[:, None]) / temperature)
         change = float(np.abs(better_S - values_S).max())
         if change <= _TOLERANCE * scale or least <= change <= np.sqrt(_TOLERANCE) * scale:  # as exact as rounding allows
