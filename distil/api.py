@@ -202,8 +202,7 @@ def train(
         RunError: the environment, the expert, a worker or the disk failed. `resume=True` continues from there.
         SupersededError: a newer attempt has taken the run over.
     """
-    config = load_config(recipe, overrides)
-    config = config.model_copy(update={"algorithm": config.algorithm.pinned()})
+    config = load_config(recipe, overrides).pinned()
     if config.evaluation.video and config.env is not None:
         check_video(config.env)
     config.tracking.address()  # refused before anything starts

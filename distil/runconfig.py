@@ -212,6 +212,10 @@ class RunConfig(Config):
         """Where the demonstrations are: a folder, or a URL in an object store."""
         return location(self.data.path or f"data/{self.name}")
 
+    def pinned(self) -> RunConfig:
+        """Return it with the digests of the files that its algorithm names; see `AlgorithmConfig.pinned`."""
+        return self.model_copy(update={"algorithm": self.algorithm.pinned()})
+
     def budget(self, max_episode_steps: int | None = None) -> Budget:
         """Return what the algorithm may use, where an episode takes at most `max_episode_steps` (None: no known limit)."""
         collects = self.expert is not None and self.data.episodes is not None and self.algorithm.needs.demonstrations

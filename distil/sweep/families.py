@@ -104,7 +104,7 @@ def _base(sweep: SweepConfig, name: str, own: FamilyConfig) -> RunConfig:
         "evaluation.video": False,
     }
     try:
-        return load_config(own.recipe or sweep.recipe, overrides)
+        return load_config(own.recipe or sweep.recipe, overrides).pinned()
     except InputError as error:
         raise InputError(f"families.{name}: {error}") from None
 

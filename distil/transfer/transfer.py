@@ -72,7 +72,8 @@ class Transfer:
 
     def text(self) -> str:
         """Return the table and what is to be known of it."""
-        reward = f"The reward ({self.spec.config.kind}, sees the {self.spec.sees}) is {ABOUT[self.spec.nature]}."
+        sees = self.spec.sees.replace("_", " and ")
+        reward = f"The reward ({self.spec.config.kind}, of the {sees}) is {ABOUT[self.spec.nature]}."
         return "\n".join([score_table(self.scores, self.title), reward, *self.notes, f"plot: {self.plot}"])
 
 

@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,3 +87,14 @@ def test_what_trials_are_ranked_by() -> None:
         metric_of(sweep(metric="tune/normalised"), without, has_successes=False)
     sqil = sweep(metric="tune/wasserstein", families={"sqil": {"recipe": "cartpole-sqil"}}, set={"tracking.enabled": False})
     assert metric_of(sqil, families(sqil), has_successes=False).sign == -1
+
+
+def test_a_given_reward_is_pinned_before_any_trial(tmp_path: Path) -> None:
+    (tmp_path / "reward.safetensors").write_bytes(b"1")
+    given = {"kind": "rl", "reward": {"kind": "learned", "path": str(tmp_path)}}
+    base = {"set": {"tracking.enabled": False}}
+    (family,) = families(sweep(families={"rl": {"recipe": "cartpole-ppo", "set": {"algorithm": given}}}, **base))
+    assert family.config.algorithm.reward.digest
+    given = {"kind": "rl", "reward": {"kind": "learned", "path": str(tmp_path / "nowhere")}}
+    with pytest.raises(InputError, match=r"families\.rl: .*nowhere: no reward there"):
+        families(sweep(families={"rl": {"recipe": "cartpole-ppo", "set": {"algorithm": given}}}, **base))

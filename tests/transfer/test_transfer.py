@@ -48,7 +48,7 @@ def test_a_reward_of_the_state_carries_over_where_policies_do_not(tmp_path: Path
     assert max(normalised.values()) == 1
     assert json.loads((tmp_path / "out" / "transfer.json").read_text()) == json.loads(json.dumps(found.to_json()))
     assert found.plot.read_bytes().startswith(b"\x89PNG")
-    assert "sees the state) is what the expert wants" in found.text()
+    assert "of the state) is what the expert wants" in found.text()
     names = ("clone-source-seed-0", "learned-source-seed-0", "true-seed-0")
     before = {name: (tmp_path / "out" / "runs" / name / "journal.jsonl").stat().st_mtime_ns for name in names}
     assert carried(tmp_path, run) == found, "nothing is trained again"
