@@ -140,10 +140,10 @@ class _Work:
 
     def carry_out(self) -> Transfer:
         """Train what is missing, score everything, and write table and plot."""
-        learned = self._of_each(LEARNED, self._on_learned, "reward")
+        learned = self._of_each(LEARNED, self._on_learned)
         true = [self._mean(self._policy(self._on_reward("true", None, seed))) for seed in range(self._num_seeds)]
-        kept = self._of_each(SOURCE, lambda run, seed: run.policy().ref, "run", num_seeds=1)
-        clones = self._of_each(CLONE, self._clone, "demonstration")
+        kept = self._of_each(SOURCE, lambda run, seed: run.policy().ref, num_seeds=1)
+        clones = self._of_each(CLONE, self._clone)
         random = self._session.score("random", self._num)
         experts = self._session.scores(self._num)
         expert = max(experts.values(), key=lambda result: result.mean) if experts else None
@@ -158,9 +158,7 @@ class _Work:
         )
         return self._written(rows)
 
-    def _of_each(
-        self, name: str, make: Callable[[api.Run, int], PolicyRef], what: str, num_seeds: int | None = None
-    ) -> list[float]:
+    def _of_each(self, name: str, make: Callable[[api.Run, int], PolicyRef], num_seeds: int | None = None) -> list[float]:
         """Return the mean returns of policies: one a source run, or of a single one one a seed."""
         seeds = range(num_seeds or self._num_seeds)
         found = list[list[float]]()
@@ -169,12 +167,12 @@ class _Work:
             if any(self._stays_behind(name, policy) for policy in policies):
                 return []
             found.append([self._mean(policy) for policy in policies])
+        over = f"{len(seeds)} seeds of training"
         if len(found) == 1:
-            if len(seeds) > 1:
-                self._notes.append(f"{name}: {len(seeds)} seeds of training from the same {what}.")
+            self._notes += [f"{name}: a value for each of {over}, all from one run."] if len(seeds) > 1 else []
             return found[0]
         self._notes.append(
-            f"{name}: {len(found)} values, each the mean over {len(seeds)} seeds of training from other {what}s."
+            f"{name}: a value for each of the {len(found)} runs" + (f", the mean over {over}." if len(seeds) > 1 else ".")
         )
         return [float(np.mean(means)) for means in found]
 

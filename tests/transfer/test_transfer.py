@@ -72,7 +72,7 @@ def test_several_runs_and_seeds_give_intervals(tmp_path: Path) -> None:
         CLONE: 2,
         "random": 0,
     }
-    assert any(text.startswith(f"{LEARNED}: 2 values, each the mean over 2 seeds") for text in found.notes)
+    assert any(text.startswith(f"{LEARNED}: a value for each of the 2 runs, the mean over 2 seeds") for text in found.notes)
     assert len(list((tmp_path / "out" / "runs").glob("*/results.json"))) == 2 + 2 * 2 + 2 * 2
 
 
