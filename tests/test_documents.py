@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 import distil
 from distil.cli.main import cli
+from distil.cli.reward_page import RewardGroup
 from distil.config import apply_overrides, load_recipe, recipe_names, validate
 from distil.interchange import formats
 from distil.interchange.transfer import import_store
@@ -88,6 +89,8 @@ def resolve(words: list[str]) -> tuple[click.Command, list[str]]:
     while isinstance(command, click.Group) and words:
         group, options = command, {option for parameter in command.params for option in parameter.opts}
         at = next((index for index, word in enumerate(words) if word in group.commands), 0)
+        if words[at] not in group.commands and isinstance(group, RewardGroup):
+            at, words = 0, [group.default_command, *words]
         assert words[at] in group.commands, f"no command {words[at]!r}"
         assert {word for word in words[:at] if word.startswith("--")} <= {*options, "--"}, f"{group.name}: {words[:at]}"
         command, words = group.commands[words[at]], words[at + 1 :]

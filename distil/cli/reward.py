@@ -7,12 +7,16 @@ from pathlib import Path
 import click
 
 from distil.cli.common import JSON, console, read_overrides, show
+from distil.cli.reward_page import RewardGroup, reward_page
 from distil.errors import InputError
 
 
-@click.group()
+@click.group(cls=RewardGroup)
 def reward() -> None:
-    """The reward that a run learned."""
+    """Show the reward that a run learned, or train on it in another environment."""
+
+
+reward.add_command(reward_page)
 
 
 @reward.command("transfer")

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from importlib import resources
 from pathlib import Path
 
 from distil.compare.charts import curve_figures, levels_of, pareto_figure, scatter, strip, strip_axis, strip_scale
 from distil.compare.comparison import Comparison
+from distil.compare.html import page, save, table
 from distil.compare.methods import Method, differing
 from distil.compare.record import BUDGETS, RunRecord
 from distil.compare.summary import amount
 from distil.compare.svg import MAX_COLOURS, colour
 from distil.compare.verdict import number, percent, verdict
-from distil.durable import replace_durably
-from distil.errors import InputError
 
 MAX_BYTES = 2_000_000  # of the page
 _MAX_ROWS = 200  # of the tables of single runs; the JSON output has all
@@ -36,12 +34,7 @@ class Film:
 
 def write(found: Comparison, path: Path, films: Sequence[Film] = ()) -> Path:
     """Write the page; return `path`. Videos that would make it larger than 2 MB are left out, and it says so."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_durably(path, render(found, films).encode())
-    except OSError as error:
-        raise InputError(f"--out {path}: cannot be written ({error.strerror})") from None
-    return path
+    return save(render(found, films), path)
 
 
 def render(found: Comparison, films: Sequence[Film] = ()) -> str:
@@ -61,14 +54,7 @@ def render(found: Comparison, films: Sequence[Film] = ()) -> str:
     ]
     size = sum(len(part.encode()) for part in sections)
     sections.insert(4, _films(films, MAX_BYTES - size - 50_000))
-    style = resources.files("distil.compare").joinpath("page.css").read_text(encoding="utf-8")
-    policy = "default-src 'none'; style-src 'unsafe-inline'; media-src data:"
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}"><link rel="icon" href="data:,">'
-        f"<title>{escape(title)}</title><style>{style}</style></head><body><main>{''.join(sections)}</main></body></html>\n"
-    )
+    return page(title, sections)
 
 
 def _head(found: Comparison, title: str, levels: Mapping[str, float]) -> str:
@@ -137,7 +123,7 @@ def _pairs(found: Comparison) -> str:
         "decides the verdict at 5 %, adjusted for the number of methods and for the choice of the best. Differences are "
         "between runs with the same seed, where both have it."
     )
-    return f'<h2>Differences</h2>{_table(columns, rows)}<p class="dim">{note}</p>'
+    return f'<h2>Differences</h2>{table(columns, rows)}<p class="dim">{note}</p>'
 
 
 def _figures(found: Comparison, levels: Mapping[str, float]) -> str:
@@ -169,7 +155,7 @@ def _parameters(title: str, methods: Sequence[Method]) -> str:
         [_swatch(index) + escape(method.name), *(escape(_rounded(method.config.get(key, "\N{EN DASH}"))) for key in keys)]
         for index, method in enumerate(methods[:_MAX_ROWS])
     ]
-    return f"<h2>{title}</h2>{_table(head, rows)}"
+    return f"<h2>{title}</h2>{table(head, rows)}"
 
 
 def _rounded(text: str) -> str:
@@ -197,7 +183,7 @@ def _search(found: Comparison) -> str:
     note = "Their scores are of the tuning episodes and one seed. They chose what was confirmed, so the best ones are too high."
     return (
         f'<h2>Search</h2><p class="dim">Trials: {len(found.trials)}. {note}</p><div class="figures">{"".join(figures)}</div>'
-        f"<details><summary>All trials</summary>{_table(['trial', 'return', 'normalised', 'state', *keys], rows)}</details>"
+        f"<details><summary>All trials</summary>{table(['trial', 'return', 'normalised', 'state', *keys], rows)}</details>"
     )
 
 
@@ -236,7 +222,7 @@ def _unfinished(found: Comparison) -> str:
         [escape(run.name), "no score", "finished without an evaluation, or its return is not finite"]
         for run in found.unscored[:_MAX_ROWS]
     ]
-    return f"<h2>Runs without a result</h2>{_table(['run', 'state', 'reason'], rows, left=True)}" if rows else ""
+    return f"<h2>Runs without a result</h2>{table(['run', 'state', 'reason'], rows, left=True)}" if rows else ""
 
 
 def _runs(found: Comparison) -> str:
@@ -245,9 +231,9 @@ def _runs(found: Comparison) -> str:
         for run, score in zip(method.runs, method.scores, strict=True):
             rows.append([_swatch(index) + escape(run.name), str(run.seed), number(score), *_origin(run)])
     columns = ["run", "seed", "return", "commit", "distil", "demonstrations", "command"]
-    table = _table(columns, rows[:_MAX_ROWS])
+    listed = table(columns, rows[:_MAX_ROWS])
     more = f'<p class="dim">The first {_MAX_ROWS} of {len(rows)} runs; --json has all.</p>' if len(rows) > _MAX_ROWS else ""
-    return f"<h2>Runs</h2><details><summary>Commit, store and command of each run</summary>{table}{more}</details>"
+    return f"<h2>Runs</h2><details><summary>Commit, store and command of each run</summary>{listed}{more}</details>"
 
 
 def _origin(run: RunRecord) -> list[str]:
@@ -265,11 +251,3 @@ def _reading() -> str:
 
 def _swatch(index: int) -> str:
     return f'<span class="swatch {colour(index)}"></span>'
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, left: bool = False) -> str:
-    """Return a table in a box that scrolls; cells are HTML, columns are text and may break at their dots."""
-    kind = ' class="left"' if left else ""
-    head = "".join(f"<th{kind}>{escape(column).replace('.', '.<wbr>')}</th>" for column in columns)
-    body = "".join("<tr>" + "".join(f"<td{kind}>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

@@ -114,13 +114,11 @@ class OwnStore:
         collected, select_config = self._collected(), self._config.select
         if not collected:
             raise InputError(f"{self._store.path}: round {round_index} trains on demonstrations before any are collected")
-        data = select(self._store, collected, plan.num_rounds)
-        taken = collected[0].stream is None and bool(collected[0].uids)  # by `as_it_is`, which has used all of `data.select`
-        chosen = (select_config.filters if taken else select_config).resolve(data)
-        if round_index == 0 and chosen.num_episodes < data.num_episodes:
-            words = f"data.select ({select_config.describe()}) takes {chosen.num_episodes} of {data.num_episodes} episodes"
-            say(self._progress, words)
-        return TrainingData(parts=(chosen,))
+        part = chosen(self._store, collected, select_config, plan.num_rounds)
+        num = select(self._store, collected, plan.num_rounds).num_episodes if round_index == 0 else part.num_episodes
+        if part.num_episodes < num:
+            say(self._progress, f"data.select ({select_config.describe()}) takes {part.num_episodes} of {num} episodes")
+        return TrainingData(parts=(part,))
 
     def spent(self) -> Spent:
         """Return what the run's episodes have cost; stored demonstrations have cost others."""
@@ -251,6 +249,13 @@ class NoDemos:
 
     def close(self) -> None:
         """Do nothing."""
+
+
+def chosen(store: Store, collected: Sequence[Collected], selection: SelectionConfig, num_rounds: int | None = None) -> Snapshot:
+    """Return what `data.select` takes of the episodes of the last `num_rounds` rounds (None: of all); see `select`."""
+    data = select(store, collected, num_rounds)
+    taken = collected[0].stream is None and bool(collected[0].uids)  # by `as_it_is`, which has used all of `data.select`
+    return (selection.filters if taken else selection).resolve(data)
 
 
 def missing(store: Store, plan: CollectPlan, selection: SelectionConfig) -> tuple[Sequence[str], CollectPlan]:
