@@ -16,6 +16,7 @@ Legend: S states, A actions, N steps, K basis functions.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,49 +73,42 @@ class Exact:
         out: Array = self.coverage_SA[..., None] * self.dynamics.transitions_SAS
         return out
 
-    def correlation(self, one: Array, other: Array) -> float | None:
-        """Return the correlation of the rewards as they are."""
-        return correlation(one, other, self._steps)
+    def measures(self, true: Array) -> Mapping[str, Callable[[Array], float | None]]:
+        """Return name -> what measures a reward against the true one: the correlation as they are, and the distances."""
+        steps_SAS = self._steps
+        epic, dard, starc = self.epic(true), self.dard(true), self.starc(true)
+        return {
+            "correlation": lambda rewards: correlation(rewards, true, steps_SAS),
+            "EPIC": lambda rewards: pearson_distance(self.epic(rewards), epic, steps_SAS),
+            "DARD": lambda rewards: pearson_distance(self.dard(rewards), dard, steps_SAS),
+            "STARC": lambda rewards: direction_distance(self.starc(rewards), starc, self.coverage_SA),
+        }
 
-    def epic(self, one: Array, other: Array) -> float | None:
-        """Return the distance."""
+    def epic(self, rewards: Array) -> Array:
+        """Return the canonical reward but for a constant, [S, A, S]."""
         states_S, actions_A = self.coverage_SA.sum(1), self.coverage_SA.sum(0)
+        mean_S = (rewards @ states_S) @ actions_A
+        out: Array = rewards + self.discount * mean_S - mean_S[:, None, None]
+        return out
 
-        def canonical(rewards: Array) -> Array:
-            mean_S = np.einsum("sau,a,u->s", rewards, actions_A, states_S)
-            out: Array = rewards + self.discount * mean_S - mean_S[:, None, None]  # but for a constant
-            return out
-
-        return pearson_distance(canonical(one), canonical(other), self._steps)
-
-    def dard(self, one: Array, other: Array) -> float | None:
-        """Return the distance."""
+    def dard(self, rewards: Array) -> Array:
+        """Return the canonical reward, [S, A, S]."""
         moves_SAS, actions_A = self.dynamics.transitions_SAS, self.coverage_SA.sum(0)
+        mean_S = (rewards * moves_SAS).sum(-1) @ actions_A
+        later_SS = np.zeros((len(mean_S), len(mean_S)))
+        for a in np.flatnonzero(actions_A):
+            later_SS += actions_A[a] * moves_SAS[:, a] @ rewards[:, a] @ moves_SAS[:, a].T
+        out: Array = rewards + self.discount * mean_S - mean_S[:, None, None] - self.discount * later_SS[:, None]
+        return out
 
-        def canonical(rewards: Array) -> Array:
-            mean_S = np.einsum("sau,sau,a->s", rewards, moves_SAS, actions_A)
-            later_SS = sum(
-                chance * moves_SAS[:, a] @ rewards[:, a] @ moves_SAS[:, a].T for a, chance in enumerate(actions_A) if chance
-            )
-            out: Array = (
-                rewards + self.discount * mean_S - mean_S[:, None, None] - self.discount * np.asarray(later_SS)[:, None]
-            )
-            return out
-
-        return pearson_distance(canonical(one), canonical(other), self._steps)
-
-    def starc(self, one: Array, other: Array) -> float | None:
-        """Return the distance; the values are those of the policy that chooses every action alike."""
+    def starc(self, rewards: Array) -> Array:
+        """Return the canonical reward, [S, A]; the values are those of the policy that chooses every action alike."""
         moves_SAS = self.dynamics.transitions_SAS
+        mean_SA = (rewards * moves_SAS).sum(-1)
         system_SS = np.eye(self.dynamics.num_states) - self.discount * moves_SAS.mean(1)
-
-        def canonical(rewards: Array) -> Array:
-            mean_SA = (rewards * moves_SAS).sum(-1)
-            values_S = np.linalg.solve(system_SS, mean_SA.mean(1))
-            out: Array = mean_SA + self.discount * moves_SAS @ values_S - values_S[:, None]
-            return out
-
-        return direction_distance(canonical(one), canonical(other), self.coverage_SA)
+        values_S = np.linalg.solve(system_SS, mean_SA.mean(1))
+        out: Array = mean_SA + self.discount * moves_SAS @ values_S - values_S[:, None]
+        return out
 
 
 @dataclass(frozen=True, kw_only=True)

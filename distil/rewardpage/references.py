@@ -44,7 +44,7 @@ class Distances:
     rows: Sequence[Row]
 
 
-_Measures = Mapping[str, Callable[[Array, Array], float | None]]
+_Measures = Mapping[str, Callable[[Array], float | None]]
 
 
 def exact(
@@ -69,7 +69,6 @@ def exact(
     for name, coverage_SA in coverages.items():
         rng = np.random.default_rng(0)
         world = Exact(dynamics=dynamics, coverage_SA=coverage_SA, discount=function.ref.spec.discount)
-        measures = {"correlation": world.correlation, "EPIC": world.epic, "DARD": world.dard, "STARC": world.starc}
         steps_SAS = coverage_SA[..., None] * dynamics.transitions_SAS
         is_wide = function.sees != "state"
         random = [rng.normal(size=shape[: 1 + is_wide]).reshape(shape[0], -1, 1) + np.zeros(shape) for _ in range(_DRAWS)]
@@ -79,7 +78,7 @@ def exact(
             shaping = world.discount * potential_S - potential_S[:, None, None] + np.zeros(shape)
             shaped.append(true + _as_wide(shaping, true, steps_SAS))
         rewards = {LEARNED: [learned], RANDOM: random, SHAPED: shaped, **{k: [v] for k, v in others.items()}}
-        found.append(Distances(coverage=name, how="exact", rows=_rows(measures, rewards, true)))
+        found.append(Distances(coverage=name, how="exact", rows=_rows(world.measures(true), rewards)))
     return found
 
 
@@ -120,20 +119,20 @@ def sampled(function: RewardFunction, policy: Policy | None, steps: Seen) -> Dis
     at_end = {id(steps.learned): (function.absorbing or 0.0) / (1 - discount)}
     target = world.canonical(rewards)
     measures: _Measures = {
-        "correlation": correlation,
-        "STARC": lambda one, _: direction_distance(world.canonical(one, at_end.get(id(one), 0.0)), target),
+        "correlation": lambda one: correlation(one, rewards),
+        "STARC": lambda one: direction_distance(world.canonical(one, at_end.get(id(one), 0.0)), target),
     }
     coverage = f"the {num:,} steps of {steps.num_episodes} episodes of {steps.source}"
-    return Distances(coverage=coverage, how="estimated", rows=_rows(measures, found, rewards))
+    return Distances(coverage=coverage, how="estimated", rows=_rows(measures, found))
 
 
-def _rows(measures: _Measures, rewards: Mapping[str, Sequence[Array]], true: Array) -> list[Row]:
+def _rows(measures: _Measures, rewards: Mapping[str, Sequence[Array]]) -> list[Row]:
     out = []
     for name, draws in rewards.items():
         values: dict[str, float | None] = {}
         ranges: dict[str, tuple[float, float]] = {}
         for measure, of in measures.items():
-            known = [value for draw in draws if (value := of(draw, true)) is not None]
+            known = [value for draw in draws if (value := of(draw)) is not None]
             values[measure] = float(np.mean(known)) if known else None
             if len(known) > 1:
                 ranges[measure] = min(known), max(known)
