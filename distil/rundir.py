@@ -9,6 +9,7 @@ runs/<name>-001/
   rllib/           RLlib's newest checkpoint, where it trains
   policy/          the policy of the last reported round; in the end, the one that the run ends with
   reward/          the reward that was learned beside it, where one was
+  reward.html      the page about it that `distil reward RUN` writes
   policies/        earlier policies: those that act in rounds that are collected ahead, or the best one so far
   agent/           a store of the run's own policies' newest episodes, for algorithms that train on them
   results.json     the last report's metrics, once the run is finished
