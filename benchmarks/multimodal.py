@@ -34,6 +34,7 @@ from multimodal_tasks import Avoiding, AvoidingDagger, AvoidingGate, Bimodal, Cu
 from threadpoolctl import threadpool_limits
 
 import distil
+from distil.config import load_recipe
 from distil.policies.acting import acting
 from distil.policies.config import ActMode
 from distil.policies.restore import policy_of
@@ -79,12 +80,12 @@ def act_of(head: str, task: str) -> ActMode:
     return "point" if head in ONE_ANSWER or (task, head) in POINT else "sample"
 
 
-def measure(task: Task, recipe: Path | str, overrides: Mapping[str, Any], act: ActMode, purpose: Purpose) -> dict[str, float]:
+def measure(task: Task, recipe: Path, overrides: Mapping[str, Any], act: ActMode, purpose: Purpose) -> dict[str, float]:
     """Train and score one run; return its scores and figures. `overrides` name its folder; a run there continues.
 
     Its name is that of its settings, so that another run's folder isn't taken for it.
     """
-    run = distil.train(recipe, overrides, resume=True, run=digest(overrides))
+    run = distil.train(recipe, overrides, resume=True, run=digest([overrides, recipe.read_text()]))
     with tempfile.TemporaryDirectory() as folder:
         scores = task.score(run, act, Path(folder), purpose)
     metrics, ref = run.metrics, run.policy().ref
@@ -167,11 +168,11 @@ def run_all(args: argparse.Namespace, folder: Path) -> None:
         task = PushT(args.pusht) if name == "pusht" else TASKS[name]()
         data = folder / name
         data.mkdir(parents=True, exist_ok=True)
-        recipe: Path | str = task.recipe if isinstance(task.recipe, str) else data / f"{name}.yaml"
-        if isinstance(recipe, Path):
-            recipe.write_text(yaml.safe_dump(task.recipe))
+        recipe = data / f"{name}.yaml"
+        settled = load_recipe(task.recipe) if isinstance(task.recipe, str) else task.recipe
+        recipe.write_text(yaml.safe_dump(settled))
         act, own = act_of(head, name), settings(head, name) | {"seed": seed}
-        key = digest([own, act, purpose.name, task.recipe])
+        key = digest([own, act, purpose.name, settled])
         if read(args.out).get(name, {}).get(head, {}).get(str(seed), {}).get("settings") == key:
             continue
         at = task.prepare(data, seed) if task.shares_data else data / f"data-{key}"

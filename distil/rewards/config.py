@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Width = Annotated[int, Field(ge=1)]
 Nature = Literal["reward", "relative", "implied"]
 ABOUT: dict[Nature, str] = {
-    "reward": "what the expert wants; of the state alone, it may be used where the dynamics are different",
+    "reward": "what the expert wants; one of the state alone may be used where the dynamics are different",
     "relative": "how to tell the expert from the learner as it was then, so it depends on that learner",
     "implied": "what a Q-function or a clone implies: it contains the dynamics that it was learned in, and fits only these",
 }
