@@ -11,7 +11,6 @@ benchmarks/results/head_training.json.
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any, cast
 
 import torch
 from common import machine, write_result
-from learner import ratios
+from learner import medians, ratios
 from multimodal import HEADS, settings
 from multimodal_tasks import Avoiding
 
@@ -71,12 +70,7 @@ def measure(head: str, snapshot: Snapshot, folder: Path, steps: int, repetitions
     learner = make_learner(config.learner, config.policy, snapshot.spec, folder, seed=0)
     rows = ratios(Bare(config, snapshot).run, learner, demos(snapshot), steps, repetitions)
     learner.close()
-    return {
-        "bare_samples_per_s": round(statistics.median(row["bare"] for row in rows)),
-        "distil_samples_per_s": round(statistics.median(row["distil"] for row in rows)),
-        "ratio": round(statistics.median(row["ratio"] for row in rows), 3),
-        "ratios": [round(row["ratio"], 3) for row in rows],
-    }
+    return medians(rows)
 
 
 def main() -> None:
@@ -93,7 +87,7 @@ def main() -> None:
         snapshot = distil.collect("avoiding-bc", {"data.path": f"{folder}/data", "rollouts.num_workers": 0}).snapshot()
         for head in args.heads:
             results[head] = measure(head, snapshot, Path(folder, head), args.steps, args.repetitions)
-            print(f"{head:<14} {results[head]['ratio']:.3f}", flush=True)
+            print(f"{head:<14} {results[head]['ratio_median']:.3f}", flush=True)
     write_result(args.out, {"machine": machine(), "steps": args.steps, "results": results})
 
 

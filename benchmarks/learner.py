@@ -13,7 +13,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +119,17 @@ def ratios(
     return rows
 
 
+def medians(rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """Return the figures of interleaved repetitions as a result's."""
+    return {
+        "bare_samples_per_s": round(statistics.median(row["bare"] for row in rows)),
+        "distil_samples_per_s": round(statistics.median(row["distil"] for row in rows)),
+        "ratio_median": round(statistics.median(row["ratio"] for row in rows), 3),
+        "ratios": [round(row["ratio"], 3) for row in rows],
+        "data_wait_fraction": round(statistics.median(row["data_wait"] for row in rows), 4),
+    }
+
+
 def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Interleave the repetitions; return the figures."""
     snapshot = make_snapshot(folder / "store", args.episodes)
@@ -127,13 +138,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     bare = Bare(snapshot)
     rows = ratios(bare.run, learner, demos(snapshot), args.steps, args.repetitions)
     learner.close()
-    return {
-        "bare_samples_per_s": round(statistics.median(row["bare"] for row in rows)),
-        "distil_samples_per_s": round(statistics.median(row["distil"] for row in rows)),
-        "ratio_median": round(statistics.median(row["ratio"] for row in rows), 3),
-        "ratios": [round(row["ratio"], 3) for row in rows],
-        "data_wait_fraction": round(statistics.median(row["data_wait"] for row in rows), 4),
-    }
+    return medians(rows)
 
 
 def main() -> None:

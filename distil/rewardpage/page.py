@@ -19,7 +19,6 @@ MISLEAD = (
     "transfer) to learn what it is worth."
 )
 _UNKNOWN = "EPIC and DARD are left out: they need the true reward of steps that nobody has taken, and DARD the dynamics."
-_IMPLIED = "It is implied by a Q-function or a clone, so it contains the dynamics of its environment: it does not carry over."
 
 
 def render(found: Study) -> str:
@@ -31,11 +30,11 @@ def render(found: Study) -> str:
 def _head(found: Study, title: str) -> str:
     spec = found.function.ref.spec
     facts = [f"kind: {spec.config.kind}", f"sees: {spec.sees}", f"discount: {spec.discount:g}", found.coverage]
-    implied = f'<p class="verdict">{_IMPLIED}</p>' if spec.nature == "implied" else ""
+    mark = ' class="verdict"' if spec.nature == "implied" else ""  # it contains the dynamics
     notes = "".join(f'<p class="dim">{escape(note)}</p>' for note in found.notes)
     return (
         f'<h1>{escape(title)}</h1><p class="dim">{escape(" · ".join(facts))}</p>'
-        f"<p>It says {escape(found.function.about)}.</p>{implied}{notes}"
+        f"<p{mark}>It says {escape(found.function.about)}.</p>{notes}"
     )
 
 

@@ -83,7 +83,9 @@ def test_entropy_is_in_log_base_24() -> None:
 
 def test_a_run_is_measured_once_and_again_when_its_settings_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     learner = {"num_steps": 20, "batch_size": 16, "checkpoint_every": 10}
-    monkeypatch.setattr(Bimodal, "recipe", {**Bimodal.recipe, "learner": learner})
+    recipe = {**Bimodal.recipe, "learner": learner}
+    monkeypatch.setattr(Bimodal, "recipe", "a shipped one")
+    monkeypatch.setattr(multimodal, "load_recipe", lambda name: recipe)
     out, words = tmp_path / "out.json", ["--tasks", "bimodal", "--heads", "deterministic", "--seeds", "0", "1"]
     words += ["--keep", str(tmp_path / "keep"), "--out", str(out)]
     multimodal.main(words)
@@ -96,6 +98,9 @@ def test_a_run_is_measured_once_and_again_when_its_settings_change(tmp_path: Pat
     multimodal.main(words)
     with pytest.raises(TypeError):  # other episodes: measured again
         multimodal.main([*words, "--tune"])
+    recipe["learner"] = {**learner, "num_steps": 30}
+    with pytest.raises(TypeError):  # another recipe of the same name
+        multimodal.main(words)
 
 
 def test_the_table_shows_means_and_the_spread_of_scores() -> None:

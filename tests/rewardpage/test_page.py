@@ -43,4 +43,4 @@ def test_an_implied_reward_is_labelled(monkeypatch) -> None:
     assert "contains the dynamics" not in render(found)
     ref = replace(found.function.ref, spec=replace(found.function.ref.spec, config=CoherentConfig()))
     monkeypatch.setattr(found.function, "ref", ref)
-    assert "contains the dynamics of its environment" in render(found)
+    assert "contains the dynamics that it was learned in" in render(found)
