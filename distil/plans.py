@@ -20,7 +20,8 @@ Metrics = Mapping[str, float]
 Who = Literal["expert", "policy", "random"]
 Unit = Literal["episode", "step"]
 Source = Literal["demos", "agent"]
-Choice = Literal["distance", "return"]  # of a policy: by its states, which should be near the demonstrations', or its return
+Choice = Literal["distance", "return", "learned"]
+"""Of a policy: by its states, which should be near the demonstrations', its return, or its return on a learned reward."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,17 +13,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from distil.algorithms.base import Algorithm
+from distil.objectives.config import InteractionConfig
 from distil.parts import Heard, Parts, assemble, tracked, unheard_score
 from distil.plans import CheckPlan, ConfirmPlan, EvaluatePlan, Metrics, Round, RoundReport, Spent, UpdatePlan, WatchPlan
 from distil.policies.checkpoint import load_policy_ref, save_policy
 from distil.policies.spec import PolicyRef
 from distil.rewards.config import REWARD
+from distil.rewards.given_config import GivenConfig
 from distil.rewards.ref import copy_reward, save_reward
 from distil.rollouts.evaluation import score_low
 from distil.rollouts.video import record_video
@@ -32,11 +34,12 @@ from distil.rundata import describe
 from distil.rundir import RunDir
 from distil.seeding import Purpose, episode_seeds
 from distil.session import Session
-from distil.store import Store
+from distil.store import Snapshot, Store
 from distil.tracking import Tracker
 from distil.types import say, within
 
-DISTANCE = "tune/wasserstein"
+DISTANCE, LEARNED = "tune/wasserstein", "tune/learned_return_mean"
+_BY = {"distance": DISTANCE, "return": "tune/return_mean", "learned": LEARNED}
 
 
 def train(config: RunConfig, rundir: RunDir, session: Session, parent: str | None = None, *, take: bool = False) -> None:
@@ -201,10 +204,10 @@ def _evaluate(todo: Round, plan: EvaluatePlan, parts: Parts) -> _Scored:
     """Score the policy; on tuning episodes, take a second look at a score that reaches the plan's target."""
     purpose, num = Purpose.EVALUATE if plan.held_out else Purpose.TUNE, plan.num_episodes
     policy = _ending(parts) if plan.held_out else parts.learner.policy
-    with parts.data.looking() if todo.compare else nullcontext() as store:
+    with parts.data.looking(todo) as store:
         metrics, score, num_steps = _measure(todo, num, plan.baselines, purpose, policy, parts, store)
-        if store is not None and (distance := parts.data.distance(todo.index, store.snapshot())) is not None:
-            metrics[DISTANCE] = distance
+        if store is not None:
+            metrics |= _looked(todo, store.snapshot(), parts)
     if plan.held_out or score is None:
         return _Scored(metrics=metrics, num_steps=num_steps)
     if plan.confirm is None:
@@ -215,6 +218,20 @@ def _evaluate(todo: Round, plan: EvaluatePlan, parts: Parts) -> _Scored:
     if low is not None:
         metrics["tune/normalised_low"] = low
     return _Scored(metrics=metrics, score=score, low=low, num_looks=plan.confirm.num_before + 1, num_steps=num_steps + more)
+
+
+def _looked(todo: Round, episodes: Snapshot, parts: Parts) -> dict[str, float]:
+    """Return what tuning episodes tell beside their returns: their distance to the demonstrations, or their learned return."""
+    distance = parts.data.distance(todo.index, episodes) if todo.compare else None
+    found = {} if distance is None else {DISTANCE: distance}
+    if todo.choose != "learned":
+        return found
+    objective = parts.config.objective
+    assert isinstance(objective, InteractionConfig)
+    assert isinstance(objective.reward, GivenConfig)
+    function, discount = objective.reward.function(), objective.step.discount
+    returns = [function.discounted(episodes.episode(index), discount) for index in range(episodes.num_episodes)]
+    return found | {LEARNED: sum(returns) / len(returns)}
 
 
 def _measure(
@@ -257,10 +274,9 @@ def _choose(todo: Round, metrics: Metrics, parts: Parts) -> tuple[float | None, 
     """
     reports = parts.rundir.reports()
     chosen = reports[-1].chosen if reports else None
-    by, sign = (DISTANCE, -1) if todo.choose == "distance" else ("tune/return_mean", 1)
-    if todo.choose is None or by not in metrics:
+    if todo.choose is None or (by := _BY[todo.choose]) not in metrics:
         return None, chosen
-    quality = sign * metrics[by]
+    quality = -metrics[by] if by == DISTANCE else metrics[by]
     if quality > max((report.quality for report in reports if report.quality is not None), default=-math.inf):
         if chosen is not None:
             parts.rundir.forget_policies(before=chosen)

@@ -54,8 +54,9 @@ class ByInteractionConfig(AlgorithmConfig):
     select: Literal["best", "last"] = "best"
     """Which policy the run ends with, of those that were scored: that whose states on the tuning episodes were the nearest
     to the demonstrations' (`tune/wasserstein`, which no reward enters), or the last one. Reinforcement learning goes by the
-    return of these episodes. Without any, with `stop.normalised`, and with a reward that was learned earlier, it is the last
-    one."""
+    return of these episodes; on a reward that was learned earlier by the discounted return of that reward
+    (`tune/learned_return_mean`), so that no other one enters. Without tuning episodes and with `stop.normalised`, it is the
+    last one."""
     stop: PeekConfig = PeekConfig()
 
     @property
@@ -238,7 +239,7 @@ class Interaction:
             return None
         if self.config._imitates:
             return "distance"
-        return "return" if self.config._is_scored else None
+        return "return" if self.config._is_scored else "learned"
 
     def _tuning(self, index: int, num_looks: int, *, is_last: bool = False) -> EvaluatePlan | None:
         """Return the score of every few rounds; the last one has it, too, unless a score on held-out episodes follows."""

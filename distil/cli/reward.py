@@ -23,11 +23,18 @@ reward.add_command(reward_page)
 @click.argument("arguments", nargs=-1, required=True, metavar="RUN... KEY=VALUE...")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=None, help="Default: transfer/RUN.")
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Training runs on each reward.")
+@click.option("--restarts", type=click.IntRange(1), default=1, show_default=True, help="Trainings of which the best counts.")
 @click.option("--recipe", default=None, help="Of reinforcement learning; default: the run's own step.")
 @click.option("--clone-steps", type=click.IntRange(1), default=5000, show_default=True, help="Gradient steps of a clone.")
 @JSON
 def reward_transfer(
-    arguments: tuple[str, ...], out: Path | None, seeds: int, recipe: str | None, clone_steps: int, as_json: bool
+    arguments: tuple[str, ...],
+    out: Path | None,
+    seeds: int,
+    restarts: int,
+    recipe: str | None,
+    clone_steps: int,
+    as_json: bool,
 ) -> None:
     """Train a policy on a run's reward in another environment, and compare it with what else could be carried over.
 
@@ -42,5 +49,6 @@ def reward_transfer(
         raise InputError("nothing is different: say what is, such as env.kwargs.gap=right")
     with console(as_json) as progress:
         place = out or default_out(runs)
-        found = transfer(runs, changes, out=place, num_seeds=seeds, recipe=recipe, clone_steps=clone_steps, progress=progress)
+        how = {"num_seeds": seeds, "restarts": restarts, "clone_steps": clone_steps}
+        found = transfer(runs, changes, out=place, **how, recipe=recipe, progress=progress)
     show(as_json, found.to_json(), found.text)

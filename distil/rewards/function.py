@@ -81,6 +81,20 @@ class RewardFunction:
         )
         return self.of_leaves(before, episode.actions, after)
 
+    def discounted(self, episode: Episode, discount: float) -> float:
+        """Return the discounted return of an episode of a store.
+
+        Where the task ended, the rewards of the absorbing state follow for ever, if the reward knows them. A time limit cuts
+        the sum, so that episodes are to be compared with those of the same limit.
+        """
+        rewards, num = self.of_episode(episode), episode.length
+        found = float(rewards @ discount ** np.arange(num))
+        if not (episode.terminated and self.ref.spec.config.knows_ends):
+            return found
+        before, after = ({name: rows[at : at + 1] for name, rows in episode.observations.items()} for at in (num - 1, num))
+        absorbing = float(self._found(before, episode.actions[-1:], after).absorbing_B[0])
+        return found + discount**num * absorbing / (1 - discount)
+
     def of_leaves(
         self, observations: Mapping[str, Array], actions: Array | None = None, after: Mapping[str, Array] | None = None
     ) -> Array:

@@ -84,10 +84,11 @@ class RunData:
         """Return the mean number of steps of the episodes of its own policies that a round collected; None: there are none."""
         return None if self._agent is None else self._agent.mean_length(round_index)
 
-    def looking(self) -> AbstractContextManager[Store | None]:
-        """A store for the episodes of one evaluation, which is removed afterwards; None if nothing in them is compared."""
+    def looking(self, todo: Round) -> AbstractContextManager[Store | None]:
+        """A store for the episodes of a round's evaluation, which is removed afterwards; None if only their returns count."""
         assert self._agent is not None  # rounds that evaluate need an environment
-        return self._agent.looking() if has_states(self._demos.spec) else nullcontext()
+        is_read = todo.choose == "learned" or (todo.compare and has_states(self._demos.spec))
+        return self._agent.looking() if is_read else nullcontext()
 
     def distance(self, round_index: int, own: Snapshot | None = None) -> float | None:
         """Return how far the states of episodes are from the demonstrations', see `state_distance`.

@@ -15,7 +15,6 @@ from distil.runconfig import RunConfig, load_config
 Changes = Mapping[str, Any]
 _THERE, _OF_RUNS, _OF_RL = ("env", "expert"), ("evaluation", "rollouts", "tracking"), ("algorithm", "learner", "policy")
 _KEPT = ("steps", "steps_per_round", "updates_per_step", "random_steps", "keep_steps")  # of how the run interacted
-_TUNES = {"tuning_episodes": 0}  # nothing decides by the environment's reward
 _OF_CLONE = ("encoder", "obs_clip", "std_floor")
 
 
@@ -90,11 +89,7 @@ def _of_source(source: RunConfig, spec: RewardSpec) -> dict[str, Any]:
     own: dict[str, Any] = {"loss": "td", "anchor": 0.0, "actor_from": 0}  # what only makes sense beside demonstrations
     step |= {name: value for name, value in own.items() if name in step}
     kept = {name: data["algorithm"][name] for name in _KEPT}
-    return {
-        "algorithm": {"kind": "rl", "step": step, **kept, **_TUNES},
-        "learner": data["learner"],
-        "policy": data["policy"],
-    }
+    return {"algorithm": {"kind": "rl", "step": step, **kept}, "learner": data["learner"], "policy": data["policy"]}
 
 
 def _of_reward(spec: RewardSpec) -> dict[str, Any]:
@@ -104,7 +99,7 @@ def _of_reward(spec: RewardSpec) -> dict[str, Any]:
     else:
         kind, policy = "sac" if spec.action.leaf.kind == "box" else "soft_q", {}
     step = {"kind": kind, "discount": spec.discount}
-    return {"algorithm": {"kind": "rl", "step": step, **_TUNES}, "learner": {}, "policy": policy}
+    return {"algorithm": {"kind": "rl", "step": step}, "learner": {}, "policy": policy}
 
 
 def clone(source: RunConfig, shared: RunConfig, name: str, seed: int, num_steps: int) -> RunConfig:

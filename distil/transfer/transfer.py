@@ -83,6 +83,7 @@ def transfer(
     *,
     out: Path | str,
     num_seeds: int = 1,
+    restarts: int = 1,
     recipe: str | None = None,
     clone_steps: int = CLONE_STEPS,
     progress: Progress = silent,
@@ -95,6 +96,8 @@ def transfer(
             `rollouts.*`, `tracking.*`, and of reinforcement learning `algorithm.*`, `learner.*`, `policy.*`.
         out: the folder for its runs and results.
         num_seeds: of reinforcement learning on each reward, and of clones; the true reward gets as many.
+        restarts: trainings for each of these, of which the one counts whose return on the tuning episodes was the highest, by
+            the reward that it learned from.
         recipe: of reinforcement learning; None: the step that the run learned with, or SAC or soft Q-learning.
         clone_steps: gradient steps of a clone.
         progress: called as the work proceeds.
@@ -113,8 +116,19 @@ def transfer(
             require_leaves(reward.ref.spec, session.spec.observation, session.spec.action, where)
         make_folders(out)
         with hold(out, "transfer"):
-            work = _Work(sources, rewards[0].ref.spec, shared, session, out, changes, recipe, num_seeds, clone_steps)
+            trainings = _Trainings(num_seeds=num_seeds, restarts=restarts, recipe=recipe, clone_steps=clone_steps)
+            work = _Work(sources, rewards[0].ref.spec, shared, session, out, changes, trainings)
             return work.carry_out()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Trainings:
+    """How often is trained, and how; see `transfer`."""
+
+    num_seeds: int
+    restarts: int
+    recipe: str | None
+    clone_steps: int
 
 
 class _Work:
@@ -128,20 +142,17 @@ class _Work:
         session: Session,
         out: Path,
         changes: Changes,
-        recipe: str | None,
-        num_seeds: int,
-        clone_steps: int,
+        trainings: _Trainings,
     ) -> None:
         self._sources, self._spec, self._shared, self._session, self._out = sources, spec, shared, session, out
-        self._changes, self._recipe, self._num_seeds = changes, recipe, num_seeds
-        self._clone_steps = clone_steps
+        self._changes, self._trainings = changes, trainings
         self._num = shared.evaluation.episodes or _EPISODES
         self._notes = list[str]()
 
     def carry_out(self) -> Transfer:
         """Train what is missing, score everything, and write table and plot."""
         learned = self._of_each(LEARNED, self._on_learned)
-        true = [self._mean(self._policy(self._on_reward("true", None, seed))) for seed in range(self._num_seeds)]
+        true = [self._mean(self._on_reward("true", None, seed)) for seed in range(self._trainings.num_seeds)]
         kept = self._of_each(SOURCE, lambda run, seed: run.policy().ref, num_seeds=1)
         clones = self._of_each(CLONE, self._clone)
         random = self._session.score("random", self._num)
@@ -153,6 +164,11 @@ class _Work:
         found = {TRUE: true, LEARNED: learned, SOURCE: kept, CLONE: clones}
         rows += [_score(name, means, scale) for name, means in found.items() if means]
         rows.append(self._level("random", random, scale))
+        if self._trainings.restarts > 1:
+            self._notes.append(
+                f"RL: of {self._trainings.restarts} trainings each, the one with the highest return on the tuning episodes, by "
+                "the reward that it learned from."
+            )
         self._notes.append(
             f"Normalised: 0 is the random policy, 1 the better of the expert and RL on the true reward ({best:.4g})."
         )
@@ -160,7 +176,7 @@ class _Work:
 
     def _of_each(self, name: str, make: Callable[[api.Run, int], PolicyRef], num_seeds: int | None = None) -> list[float]:
         """Return the mean returns of policies: one a source run, or of a single one one a seed."""
-        seeds = range(num_seeds or self._num_seeds)
+        seeds = range(num_seeds or self._trainings.num_seeds)
         found = list[list[float]]()
         for run in self._sources:
             policies = [make(run, seed) for seed in seeds]
@@ -190,25 +206,31 @@ class _Work:
         return self._session.evaluate("policy", self._num, policy, act=act).mean
 
     def _on_learned(self, run: api.Run, seed: int) -> PolicyRef:
-        return self._policy(self._on_reward(f"learned-{run.path.name}", run.path.absolute(), seed))
+        return self._on_reward(f"learned-{run.path.name}", run.path.absolute(), seed)
 
-    def _on_reward(self, name: str, path: Path | None, seed: int) -> RunConfig:
-        name, source = f"{name}-seed-{seed}", self._sources[0].config
-        return on_reward(source, self._spec, self._shared, self._changes, self._recipe, name, seed, path)
+    def _on_reward(self, name: str, path: Path | None, seed: int) -> PolicyRef:
+        """Return the policy of the best of the trainings that count as one."""
+        source, how, trainings = self._sources[0].config, self._trainings, list[api.Run]()
+        for number in range(seed * how.restarts, (seed + 1) * how.restarts):
+            named = f"{name}-seed-{number}"
+            config = on_reward(source, self._spec, self._shared, self._changes, how.recipe, named, number, path)
+            trainings.append(self._run(config))
+        best = trainings[0] if how.restarts == 1 else max(trainings, key=_quality)
+        return best.policy().ref
 
     def _clone(self, run: api.Run, seed: int) -> PolicyRef:
         name = f"clone-{run.path.name}-seed-{seed}"
-        return self._policy(clone(run.config, self._shared, name, seed, self._clone_steps), shares=False)
+        config = clone(run.config, self._shared, name, seed, self._trainings.clone_steps)
+        return self._run(config, shares=False).policy().ref
 
-    def _policy(self, config: RunConfig, *, shares: bool = True) -> PolicyRef:
-        """Return the policy of a run, which is started, continued or done."""
+    def _run(self, config: RunConfig, *, shares: bool = True) -> api.Run:
+        """Return a run, which is started, continued or done."""
         recipe = self._out / "recipes" / f"{config.name}.yaml"
         make_folders(recipe.parent)
         replace_durably(recipe, to_yaml(config).encode())
         say(self._session.progress, f"{config.name}: {self._out / 'runs' / config.name}")
         session = self._session if shares else None
-        run = api.train(recipe, resume=True, run=config.name, progress=self._session.progress, session=session)
-        return run.policy().ref
+        return api.train(recipe, resume=True, run=config.name, progress=self._session.progress, session=session)
 
     def _level(self, name: str, result: EvalResult, scale: Baselines) -> Score:
         return Score(name=name, mean=result.mean, low=None, high=None, normalised=scale.normalise(result.mean))
@@ -222,6 +244,17 @@ class _Work:
         found = Transfer(environment=shown, scores=rows, notes=self._notes, spec=self._spec, num_episodes=self._num, plot=plot)
         replace_durably(self._out / "transfer.json", (json.dumps(found.to_json(), indent=2) + "\n").encode())
         return found
+
+
+def _quality(run: api.Run) -> float:
+    """Return the highest return on tuning episodes, by the reward that the run learned from; InputError if it has none."""
+    found = [report.quality for report in run.reports if report.quality is not None]
+    if not found:
+        raise InputError(
+            f"{run.path}: has no score to choose it by, which --restarts needs: set algorithm.tuning_episodes and "
+            "algorithm.select=best, without algorithm.stop.normalised"
+        )
+    return max(found)
 
 
 def _score(name: str, means: Sequence[float], scale: Baselines) -> Score:

@@ -39,7 +39,7 @@ def test_a_given_reward_takes_the_place_of_the_environments() -> None:
     assert todo.update is not None
     assert list(todo.update.streams) == ["agent"]
     assert todo.evaluate is not None, "scores are for people"
-    assert (todo.choose, todo.compare) == (None, False), "what they say must not choose the policy"
+    assert (todo.choose, todo.compare) == ("learned", False), "the return, which is for people, must not choose the policy"
 
 
 @pytest.mark.parametrize(

@@ -160,12 +160,22 @@ def test_states_are_compared_without_an_evaluation(tmp_path: Path, kind: str) ->
 
 
 @pytest.mark.parametrize(
-    ("kind", "seed", "by"), [("sqil", 4, "tune/wasserstein"), ("csil", 3, "tune/wasserstein"), ("rl", 0, "tune/return_mean")]
+    ("kind", "seed", "by"),
+    [
+        ("sqil", 4, "tune/wasserstein"),
+        ("csil", 3, "tune/wasserstein"),
+        ("rl", 0, "tune/return_mean"),
+        ("rl-learned", 0, "tune/learned_return_mean"),
+    ],
 )
 def test_a_run_ends_with_the_best_policy_that_was_scored(tmp_path: Path, kind: str, seed: int, by: str) -> None:
     """Not with the last one. The held-out score is that policy's, and the episodes that were compared are gone."""
     keys: dict[str, Any] = {"seed": seed, "evaluation": {"episodes": 5}}
-    settings = config(tmp_path, kind, algorithm={"steps": 600}, **keys)
+    kind, _, given = kind.partition("-")
+    steps: dict[str, Any] = {"steps": 600}
+    if given:
+        steps["reward"] = {"kind": "learned", "path": str(train(config(tmp_path, "gail"), "source").path)}
+    settings = config(tmp_path, kind, algorithm=steps, **keys)
     rundir, policies = RunDir.create(Path(settings.runs), kind, to_yaml(settings), folder="a"), dict[int, Any]()
     with Session(settings) as session:
         check_new_run(settings, session.spec)
@@ -184,11 +194,11 @@ def test_a_run_ends_with_the_best_policy_that_was_scored(tmp_path: Path, kind: s
     assert weights(load_policy_ref(rundir.policy)) == weights(policies[best])
     if kind == "csil":
         assert load_reward_ref(rundir.reward).version == policies[best].version
-    assert rundir.reward.is_dir() == (kind == "csil")
+    assert rundir.reward.is_dir() == (kind == "csil" or bool(given)), "a given one is copied"
     assert not rundir.look.exists()
     assert best in {int(path.name) for path in (rundir.path / "policies").iterdir()}
     assert len(list((rundir.path / "policies").iterdir())) <= 2, "policies that were worse are gone"
-    newest = train(config(tmp_path, kind, algorithm={"steps": 600, "select": "last"}, **keys), "b")
+    newest = train(config(tmp_path, kind, algorithm={**steps, "select": "last"}, **keys), "b")
     assert weights(load_policy_ref(newest.policy)) == weights(policies[max(policies)])
 
 

@@ -35,6 +35,17 @@ def test_how_an_episode_ends_says_nothing(tmp_path: Path, kind: str) -> None:
     np.testing.assert_array_equal(function.of_episode(episode), function.of_episode(cut))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_after_the_end_of_a_task_the_absorbing_state_pays_for_ever(tmp_path: Path, kind: str) -> None:
+    function, episode = RewardFunction(learned(kind)), shown(tmp_path, kind)
+    cut = replace(episode, terminated=False, truncated=True)
+    expected = sum(float(reward) * 0.9**step for step, reward in enumerate(function.of_episode(episode)))
+    np.testing.assert_allclose(function.discounted(cut, 0.9), expected, rtol=1e-5)
+    after = 0.9**episode.length * function.absorbing / 0.1 if function.absorbing is not None else 0.0
+    assert episode.terminated
+    np.testing.assert_allclose(function.discounted(episode, 0.9), expected + after, rtol=1e-5)
+
+
 def test_what_the_environment_shows_besides_is_left_out(tmp_path: Path) -> None:
     function, episode = RewardFunction(learned("dac")), shown(tmp_path, "dac")
     more = {**episode.observations, "camera": np.zeros((episode.length + 1, 2))}

@@ -55,7 +55,7 @@ def test_the_runs_own_step_learns_from_a_reward_alone(tmp_path: Path, kind: str)
     assert {name for name in step if step[name] != old[name]} <= {"loss", "anchor", "actor_from"}
     assert (step.get("loss", "td"), step.get("anchor", 0), step.get("actor_from", 0)) == ("td", 0, 0)
     assert (found.algorithm.kind, found.algorithm.reward.path) == ("rl", str(tmp_path / "run"))
-    assert (found.algorithm.steps, found.algorithm.tuning_episodes, found.seed) == (90, 0, 3)
+    assert (found.algorithm.steps, found.algorithm.tuning_episodes, found.seed) == (90, 10, 3), "the learned return chooses"
     assert (found.learner, found.policy) == (source.learner, source.policy)
     assert made(tmp_path, kind).algorithm.reward.kind == "environment"
 

@@ -9,8 +9,10 @@ from typing import Any
 
 import gymnasium as gym
 import pytest
+from interactionbed import config
 
 from distil import api
+from distil.config import to_yaml
 from distil.errors import InputError
 from distil.fence import hold
 from distil.policies.checkpoint import load_policy_ref, save_policy
@@ -74,6 +76,27 @@ def test_several_runs_and_seeds_give_intervals(tmp_path: Path) -> None:
     }
     assert any(text.startswith(f"{LEARNED}: a value for each of the 2 runs, the mean over 2 seeds") for text in found.notes)
     assert len(list((tmp_path / "out" / "runs").glob("*/results.json"))) == 2 + 2 * 2 + 2 * 2
+
+
+def test_of_several_trainings_the_best_by_the_reward_that_they_learned_from_counts(tmp_path: Path) -> None:
+    settings = tmp_path / "airl.yaml"
+    settings.write_text(to_yaml(config(tmp_path, "airl", evaluation={"episodes": 4, "baselines": False})))
+    run, heavy = api.train(settings, {"tracking.enabled": False}, run="source").path, {"env.kwargs.g": 20.0}
+    few = heavy | {"algorithm.tuning_episodes": 2, "algorithm.tune_every": 1}
+    found = transfer([run], few, out=tmp_path / "out", restarts=3, clone_steps=5)
+    scores, first = {score.name: score for score in found.scores}, 0
+    for name, runs, by in (("learned-source", LEARNED, "tune/learned_return_mean"), ("true", TRUE, "tune/return_mean")):
+        trainings = [api.open_run(tmp_path / "out" / "runs" / f"{name}-seed-{number}") for number in range(3)]
+        best = [max(report.metrics.get(by, -1e9) for report in training.reports) for training in trainings]
+        held_out = [training.metrics["eval/return_mean"] for training in trainings]
+        chosen = best.index(max(best))
+        assert len(set(held_out)) == 3, "the trainings can be told apart"
+        assert scores[runs].runs == (held_out[chosen],)
+        first += chosen == 0
+    assert first < 2, "nor is it always the first"
+    assert any(text.startswith("RL: of 3 trainings each, the one with the highest return") for text in found.notes)
+    with pytest.raises(InputError, match="has no score to choose it by, which --restarts needs"):
+        transfer([run], few | {"algorithm.tuning_episodes": 0}, out=tmp_path / "blind", restarts=2, clone_steps=5)
 
 
 def test_what_cannot_be_carried_over_is_refused_before_anything_starts(tmp_path: Path) -> None:
