@@ -18,7 +18,7 @@ CartPole's. FOLDER of --experts holds the Stable-Baselines3 experts as <algo>-<e
 
 Settings were chosen with root seeds from 10 on, on tuning episodes. Every run is added to the file as soon as it ends, with its
 seed and the commit of the code, so long runs can be measured one by one; with --keep, a run that was interrupted goes on where
-it was when the same command is started again. Writes benchmarks/results/inverse_rl.json.
+it was when the same command is started again. Writes inverse_rl.json and .png to benchmarks/results.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from inverse_rl_peers import PEERS, peer_run
 
 from distil import open_run
 from distil.plans import RoundReport
+from distil.report import Curve, plot_curves
 from distil.stats import mean_interval
 
 RESULTS = Path(__file__).parent / "results" / "inverse_rl.json"
@@ -50,6 +51,7 @@ USUAL = (
     *("cartpole-sqil", "cartpole-iq", "cartpole-ls-iq", "cartpole-gail", "cartpole-airl"),
     *("cartpole-fixed-ls-iq", "cartpole-fixed-gail", "pendulum-sqil", "pendulum-dac"),
 )
+SHOWN = (*USUAL[:5], "imitation gail", "imitation airl", "imitation sqil")  # of the plot
 
 
 def run(recipe: str, overrides: Mapping[str, str], keep: Path | None = None) -> dict[str, Any]:
@@ -191,6 +193,29 @@ def table(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     return "\n".join(lines)
 
 
+def curve(runs: Sequence[Mapping[str, Any]]) -> Curve:
+    """Return the mean of the runs' scores on the way, look by look up to the last one that all have, with 95 % intervals."""
+    looks = list(zip(*(run["curve"] for run in runs), strict=False))
+    means = [float(np.mean([score for _, score in look])) for look in looks]
+    spreads = [mean_interval([score for _, score in look]) or (mean, mean) for look, mean in zip(looks, means, strict=True)]
+    steps = [float(np.mean([num for num, _ in look])) for look in looks]
+    return Curve(x=steps, y=means, low=[low for low, _ in spreads], high=[high for _, high in spreads])
+
+
+def plot(results: Mapping[str, Mapping[str, Mapping[str, Any]]], path: Path) -> None:
+    """Draw the scores on CartPole against the learner's steps."""
+    curves = {name: curve(list(results[name].values())) for name in SHOWN if name in results}
+    if curves:
+        plot_curves(
+            curves,
+            path,
+            xlabel="the learner's steps",
+            ylabel="score on tuning episodes",
+            title="CartPole from five demonstrations",
+            subtitle="0: a random policy, 1: the expert; means over seeds, 95 % intervals",
+        )
+
+
 def main() -> None:
     """Measure what is asked for, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -215,7 +240,8 @@ def main() -> None:
         else:
             for peer in args.peers or PEERS:
                 add(args.out, f"imitation {peer}", seed, peer_run(peer, seed, args.peer_steps, args.environments))
-    print(table(read(args.out)))
+    print(table(results := read(args.out)))
+    plot(results, args.out.with_suffix(".png"))
 
 
 if __name__ == "__main__":

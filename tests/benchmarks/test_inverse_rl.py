@@ -8,6 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import inverse_rl
+import pytest
 
 from distil.plans import RoundReport, Spent
 
@@ -57,6 +58,19 @@ def test_the_table_shows_the_spread_over_the_seeds() -> None:
     }
     row = inverse_rl.table({"cartpole-sqil": runs}).splitlines()[-1]
     assert row == "| cartpole-sqil | 5 | 20,000 | 400 | 0.91 (0.89 to 0.93) | 0.90, 0.91, 0.92 | 0.80, 0.80, 0.80 | 30 |"
+
+
+def test_a_curve_ends_where_the_shortest_run_does(tmp_path: Path) -> None:
+    runs = [{"curve": [[10, 0.2], [20, 0.6], [30, 1.0]]}, {"curve": [[14, 0.4], [20, 0.6]]}]
+    found = inverse_rl.curve(runs)
+    assert (found.x, found.y) == ([12.0, 20.0], [pytest.approx(0.3), pytest.approx(0.6)])
+    assert found.low is not None
+    assert found.low[0] < 0.2
+    assert found.low[1] == pytest.approx(0.6)
+    inverse_rl.plot({"cartpole-sqil": {"0": runs[0]}, "other": {}}, tmp_path / "it.png")
+    assert (tmp_path / "it.png").read_bytes().startswith(b"\x89PNG")
+    inverse_rl.plot({"other": {}}, tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
 
 
 def test_results_are_added_to_those_of_the_file(tmp_path: Path) -> None:
