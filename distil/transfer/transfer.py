@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from distil import api
+from distil.algorithms.rl import RlConfig
 from distil.config import to_yaml
 from distil.durable import make_folders, replace_durably
 from distil.errors import InputError
@@ -214,6 +215,9 @@ class _Work:
         for number in range(seed * how.restarts, (seed + 1) * how.restarts):
             named = f"{name}-seed-{number}"
             config = on_reward(source, self._spec, self._shared, self._changes, how.recipe, named, number, path)
+            assert isinstance(config.algorithm, RlConfig)
+            if how.restarts > 1 and config.algorithm.step.kind == "soft_vi":
+                raise InputError("--restarts: planning comes out the same each time; leave it out")
             trainings.append(self._run(config))
         best = trainings[0] if how.restarts == 1 else max(trainings, key=_quality)
         return best.policy().ref
@@ -251,8 +255,8 @@ def _quality(run: api.Run) -> float:
     found = [report.quality for report in run.reports if report.quality is not None]
     if not found:
         raise InputError(
-            f"{run.path}: has no score to choose it by, which --restarts needs: set algorithm.tuning_episodes and "
-            "algorithm.select=best, without algorithm.stop.normalised"
+            f"{run.path}: has no score to choose it by, which --restarts needs: set algorithm.tuning_episodes, lower "
+            "algorithm.tune_every, set algorithm.select=best, and leave algorithm.stop.normalised out"
         )
     return max(found)
 

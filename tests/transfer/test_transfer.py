@@ -110,7 +110,9 @@ def test_what_cannot_be_carried_over_is_refused_before_anything_starts(tmp_path:
     with pytest.raises(InputError, match=r"clone: the run has no reward: algorithm\.kind=bc: it imitates actions"):
         transfer([clone], MOVED, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    (tmp_path / "out").mkdir()
+    with pytest.raises(InputError, match="--restarts: planning comes out the same each time; leave it out"):
+        carried(tmp_path, run, restarts=2)
+    assert not (tmp_path / "out" / "runs").exists()
     with hold(tmp_path / "out", "transfer"), pytest.raises(InputError, match="another process is running this transfer"):
         carried(tmp_path, run)
 
