@@ -66,8 +66,8 @@ class Targets(gym.Wrapper[Any, Any, Any, Any]):  # type: ignore[misc]
             button = [buttons[info["privileged/target_button"]], [info["privileged/target_button_state"]]]
             parts["button"] = [*button, _seen(info["privileged/target_button_top_pos"], info)]
             for name, scale in (("drawer", _DRAWER_SCALE), ("window", _WINDOW_SCALE)):
-                handle, goal = (_seen(info[f"privileged/{what}_handle_pos"], info) for what in (name, f"target_{name}"))
-                parts[name] = [info[f"privileged/target_{name}_pos"] * scale, handle, goal]
+                handle = _seen(info[f"privileged/{name}_handle_pos"], info)
+                parts[name] = [info[f"privileged/target_{name}_pos"] * scale, handle]
             parts = {name: [[1.0], *numbers] for name, numbers in parts.items()}
         return np.concatenate([np.concatenate(numbers) * (name == task) for name, numbers in parts.items()])
 
