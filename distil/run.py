@@ -25,7 +25,6 @@ from distil.plans import CheckPlan, ConfirmPlan, EvaluatePlan, Metrics, Round, R
 from distil.policies.checkpoint import load_policy_ref, save_policy
 from distil.policies.spec import PolicyRef
 from distil.rewards.config import REWARD
-from distil.rewards.given_config import GivenConfig
 from distil.rewards.ref import copy_reward, save_reward
 from distil.rollouts.evaluation import score_low
 from distil.rollouts.video import record_video
@@ -226,10 +225,12 @@ def _looked(todo: Round, episodes: Snapshot, parts: Parts) -> dict[str, float]:
     found = {} if distance is None else {DISTANCE: distance}
     if todo.choose != "learned":
         return found
-    objective = parts.config.objective
+    from distil.rewards.function import RewardFunction  # needs torch
+
+    objective, reward = parts.config.objective, parts.learner.reward
     assert isinstance(objective, InteractionConfig)
-    assert isinstance(objective.reward, GivenConfig)
-    function, discount = objective.reward.function(), objective.step.discount
+    assert reward is not None
+    function, discount = RewardFunction(reward), objective.step.discount
     returns = [function.discounted(episodes.episode(index), discount) for index in range(episodes.num_episodes)]
     return found | {LEARNED: sum(returns) / len(returns)}
 

@@ -10,14 +10,13 @@ from pydantic import Field
 from distil import content
 from distil.errors import InputError
 from distil.rewards.config import REWARD, OfPolicyConfig, RewardConfig
-from distil.rewards.ref import RewardRef, load_reward_ref, require_leaves
+from distil.rewards.ref import load_reward_ref, require_leaves
 
 if TYPE_CHECKING:
     import torch
 
     from distil.policies.policy import Policy
     from distil.rewards.base import RewardModel
-    from distil.rewards.function import RewardFunction
 
 
 class GivenConfig(OfPolicyConfig):
@@ -56,22 +55,12 @@ class GivenConfig(OfPolicyConfig):
         """Return it with a path that is right in any current folder."""
         return self.model_copy(update={"path": str(Path(self.path).absolute())})
 
-    def _load(self) -> RewardRef:
-        """Return the reward; InputError if there is none, or another one."""
-        self.pinned()
-        return load_reward_ref(self.file, trust=self.trust)
-
-    def function(self) -> RewardFunction:
-        """Return the reward as a function in numpy; InputError if there is none, or another one."""
-        from distil.rewards.function import RewardFunction
-
-        return RewardFunction(self._load())
-
     def build(self, policy: Policy, num_features: int, num_action: int, generator: torch.Generator) -> RewardModel:
         """Return the model; InputError if there is none, another one, or the policy's spaces lack what it reads."""
         from distil.rewards.given import GivenReward
 
-        ref = self._load()
+        self.pinned()
+        ref = load_reward_ref(self.file, trust=self.trust)
         require_leaves(ref.spec, policy.observation, policy.action, f"algorithm.reward.path={self.path}")
         return GivenReward(ref, policy.actions)
 
